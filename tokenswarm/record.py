@@ -1,0 +1,254 @@
+"""The one record: what is known about one HTTP request that was sent, or that was due and not sent.
+
+Everything else in Tokenswarm produces, moves or reads this record. A field that was not observed is `None` in
+Python and an empty cell in CSV, never 0. Column names carry their unit; instants are Unix seconds, offsets are
+milliseconds since `started_at` and are measured on a monotonic clock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, get_type_hints
+
+SCHEMA_VERSION = 1
+
+
+class Outcome(StrEnum):
+    """How a request ended. Exactly one applies to each record."""
+
+    OK = "ok"
+    THROTTLED = "throttled"
+    HTTP_ERROR = "http_error"
+    TIMEOUT = "timeout"
+    CONNECTION_ERROR = "connection_error"
+    TRUNCATED = "truncated"
+    STREAM_ERROR = "stream_error"
+    BAD_PAYLOAD = "bad_payload"
+    CONTENT_FILTER = "content_filter"
+    CANCELLED = "cancelled"
+    DROPPED = "dropped"
+
+
+NOT_SENT = frozenset({Outcome.DROPPED})
+"""Outcomes of arrivals that never became an HTTP request."""
+
+NOT_FAILED = frozenset({Outcome.OK, Outcome.THROTTLED, Outcome.CANCELLED, Outcome.DROPPED})
+"""Outcomes that do not count as a failed request: throttling, our own cancelling and dropping are told apart."""
+
+
+class TokenSource(StrEnum):
+    """Where the token counts of a record come from."""
+
+    USAGE = "usage"
+    ESTIMATE = "estimate"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRecord:
+    """One HTTP request. See `COLUMN_DOCS` for unit, start and end of each field."""
+
+    call_id: str
+    attempt: int = 1
+    worker: str = ""
+    user: int | None = None
+    target: str = "chat"
+    name: str = ""
+    conversation_id: str | None = None
+    turn: int | None = None
+    question_id: str | None = None
+
+    scheduled_at: float | None = None
+    started_at: float | None = None
+    lag_ms: float | None = None
+
+    connect_ms: float | None = None
+    sent_ms: float | None = None
+    headers_ms: float | None = None
+    first_byte_ms: float | None = None
+    ttft_ms: float | None = None
+    ttft_visible_ms: float | None = None
+    last_token_ms: float | None = None
+    e2e_ms: float | None = None
+
+    chunks: int | None = None
+    chunks_interpolated: int | None = None
+    gap_max_ms: float | None = None
+    gap_p95_ms: float | None = None
+    tbt_ms: float | None = None
+    read_lag_ms: float | None = None
+
+    context_tokens: int | None = None
+    max_tokens: int | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cached_tokens: int | None = None
+    token_source: TokenSource = TokenSource.NONE
+
+    outcome: Outcome
+    status: int | None = None
+    error: str | None = None
+    finish_reason: str | None = None
+
+    request_id: str | None = None
+    region: str | None = None
+    model: str | None = None
+    utilization_pct: float | None = None
+    remaining_tokens: int | None = None
+    remaining_requests: int | None = None
+    retry_after_ms: float | None = None
+
+    stages: str | None = None
+
+    @property
+    def due_at(self) -> float | None:
+        """Unix s at which the call should have started: `started_at` less `lag_ms`, or `scheduled_at` when unsent."""
+        if self.started_at is None:
+            return self.scheduled_at
+        return self.started_at - (self.lag_ms or 0.0) / 1000.0
+
+    @property
+    def e2e_from_due_ms(self) -> float | None:
+        """ms from the intended start to the last byte of the answer; `None` without an answer."""
+        return None if self.e2e_ms is None else self.e2e_ms + (self.lag_ms or 0.0)
+
+    @property
+    def ttft_from_due_ms(self) -> float | None:
+        """ms from the intended start to the first token; `None` when no token came."""
+        return None if self.ttft_ms is None else self.ttft_ms + (self.lag_ms or 0.0)
+
+    @property
+    def total_tokens(self) -> int | None:
+        """Prompt plus completion tokens as the service reported them; `None` when it reported neither."""
+        if self.prompt_tokens is None and self.completion_tokens is None:
+            return None
+        return (self.prompt_tokens or 0) + (self.completion_tokens or 0)
+
+    @property
+    def estimated_tokens(self) -> int | None:
+        """Tokens the service's limiter counts at admission: prompt plus `max_tokens`; `None` when neither is known.
+
+        Source: Azure OpenAI quota documentation (estimate of the prompt plus max_tokens, times best_of).
+        """
+        prompt = self.context_tokens if self.context_tokens is not None else self.prompt_tokens
+        if prompt is None and self.max_tokens is None:
+            return None
+        return (prompt or 0) + (self.max_tokens or 0)
+
+    def to_row(self) -> list[str]:
+        """Cells in the order of `COLUMNS`; absent values are empty cells."""
+        return [_cell(getattr(self, column)) for column in COLUMNS]
+
+    @classmethod
+    def from_row(cls, row: dict[str, str]) -> RequestRecord:
+        """Parse one CSV row (header name to cell). Raises `ValueError` naming the column, expected and actual."""
+        values: dict[str, Any] = {}
+        for column, cell in row.items():
+            if column not in _PARSERS:
+                continue
+            try:
+                values[column] = _PARSERS[column](cell)
+            except ValueError as error:
+                raise ValueError(f"column {column}: expected {COLUMN_TYPES[column]}, got {cell!r}") from error
+        return cls(**values)
+
+
+def tbt_ms(
+    first_ms: float | None,
+    last_ms: float | None,
+    chunks: int | None,
+    streamed_tokens: int | None,
+) -> float | None:
+    """Mean time between tokens of one request, ms per token, over the tokens after the first chunk.
+
+    (last - first) / (chunks - 1) is the time between chunks; times chunks / streamed tokens it is per token. With
+    one token a chunk this is the usual (last - first) / (n - 1); with several it stays right where the usual form
+    is low. `None` below 2 chunks or when the streamed token count is unknown.
+    """
+    if first_ms is None or last_ms is None or chunks is None or chunks < 2 or not streamed_tokens:
+        return None
+    return (last_ms - first_ms) / (chunks - 1) * chunks / streamed_tokens
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return repr(round(value, 6)) if abs(value) > 1e6 else repr(round(value, 3))
+    return str(value)
+
+
+def _optional(parse: Any) -> Any:
+    return lambda cell: None if cell == "" else parse(cell)
+
+
+def _integer(cell: str) -> int:
+    return int(cell) if "." not in cell else int(float(cell))
+
+
+COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(RequestRecord))
+COLUMN_TYPES: dict[str, str] = {name: str(hint) for name, hint in RequestRecord.__annotations__.items()}
+_HINTS = get_type_hints(RequestRecord)
+_BY_TYPE: dict[Any, Any] = {
+    str: str,
+    int: _integer,
+    str | None: _optional(str),
+    int | None: _optional(_integer),
+    float | None: _optional(float),
+    TokenSource: lambda cell: TokenSource(cell) if cell else TokenSource.NONE,
+    Outcome: Outcome,
+}
+_PARSERS = {name: _BY_TYPE[_HINTS[name]] for name in COLUMNS}
+
+COLUMN_DOCS: dict[str, str] = {
+    "call_id": "identifies one call; its attempts share it",
+    "attempt": "1 for the first sending, counted up by retries",
+    "worker": "name of the process that sent it",
+    "user": "number of the virtual user within its worker",
+    "target": "chat or rag",
+    "name": "request name, as in Locust's statistics",
+    "conversation_id": "conversation it belongs to (the service's id once it has given one)",
+    "turn": "turn within the conversation, from 1",
+    "question_id": "row or id of the question in the dataset",
+    "scheduled_at": "Unix s; instant at which the open-loop plan wanted it sent; absent in closed loop",
+    "started_at": "Unix s; just before connecting, or before the first byte is written on a kept connection",
+    "lag_ms": "ms from the intended start to started_at (a dropped arrival: to when it was given up); the intended "
+    "start is scheduled_at, or the start of the first attempt for a retry; absent otherwise",
+    "connect_ms": "ms; name look-up, TCP and TLS; absent on a kept connection",
+    "sent_ms": "ms to the last byte of the request handed to the kernel",
+    "headers_ms": "ms to the end of the response headers",
+    "first_byte_ms": "ms to the first byte of the response",
+    "ttft_ms": "ms to the first chunk with a token (content, reasoning or tool call)",
+    "ttft_visible_ms": "ms to the first chunk with a visible (non-reasoning) token",
+    "last_token_ms": "ms to the last chunk with a token",
+    "e2e_ms": "ms to the last byte of the answer, or to the failure",
+    "chunks": "chunks that carried tokens",
+    "chunks_interpolated": "of these, chunks that shared a read with another and whose times are interpolated",
+    "gap_max_ms": "ms; longest gap between two chunks with tokens",
+    "gap_p95_ms": "ms; 95th percentile of the gaps between chunks with tokens",
+    "tbt_ms": "ms per token after the first chunk (see tbt_ms())",
+    "read_lag_ms": "ms; greatest age of received data when it was read: what the generator itself was late",
+    "context_tokens": "tokens of the prompt as the client counts or estimates them",
+    "max_tokens": "completion limit that was asked for (times n)",
+    "prompt_tokens": "as the service reports in usage",
+    "completion_tokens": "as the service reports in usage, reasoning included",
+    "reasoning_tokens": "as the service reports in usage",
+    "cached_tokens": "prompt tokens served from the prompt cache, as reported in usage",
+    "token_source": "usage, estimate or none",
+    "outcome": "ok, throttled, http_error, timeout, connection_error, truncated, stream_error, bad_payload, "
+    "content_filter, cancelled or dropped",
+    "status": "HTTP status; absent when no response line came",
+    "error": "what went wrong, in one line",
+    "finish_reason": "as the service reports",
+    "request_id": "the service's id of the request, for its support",
+    "region": "region that served it",
+    "model": "model that answered",
+    "utilization_pct": "percent; provisioned utilization header",
+    "remaining_tokens": "tokens left in the quota window, from the response headers",
+    "remaining_requests": "requests left in the quota window, from the response headers",
+    "retry_after_ms": "ms the service asked to wait",
+    "stages": "server-side stages as name=ms pairs joined by ';'",
+}
