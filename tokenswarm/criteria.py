@@ -317,7 +317,9 @@ def _rate(criterion: Criterion, samples: Samples, window: Window | None) -> _Fig
 
 def _rate_base(quantity: str, name: str | None, samples: Samples, window: Window) -> int:
     """Requests a rate is of: without one that reported its tokens, tokens per minute are unknown, not 0."""
-    return samples.with_tokens(name, window) if quantity == "tokens" else samples.count("sent", name, window)
+    if quantity == "tokens":
+        return samples.with_tokens(name, window)
+    return samples.count("sent", name, window) or samples.count("sent", name, window, by_end=True)
 
 
 def _settled(samples: Samples, name: str | None, window: Window | None) -> int:
