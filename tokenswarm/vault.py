@@ -78,7 +78,7 @@ def _problem(variable: str, reference: Reference, error: Exception) -> str:
 def _reason(error: Exception) -> str:
     match getattr(error, "status_code", None):
         case 403:
-            return "forbidden: this identity may not read secrets there (role Key Vault Secrets User), or the vault's firewall"
+            return "forbidden: the role Key Vault Secrets User is missing, or the vault's firewall refuses this address"
         case 404:
             return "not found"
         case 401:

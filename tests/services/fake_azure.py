@@ -67,7 +67,8 @@ class Azure:
     def _login(self, seen: Seen) -> tuple[int, dict[str, str], Any]:
         base = f"https://login.microsoftonline.com/{TENANT}"
         if seen.path.endswith("/discovery/instance"):
-            return 200, {}, {"tenant_discovery_endpoint": f"{base}/v2.0/.well-known/openid-configuration", "metadata": []}
+            configuration = f"{base}/v2.0/.well-known/openid-configuration"
+            return 200, {}, {"tenant_discovery_endpoint": configuration, "metadata": []}
         if seen.path.endswith("/openid-configuration"):
             return (
                 200,
@@ -93,7 +94,8 @@ class Azure:
 
     def _vault(self, seen: Seen) -> tuple[int, dict[str, str], Any]:
         if "authorization" not in seen.headers:
-            challenge = f'Bearer authorization="https://login.microsoftonline.com/{TENANT}", resource="https://vault.azure.net"'
+            authority = f"https://login.microsoftonline.com/{TENANT}"
+            challenge = f'Bearer authorization="{authority}", resource="https://vault.azure.net"'
             return 401, {"WWW-Authenticate": challenge}, {"error": {"code": "Unauthorized", "message": "no token"}}
         _, _, name, version = (seen.path.rstrip("/") + "/").split("/")[:4]
         key = f"{seen.host.split('.')[0]}/{name}" + (f"/{version}" if version else "")

@@ -52,7 +52,7 @@ def test_lists_every_secret_that_cannot_be_had(azure: Azure) -> None:
 
 def test_an_empty_secret_is_a_problem(azure: Azure) -> None:
     azure.secrets = {"team/empty": ""}
-    with pytest.raises(BadInput, match="EMPTY: expected the secret .*, got: an empty secret"):
+    with pytest.raises(BadInput, match=r"EMPTY: expected the secret .*, got: an empty secret"):
         fetch_secrets({"EMPTY": Reference(TEAM, "empty")})
 
 
@@ -67,7 +67,7 @@ def test_no_identity_is_one_line_for_each_variable(azure: Azure) -> None:
 
 def test_an_unreachable_vault_is_one_line(azure: Azure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    with pytest.raises(BadInput, match="KEY: expected the secret https://other.vault.azure.net/secrets/key, got: "):
+    with pytest.raises(BadInput, match=r"KEY: expected the secret https://other.vault.azure.net/secrets/key, got: "):
         fetch_secrets({"KEY": Reference("https://other.vault.azure.net", "key")})
 
 
