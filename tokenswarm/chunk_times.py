@@ -1,0 +1,61 @@
+"""When the chunks with tokens of one answer arrived, and what follows from it. No clock of its own."""
+
+from __future__ import annotations
+
+from array import array
+from itertools import pairwise
+
+TOGETHER_MS = 2.0
+"""Chunks of one read are taken to have arrived together when the read leaves no more doubt than this (ms)."""
+
+
+class ChunkTimes:
+    """Arrival times of chunks, ms since the request's start, in order."""
+
+    __slots__ = ("at_ms", "interpolated", "latest_first_ms")
+
+    def __init__(self) -> None:
+        self.at_ms = array("d")
+        self.interpolated = 0
+        self.latest_first_ms = 0.0
+
+    def add(self, count: int, at_ms: float, since_ms: float) -> None:
+        """`count` chunks came in one read, the last at `at_ms`, none before `since_ms`.
+
+        One chunk has the time of its read. Several that can only have come within `TOGETHER_MS` were sent together
+        and share it. Otherwise the reader was late, their own times are lost, and they are spread evenly over the
+        time in which they can have come: counted in `interpolated`, so that a row says so.
+        """
+        times = self.at_ms
+        if times and since_ms < times[-1]:
+            since_ms = times[-1]
+        span = at_ms - since_ms
+        if count == 1:
+            times.append(at_ms)
+            self.latest_first_ms = at_ms
+        elif span <= TOGETHER_MS:
+            times.extend([at_ms] * count)
+            self.latest_first_ms = at_ms
+        else:
+            self.latest_first_ms = since_ms + span / count
+            times.extend(since_ms + span * (i + 1) / count for i in range(count))
+            self.interpolated += count
+
+    @property
+    def first_ms(self) -> float | None:
+        return self.at_ms[0] if self.at_ms else None
+
+    @property
+    def last_ms(self) -> float | None:
+        return self.at_ms[-1] if self.at_ms else None
+
+    def gaps(self) -> tuple[float | None, float | None]:
+        """(longest, 95th percentile by linear interpolation) of the gaps between chunks, ms; `None` below 2 chunks."""
+        times = self.at_ms
+        if len(times) < 2:
+            return None, None
+        gaps = sorted(later - earlier for earlier, later in pairwise(times))
+        position = 0.95 * (len(gaps) - 1)
+        low = int(position)
+        high = min(low + 1, len(gaps) - 1)
+        return gaps[-1], gaps[low] + (gaps[high] - gaps[low]) * (position - low)

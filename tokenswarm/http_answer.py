@@ -1,0 +1,86 @@
+"""One HTTP/1.1 response, from bytes: status, headers, body, end. Framing by llhttp (`httptools`). No I/O, no clock."""
+
+from __future__ import annotations
+
+import httptools
+
+MAX_HEADERS = 200
+
+
+class ProtocolError(ValueError):
+    """What came is not the HTTP it should be."""
+
+
+class HttpAnswer:
+    """Collects one final response; interim ones (HTTP 100, 103) are passed over."""
+
+    __slots__ = (
+        "_body",
+        "_headers",
+        "_parser",
+        "complete",
+        "failure",
+        "headers",
+        "headers_complete",
+        "keep_alive",
+        "status",
+    )
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: dict[str, str] = {}
+        self._body: list[bytes] = []
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.headers_complete = False
+        self.complete = False
+        self.keep_alive = False
+        self.failure: str | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        """Parse, and give the body bytes in `data`. What is wrong with the framing is left in `failure`."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.failure = "server switched protocols"
+        except httptools.HttpParserError as error:
+            self.keep_alive = False
+            if not self.complete:
+                self.failure = f"malformed HTTP: {error}"
+        body = self._body
+        if not body:
+            return b""
+        joined = body[0] if len(body) == 1 else b"".join(body)
+        body.clear()
+        return joined
+
+    @property
+    def ends_with_connection(self) -> bool:
+        """Whether the body has no length of its own, so that closing the connection is its proper end."""
+        return (
+            self.headers_complete
+            and "content-length" not in self.headers
+            and "chunked" not in self.headers.get("transfer-encoding", "").lower()
+        )
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self._headers) < MAX_HEADERS:
+            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if self.headers_complete or status < 200:
+            self._headers = {}
+            return
+        self.status = status
+        self.headers = self._headers
+        self.headers_complete = True
+
+    def on_body(self, body: bytes) -> None:
+        if self.headers_complete and not self.complete:
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        if self.headers_complete and not self.complete:
+            self.complete = True
+            self.keep_alive = bool(self._parser.should_keep_alive())

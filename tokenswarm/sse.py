@@ -1,0 +1,89 @@
+"""Server-sent events: bytes in, the data of each finished event out. No I/O, no clock.
+
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation. Only `data`
+fields matter to chat completions; event names, ids, retry hints and comments are passed over.
+"""
+
+from __future__ import annotations
+
+MAX_EVENT_BYTES = 4 * 1024 * 1024
+"""An unfinished event larger than this is refused, so that a broken server cannot fill the memory."""
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class EventTooLarge(ValueError):
+    """An event that grew past `MAX_EVENT_BYTES` without ending."""
+
+
+class EventDecoder:
+    """Collects bytes, however they are cut, and gives the data of each event that is complete."""
+
+    __slots__ = ("_carriage_returns", "_scanned", "_started", "_tail")
+
+    def __init__(self) -> None:
+        self._tail = b""
+        self._scanned = 0
+        self._started = False
+        self._carriage_returns = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The data of the events that `data` completes, in order. Raises `EventTooLarge`."""
+        if self._tail:
+            data = self._tail + data
+        if not self._started:
+            data = self._strip_bom(data)
+        if self._carriage_returns or b"\r" in data:
+            data, held = self._normalise(data)
+        else:
+            held = b""
+        events: list[bytes] = []
+        start = 0
+        end = data.find(b"\n\n", self._scanned)
+        while end >= 0:
+            _take(data, start, end, events)
+            start = end + 2
+            end = data.find(b"\n\n", start)
+        self._keep(data[start:] if start else data, held)
+        return events
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether bytes of an event without its closing blank line are left: the stream was cut."""
+        return bool(self._tail.strip(b"\r\n"))
+
+    def _strip_bom(self, data: bytes) -> bytes:
+        if len(data) < 3 and _BOM.startswith(data):
+            return data
+        self._started = True
+        return data[3:] if data.startswith(_BOM) else data
+
+    def _normalise(self, data: bytes) -> tuple[bytes, bytes]:
+        """CRLF and CR become LF; a CR at the very end waits, since its LF may be the next byte."""
+        self._carriage_returns = True
+        self._scanned = 0
+        held = b"\r" if data.endswith(b"\r") else b""
+        if held:
+            data = data[:-1]
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n"), held
+
+    def _keep(self, rest: bytes, held: bytes) -> None:
+        if len(rest) > MAX_EVENT_BYTES:
+            raise EventTooLarge(f"an event of more than {MAX_EVENT_BYTES} bytes without end")
+        self._tail = rest + held
+        self._scanned = max(0, len(rest) - 1)
+
+
+def _take(data: bytes, start: int, end: int, events: list[bytes]) -> None:
+    """Append the data of the event in data[start:end]; an event without a data field has none."""
+    if data.startswith(b"data: ", start) and data.find(b"\n", start, end) < 0:
+        events.append(data[start + 6 : end])
+        return
+    lines = []
+    for line in data[start:end].split(b"\n"):
+        if line.startswith(b"data:"):
+            lines.append(line[6:] if line.startswith(b"data: ") else line[5:])
+        elif line == b"data":
+            lines.append(b"")
+    if lines:
+        events.append(b"\n".join(lines))
