@@ -1,0 +1,438 @@
+"""Questions and conversations from a file, read strictly: all that is wrong with it is said at once, with its line.
+
+CSV: one question a line, or a header with `question` and optionally `id`, `system`, `max_tokens`. JSONL: one object a
+line with `question`, with `turns` (the user's texts) or with `messages` (OpenAI's role and content), and optionally
+`id`, `system`, `max_tokens`. UTF-8, with or without a byte order mark.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tokenswarm.problems import BadInput
+
+COLUMNS = ("id", "question", "system", "max_tokens")
+KEYS = (*COLUMNS, "turns", "messages")
+ROLES = ("system", "developer", "user", "assistant")
+ORDERS = ("sequential", "random")
+MAX_TOKENS_LIMIT = 1_000_000
+"""Largest `max_tokens` that is taken seriously; no model answers with more."""
+
+_SUFFIXES = {".csv": "csv", ".txt": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_CONTROL = {*map(chr, range(32)), "\x7f"}
+_SHOWN_PROBLEMS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation as the file has it."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One entry of a dataset: a question, or a conversation that opens with it.
+
+    `turns` are the user's texts in order (a single question has one); between them the service's real answers are fed
+    back. `messages` are what a JSONL file gave under that name, recorded answers included; `None` otherwise. `line` is
+    where the entry begins, from 1. `max_tokens` and `system` are `None` when the file says nothing about them.
+    """
+
+    id: str
+    question: str
+    line: int
+    turns: tuple[str, ...]
+    system: str | None = None
+    max_tokens: int | None = None
+    messages: tuple[Message, ...] | None = None
+
+
+class Questions:
+    """Says which question is next. Arrival i of the run always gets the same one, whatever the number of workers.
+
+    `sequential`: in file order, from the top again at the end, shared by all users. `random`: each pass over the file
+    is a permutation of its own, made from the seed. A worker takes every `worker_count`-th question.
+    """
+
+    def __init__(
+        self,
+        questions: Sequence[Question],
+        order: str = "sequential",
+        seed: int = 0,
+        worker_position: int = 0,
+        worker_count: int = 1,
+    ) -> None:
+        if order not in ORDERS:
+            raise BadInput([f"dataset order: expected {' or '.join(ORDERS)}, got {order!r}"])
+        if not questions:
+            raise BadInput(["dataset: expected at least one question, got none"])
+        self._questions = questions
+        self._order = order
+        self._seed = seed
+        self._permutation: tuple[int, list[int]] | None = None
+        self._index = 0
+        self.assign(worker_position, worker_count)
+
+    def __len__(self) -> int:
+        return len(self._questions)
+
+    def assign(self, worker_position: int, worker_count: int) -> None:
+        """From here on take the questions of this worker among so many: those with index % count = position."""
+        if not 0 <= worker_position < worker_count:
+            raise ValueError(f"worker position: expected 0 to {worker_count - 1}, got {worker_position}")
+        self._index += (worker_position - self._index) % worker_count
+        self._worker_count = worker_count
+
+    def next(self) -> Question:
+        """This worker's next question."""
+        question = self.at(self._index)
+        self._index += self._worker_count
+        return question
+
+    def at(self, index: int) -> Question:
+        """The question of the run's arrival `index`, from 0."""
+        passed, place = divmod(index, len(self._questions))
+        if self._order == "random":
+            place = self._shuffled(passed)[place]
+        return self._questions[place]
+
+    def _shuffled(self, passed: int) -> list[int]:
+        if self._permutation is None or self._permutation[0] != passed:
+            places = list(range(len(self._questions)))
+            random.Random(f"{self._seed}:{passed}").shuffle(places)
+            self._permutation = (passed, places)
+        return self._permutation[1]
+
+
+def load_dataset(path: str | Path) -> list[Question]:
+    """All questions of a CSV (`.csv`, `.txt`) or JSONL (`.jsonl`, `.ndjson`) file, at least one.
+
+    Raises `BadInput` with every problem as "path:line: what: expected ..., got ...".
+    """
+    path = Path(path)
+    form = _SUFFIXES.get(path.suffix.lower())
+    if form is None:
+        expected = ", ".join(_SUFFIXES)
+        raise BadInput([f"dataset {path}: expected a file named {expected}, got {path.suffix or 'no ending'}"])
+    try:
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise BadInput([f"dataset {path}: expected a readable file, got: {reason}"]) from error
+    return parse_dataset(data, form, str(path))
+
+
+def parse_dataset(data: bytes, form: str, name: str = "dataset") -> list[Question]:
+    """The questions in the bytes of a file; `form` is "csv" or "jsonl", `name` is for messages. See `load_dataset`."""
+    text = decode_text(data, name)
+    problems = _Problems(name)
+    entries = _csv_entries(text, problems) if form == "csv" else _jsonl_entries(text, problems)
+    questions = [question for line, entry in entries if (question := _read_entry(line, entry, problems)) is not None]
+    questions = _with_ids(questions, problems)
+    if not questions and not problems.lines:
+        problems.lines.append(f"{name}: expected at least one question, got an empty file")
+    problems.raise_any()
+    return questions
+
+
+def decode_text(data: bytes, name: str) -> str:
+    """UTF-8 text of a file without its byte order mark. Raises `BadInput` with the line of the first bad byte."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise BadInput([f"{name}: expected UTF-8, got UTF-16 (save it as UTF-8)"])
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = _line_of(error.object, error.start)
+        bad = f"byte 0x{error.object[error.start]:02x}"
+        raise BadInput([f"{name}:{line}: expected UTF-8, got {bad} (save it as UTF-8)"]) from error
+    if "\0" in text:
+        line = _line_of(data, data.index(b"\0"))
+        raise BadInput([f"{name}:{line}: expected text, got a NUL character"])
+    return text
+
+
+class _Problems:
+    """Collects problems of one file."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.lines: list[str] = []
+
+    def add(self, line: int, what: str) -> None:
+        self.lines.append(f"{self.name}:{line}: {what}")
+
+    def raise_any(self) -> None:
+        if not self.lines:
+            return
+        more = len(self.lines) - _SHOWN_PROBLEMS
+        raise BadInput(self.lines if more <= 1 else [*self.lines[:_SHOWN_PROBLEMS], f"{self.name}: and {more} more"])
+
+
+def _line_of(data: bytes, offset: int) -> int:
+    return len((data[:offset].replace(b"\r\n", b"\n").replace(b"\r", b"\n") + b"x").split(b"\n"))
+
+
+def _csv_entries(text: str, problems: _Problems) -> Iterator[tuple[int, dict[str, Any]]]:
+    records = _csv_records(text.rstrip("\r\n \t"), problems)
+    first = next(records, None)
+    if first is None:
+        return
+    line, cells = first
+    header = [cell.strip().lower() for cell in cells]
+    if "question" not in header and not (len(header) > 1 and set(header) <= set(COLUMNS)):
+        for line, cells in (first, *records):
+            if _has_width(line, cells, 1, problems, "; a question with a comma needs quotes"):
+                yield line, {"question": cells[0]}
+        return
+    if _is_good_header(line, header, problems):
+        for line, cells in records:
+            if _has_width(line, cells, len(header), problems):
+                yield line, {column: cell for column, cell in zip(header, cells, strict=True) if _given(column, cell)}
+
+
+def _csv_records(text: str, problems: _Problems) -> Iterator[tuple[int, list[str]]]:
+    """Line of its beginning and cells of each record; what is not CSV becomes a problem."""
+    # The module's own limit of 131,072 characters a field is below a 100,000-token question.
+    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            problems.add(line, f"quotes: {_csv_reason(str(error))}")
+            continue
+        yield line, cells or [""]
+
+
+def _csv_reason(message: str) -> str:
+    if "end of data" in message:
+        return "expected a closing quote, got the end of the file"
+    if "expected after" in message:
+        return "expected a comma or the line's end after a closing quote, got other text (double a quote to mean it)"
+    return f"expected CSV, got: {message}"
+
+
+def _has_width(line: int, cells: list[str], width: int, problems: _Problems, hint: str = "") -> bool:
+    if len(cells) == width:
+        return True
+    if cells == [""]:
+        problems.add(line, "question: expected text, got a blank line")
+    else:
+        columns = "column" if width == 1 else "columns"
+        problems.add(line, f"expected {width} {columns}, got {len(cells)}{hint if len(cells) > width else ''}")
+    return False
+
+
+def _is_good_header(line: int, header: list[str], problems: _Problems) -> bool:
+    before = len(problems.lines)
+    if "question" not in header:
+        problems.add(line, f"header: expected a column question, got {', '.join(header)}")
+    for column in dict.fromkeys(header):
+        if column not in COLUMNS:
+            problems.add(line, f"header: expected columns among {', '.join(COLUMNS)}, got {column!r}")
+        if header.count(column) > 1:
+            problems.add(line, f"header: expected each column once, got {column!r} {header.count(column)} times")
+    return len(problems.lines) == before
+
+
+def _given(column: str, cell: str) -> bool:
+    """Whether a cell says anything: an empty optional one is absent, an empty question is a mistake."""
+    return column == "question" or cell.strip() != ""
+
+
+def _jsonl_entries(text: str, problems: _Problems) -> Iterator[tuple[int, dict[str, Any]]]:
+    # Not splitlines(): JSON strings may hold U+2028 and its like as they are.
+    for line, row in enumerate(text.rstrip("\r\n \t").split("\n"), start=1):
+        if not row.strip():
+            if text.strip():
+                problems.add(line, "expected a JSON object, got a blank line")
+            continue
+        try:
+            entry = json.loads(row, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+        except json.JSONDecodeError as error:
+            problems.add(line, f"expected a JSON object, got: {error.msg} at column {error.colno}")
+        except (ValueError, RecursionError) as error:
+            reason = "deep nesting" if isinstance(error, RecursionError) else str(error)
+            problems.add(line, f"expected a JSON object, got: {reason}")
+        else:
+            if _is_good_object(line, entry, problems):
+                yield line, entry
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in unique:
+            raise ValueError(f"key {key!r:.40} twice")
+        unique[key] = value
+    return unique
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+def _is_good_object(line: int, entry: Any, problems: _Problems) -> bool:
+    if not isinstance(entry, dict):
+        problems.add(line, f"expected a JSON object, got {_kind(entry)}")
+        return False
+    before = len(problems.lines)
+    for key in entry:
+        if key not in KEYS:
+            problems.add(line, f"expected keys among {', '.join(KEYS)}, got {key!r:.40}")
+    given = [key for key in ("question", "turns", "messages") if key in entry]
+    if len(given) != 1:
+        got = " and ".join(given) or "none of them"
+        problems.add(line, f"expected one of question, turns and messages, got {got}")
+    return len(problems.lines) == before
+
+
+def _read_entry(line: int, entry: dict[str, Any], problems: _Problems) -> Question | None:
+    """The question that an entry means; `None`, with its problems noted, when it means none. Its id may be empty."""
+    before = len(problems.lines)
+
+    def add(what: str) -> None:
+        problems.add(line, what)
+
+    messages = _read_messages(entry["messages"], add) if "messages" in entry else None
+    system = _read_text(entry["system"], "system", add) if entry.get("system") is not None else None
+    if messages is not None:
+        turns = [message.content for message in messages if message.role == "user"]
+        system = _system_of(messages, system, add)
+    elif "turns" in entry:
+        turns = _read_turns(entry["turns"], add)
+    else:
+        turns = [_read_text(entry.get("question", ""), "question", add)]
+    identity = _read_id(entry.get("id"), add)
+    max_tokens = _read_max_tokens(entry.get("max_tokens"), add)
+    if len(problems.lines) > before:
+        return None
+    return Question(identity, turns[0], line, tuple(turns), system, max_tokens, tuple(messages) if messages else None)
+
+
+def _read_text(value: Any, what: str, add: Callable[[str], None]) -> str:
+    if not isinstance(value, str):
+        add(f"{what}: expected text, got {_kind(value)}")
+        return ""
+    if not value.strip():
+        add(f"{what}: expected text, got a blank")
+    elif not _is_encodable(value):
+        add(f"{what}: expected text, got half of a surrogate pair")
+    elif "\0" in value:
+        add(f"{what}: expected text, got a NUL character")
+    return value
+
+
+def _read_turns(value: Any, add: Callable[[str], None]) -> list[str]:
+    if not isinstance(value, list) or not value:
+        add(f"turns: expected a list of texts, got {_kind(value)}")
+        return [""]
+    return [_read_text(turn, f"turn {number}", add) for number, turn in enumerate(value, start=1)]
+
+
+def _read_messages(value: Any, add: Callable[[str], None]) -> list[Message]:
+    if not isinstance(value, list) or not value:
+        add(f"messages: expected a list of messages, got {_kind(value)}")
+        return [Message("user", "")]
+    messages = []
+    for number, item in enumerate(value, start=1):
+        if not isinstance(item, dict) or set(item) != {"role", "content"}:
+            got = ", ".join(item) if isinstance(item, dict) else _kind(item)
+            add(f"message {number}: expected role and content, got {got or 'nothing':.60}")
+        elif item["role"] not in ROLES:
+            add(f"message {number}: role: expected one of {', '.join(ROLES)}, got {_shown(item['role'])}")
+        else:
+            messages.append(Message(item["role"], _read_text(item["content"], f"message {number}", add)))
+    if not any(message.role == "user" for message in messages):
+        add("messages: expected at least one of the user, got none")
+        return [Message("user", "")]
+    return messages
+
+
+def _system_of(messages: list[Message], system: str | None, add: Callable[[str], None]) -> str | None:
+    """The system prompt of a conversation: its first message, where that is one."""
+    if messages[0].role not in ("system", "developer"):
+        return system
+    if system is not None:
+        add("system: expected it once, got it as a key and as the first message")
+    return messages[0].content
+
+
+def _read_id(value: Any, add: Callable[[str], None]) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**18:
+        return str(value)
+    if not isinstance(value, str):
+        add(f"id: expected text or a whole number, got {_kind(value)}")
+        return ""
+    identity = value.strip()
+    if not identity or len(identity) > 200 or _CONTROL & set(identity) or not _is_encodable(identity):
+        add(f"id: expected 1 to 200 characters without control characters, got {identity!r:.40}")
+    return identity
+
+
+def _read_max_tokens(value: Any, add: Callable[[str], None]) -> int | None:
+    if value is None:
+        return None
+    number: Any = value
+    if isinstance(value, str):
+        digits = value.strip()
+        number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else None
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= MAX_TOKENS_LIMIT:
+        add(f"max_tokens: expected a whole number from 1 to {MAX_TOKENS_LIMIT}, got {_shown(value)}")
+        return None
+    return number
+
+
+def _with_ids(questions: list[Question], problems: _Problems) -> list[Question]:
+    """The questions, those without an id numbered by their place in the file."""
+    lines: dict[str, int] = {}
+    numbered = []
+    for number, question in enumerate(questions, start=1):
+        identity = question.id or str(number)
+        if identity in lines:
+            problems.add(question.line, f"id: expected each once, got {identity!r:.60} as on line {lines[identity]}")
+        lines.setdefault(identity, question.line)
+        numbered.append(replace(question, id=identity))
+    return numbered
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(value: Any) -> str:
+    """A value for a message: short ones as they are, the others by what they are."""
+    return f"{value!r:.40}" if isinstance(value, (str, int, float)) else _kind(value)
+
+
+def _kind(value: Any) -> str:
+    """What a JSON value is, in words, for messages."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return "a number"
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    return "an object"
