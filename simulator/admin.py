@@ -1,0 +1,79 @@
+"""Routes for whoever runs the simulator: health, settings, counters. Not part of any target, not in the truth log."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from simulator.live import LiveSettings
+from simulator.settings import ConfigError
+from simulator.shared import SharedState
+from simulator.truth import TruthLog
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Admin:
+    """`token`: what `/admin/...` asks for as a bearer token; None on loopback, where it is open."""
+
+    def __init__(self, live: LiveSettings, shared: SharedState, truth: TruthLog, token: str | None) -> None:
+        self._live = live
+        self._shared = shared
+        self._truth = truth
+        self._token = token
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/healthz", self._health, methods=["GET"]),
+            Route("/admin/config", self.guarded(self._read_config), methods=["GET"]),
+            Route("/admin/config", self.guarded(self._patch_config), methods=["PATCH"]),
+            Route("/admin/reset", self.guarded(self._reset), methods=["POST"]),
+            Route("/admin/truth", self.guarded(self._counters), methods=["GET"]),
+            Route("/admin/flush", self.guarded(self._flush), methods=["POST"]),
+        ]
+
+    def guarded(self, handler: Handler) -> Handler:
+        """`handler` behind the token."""
+
+        async def check_token(request: Request) -> Response:
+            expected = f"Bearer {self._token}"
+            given = request.headers.get("authorization", "")
+            if self._token is not None and not hmac.compare_digest(given.encode(), expected.encode()):
+                return JSONResponse({"problems": ["authorization: expected the admin token as a bearer token"]}, 401)
+            return await handler(request)
+
+        return check_token
+
+    async def _health(self, request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def _read_config(self, request: Request) -> Response:
+        return JSONResponse(self._live.current.to_json())
+
+    async def _patch_config(self, request: Request) -> Response:
+        try:
+            changes: Any = await request.json()
+            if not isinstance(changes, dict):
+                raise ConfigError([f"the request: expected a JSON object, got {type(changes).__name__}"])
+            return JSONResponse(self._live.patch(changes).to_json())
+        except ConfigError as error:
+            return JSONResponse({"problems": error.problems}, 400)
+        except ValueError as error:
+            return JSONResponse({"problems": [f"the request: expected JSON, got: {error}"]}, 400)
+
+    async def _reset(self, request: Request) -> Response:
+        """Limiters start anew."""
+        self._shared.clear()
+        return JSONResponse({"status": "reset"})
+
+    async def _counters(self, request: Request) -> Response:
+        return JSONResponse(self._truth.counters())
+
+    async def _flush(self, request: Request) -> Response:
+        self._truth.flush()
+        return JSONResponse(self._truth.counters())

@@ -1,0 +1,121 @@
+"""Both targets and the admin routes in one ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from simulator import wire
+from simulator.admin import Admin
+from simulator.chat import ChatTarget, ChatWork
+from simulator.exchange import Exchange, Gone
+from simulator.live import LiveSettings
+from simulator.settings import Settings
+from simulator.shared import SharedState
+from simulator.truth import FLUSH_AFTER_S, TruthLog
+
+RAG_DEPLOYMENT = "gpt-35-turbo"
+"""Chat deployment that the orchestrator calls unless its settings name another."""
+
+
+def build_app(
+    live: LiveSettings,
+    shared: SharedState,
+    truth: TruthLog,
+    *,
+    own_url: str,
+    state_dir: Path,
+    admin_token: str | None = None,
+) -> Starlette:
+    """`own_url`: where the application will be reached, for the orchestrator's calls to the chat target."""
+    work = ChatWork()
+
+    def chat(style: str) -> ChatTarget:
+        return ChatTarget(style, live, shared, truth, work)
+
+    orchestrator = _orchestrator(live.current, truth, own_url, state_dir)
+    routes: list[BaseRoute] = [
+        Route("/openai/deployments/{deployment}/chat/completions", chat("azure"), methods=["POST"]),
+        Route("/openai/v1/chat/completions", chat("azure-v1"), methods=["POST"]),
+        Route("/v1/chat/completions", chat("openai"), methods=["POST"]),
+        Route("/openai/v1/models", _models(live), methods=["GET"]),
+        Route("/v1/models", _models(live), methods=["GET"]),
+        *([] if orchestrator is None else orchestrator.routes()),
+        *Admin(live, shared, truth, admin_token).routes(),
+        Route("/{path:path}", Nowhere(truth)),
+    ]
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        flushing = asyncio.create_task(_keep_flushing(truth))
+        try:
+            yield
+        finally:
+            flushing.cancel()
+            if orchestrator is not None:
+                await orchestrator.aclose()
+            truth.close()
+
+    return Starlette(routes=routes, lifespan=lifespan)
+
+
+def _orchestrator(settings: Settings, truth: TruthLog, own_url: str, state_dir: Path) -> Any:
+    """The RAG target. Imported late: the chat target works without its dependencies."""
+    rag = importlib.import_module("simulator.rag")
+    values = {"deployment": RAG_DEPLOYMENT, "seed": settings.seed} | settings.rag
+    return rag.Orchestrator(
+        rag.RagSettings(
+            chat_url=own_url,
+            chat_key=settings.api_key,
+            functions_key=settings.functions_key,
+            history_path=state_dir / "history.sqlite",
+            **values,
+        ),
+        truth,
+    )
+
+
+async def _keep_flushing(truth: TruthLog) -> None:
+    while True:
+        await asyncio.sleep(FLUSH_AFTER_S)
+        truth.flush()
+
+
+def _models(live: LiveSettings) -> Callable[[Request], Response]:
+    def list_models(request: Request) -> Response:
+        data = [{"id": name, "object": "model", "owned_by": "simulator"} for name in live.current.deployments]
+        return JSONResponse({"object": "list", "data": data})
+
+    return list_models
+
+
+class Nowhere:
+    """Whatever no target serves: 404, and a line in the truth log, so that a request to a wrong address is seen."""
+
+    def __init__(self, truth: TruthLog) -> None:
+        self._truth = truth
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(scope, receive, send)
+        entry = exchange.entry
+        entry.update(target="none", request_id=str(uuid.uuid4()), outcome="http_error", reason="path")
+        try:
+            await exchange.read_body()
+            await exchange.respond(wire.NO_RESOURCE.status, {}, wire.NO_RESOURCE.body)
+        except Gone:
+            entry.update(outcome="client_gone", reason=None)
+        finally:
+            entry.setdefault("finished_at", time.time())
+            self._truth.write(entry)
