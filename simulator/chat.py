@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import heapq
 import hmac
+import random
 import re
 import time
 import uuid
@@ -16,9 +16,10 @@ from urllib.parse import parse_qs
 from starlette.types import Receive, Scope, Send
 
 from simulator import limits, wire
+from simulator.delivery import Delivery
 from simulator.engine import Engine, Full
 from simulator.exchange import Exchange, Gone
-from simulator.latency import Answer, load_multiplier, plan_answer, seeded
+from simulator.latency import load_multiplier, plan_answer, seeded
 from simulator.limits import Charge
 from simulator.live import LiveSettings
 from simulator.request import ChatRequest, Refused, check_prompt, parse_chat, parse_json
@@ -29,11 +30,15 @@ from simulator.truth import INTERNAL_HEADER, TruthLog
 
 API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
 
-VERDICT_EVERY = 10
-"""Content chunks between two verdicts of the asynchronous content filter."""
-
 WAIT_WHEN_FULL_S = 20.0
 """What a request is told that found every place in the line taken."""
+
+
+class ChatWork:
+    """The engines of one process, shared by the styles of address."""
+
+    def __init__(self) -> None:
+        self.engines: defaultdict[str, Engine] = defaultdict(Engine)
 
 
 class ChatTarget:
@@ -177,7 +182,7 @@ class ChatTarget:
         name: str,
         deployment: Deployment,
         request: ChatRequest,
-        rng: Any,
+        rng: random.Random,
         headers: dict[str, str],
     ) -> None:
         """Wait for a place, plan the answer and send it at its pace."""
@@ -192,124 +197,34 @@ class ChatTarget:
         try:
             multiplier = load_multiplier(deployment, engine.places.taken - 1)
             uncached = request.prompt_tokens - exchange.entry["cached_tokens"]
-            answers = [
-                plan_answer(deployment, rng, uncached, request.max_tokens, multiplier) for _ in range(request.n)
-            ]
-            identity = wire.Identity(
-                id=f"chatcmpl-{rng.getrandbits(140):035x}",
-                created=int(time.time()),
-                model=deployment.model,
-                fingerprint=f"fp_{rng.getrandbits(40):010x}",
-                include_usage=request.include_usage,
-                azure=self._style != "openai",
+            delivery = Delivery(
+                exchange=exchange,
+                deployment=deployment,
+                request=request,
+                identity=self._identity(deployment, request, rng),
+                answers=[
+                    plan_answer(deployment, rng, uncached, request.max_tokens, multiplier) for _ in range(request.n)
+                ],
+                rng=rng,
+                headers=headers,
+                base=base or time.monotonic(),
             )
-            deliver = _stream if request.stream else _send_whole
-            await deliver(exchange, deployment, request, identity, answers, rng, headers, base or time.monotonic())
+            await (delivery.stream() if request.stream else delivery.send_whole())
         finally:
             engine.places.leave()
+
+    def _identity(self, deployment: Deployment, request: ChatRequest, rng: random.Random) -> wire.Identity:
+        return wire.Identity(
+            id=f"chatcmpl-{rng.getrandbits(140):035x}",
+            created=int(time.time()),
+            model=deployment.model,
+            fingerprint=f"fp_{rng.getrandbits(40):010x}",
+            include_usage=request.include_usage,
+            azure=self._style != "openai",
+        )
 
     def _headers(self, exchange: Exchange, settings: Settings) -> dict[str, str]:
         entry = exchange.entry
         return wire.answer_headers(
             entry["request_id"], entry["client_request_id"], settings.region, entry.get("deployment") or ""
         )
-
-
-class ChatWork:
-    """The engines of one process, shared by the styles of address."""
-
-    def __init__(self) -> None:
-        self.engines: defaultdict[str, Engine] = defaultdict(Engine)
-
-
-async def _send_whole(
-    exchange: Exchange,
-    deployment: Deployment,
-    request: ChatRequest,
-    identity: wire.Identity,
-    answers: list[Answer],
-    rng: Any,
-    headers: dict[str, str],
-    base: float,
-) -> None:
-    """A completion in one body, when its last token is there."""
-    await exchange.sleep_until(base + max(answer.end_ms for answer in answers) / 1e3)
-    used = _usage(exchange, request, answers)
-    await exchange.respond(200, headers, wire.completion_body(identity, answers, used))
-    at = exchange.entry["finished_at"]
-    exchange.entry.update(first_token_at=at, last_token_at=at)
-    exchange.entry.update(completion_tokens=used["completion_tokens"], reasoning_tokens=_reasoning(answers))
-
-
-async def _stream(
-    exchange: Exchange,
-    deployment: Deployment,
-    request: ChatRequest,
-    identity: wire.Identity,
-    answers: list[Answer],
-    rng: Any,
-    headers: dict[str, str],
-    base: float,
-) -> None:
-    """Events at their instants: verdict on the prompt, role, content, finish, usage, [DONE]."""
-    entry = exchange.entry
-    await exchange.start(
-        200, {"content-type": "text/event-stream; charset=utf-8", "x-accel-buffering": "no", **headers}
-    )
-    if identity.azure:
-        await exchange.write(wire.prompt_filter_event())
-    padded = deployment.obfuscation if request.include_obfuscation is None else request.include_obfuscation
-    verdicts = deployment.content_filter != "async"
-    writers = [
-        wire.ContentEvents(identity, index, verdicts, rng if padded else None) for index in range(len(answers))
-    ]
-    pending = b"".join(identity.role_event(index) for index in range(len(answers)))
-    lengths = [0] * len(answers)
-    entry.update(chunks=0, completion_tokens=0, reasoning_tokens=0)
-    for due_ms, index, chunk in _in_order(answers):
-        await exchange.sleep_until(base + due_ms / 1e3)
-        if pending:
-            await exchange.write(pending)
-            pending = b""
-            entry["completion_tokens"] = entry["reasoning_tokens"] = _reasoning(answers)
-        at = await exchange.write(writers[index].event(chunk.text))
-        if entry["chunks"] == 0:
-            entry["first_token_at"] = at
-        entry["last_token_at"] = at
-        entry["chunks"] += 1
-        entry["completion_tokens"] += chunk.tokens
-        lengths[index] += len(chunk.text)
-        if not verdicts and entry["chunks"] % VERDICT_EVERY == 0:
-            pending = wire.async_verdict_event(index, 0, lengths[index])
-            await exchange.write(pending)
-            pending = b""
-    await exchange.sleep_until(base + max(answer.end_ms for answer in answers) / 1e3)
-    used = _usage(exchange, request, answers)
-    entry.update(completion_tokens=used["completion_tokens"], reasoning_tokens=_reasoning(answers))
-    ending = [identity.finish_event(index, answer.finish_reason) for index, answer in enumerate(answers)]
-    if not verdicts:
-        ending += [wire.async_verdict_event(index, 0, length) for index, length in enumerate(lengths)]
-    if request.include_usage:
-        ending.append(identity.usage_event(used))
-    entry["finished_at"] = await exchange.write(pending + b"".join(ending) + wire.DONE, more=False)
-
-
-def _in_order(answers: list[Answer]) -> Any:
-    """The chunks of all choices by the instant at which they are due."""
-    return heapq.merge(
-        *([(chunk.due_ms, index, chunk) for chunk in answer.chunks] for index, answer in enumerate(answers)),
-        key=lambda item: item[0],
-    )
-
-
-def _reasoning(answers: list[Answer]) -> int:
-    return sum(answer.reasoning_tokens for answer in answers)
-
-
-def _usage(exchange: Exchange, request: ChatRequest, answers: list[Answer]) -> dict[str, Any]:
-    return wire.usage(
-        request.prompt_tokens,
-        exchange.entry["cached_tokens"],
-        sum(answer.completion_tokens for answer in answers),
-        _reasoning(answers),
-    )
