@@ -48,7 +48,7 @@ def parse_duration(text: str, where: str = "duration") -> float:
 
 def format_number(value: float) -> str:
     """Shortest plain form: 1000 rather than 1000.0."""
-    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(value)
 
 
 def _in_order(units: list[str]) -> list[str]:
