@@ -17,7 +17,7 @@ BUSY_TIMEOUT_S = 30.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS turns(
     conversation_id TEXT NOT NULL, turn INTEGER NOT NULL, question TEXT NOT NULL, answer TEXT NOT NULL,
-    at REAL NOT NULL, PRIMARY KEY (conversation_id, turn)) WITHOUT ROWID;
+    query TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (conversation_id, turn)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS feedback(
     conversation_id TEXT, question_id TEXT, is_positive INTEGER, stars_rating INTEGER, feedback_text TEXT,
     at REAL NOT NULL);
@@ -28,10 +28,11 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One earlier turn of a conversation."""
+    """One earlier turn of a conversation. `query`: the terms that were searched for, empty when nothing was."""
 
     question: str
     answer: str
+    query: str = ""
 
 
 class History:
@@ -97,17 +98,17 @@ def _switch_to_wal(database: sqlite3.Connection) -> None:
 
 def _recall(database: sqlite3.Connection, conversation_id: str, turns: int) -> list[Exchange]:
     rows = database.execute(
-        "SELECT question, answer FROM turns WHERE conversation_id = ? ORDER BY turn DESC LIMIT ?",
+        "SELECT question, answer, query FROM turns WHERE conversation_id = ? ORDER BY turn DESC LIMIT ?",
         (conversation_id, turns),
     ).fetchall()
-    return [Exchange(question, answer) for question, answer in reversed(rows)]
+    return [Exchange(*row) for row in reversed(rows)]
 
 
 def _append(database: sqlite3.Connection, conversation_id: str, exchange: Exchange) -> None:
     # One statement takes the write lock before it looks for the last turn, so two writers never pick the same number.
     database.execute(
-        "INSERT INTO turns SELECT ?1, coalesce(max(turn), 0) + 1, ?2, ?3, ?4 FROM turns WHERE conversation_id = ?1",
-        (conversation_id, exchange.question, exchange.answer, time.time()),
+        "INSERT INTO turns SELECT ?1, coalesce(max(turn), 0) + 1, ?2, ?3, ?4, ?5 FROM turns WHERE conversation_id = ?1",
+        (conversation_id, exchange.question, exchange.answer, exchange.query, time.time()),
     )
 
 

@@ -38,7 +38,7 @@ class RagSettings:
     """The orchestrator. `chat_url` is the chat target's address without a path.
 
     Delays are means in ms of a log-normal time added to each read of the history and each search, seeded by `seed`
-    and the question, so that a question has the same delay in every run.
+    and the question, so that a question has the same delay in every run. `low` is the least allowed value.
     """
 
     chat_url: str
@@ -50,14 +50,14 @@ class RagSettings:
     dapr_token: str | None = None
     api_version: str = "2024-10-21"
     seed: int = 0
-    passages: int = 3
-    history_turns: int = 4
-    answer_tokens: int = 200
-    greeting_tokens: int = 40
-    groundedness_tokens: int = 8
+    passages: int = field(default=3, metadata={"low": 1})
+    history_turns: int = field(default=4, metadata={"low": 0})
+    answer_tokens: int = field(default=200, metadata={"low": 1})
+    greeting_tokens: int = field(default=40, metadata={"low": 1})
+    groundedness_tokens: int = field(default=8, metadata={"low": 1})
     groundedness_check: bool = True
-    history_delay_ms: float = 0.0
-    retrieval_delay_ms: float = 0.0
+    history_delay_ms: float = field(default=0.0, metadata={"low": 0})
+    retrieval_delay_ms: float = field(default=0.0, metadata={"low": 0})
 
 
 @dataclass(slots=True)
@@ -105,7 +105,7 @@ class Pipeline:
             return
         if turn.history:
             with turn.stage("rewrite"):
-                turn.terms = rewrite(turn.question, [exchange.question for exchange in turn.history])
+                turn.terms = rewrite(turn.question, [exchange.query for exchange in turn.history])
         else:
             turn.terms = extract_terms(turn.question)
         with turn.stage("retrieval"):
@@ -136,7 +136,7 @@ class Pipeline:
 
     async def persist(self, turn: Turn) -> None:
         with turn.stage("persist"):
-            await self.history.append(turn.conversation_id, Exchange(turn.question, turn.answer))
+            await self.history.append(turn.conversation_id, Exchange(turn.question, turn.answer, " ".join(turn.terms)))
 
     async def aclose(self) -> None:
         await self._chat.aclose()

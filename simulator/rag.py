@@ -219,12 +219,17 @@ class _Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = RagCall(self._target, self._stream, scope, receive, send, self._truth)
+        self._truth.in_flight += 1
         try:
             await self._refuse_or_answer(call, await call.read_body())
         except Gone:
             call.finish("client_gone")
+        except asyncio.CancelledError:
+            call.finish("cut", "shutdown")
+            raise
         finally:
-            call.finish("cut", "server stopped or internal error")
+            self._truth.in_flight -= 1
+            call.finish("cut", "internal error")
 
     async def _refuse_or_answer(self, call: RagCall, body: bytes) -> None:
         fault = call.headers.get("x-simulate-fault")

@@ -28,6 +28,9 @@ _LEANS_BACK = re.compile(
 REWRITE_BELOW_TERMS = 4
 """A later question with fewer terms of its own than this is completed from the one before."""
 
+MOST_TERMS = 12
+"""Length at which a completed query is cut off, its oldest terms first."""
+
 
 class Intent(StrEnum):
     GREETING = "greeting"
@@ -47,15 +50,15 @@ def triage(question: str, known_share: float, first: bool) -> Intent:
 
 
 def rewrite(question: str, previous: list[str]) -> list[str]:
-    """Search terms for `question` after the questions `previous` (oldest first).
+    """Search terms for `question` after the queries `previous` (oldest first, as rewritten; empty: nothing searched).
 
-    A question that leans back, or has few terms of its own, is completed with the terms of the latest earlier question
-    that had at least two (a greeting has none).
+    A question that leans back, or has few terms of its own, is completed with the terms of the latest earlier query
+    that had at least two. As that one may have been completed itself, the topic survives a row of such questions.
     """
     terms = extract_terms(question)
     if len(terms) >= REWRITE_BELOW_TERMS and not _LEANS_BACK.search(question.lower()):
         return terms
     for earlier in reversed(previous):
         if len(earlier_terms := extract_terms(earlier)) >= 2:
-            return list(dict.fromkeys(terms + earlier_terms))
+            return list(dict.fromkeys(terms + earlier_terms))[:MOST_TERMS]
     return terms

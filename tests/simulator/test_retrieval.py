@@ -57,8 +57,9 @@ def test_conversations_find_something_in_every_question() -> None:
         previous: list[str] = []
         for question in conversation["turns"]:
             intent = triage(question, INDEX.known_share(extract_terms(question)), first=not previous)
-            assert intent is not Intent.QUESTION or search(rewrite(question, previous)), question
-            previous.append(question)
+            terms = rewrite(question, previous) if intent is Intent.QUESTION else []
+            assert intent is not Intent.QUESTION or search(terms), question
+            previous.append(" ".join(terms))
             intents.append(intent)
         assert len(previous) >= 3
     assert set(intents) == set(Intent)
@@ -100,7 +101,14 @@ def test_a_later_question_is_judged_by_its_greeting_only() -> None:
 
 
 def test_a_question_that_leans_back_is_completed_from_the_one_before() -> None:
-    previous = ["What does the Kestrel cost?", "Thanks"]
+    previous = ["kestrel cost", ""]
     assert rewrite("And how heavy is it?", previous) == ["heavy", "kestrel", "cost"]
     assert rewrite("When is the canteen serving lunch today?", previous) == ["canteen", "serving", "lunch", "today"]
     assert rewrite("And how heavy is it?", []) == ["heavy"]
+
+
+def test_a_row_of_questions_that_lean_back_keeps_its_topic() -> None:
+    previous = ["kestrel cost"]
+    for _ in range(10):
+        previous.append(" ".join(rewrite("And how heavy is it?", previous[-2:])))
+    assert previous[-1] == "heavy kestrel cost"

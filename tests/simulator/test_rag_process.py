@@ -1,0 +1,119 @@
+"""The orchestrator as `python -m simulator` serves it: in front of the simulated chat target, in several processes."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.simulator_process import API_KEY, FUNCTIONS_KEY, Simulator, running_simulator
+
+DATASET = Path(__file__).parents[2] / "scenarios" / "dataset.csv"
+CONFIG = """
+[deployments.gpt-35-turbo]
+ttft_base_ms = 20
+tbt_ms = 1
+[deployments.small]
+tpm = 10
+[rag]
+answer_tokens = 20
+greeting_tokens = 5
+"""
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    with running_simulator(CONFIG) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def two_processes() -> Iterator[Simulator]:
+    with running_simulator(CONFIG, workers=2) as simulator:
+        yield simulator
+
+
+def post(url: str, call_id: str = "", **body: str) -> httpx2.Response:
+    headers = {"x-functions-key": FUNCTIONS_KEY, "x-api-key": API_KEY, "x-ms-client-request-id": call_id}
+    return httpx2.post(url, json=body, headers=headers, timeout=30, trust_env=False)
+
+
+def lines_of(simulator: Simulator, call_ids: set[str], timeout_s: float = 10) -> list[dict[str, Any]]:
+    """The truth lines of these calls and of the chat calls made for them, once each call has its line."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        lines = simulator.truth()
+        calls = [line for line in lines if line["client_request_id"] in call_ids]
+        if len(calls) == len(call_ids):
+            made = tuple(line["request_id"] for line in calls)
+            return calls + [line for line in lines if (line["client_request_id"] or "").startswith(made)]
+        assert time.monotonic() < deadline, f"{len(calls)} of {len(call_ids)} lines"
+        time.sleep(0.05)  # another process flushes within its interval
+
+
+def test_the_whole_dataset_is_answered_by_both_contracts(two_processes: Simulator) -> None:
+    url = two_processes.rag_url
+    with DATASET.open(encoding="utf-8", newline="") as file:
+        questions = {row["id"]: row["question"] for row in csv.DictReader(file)}
+    with ThreadPoolExecutor(8) as threads:
+        v1 = list(threads.map(lambda id: post(f"{url}/api/orc", f"v1-{id}", question=questions[id]), questions))
+        v2 = list(threads.map(lambda id: post(f"{url}/orchestrator", f"v2-{id}", ask=questions[id]), questions))
+    assert all(reply.status_code == 200 and reply.json()["data_points"] for reply in v1)
+    assert all(len(reply.text) > 60 and "event: error" not in reply.text for reply in v2)
+    lines = lines_of(two_processes, {f"{version}-{id}" for version in ("v1", "v2") for id in questions})
+    n = len(questions)
+    counted = Counter((line["target"], line["internal"], line["outcome"]) for line in lines)
+    assert counted == {("orc", False, "ok"): n, ("orchestrator", False, "ok"): n, ("chat", True, "ok"): 3 * n}
+    for line in lines:
+        if line["target"] == "orchestrator":
+            assert line["received_at"] <= line["first_token_at"] <= line["last_token_at"] <= line["finished_at"]
+
+
+def test_a_conversation_goes_on_whichever_process_answers(two_processes: Simulator) -> None:
+    url = two_processes.rag_url + "/api/orc"
+    conversation = post(url, question="What does the Wren cost?").json()["conversation_id"]
+    for _ in range(8):  # each over a connection of its own, so both processes get some
+        reply = post(url, question="And how heavy is it?", conversation_id=conversation)
+        assert "rewrite" in reply.headers["server-timing"]
+        assert "wren-folding-bike" in reply.json()["data_points"]
+
+
+def test_a_greeting_is_answered_sooner_than_a_question(simulator: Simulator) -> None:
+    post(simulator.rag_url + "/api/orc", "greeting", question="Hello!")
+    post(simulator.rag_url + "/api/orc", "question", question="What does the Wren cost?")
+    (greeting, *_), (question, *_) = lines_of(simulator, {"greeting"}), lines_of(simulator, {"question"})
+    assert "retrieval" not in greeting["stages"]
+    assert sum(greeting["stages"].values()) < sum(question["stages"].values())
+
+
+def test_a_client_that_leaves_stops_the_stream(simulator: Simulator) -> None:
+    headers = {"x-api-key": API_KEY, "x-ms-client-request-id": "leaves"}
+    url = simulator.rag_url + "/orchestrator"
+    with (
+        httpx2.Client(trust_env=False) as http,
+        http.stream("POST", url, json={"ask": "What does the Wren cost?"}, headers=headers) as reply,
+    ):
+        next(reply.iter_raw())
+    lines = {line["target"]: line for line in lines_of(simulator, {"leaves"})}
+    assert lines["orchestrator"]["outcome"] == "client_gone"
+    assert lines["chat"]["outcome"] == "client_gone"
+
+
+def test_the_chat_targets_throttling_is_the_orchestrators_failure() -> None:
+    with running_simulator(CONFIG + 'deployment = "small"\n') as simulator:
+        answer = post(simulator.rag_url + "/api/orc", question="What does the Wren cost?").json()["answer"]
+        text = post(simulator.rag_url + "/orchestrator", ask="What does the Wren cost?").text
+        lines = simulator.truth()
+    assert "RAG flow: exception: Error code: 429" in answer
+    assert "event: error\ndata: Error code: 429" in text
+    assert Counter((line["target"], line["outcome"], line["reason"]) for line in lines if line["target"] != "chat") == {
+        ("orc", "in_band_error", "chat 429"): 1,
+        ("orchestrator", "in_band_error", "chat 429"): 1,
+    }
