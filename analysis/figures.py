@@ -1,0 +1,168 @@
+"""What a report is made of: counts, distributions with their uncertainty, and groups of both.
+
+Percentiles are exact, from the values themselves, by linear interpolation between order statistics. The 95 %
+interval of a percentile is the order-statistic interval: the narrowest pair of ranks, symmetric in probability, for
+which a binomial count says that the percentile of the source lies between them (David and Nagaraja, Order
+Statistics, 7.1). It assumes independent requests and nothing about their distribution. The interval of a mean is
+mean +- 1.96 standard errors, given from 30 values on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Values = npt.NDArray[Any]
+
+PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
+LOW_PERCENTILES = (1.0, 5.0, 50.0)
+"""For metrics of which more is better, the bad end is the low one."""
+MEAN_INTERVAL_FROM = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """One figure with its 95 % interval.
+
+    `value` is `None` when the sample cannot carry it. `low` or `high` is `None` when the sample cannot bound that
+    side: the p99 of 100 values has no upper bound.
+    """
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """How one metric is spread over a population of `n` requests. `percentiles` is keyed `p50`, `p95`, `p99.9`."""
+
+    metric: str
+    n: int = 0
+    avg: Estimate = field(default_factory=Estimate)
+    min: float | None = None
+    max: float | None = None
+    percentiles: Mapping[str, Estimate] = field(default_factory=dict)
+
+    def percentile(self, key: str) -> Estimate:
+        """The percentile `p95`; an empty estimate when it was not computed."""
+        return self.percentiles.get(key, Estimate())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Requests by how they ended. sent = ok + failed + throttled + cancelled; dropped ones were never sent.
+
+    A source that cannot tell one of them has `None` there.
+    """
+
+    sent: int = 0
+    ok: int = 0
+    failed: int = 0
+    throttled: int | None = 0
+    cancelled: int | None = 0
+    dropped: int | None = 0
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """All figures of one population: the run, one request name, one turn.
+
+    `values` and `distributions` are keyed by the names of the metrics table; what could not be observed is absent
+    from `distributions` and `None` in `values`.
+    """
+
+    key: str
+    counts: Counts
+    values: Mapping[str, float | None] = field(default_factory=dict)
+    distributions: Mapping[str, Distribution] = field(default_factory=dict)
+
+    def distribution(self, metric: str) -> Distribution:
+        """The distribution of `metric`, empty (n = 0) when it was not observed."""
+        return self.distributions.get(metric, Distribution(metric))
+
+
+def carries(n: int, percent: float) -> bool:
+    """Whether `n` values say anything about a percentile: at least one value is expected beyond it, on its side."""
+    return n * min(percent, 100.0 - percent) / 100.0 >= 1.0 - 1e-9
+
+
+def interpolate(ordered: Values, percent: float) -> float:
+    """Percentile of ascending, non-empty `ordered` by linear interpolation (numpy's default method)."""
+    position = (len(ordered) - 1) * (percent / 100.0)
+    below = math.floor(position)
+    share = position - below
+    low, high = float(ordered[below]), float(ordered[min(below + 1, len(ordered) - 1)])
+    return low + (high - low) * share if share < 0.5 else high - (high - low) * (1.0 - share)
+
+
+def interval_ranks(n: int, percent: float, confidence: float = 0.95) -> tuple[int | None, int | None]:
+    """Ranks (from 1) of the order statistics that enclose the percentile with at least `confidence`.
+
+    `None` for a side that no rank bounds. Of n draws, Binomial(n, p) lie below the percentile: the lower rank is the
+    greatest l with P(count < l) <= (1 - confidence) / 2, the upper one the smallest u with P(count >= u) <= the same.
+    """
+    tail = (1.0 - confidence) / 2.0
+    share = percent / 100.0
+    spread = math.sqrt(n * share * (1.0 - share))
+    first = max(0, math.floor(n * share - 8.0 * spread - 8.0))
+    last = min(n, math.ceil(n * share + 8.0 * spread + 8.0))
+    counts = np.arange(first, last + 1)
+    below = np.cumsum(_binomial(n, share, counts))
+    low = int(counts[np.searchsorted(below, tail, side="right")])
+    high = int(counts[min(np.searchsorted(below, 1.0 - tail, side="left"), len(counts) - 1)]) + 1
+    return (low if low >= 1 else None, high if high <= n else None)
+
+
+def percentile_estimate(ordered: Values, percent: float) -> Estimate:
+    """A percentile of ascending values with its order-statistic interval; empty when not carried."""
+    n = len(ordered)
+    if not carries(n, percent):
+        return Estimate()
+    low, high = interval_ranks(n, percent)
+    return Estimate(
+        interpolate(ordered, percent),
+        None if low is None else float(ordered[low - 1]),
+        None if high is None else float(ordered[high - 1]),
+    )
+
+
+def mean_estimate(values: Values) -> Estimate:
+    """Mean with its normal 95 % interval; sums are taken in double precision whatever the values are held in."""
+    n = len(values)
+    if n == 0:
+        return Estimate()
+    mean = float(np.mean(values, dtype=np.float64))
+    if n < MEAN_INTERVAL_FROM:
+        return Estimate(mean)
+    margin = 1.96 * float(np.std(values, ddof=1, dtype=np.float64)) / math.sqrt(n)
+    return Estimate(mean, mean - margin, mean + margin)
+
+
+def distribution(metric: str, values: Values, low_is_bad: bool = False) -> Distribution:
+    """Distribution of `values`, absent ones (NaN) left out. Sorts a copy, so it needs as much memory again."""
+    ordered = np.sort(values[~np.isnan(values)])
+    if not len(ordered):
+        return Distribution(metric)
+    percents = LOW_PERCENTILES if low_is_bad else PERCENTILES
+    return Distribution(
+        metric,
+        len(ordered),
+        mean_estimate(ordered),
+        float(ordered[0]),
+        float(ordered[-1]),
+        {f"p{percent:g}": percentile_estimate(ordered, percent) for percent in percents},
+    )
+
+
+def _binomial(n: int, share: float, counts: Values) -> Values:
+    """Binomial(n, share) probabilities of `counts`, by logarithms so that ten million draws do not overflow."""
+    log_n = math.lgamma(n + 1)
+    ways = np.array([log_n - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in counts.tolist()])
+    return np.exp(ways + counts * math.log(share) + (n - counts) * math.log1p(-share))
