@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenswarm.problems import BadInput
+from tokenswarm.textfile import decode_text, read_file
 
 COLUMNS = ("id", "question", "system", "max_tokens")
 KEYS = (*COLUMNS, "turns", "messages")
@@ -24,6 +25,7 @@ ROLES = ("system", "developer", "user", "assistant")
 ORDERS = ("sequential", "random")
 MAX_TOKENS_LIMIT = 1_000_000
 """Largest `max_tokens` that is taken seriously; no model answers with more."""
+MAX_FILE_BYTES = 1_000_000_000
 
 _SUFFIXES = {".csv": "csv", ".txt": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _CONTROL = {*map(chr, range(32)), "\x7f"}
@@ -123,11 +125,7 @@ def load_dataset(path: str | Path) -> list[Question]:
     if form is None:
         expected = ", ".join(_SUFFIXES)
         raise BadInput([f"dataset {path}: expected a file named {expected}, got {path.suffix or 'no ending'}"])
-    try:
-        data = path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise BadInput([f"dataset {path}: expected a readable file, got: {reason}"]) from error
+    data = read_file(path, "dataset", MAX_FILE_BYTES)
     return parse_dataset(data, form, str(path))
 
 
@@ -142,22 +140,6 @@ def parse_dataset(data: bytes, form: str, name: str = "dataset") -> list[Questio
         problems.lines.append(f"{name}: expected at least one question, got an empty file")
     problems.raise_any()
     return questions
-
-
-def decode_text(data: bytes, name: str) -> str:
-    """UTF-8 text of a file without its byte order mark. Raises `BadInput` with the line of the first bad byte."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise BadInput([f"{name}: expected UTF-8, got UTF-16 (save it as UTF-8)"])
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = _line_of(error.object, error.start)
-        bad = f"byte 0x{error.object[error.start]:02x}"
-        raise BadInput([f"{name}:{line}: expected UTF-8, got {bad} (save it as UTF-8)"]) from error
-    if "\0" in text:
-        line = _line_of(data, data.index(b"\0"))
-        raise BadInput([f"{name}:{line}: expected text, got a NUL character"])
-    return text
 
 
 class _Problems:
@@ -175,10 +157,6 @@ class _Problems:
             return
         more = len(self.lines) - _SHOWN_PROBLEMS
         raise BadInput(self.lines if more <= 1 else [*self.lines[:_SHOWN_PROBLEMS], f"{self.name}: and {more} more"])
-
-
-def _line_of(data: bytes, offset: int) -> int:
-    return len((data[:offset].replace(b"\r\n", b"\n").replace(b"\r", b"\n") + b"x").split(b"\n"))
 
 
 def _csv_entries(text: str, problems: _Problems) -> Iterator[tuple[int, dict[str, Any]]]:
