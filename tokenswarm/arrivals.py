@@ -34,6 +34,7 @@ MAX_RATE_RPM = 6_000_000.0
 """Rates that are taken seriously: from 1.4 requests per day to 100,000 per second."""
 
 MAX_SPEED = 10_000.0
+MIN_SMOOTHNESS, MAX_SMOOTHNESS = 0.01, 10_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +209,7 @@ def trace(
     The plan starts where the window does, and lasts as long; without one it ends with the last arrival.
     """
     if not 0 < speed <= MAX_SPEED:
-        raise BadInput([f"trace-speed: expected a number above 0 up to {MAX_SPEED:.0f}, got {speed}"])
+        raise BadInput([_wrong_speed(speed)])
     begin_s, end_s = window if window is not None else (0.0, math.inf)
     kept = tuple(row for row in sorted(rows, key=lambda row: row.offset_s) if begin_s <= row.offset_s < end_s)
     if not kept:
@@ -228,6 +229,22 @@ def parse_rate(text: str, where: str = "rate") -> float:
         expected = f"requests per minute from {MIN_RATE_RPM} to {MAX_RATE_RPM:.0f}, as 50 or 5/s"
         raise BadInput([f"{where}: expected {expected}, got {stripped!r}"])
     return number * per_minute
+
+
+def parse_speed(text: str) -> float:
+    """How many times as fast a trace is replayed. Raises `BadInput`."""
+    number = read_number(text)
+    if number is None or not 0 < number <= MAX_SPEED:
+        raise BadInput([_wrong_speed(repr(text.strip()))])
+    return number
+
+
+def parse_smoothness(text: str) -> float:
+    """Shape of gamma gaps. Raises `BadInput`."""
+    number = read_number(text)
+    if number is None or not MIN_SMOOTHNESS <= number <= MAX_SMOOTHNESS:
+        raise BadInput([_wrong_smoothness(repr(text.strip()))])
+    return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +287,11 @@ class Share(Iterator[Arrival]):
     def next_index(self) -> int | None:
         """The first arrival, anybody's, that has not been passed; `None` when the plan is over."""
         return None if self._ahead is None else self._ahead[0]
+
+    @property
+    def next_due_offset_s(self) -> float | None:
+        """When the arrival of `next_index` is due; `None` when the plan is over."""
+        return None if self._ahead is None else self._ahead[1]
 
     def assign(self, assignment: Assignment) -> int:
         """Change the share. Returns the index from which it holds: a later one than asked when the share is past it.
@@ -345,6 +367,14 @@ def _count_before(instants: Iterator[float], t_s: float) -> int:
     return total
 
 
+def _wrong_speed(got: object) -> str:
+    return f"trace-speed: expected a number above 0 up to {MAX_SPEED:.0f}, got {got}"
+
+
+def _wrong_smoothness(got: object) -> str:
+    return f"arrival-smoothness: expected a number from {MIN_SMOOTHNESS} to {MAX_SMOOTHNESS:.0f}, got {got}"
+
+
 def _checked(plan: RatePlan) -> RatePlan:
     problems = []
     if plan.kind not in KINDS:
@@ -352,8 +382,8 @@ def _checked(plan: RatePlan) -> RatePlan:
     peak = plan.rate.peak if isinstance(plan.rate, Stages) else plan.rate
     if not MIN_RATE_RPM <= peak <= MAX_RATE_RPM:
         problems.append(f"rate: expected requests per minute from {MIN_RATE_RPM} to {MAX_RATE_RPM:.0f}, got {peak}")
-    if not 0.01 <= plan.smoothness <= 10_000:
-        problems.append(f"arrival-smoothness: expected a number from 0.01 to 10000, got {plan.smoothness}")
+    if not MIN_SMOOTHNESS <= plan.smoothness <= MAX_SMOOTHNESS:
+        problems.append(_wrong_smoothness(plan.smoothness))
     if problems:
         raise BadInput(problems)
     return plan

@@ -34,6 +34,7 @@ _COUNTED = {
     "cancelled": _CANCELLED,
     "dropped": _DROPPED,
     "goodput": _GOOD,
+    "offered": _FIRST | _DROPPED,
 }
 _BLOCK = 4096
 _NAN = math.nan
@@ -150,7 +151,9 @@ class Samples:
             kind |= _GOOD
         name = self._names.setdefault(record.name, len(self._names))
         e2e_ms, lag_ms = record.e2e_ms, record.lag_ms
-        ended = at + e2e_ms / 1000.0 if e2e_ms is not None else at
+        # A dropped arrival ends when it is given up.
+        took_ms = lag_ms if dropped else e2e_ms
+        ended = at if took_ms is None else at + took_ms / 1000.0
         tokens = record.total_tokens if record.token_source is TokenSource.USAGE else None
         estimated = None if dropped else record.estimated_tokens
         figures = (record.ttft_ms, record.tbt_ms, e2e_ms, lag_ms, record.first_byte_ms, tokens)
@@ -185,10 +188,10 @@ class Samples:
 
         Offered are first attempts and dropped arrivals, started or due in `window`; retries offer nothing new.
         """
+        kinds = _COUNTED[what]
         if window is None:
-            return sum(n for kind, n in self._counts_by_kind(name) if _matches(what, kind))
-        instants = self._ended if by_end else self._at
-        return sum(1 for row in self._rows(0xFF, name, window, instants) if _matches(what, self._kind[row]))
+            return sum(n for kind, n in self._counts_by_kind(name) if kind & kinds)
+        return sum(1 for _ in self._rows(kinds, name, window, self._ended if by_end else self._at))
 
     def per_minute(self, name: str | None = None) -> dict[int, Minute]:
         """Clock minutes (their start, Unix s) to what belongs to them; a minute in which nothing happened is absent."""
@@ -260,9 +263,15 @@ class Samples:
         wanted = None if name is None else self._names[name]
         low, high = window if window is not None else (-math.inf, math.inf)
         for begin, end in self._blocks(low, high):
-            for row in range(begin, end):
-                if self._kind[row] & kinds and low <= instants[row] <= high and wanted in (None, self._name[row]):
-                    yield row
+            # A list per block: three times as fast as a test per row, and never more than a block of memory.
+            part = zip(
+                range(begin, end), self._kind[begin:end], instants[begin:end], self._name[begin:end], strict=True
+            )
+            yield from [
+                row
+                for row, kind, instant, who in part
+                if kind & kinds and low <= instant <= high and (wanted is None or who == wanted)
+            ]
 
     def _blocks(self, low: float, high: float) -> Iterator[tuple[int, int]]:
         self._close_blocks()
@@ -294,12 +303,6 @@ class Samples:
     def _counts_by_kind(self, name: str | None) -> Iterator[tuple[int, int]]:
         for key in self._name_ids(name):
             yield from self._kind_counts[key].items()
-
-
-def _matches(what: str, kind: int) -> bool:
-    if what == "offered":
-        return bool(kind & _DROPPED) or bool(kind & _FIRST)
-    return bool(kind & _COUNTED[what])
 
 
 def _sum_present(column: array[float], rows: Iterable[int]) -> float:

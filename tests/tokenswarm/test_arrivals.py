@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tokenswarm import arrivals
-from tokenswarm.arrivals import Arrival, Assignment, DueCounter, Lengths, Plan, Share, parse_rate, partition, walk
+from tokenswarm.arrivals import (
+    Arrival,
+    Assignment,
+    DueCounter,
+    Lengths,
+    Plan,
+    Share,
+    parse_rate,
+    parse_smoothness,
+    parse_speed,
+    partition,
+    walk,
+)
 from tokenswarm.lengths import parse_length
 from tokenswarm.problems import BadInput
 from tokenswarm.stages import parse_stages
@@ -183,6 +195,15 @@ def test_any_text_gives_a_rate_or_bad_input(text: str) -> None:
         assert parse_rate(text) > 0
     except BadInput as error:
         assert error.problems
+
+
+def test_speed_and_smoothness_are_numbers_in_range() -> None:
+    assert (parse_speed(" 2.0 "), parse_smoothness("0.5")) == (2.0, 0.5)
+    for text in ("0", "-1", "nan", "1e9", "x"):
+        with pytest.raises(BadInput, match="trace-speed: expected a number above 0 up to 10000, got '"):
+            parse_speed(text)
+        with pytest.raises(BadInput, match="arrival-smoothness: expected a number from"):
+            parse_smoothness(text)
 
 
 def test_a_wrong_plan_is_refused_all_at_once() -> None:

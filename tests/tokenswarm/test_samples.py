@@ -92,7 +92,9 @@ def test_counts_are_kept_per_name_and_window() -> None:
     assert samples.count("sent", "rag") == 1
     assert samples.count("failed", None, (MINUTE, MINUTE + 4.0)) == 0
     assert samples.count("offered", "chat", (MINUTE + 4.0, MINUTE + 8.0)) == 2
-    assert samples.span() == (MINUTE, MINUTE + 10.0)
+    # The dropped arrival was given up 10 s after it was due.
+    assert samples.span() == (MINUTE, MINUTE + 17.0)
+    assert samples.count("dropped", None, (MINUTE + 16.0, MINUTE + 18.0), by_end=True) == 1
 
 
 def test_a_record_without_any_instant_is_refused() -> None:
