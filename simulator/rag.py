@@ -19,6 +19,7 @@ same, each route failing in its own way.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 import uuid
@@ -224,12 +225,19 @@ class _Endpoint:
             await self._refuse_or_answer(call, await call.read_body())
         except Gone:
             call.finish("client_gone")
-        except asyncio.CancelledError:
-            call.finish("cut", "shutdown")
-            raise
+        except asyncio.CancelledError:  # the server stops; nothing runs after this that should hear of it
+            await self._break_off(call)
         finally:
             self._truth.in_flight -= 1
             call.finish("cut", "internal error")
+
+    async def _break_off(self, call: RagCall) -> None:
+        """Answer 503 as a host that is going away, unless the answer has begun: then it ends here."""
+        if not call.started:
+            with contextlib.suppress(Gone):
+                await call.respond(503, {}, b"", "text/plain")
+                call.finish("http_error", "shutdown")
+        call.finish("cut", "shutdown")
 
     async def _refuse_or_answer(self, call: RagCall, body: bytes) -> None:
         fault = call.headers.get("x-simulate-fault")
@@ -279,9 +287,11 @@ def _reason(error: Exception, fault: str | None) -> str:
 
 
 def _parse_object(body: bytes) -> dict[str, Any] | None:
+    """None as well for half a surrogate pair ("\\ud800"): JSON may spell it, UTF-8 and SQLite cannot hold it."""
     try:
         value = json.loads(body)
-    except ValueError:
+        _dump(value)
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -85,12 +86,15 @@ def test_a_conversation_goes_on_whichever_process_answers(two_processes: Simulat
         assert "wren-folding-bike" in reply.json()["data_points"]
 
 
-def test_a_greeting_is_answered_sooner_than_a_question(simulator: Simulator) -> None:
+def test_a_greeting_costs_one_short_chat_call_and_a_question_two(simulator: Simulator) -> None:
     post(simulator.rag_url + "/api/orc", "greeting", question="Hello!")
     post(simulator.rag_url + "/api/orc", "question", question="What does the Wren cost?")
-    (greeting, *_), (question, *_) = lines_of(simulator, {"greeting"}), lines_of(simulator, {"question"})
-    assert "retrieval" not in greeting["stages"]
-    assert sum(greeting["stages"].values()) < sum(question["stages"].values())
+    greeting, short = lines_of(simulator, {"greeting"})
+    question, *calls = lines_of(simulator, {"question"})
+    assert list(greeting["stages"]) == ["history", "triage", "generation", "persist"]
+    assert list(question["stages"]) == ["history", "triage", "retrieval", "generation", "groundedness", "persist"]
+    assert short["completion_tokens"] == 5
+    assert [call["completion_tokens"] for call in calls] == [20, 8]
 
 
 def test_a_client_that_leaves_stops_the_stream(simulator: Simulator) -> None:
@@ -117,3 +121,28 @@ def test_the_chat_targets_throttling_is_the_orchestrators_failure() -> None:
         ("orc", "in_band_error", "chat 429"): 1,
         ("orchestrator", "in_band_error", "chat 429"): 1,
     }
+
+
+def test_a_stop_ends_answers_in_progress_and_the_truth_says_how() -> None:
+    slow = CONFIG.replace("tbt_ms = 1", "tbt_ms = 500")
+    with running_simulator(slow) as simulator, ThreadPoolExecutor(2) as threads:
+        headers = {"x-api-key": API_KEY}
+        v1 = threads.submit(post, simulator.rag_url + "/api/orc", "v1", question="What does the Wren cost?")
+        with (
+            httpx2.Client(trust_env=False) as http,
+            http.stream("POST", simulator.rag_url + "/orchestrator", json={"ask": "Hi"}, headers=headers) as v2,
+        ):
+            pieces = v2.iter_raw()
+            while simulator.admin("GET", "/admin/truth")["in_flight"] < 4:  # both, and the chat call of each
+                next(pieces)
+            simulator.process.terminate()
+            with pytest.raises(httpx2.RemoteProtocolError):
+                list(pieces)
+        assert v1.result().status_code == 503
+        assert simulator.process.wait(10) == 0
+        lines = [json.loads(line) for line in simulator.truth_path.read_text().splitlines()]
+        log = (simulator.truth_path.parent / "log.txt").read_text()
+    told = {line["target"]: (line["status"], line["outcome"], line["reason"]) for line in lines}
+    assert told["orc"] == (503, "http_error", "shutdown")
+    assert told["orchestrator"] == (200, "cut", "shutdown")
+    assert "simulator/rag.py" not in log  # no traceback through the orchestrator

@@ -123,7 +123,7 @@ def test_v1_hides_a_missing_question_under_200(target: Target) -> None:
     assert (target.truth()[0]["outcome"], target.truth()[0]["reason"]) == ("in_band_error", "no question")
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b""])
+@pytest.mark.parametrize("body", [b"{", b"[]", b"", b'{"question": "\\ud800"}', b"[" * 100_000])
 def test_v1_fails_on_a_body_that_is_no_json_object(target: Target, body: bytes) -> None:
     assert target.http.post("/api/orc", content=body, headers=FUNCTIONS_KEY).status_code == 500
 
@@ -212,6 +212,10 @@ def test_v2_refuses_a_body_without_a_question(target: Target, body: Any, status:
     assert reply.status_code == status
     if status == 400:
         assert reply.json() == {"detail": "No 'ask' or 'question' field in request body"}
+
+
+def test_v2_refuses_half_a_character(target: Target) -> None:
+    assert target.http.post("/orchestrator", content=b'{"ask": "\\ud800"}', headers=API_KEY).status_code == 422
 
 
 def test_v2_stores_feedback(target: Target) -> None:
