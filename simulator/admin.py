@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,6 +16,9 @@ from simulator.live import LiveSettings
 from simulator.settings import ConfigError
 from simulator.shared import SharedState
 from simulator.truth import TruthLog
+
+PATIENCE_S = 2.0
+"""Longest wait for the other processes; they flush four times a second."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -75,5 +80,9 @@ class Admin:
         return JSONResponse(self._truth.counters())
 
     async def _flush(self, request: Request) -> Response:
+        """Everything that was answered before this request is in the log file, whichever process answered it."""
+        asked_at = time.monotonic()
         self._truth.flush()
+        while not self._truth.others_flushed_since(asked_at) and time.monotonic() < asked_at + PATIENCE_S:
+            await asyncio.sleep(0.02)
         return JSONResponse(self._truth.counters())

@@ -59,6 +59,7 @@ def build_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        truth.flush()
         flushing = asyncio.create_task(_keep_flushing(truth))
         try:
             yield

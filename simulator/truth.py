@@ -74,7 +74,6 @@ class TruthLog:
         self._buffer: list[str] = []
         self._buffered_bytes = 0
         self._flushed_at = time.monotonic()
-        self._shared: tuple[int, int] | None = None
         self.tally = Tally()
         self.lines = 0
         self.in_flight = 0
@@ -127,12 +126,19 @@ class TruthLog:
         others = self._others() if others is None else others
         return Tally.of([self.tally, *(Tally.from_json(other["tally"]) for other in others)])
 
+    def others_flushed_since(self, instant: float) -> bool:
+        """Whether every other process has flushed since `instant` (monotonic clock, s)."""
+        return all(other["flushed_at"] >= instant for other in self._others())
+
     def _share(self) -> None:
-        state = (self.lines, self.in_flight)
-        if self._shared_dir is None or state == self._shared:
+        if self._shared_dir is None:
             return
-        self._shared = state
-        mine = {"lines": self.lines, "in_flight": self.in_flight, "tally": self.tally.to_json()}
+        mine = {
+            "flushed_at": self._flushed_at,
+            "lines": self.lines,
+            "in_flight": self.in_flight,
+            "tally": self.tally.to_json(),
+        }
         temporary = self._shared_dir / f"{os.getpid()}.new"
         temporary.write_text(json.dumps(mine))
         temporary.replace(self._shared_dir / f"{os.getpid()}.tally")
