@@ -9,7 +9,7 @@ The left sides are what the generator counted itself (run.json), the right sides
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from analysis import metrics
@@ -75,8 +75,6 @@ def account(run: Run) -> Accounting:
 
 
 def _with_problems(made: Accounting) -> Accounting:
-    import dataclasses
-
     problems = []
     if made.counted is not None and made.counted != made.sent + made.lost:
         problems.append(
@@ -94,7 +92,7 @@ def _with_problems(made: Accounting) -> Accounting:
         )
     if made.skipped_lines:
         problems.append(f"{made.skipped_lines} lines could not be read")
-    return dataclasses.replace(made, problems=problems)
+    return replace(made, problems=problems)
 
 
 def _rows_of(span: Mapping[str, Any]) -> int:

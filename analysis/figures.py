@@ -115,8 +115,8 @@ def interval_ranks(n: int, percent: float, confidence: float = 0.95) -> tuple[in
     last = min(n, math.ceil(n * share + 8.0 * spread + 8.0))
     counts = np.arange(first, last + 1)
     below = np.cumsum(_binomial(n, share, counts))
-    low = int(counts[np.searchsorted(below, tail, side="right")])
-    high = int(counts[min(np.searchsorted(below, 1.0 - tail, side="left"), len(counts) - 1)]) + 1
+    low = first + int(np.searchsorted(below, tail, side="right"))
+    high = min(first + int(np.searchsorted(below, 1.0 - tail, side="left")), last) + 1
     return (low if low >= 1 else None, high if high <= n else None)
 
 

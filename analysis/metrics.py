@@ -132,7 +132,7 @@ _TABLE = (
     ("response_time_ms", "Response time", "ms", "lower", "distribution",
      "What Locust, JMeter and Azure Load Testing call response time: failures and 429s included",
      "e2e_ms of every sent request"),
-    ("latency", "Latency (first byte)", "ms", "lower", "distribution",
+    ("latency", "First byte", "ms", "lower", "distribution",
      "Start to the first byte of the response, as JMeter and Azure Load Testing define it",
      "first_byte_ms of every sent request"),
     ("gap_max_ms", "Longest gap", "ms", "lower", "distribution",
@@ -195,7 +195,8 @@ def outcome_is(rows: pd.DataFrame, *outcomes: Outcome) -> Mask:
     """Rows that ended in one of `outcomes`."""
     codes = rows["outcome"].cat.codes.to_numpy()
     known = list(rows["outcome"].cat.categories)
-    return np.isin(codes, [known.index(str(outcome)) for outcome in outcomes])
+    found: Mask = np.isin(codes, [known.index(str(outcome)) for outcome in outcomes])
+    return found
 
 
 def is_sent(rows: pd.DataFrame) -> Mask:
@@ -239,7 +240,7 @@ def due(rows: pd.DataFrame) -> Values:
 def is_offered(rows: pd.DataFrame) -> Mask:
     """First attempts and dropped arrivals: what the load model wanted. Retries offer nothing new."""
     attempt = rows["attempt"].to_numpy(np.int64, na_value=1)
-    return (attempt == 1) | outcome_is(rows, Outcome.DROPPED)
+    return np.asarray((attempt == 1) | outcome_is(rows, Outcome.DROPPED))
 
 
 def used_tokens(rows: pd.DataFrame) -> Values:

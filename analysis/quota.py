@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -80,8 +80,6 @@ def quota_truth(run: Run, window: Window) -> QuotaTruth | None:
         throttled=throttled,
         reasons=reasons,
     )
-    from dataclasses import replace
-
     return replace(made, explained=_explained(made), advice=advise(made, rows))
 
 
@@ -160,8 +158,8 @@ def _mean(values: Values) -> float | None:
 
 def _explained(truth: QuotaTruth) -> list[str]:
     texts = {
-        TOKENS: f"the limiter's estimate (prompt + max_tokens) had used up the quota of {_n(truth.tpm)} TPM: its highest "
-        f"minute held {_n(truth.estimated_tpm)} estimated tokens, while {_n(truth.used_tpm)} were used at most",
+        TOKENS: f"the limiter's estimate (prompt + max_tokens) had used up the quota of {_n(truth.tpm)} TPM: its "
+        f"highest minute held {_n(truth.estimated_tpm)} estimated tokens, while {_n(truth.used_tpm)} were used at most",
         REQUESTS: f"too many requests at once for {_n(truth.rpm)} RPM, which is enforced over 1 s and 10 s: "
         + ", ".join(f"{item.most} in {item.seconds:g} s (allowed {_n(item.allowed)})" for item in truth.slices),
         UTILIZATION: "the provisioned deployment was at 100 % utilization or above",

@@ -2,7 +2,7 @@
 
 One row per record, columns named as in `tokenswarm.record`. Absent is NaN (numbers), NA (integers), NaN category
 (labels). Instants are double precision Unix s. Offsets in ms are double precision too, but single precision in files
-of `COMPACT_FROM` bytes and more: a relative error of 6e-8, at most 0.03 ms at ten minutes, so that ten million rows fit.
+of `COMPACT_FROM` bytes and more, so that ten million rows fit: a relative error of 6e-8, 0.03 ms at ten minutes.
 Long texts (ids) are not kept; `analysis.run.texts` fetches them for single rows.
 """
 
@@ -100,7 +100,7 @@ def frame(columns: Mapping[str, Any], n: int) -> pd.DataFrame:
         made[name] = _outcome(values) if name == "outcome" else pd.Categorical(values)
     made["call"] = np.asarray(columns.get("call", np.arange(n)), np.uint64)
     made["line"] = np.asarray(columns.get("line", np.arange(n)), np.int32)
-    made["file"] = pd.Categorical.from_codes(np.zeros(n, np.int8), ["requests.csv"])
+    made["file"] = _constant("requests.csv", n)
     return pd.DataFrame(made, copy=False)
 
 
@@ -305,7 +305,7 @@ class _Parts:
                 made[name] = values
         made["outcome"] = _outcome(made["outcome"])
         n = len(made["line"])
-        made["file"] = pd.Categorical.from_codes(np.zeros(n, np.int8), [file_name])
+        made["file"] = _constant(file_name, n)
         stages = pd.concat(self._stages, ignore_index=True) if self._stages else empty_stages()
         stages["stage"] = stages["stage"].astype("category")
         return pd.DataFrame(made, copy=False), stages
@@ -329,8 +329,8 @@ class _Label:
             text = OTHER_ERROR
         return self._known.setdefault(text, len(self._known))
 
-    def categorical(self, codes: Values) -> pd.Categorical:
-        return pd.Categorical.from_codes(codes, list(self._known))
+    def categorical(self, codes: Values) -> pd.Categorical[Any]:
+        return _categorical(codes, list(self._known))
 
 
 def _floats(chunk: pd.DataFrame, name: str, n: int, kind: Any) -> Values:
@@ -355,11 +355,20 @@ def _masked(values: Values) -> pd.api.extensions.ExtensionArray:
     return pd.arrays.IntegerArray(values, absent)
 
 
+def _constant(text: str, n: int) -> pd.Categorical[Any]:
+    return _categorical(np.zeros(n, np.int8), [text])
+
+
+def _categorical(codes: Values, texts: list[str]) -> pd.Categorical[Any]:
+    made: pd.Categorical[Any] = pd.Categorical.from_codes(codes, texts)  # type: ignore[call-overload]  # stubs: no list
+    return made
+
+
 def _integers(values: Values, kind: str) -> pd.api.extensions.ExtensionArray:
     return _masked(_compact(values, kind))
 
 
-def _outcome(values: Any) -> pd.Categorical:
+def _outcome(values: Any) -> pd.Categorical[Any]:
     """Outcome labels with the fixed categories of the record, so that groups of different runs line up."""
     return pd.Categorical(values, categories=[str(outcome) for outcome in _OUTCOMES])
 

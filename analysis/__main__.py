@@ -1,0 +1,68 @@
+"""`python -m analysis COMMAND ...`: what a run directory says. Each command is a module, imported when asked.
+
+Exit codes are those of `tokenswarm.criteria.ExitCode`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tokenswarm.criteria import ExitCode
+from tokenswarm.problems import BadInput
+
+
+class _Command(NamedTuple):
+    module: str
+    help: str
+    function: str = "main"
+
+
+COMMANDS = {
+    "report": _Command("analysis.report", "figures of one or several runs: terminal, Markdown, HTML, JSON, CSV, JUnit"),
+    "check": _Command("analysis.check", "judge a run by its failure criteria; the exit code says the verdict"),
+    "compare": _Command("analysis.compare", "what differs between two runs, and whether it is more than chance"),
+    "sizing": _Command("analysis.sizing", "RPM, TPM and provisioned units for a number of users"),
+    "recover": _Command("analysis.recover", "rebuild the rows of a run that was cut by a crash"),
+    "azure-metrics": _Command("analysis.azure_metrics", "what Azure Monitor counted during a run", "run_command"),
+    "metrics": _Command("analysis.metrics_command", "the table of all metrics and their definitions"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Mistakes of the user are printed without a traceback, exit code 2."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = _read_command(arguments[:1])
+    command = COMMANDS[name]
+    module = importlib.import_module(command.module)
+    parser = argparse.ArgumentParser(prog=f"python -m analysis {name}", description=command.help)
+    module.add_arguments(parser)
+    try:
+        return int(getattr(module, command.function)(parser.parse_args(arguments[1:])))
+    except BadInput as error:
+        print("\n".join(error.problems), file=sys.stderr)
+        return ExitCode.BAD_INPUT
+    except BrokenPipeError:  # the reader of the output has seen enough, as `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+
+
+def _read_command(arguments: Sequence[str]) -> str:
+    listed = "\n".join(f"  {name:<15}{command.help}" for name, command in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis",
+        usage="python -m analysis COMMAND ...",
+        description="Figures, verdicts and comparisons from run directories.",
+        epilog=f"commands:\n{listed}\n\npython -m analysis COMMAND --help says more",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below")
+    return str(parser.parse_args(arguments).command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
