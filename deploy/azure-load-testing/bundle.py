@@ -1,0 +1,157 @@
+"""Build the flat folder that Azure Load Testing takes: `make azure-bundle`, or this script.
+
+    python deploy/azure-load-testing/bundle.py chat --scenario scenarios/paygo-gpt35-50rpm.conf
+    python deploy/azure-load-testing/bundle.py rag --scenario scenarios/rag-peak.conf --engines 2
+
+The names in the configuration (`AZURE_OPENAI_ENDPOINT`, `KEY_VAULT_NAME`, ...) come from the environment; all that are
+missing are listed. No secret goes into the folder: the service reads them from Key Vault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parent.parent
+sys.path.insert(0, str(HERE))
+
+from check_config import check_config  # noqa: E402
+
+PACKAGES = ("locust", "openai", "httpx2", "httptools", "jiter", "python-dotenv", "gevent")
+"""What the load generator imports; the analysis and its packages stay at home."""
+
+ENTRA_PACKAGES = ("azure-identity",)
+FILE_LIMIT = 50 * 1024 * 1024
+"""Bytes from which the service wants a file zipped."""
+
+LOCUST_OWN = {"users": "10", "spawn-rate": "10", "run-time": "3m"}
+"""Scenario keys that the service wants in the environment, to split them, and what holds when they are not given."""
+
+
+class Problems(Exception):
+    """What keeps the folder from being built, one line each."""
+
+
+def read_scenario(path: Path) -> dict[str, str]:
+    """Key and value of each line `key = value` of a scenario."""
+    pairs = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        key, equals, value = line.partition("=")
+        if equals and not line.lstrip().startswith(("#", ";", "[")):
+            pairs[key.strip()] = value.strip().strip("\"'")
+    return pairs
+
+
+def fill_in(template: str, values: Mapping[str, str], environment: Mapping[str, str]) -> str:
+    """Replace each ${NAME}. Raises `Problems` naming all that neither side has."""
+    names = list(dict.fromkeys(re.findall(r"\$\{(\w+)\}", template)))
+    found = {name: values.get(name) or environment.get(name, "") for name in names}
+    if missing := [name for name in names if not found[name]]:
+        raise Problems([f"{name}: expected it in the environment, got none" for name in missing])
+    return re.sub(r"\$\{(\w+)\}", lambda match: found[match[1]], template)
+
+
+def requirement_lines(entra: bool) -> list[str]:
+    """The lines of the project's requirements that an engine needs."""
+    lines = (PROJECT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    lines += (PROJECT / "requirements-azure.txt").read_text(encoding="utf-8").splitlines() if entra else []
+    wanted = PACKAGES + (ENTRA_PACKAGES if entra else ())
+    by_name = {re.split(r"[^\w-]", line, maxsplit=1)[0].lower(): line.partition("#")[0].strip() for line in lines}
+    return [by_name[name] for name in wanted if name in by_name]
+
+
+def zip_package(path: Path) -> None:
+    """Our package as an archive that Python can import; dated alike, so that equal sources give equal bytes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted((PROJECT / "tokenswarm").rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                entry = zipfile.ZipInfo(str(file.relative_to(PROJECT)), (2026, 1, 1, 0, 0, 0))
+                archive.writestr(entry, file.read_bytes(), zipfile.ZIP_DEFLATED)
+
+
+def data_files(scenario: dict[str, str], scenario_path: Path) -> dict[str, Path]:
+    """Name in the folder to the file. A CSV becomes .txt: the service cuts CSVs, and engines take their own rows."""
+    files = {}
+    for option in ("dataset", "trace"):
+        if option in scenario:
+            candidates = [PROJECT / scenario[option], scenario_path.parent / scenario[option], Path(scenario[option])]
+            source = next((path for path in candidates if path.is_file()), None)
+            if source is None:
+                raise Problems([f"{option}: expected a file, got {scenario[option]!r} ({scenario_path})"])
+            suffix = ".txt" if source.suffix.lower() == ".csv" else source.suffix
+            files[f"{option}{suffix}"] = source
+    return files
+
+
+def flat_scenario(scenario: dict[str, str]) -> str:
+    """The scenario without what holds a path or what the service sets itself."""
+    dropped = {"locustfile", "dataset", "trace", "headless", "master", "worker", "processes", "env-file", "results-dir"}
+    kept = {key: value for key, value in scenario.items() if key not in dropped}
+    return "".join(f"{key} = {value}\n" for key, value in kept.items())
+
+
+def build(kind: str, scenario_path: Path, engines: int, output: Path, environment: Mapping[str, str]) -> list[Path]:
+    """Write the folder anew and return its files. Raises `Problems` before anything is written."""
+    scenario = read_scenario(scenario_path)
+    locustfile = PROJECT / scenario.get("locustfile", "")
+    files = data_files(scenario, scenario_path)
+    if not locustfile.is_file():
+        raise Problems([f"locustfile: expected a file, got {scenario.get('locustfile')!r} ({scenario_path})"])
+    values = {
+        "ENGINES": str(engines),
+        "LOCUSTFILE": f"{locustfile.name}\n  - locustfile.txt",
+        "DATA_FILES": "\n  - ".join([*files, "engine.csv"]),
+        **{key.upper().replace("-", "_"): scenario.get(key, default) for key, default in LOCUST_OWN.items()},
+    }
+    config = fill_in((HERE / f"{kind}.yaml").read_text(encoding="utf-8"), values, environment)
+    if problems := check_config(yaml.safe_load(config)):
+        raise Problems(problems)
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    (output / "config.yaml").write_text(config, encoding="utf-8")
+    (output / "scenario.conf").write_text(flat_scenario(scenario), encoding="utf-8")
+    (output / "locustfile.txt").write_text(locustfile.stem + "\n", encoding="utf-8")
+    (output / "engine.csv").write_text("".join(f"{index}\n" for index in range(engines)), encoding="utf-8")
+    requirements = requirement_lines(entra=scenario.get("auth") == "entra")
+    (output / "requirements.txt").write_text("\n".join(requirements) + "\n", encoding="utf-8")
+    shutil.copyfile(HERE / "load_test.py", output / "load_test.py")
+    shutil.copyfile(locustfile, output / locustfile.name)
+    for name, source in files.items():
+        shutil.copyfile(source, output / name)
+    zip_package(output / "tokenswarm.pyz")
+    written = sorted(output.iterdir())
+    if large := [path for path in written if path.stat().st_size > FILE_LIMIT]:
+        raise Problems([f"{path.name}: expected at most 50 MB, got {path.stat().st_size} bytes" for path in large])
+    return written
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="build the folder that Azure Load Testing takes")
+    parser.add_argument("kind", choices=["chat", "rag"], help="which configuration")
+    parser.add_argument("--scenario", type=Path, required=True, help="scenario file")
+    parser.add_argument("--engines", type=int, default=1, help="engine instances; users and rate are split over them")
+    parser.add_argument("--output", type=Path, help="folder to write; default build/azure-load-testing/KIND")
+    options = parser.parse_args(arguments)
+    output = options.output or PROJECT / "build" / "azure-load-testing" / options.kind
+    try:
+        written = build(options.kind, options.scenario, options.engines, output, os.environ)
+    except (Problems, OSError) as error:
+        problems = error.args[0] if isinstance(error, Problems) else [str(error)]
+        print("\n".join(problems), file=sys.stderr)
+        return 2
+    print(f"{output}: {', '.join(path.name for path in written)}")
+    print(f"az load test create --load-test-config-file {output / 'config.yaml'} --test-id ... (see docs/azure.md)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
