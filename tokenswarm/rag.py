@@ -20,8 +20,8 @@ MAX_TEXT_BYTES = 4 * 1024 * 1024
 _ID_PIECE = re.compile(r"^\s*([0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12})(\s)")
 _ID_LENGTH = 37
 _IN_BAND_ERROR = re.compile(r"event:\s*error\s*\r?\ndata:\s?(.*?)(?:\r?\n\r?\n|$)", re.DOTALL)
-# v1 returns what its exception handler says as if it were an answer; these are its own openings.
-_ERROR_ANSWER = re.compile(r"^\s*(?:error|exception|an error occurred|there was an error)\b[^\n]*", re.IGNORECASE)
+# v1 returns what its exception handler says as if it were an answer: a sentence of its own and this.
+_ERROR_ANSWER = re.compile(r"RAG flow: exception:[^\n]*|^\s*(?:error|exception)\b[^\n]*", re.IGNORECASE)
 
 
 class AnswerTooLarge(ValueError):
@@ -52,7 +52,7 @@ def parse_reply(body: bytes, answer_path: str = "answer", id_path: str = "conver
     if not isinstance(answer, str) or not answer.strip():
         return RagReply("", None, None, f"body has no text at {answer_path!r}")
     conversation_id = _follow(reply, id_path)
-    error_answer = _ERROR_ANSWER.match(answer)
+    error_answer = _ERROR_ANSWER.search(answer)
     return RagReply(
         answer=answer,
         conversation_id=conversation_id if isinstance(conversation_id, str) and conversation_id else None,

@@ -1,0 +1,72 @@
+"""The identity every run must satisfy: planned = sent + dropped + lost; sent = ok + throttled + failed + cancelled."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tokenswarm.record import NOT_FAILED, Outcome, RequestRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Requests that left no row. `begin` and `end`: Unix s between which they were due or under way."""
+
+    worker: str
+    rows: int
+    begin: float
+    end: float
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.rows} rows lost: {self.reason} ({self.worker}, {self.end - self.begin:.1f} s)"
+
+
+class Accounting:
+    """Counts records by outcome. `planned` and `delivered_pct` are `None` in closed loop."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[Outcome] = Counter()
+        self.first_attempts = 0
+        self.planned: int | None = None
+        self.lost: list[Lost] = []
+
+    def add(self, record: RequestRecord) -> None:
+        self.outcomes[record.outcome] += 1
+        if record.attempt == 1 and record.outcome is not Outcome.DROPPED:
+            self.first_attempts += 1
+
+    def close(self, planned: int | None, lost: Sequence[Lost]) -> None:
+        self.planned = planned
+        self.lost = [each for each in lost if each.rows > 0]
+
+    @property
+    def rows(self) -> int:
+        return self.outcomes.total()
+
+    @property
+    def sent(self) -> int:
+        return self.rows - self.outcomes[Outcome.DROPPED]
+
+    @property
+    def delivered_pct(self) -> float | None:
+        """Planned requests that were sent, in percent; `None` when nothing was planned."""
+        return None if not self.planned else 100.0 * self.first_attempts / self.planned
+
+    def facts(self) -> dict[str, Any]:
+        """The `accounting` part of run.json."""
+        failed = sum(n for outcome, n in self.outcomes.items() if outcome not in NOT_FAILED)
+        return {
+            "planned": self.planned,
+            "sent": self.sent,
+            "first_attempts": self.first_attempts,
+            "ok": self.outcomes[Outcome.OK],
+            "throttled": self.outcomes[Outcome.THROTTLED],
+            "failed": failed,
+            "cancelled": self.outcomes[Outcome.CANCELLED],
+            "dropped": self.outcomes[Outcome.DROPPED],
+            "rows": self.rows,
+            "lost": [{**asdict(lost), "from": lost.begin, "to": lost.end} for lost in self.lost],
+        }

@@ -1,0 +1,151 @@
+"""What the next request says: synthetic prompts, dataset questions, turns of conversations. No I/O, no clock."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from dataclasses import dataclass, field
+
+from tokenswarm.arrivals import Arrival
+from tokenswarm.dataset import Question, Questions
+from tokenswarm.lengths import Length
+from tokenswarm.prompts import build_messages, build_prompt, estimate_messages, estimate_tokens
+from tokenswarm.request import ChatRequest, RagRequest
+from tokenswarm.settings import Settings
+
+
+@dataclass(slots=True)
+class Conversation:
+    """One user's conversation while it goes on. `turn` is the last one asked; `last_turn` ends it."""
+
+    id: str | None
+    question: Question | None
+    last_turn: int
+    turn: int = 0
+    messages: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def over(self) -> bool:
+        return self.turn >= self.last_turn
+
+
+class Composer:
+    """Composes one virtual user's requests. Draws come from `rng`; with an arrival, from the arrival's own index."""
+
+    def __init__(self, settings: Settings, questions: Questions | None, rng: random.Random, name: str) -> None:
+        self._settings = settings
+        self._questions = questions
+        self._rng = rng
+        self._name = name
+        self._conversation: Conversation | None = None
+        self._first = True
+
+    def next_chat(self, arrival: Arrival | None) -> ChatRequest:
+        """The next chat request: a turn of the current conversation, or the first of a new one."""
+        conversation = self._current(arrival)
+        conversation.turn += 1
+        question = conversation.question
+        output = self._output_tokens(arrival, question)
+        if conversation.turn == 1 and question is None:
+            rng = self._rng if arrival is None else random.Random(f"{self._settings.seed}:{arrival.index}:prompt")
+            prompt = build_messages(
+                rng,
+                self._context_tokens(arrival),
+                self._settings.system_prompt,
+                self._settings.unique_prefix,
+                arrival.prefix_blocks if arrival else None,
+            )
+            conversation.messages, context_tokens = prompt.messages, prompt.context_tokens
+        else:
+            self._add_turn(conversation)
+            context_tokens = estimate_messages(conversation.messages)
+        multi = conversation.last_turn > 1
+        return ChatRequest(
+            messages=list(conversation.messages),
+            max_tokens=output,
+            max_tokens_field=self._settings.max_tokens_field,
+            context_tokens=context_tokens,
+            stream=self._settings.stream,
+            keep_text=multi,
+            name=self._name,
+            conversation_id=conversation.id if multi else None,
+            turn=conversation.turn if multi else None,
+            question_id=question.id if question else None,
+            body=self._settings.body,
+        )
+
+    def next_question(self, arrival: Arrival | None) -> RagRequest:
+        """The next question to an orchestrator: in the current conversation, or the first of a new one."""
+        conversation = self._current(arrival)
+        conversation.turn += 1
+        question = conversation.question
+        if question is None or (conversation.turn > 1 and len(question.turns) < conversation.turn):
+            question = self._question(arrival)
+            text = question.question
+        else:
+            text = question.turns[conversation.turn - 1]
+        return RagRequest(
+            question=text,
+            conversation_id=conversation.id,
+            turn=conversation.turn,
+            question_id=question.id,
+            context_tokens=estimate_tokens(text),
+            name=self._name,
+        )
+
+    def answer(self, text: str, conversation_id: str | None, ok: bool) -> None:
+        """What came back: a chat answer is fed back as history; a failed turn ends its conversation."""
+        conversation = self._conversation
+        if conversation is None:
+            return
+        if not ok or conversation.over:
+            self._conversation = None
+            return
+        conversation.messages.append({"role": "assistant", "content": text})
+        conversation.id = conversation_id or conversation.id
+
+    def _current(self, arrival: Arrival | None) -> Conversation:
+        if self._conversation is None or self._conversation.over:
+            self._conversation = self._new(arrival)
+        return self._conversation
+
+    def _new(self, arrival: Arrival | None) -> Conversation:
+        question = self._question(arrival) if self._questions is not None else None
+        turns = max(self._settings.turns, len(question.turns) if question and len(question.turns) > 1 else 1)
+        if self._first:  # users who join in mid-conversation keep the turns from marching in step
+            self._first = False
+            turns = max(1, turns - (self._settings.start_turn.sample(self._rng) or 1) + 1)
+        chat_id = None if self._settings.rag is not None and self._settings.chat is None else uuid.uuid4().hex
+        conversation = Conversation(chat_id, question, turns)
+        if question is not None:
+            system = question.system or self._settings.system_prompt
+            conversation.messages = [{"role": "system", "content": system}] if system else []
+        return conversation
+
+    def _add_turn(self, conversation: Conversation) -> None:
+        """The user's next text: the dataset's turn, a further question, or synthetic words."""
+        question = conversation.question
+        if question is not None and conversation.turn <= len(question.turns):
+            text = question.turns[conversation.turn - 1]
+        elif question is not None:
+            text = self._question(None).question
+        else:
+            text = build_prompt(self._rng, self._context_tokens(None), unique=True)
+        conversation.messages.append({"role": "user", "content": text})
+
+    def _question(self, arrival: Arrival | None) -> Question:
+        assert self._questions is not None
+        return self._questions.next() if arrival is None else self._questions.at(arrival.index)
+
+    def _context_tokens(self, arrival: Arrival | None) -> int:
+        if arrival is not None and arrival.context_tokens is not None:
+            return arrival.context_tokens
+        return self._settings.context.sample(self._rng) or 1
+
+    def _output_tokens(self, arrival: Arrival | None, question: Question | None) -> int | None:
+        if arrival is not None and arrival.max_tokens is not None:
+            return arrival.max_tokens
+        if question is not None and question.max_tokens is not None:
+            return question.max_tokens
+        output: Length | None = self._settings.output
+        return output.sample(self._rng) if output is not None else None

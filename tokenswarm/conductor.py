@@ -1,0 +1,238 @@
+"""The run as a whole, in the process that has all rows (a local run's only process, or the master).
+
+It makes the run directory, sees every record once, stops the run when a rule says so, and at the end gives the
+verdict and writes down what happened.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import logging
+import time
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenswarm.accounting import Accounting, Lost
+from tokenswarm.autostop import AutoStopMonitor
+from tokenswarm.criteria import CriterionResult, Verdict, decide, evaluate
+from tokenswarm.health import Window, is_saturated, summarise
+from tokenswarm.options import OPTIONS
+from tokenswarm.record import Outcome, RequestRecord
+from tokenswarm.request import ChatTarget
+from tokenswarm.run import describe_tools, name_directory, write_run_json
+from tokenswarm.samples import Samples
+from tokenswarm.settings import Settings
+from tokenswarm.transport import kernel_timestamps
+
+MIN_DELIVERED_PCT = 99.0
+"""A run that sent less of what it was to offer has not tested what it was asked to test."""
+
+logger = logging.getLogger(__name__)
+
+
+class Conductor:
+    """One run. `stop(reason)` ends it from inside; `environment_facts` are workers, host and scenario for run.json."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: Mapping[str, Any],
+        scenario: Path | None,
+        workers: int,
+        stop: Callable[[str], None],
+    ) -> None:
+        self.settings = settings
+        self.started_at = time.time()
+        self.ended_at: float | None = None
+        self.directory = name_directory(settings.results, settings.test_name, self.started_at)
+        self.samples = Samples(settings.goodput)
+        self.accounting = Accounting()
+        self.health: list[Window] = []
+        self.problems: list[str] = []
+        self.stop_reason: str | None = None
+        self.verdict: Verdict | None = None
+        self.workers = workers
+        self._options = options
+        self._scenario = scenario
+        self._stop = stop
+        self._auto_stop = AutoStopMonitor(settings.auto_stop) if settings.auto_stop else None
+        self._read_lags_ms = array("f")
+        self._tokens = 0
+        self._failed_by_stop = False
+
+    def open(self) -> None:
+        """Make the run directory and say in run.json that the run is on. Raises `OSError`."""
+        self.directory.mkdir(parents=True)
+        self._write(state="running")
+        logger.info("Writing this run to %s", self.directory)
+
+    def observe(self, record: RequestRecord) -> None:
+        """Take in one record, from whichever process."""
+        self.samples.add(record)
+        self.accounting.add(record)
+        if record.read_lag_ms is not None:
+            self._read_lags_ms.append(record.read_lag_ms)
+        self._tokens += record.total_tokens or 0
+        if self.stop_reason is None:
+            self._check_limits(record)
+
+    def finish(self, ended_at: float, planned: int | None, lost: Sequence[Lost], interrupted: bool) -> Verdict:
+        """The end: `planned` arrivals were due until then (`None`: closed loop). Writes run.json and the verdict."""
+        self.ended_at = ended_at
+        self.accounting.close(planned, lost)
+        results = evaluate(self.settings.criteria, self.samples, self.window)
+        self.verdict = self._judge(results)
+        self._write(state="interrupted" if interrupted else "finished")
+        return self.verdict
+
+    @property
+    def window(self) -> tuple[float, float] | None:
+        """Unix s from the end of the warm-up to the start of the cool-down; `None` when nothing lies between."""
+        end = self.ended_at if self.ended_at is not None else time.time()
+        begin, end = self.started_at + self.settings.warm_up_s, end - self.settings.cool_down_s
+        return (begin, end) if end > begin else None
+
+    def _check_limits(self, record: RequestRecord) -> None:
+        settings = self.settings
+        if self._auto_stop is not None and self._auto_stop.add(record):
+            self._failed_by_stop = True
+            self._end(f"auto-stop: more than {settings.auto_stop} of the requests failed")
+        elif settings.max_total_tokens is not None and self._tokens >= settings.max_total_tokens:
+            self._end(f"budget: max-total-tokens of {settings.max_total_tokens:.0f} reached ({self._tokens} used)")
+        elif settings.max_total_requests is not None and self.accounting.sent >= settings.max_total_requests:
+            self._end(f"budget: max-total-requests of {settings.max_total_requests:.0f} reached")
+
+    def _end(self, reason: str) -> None:
+        self.stop_reason = reason
+        logger.warning("Stopping the run: %s", reason)
+        self._stop(reason)
+
+    def _judge(self, results: list[CriterionResult]) -> Verdict:
+        verdict = decide(results, self._distrust(), bool(self.settings.criteria))
+        if self._failed_by_stop and verdict.state in ("passed", "none"):
+            verdict = dataclasses.replace(verdict, state="failed", exit_code=type(verdict.exit_code).CRITERIA_FAILED)
+        if self._failed_by_stop and self.stop_reason is not None:
+            verdict = dataclasses.replace(verdict, reasons=[self.stop_reason, *verdict.reasons])
+        return verdict
+
+    def _distrust(self) -> list[str]:
+        """Why the figures cannot be trusted, if they cannot."""
+        reasons = list(self.problems)
+        delivered = self.accounting.delivered_pct
+        if delivered is not None and delivered < MIN_DELIVERED_PCT:
+            reasons.append(
+                f"load not delivered: {self.accounting.first_attempts} of {self.accounting.planned} planned requests "
+                f"were sent ({delivered:.1f} %)"
+            )
+        if is_saturated(self.health):
+            late = sum(window.is_late for window in self.health)
+            reasons.append(
+                f"load generator saturated: its event loop was late in {late} of {len(self.health)} windows "
+                f"(lag up to {max(window.lag_max_ms for window in self.health):.0f} ms)"
+            )
+        reasons += [str(lost) for lost in self.accounting.lost]
+        return reasons
+
+    def _write(self, state: str) -> None:
+        try:
+            write_run_json(self.directory, self._facts(state))
+        except OSError as error:
+            self.problems.append(f"run.json could not be written: {error}")
+            logger.error("run.json could not be written to %s: %s", self.directory, error)
+
+    def _facts(self, state: str) -> dict[str, Any]:
+        settings = self.settings
+        return {
+            **describe_tools(),
+            "test_name": settings.test_name,
+            "scenario": _scenario_facts(self._scenario),
+            "options": _shown_options(self._options),
+            "target": _target_facts(settings),
+            "started_at": self.started_at,
+            "ended_at": self.ended_at,
+            "state": state,
+            "seed": settings.seed,
+            "workers": self.workers,
+            "clock": "kernel" if kernel_timestamps() else "user",
+            "quota": {"tpm": settings.quota_tpm, "rpm": settings.quota_rpm, "ptu": settings.ptu},
+            "window": {"warm_up_s": settings.warm_up_s, "cool_down_s": settings.cool_down_s},
+            "accounting": self.accounting.facts(),
+            "delivery": self._delivery(),
+            "generator": summarise(self.health, self._read_lags_ms),
+            "criteria": [_result_facts(result) for result in self.verdict.results] if self.verdict else [],
+            "verdict": None
+            if self.verdict is None
+            else {
+                "state": self.verdict.state,
+                "exit_code": int(self.verdict.exit_code),
+                "reasons": self.verdict.reasons,
+            },
+            "stop_reason": self.stop_reason,
+        }
+
+    def _delivery(self) -> dict[str, float | None]:
+        minutes = (self.ended_at - self.started_at) / 60 if self.ended_at else None
+        planned = self.accounting.planned
+        return {
+            "offered_rpm": planned / minutes if minutes and planned is not None else None,
+            "started_rpm": self.accounting.sent / minutes if minutes else None,
+            "completed_rpm": self.accounting.outcomes[Outcome.OK] / minutes if minutes else None,
+            "delivered_pct": self.accounting.delivered_pct,
+        }
+
+
+def write_locust_csvs(environment: Any, directory: Path) -> None:
+    """Locust's own statistics at their final state. Raises `OSError`."""
+    from locust.stats import PERCENTILES_TO_REPORT, StatsCSV
+
+    statistics = StatsCSV(environment, PERCENTILES_TO_REPORT)
+    for name, write in (
+        ("stats", statistics.requests_csv),
+        ("failures", statistics.failures_csv),
+        ("exceptions", statistics.exceptions_csv),
+    ):
+        with open(directory / f"locust_{name}.csv", "w", encoding="utf-8", newline="") as file:
+            write(csv.writer(file))
+
+
+def _result_facts(result: CriterionResult) -> dict[str, Any]:
+    return {
+        "text": str(result.criterion),
+        "state": result.state,
+        "value": result.value,
+        "n": result.n,
+        "note": result.note,
+    }
+
+
+def _shown_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that were given, under their names; Locust's own load options too."""
+    named = {option.name: options.get(option.attribute) for option in OPTIONS if option.name != "run-directory"}
+    own = {name: options.get(name.replace("-", "_")) for name in ("spawn-rate", "run-time", "stop-timeout", "host")}
+    shown = {**named, "users": options.get("num_users"), **own}
+    return {name: value for name, value in shown.items() if value not in (None, "")}
+
+
+def _scenario_facts(scenario: Path | None) -> dict[str, str | None]:
+    if scenario is None:
+        return {"path": None, "text": None}
+    try:
+        text: str | None = scenario.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        text = None
+    return {"path": str(scenario), "text": text}
+
+
+def _target_facts(settings: Settings) -> dict[str, str | None]:
+    chat, rag = settings.chat, settings.rag
+    kind = "mixed" if chat and rag else "chat" if chat else "rag"
+    api = chat.api if isinstance(chat, ChatTarget) else rag.contract if rag else None
+    return {
+        "kind": kind,
+        "host": chat.endpoint if chat else rag.url if rag else None,
+        "api": api,
+        "deployment": chat.deployment if chat else None,
+    }

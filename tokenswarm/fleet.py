@@ -1,0 +1,216 @@
+"""The master's side of a distributed run: rows in, one plan divided among the workers, and an end that loses nothing.
+
+Locust's master waits half a second for its workers' last reports and loses what streams finish later, so the end is a
+handshake: each worker is told to stop, ships all it has, and says so with its count of rows. Rows of a dead worker are
+taken from its journal where that is on this machine; what is then still missing is counted as lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gevent
+
+from tokenswarm.accounting import Lost
+from tokenswarm.arrivals import Assignment, Plan
+from tokenswarm.health import Window
+from tokenswarm.journal import Journal
+from tokenswarm.record import RequestRecord
+from tokenswarm.recorder import parse_rows, read_journal_after
+
+WATCH_S = 0.2
+REASSIGN_AFTER_S = 0.7
+"""A change of the workers holds for arrivals due later than this from now: time for all of them to hear of it."""
+
+DRAIN_EXTRA_S = 10.0
+"""What the handshake may take beyond the stop-timeout."""
+
+logger = logging.getLogger(__name__)
+
+Receive = Callable[[dict[str, Any], list[RequestRecord]], None]
+
+
+@dataclass(slots=True)
+class _Worker:
+    """What the master knows of one worker in this run."""
+
+    name: str
+    rows: int = 0
+    planned_rows: int = 0
+    reported: int = 0
+    in_flight: int = 0
+    journal: Path | None = None
+    heard_at: float = field(default_factory=time.time)
+    done: bool = False
+
+
+class Fleet:
+    """The workers of one master, run after run."""
+
+    def __init__(self, runner: Any) -> None:
+        self._runner = runner
+        self._receive: Receive = lambda _message, _records: None
+        self._workers: dict[str, _Worker] = {}
+        self._journal: Journal | None = None
+        self._plan: Plan | None = None
+        self._origin: float | None = None
+        self._shares: list[tuple[int, tuple[str, ...]]] = []
+        self._watch: Any = None
+        self._drained = gevent.event.Event()
+
+    def listen(self, receive: Receive) -> None:
+        """Hand every worker's rows to `receive`."""
+        self._receive = receive
+        self._runner.register_message("tokenswarm_rows", self._take_rows)
+
+    def begin(self, directory: Path, plan: Plan | None) -> None:
+        """A run starts: rows go to its requests.csv. Raises `OSError`."""
+        self._workers = {}
+        self._journal = Journal(directory / "requests.csv")
+        self._plan, self._origin, self._shares = plan, None, []
+
+    def start_plan(self, origin: float) -> None:
+        """The plan begins at Unix s `origin`, divided among the workers that have users."""
+        self._origin = origin
+        self._share(0)
+        self._watch = gevent.spawn(self._watch_workers)
+
+    def planned(self, until: float) -> int:
+        """Arrivals of the plan that were due by Unix s `until`."""
+        if self._plan is None or self._origin is None:
+            return 0
+        return self._plan.count_before(until - self._origin)
+
+    def drain(self, until: float, stop_timeout: float) -> None:
+        """Stop all workers and wait until each has shipped everything, has died, or the time is up."""
+        if self._watch is not None:
+            self._watch.kill(block=False)
+            self._watch = None
+        waiting = [client.id for client in self._runner.clients.values() if client.state in ("running", "spawning")]
+        for client_id in waiting:
+            self._runner.send_message("tokenswarm_drain", {"until": until}, client_id=client_id)
+        deadline = time.monotonic() + stop_timeout + DRAIN_EXTRA_S
+        while time.monotonic() < deadline and any(self._is_awaited(client_id) for client_id in waiting):
+            self._drained.clear()
+            self._drained.wait(timeout=0.2)
+
+    def finish(self, ended_at: float) -> list[Lost]:
+        """All that will come has come: fetch the rest from journals on this machine, and say what is lost."""
+        for worker in self._workers.values():
+            self._recover(worker)
+        lost = [self._lost(worker, ended_at) for worker in self._workers.values() if not worker.done]
+        lost += [
+            Lost(worker.name, worker.reported - worker.rows, worker.heard_at, ended_at, "shipped rows did not arrive")
+            for worker in self._workers.values()
+            if worker.done
+        ]
+        if self._journal is not None:
+            self._journal.close()
+            if self._journal.rows_lost == 0 and self._journal.problem is None:
+                self._discard_journals()
+        return [each for each in lost if each.rows > 0]
+
+    def health_of(self, message: dict[str, Any]) -> list[Window]:
+        """The heartbeat windows in a worker's message."""
+        return [Window(*window) for window in message.get("health", [])]
+
+    def _take_rows(self, msg: Any, **_: Any) -> None:
+        message = msg.data
+        worker = self._worker(msg.node_id, message["worker"])
+        worker.heard_at = time.time()
+        worker.in_flight, worker.reported = message["in_flight"], message["total"]
+        worker.journal = Path(message["journal"])
+        if message["rows"]:
+            self._take(worker, message["text"], message["rows"], message)
+        else:
+            self._receive(message, [])
+        if message.get("done"):
+            worker.done = True
+            self._drained.set()
+        if self._journal is not None:
+            self._journal.flush()
+
+    def _take(self, worker: _Worker, text: str, rows: int, message: dict[str, Any]) -> None:
+        if self._journal is not None:
+            self._journal.add(text, rows)
+        records = parse_rows(text)
+        worker.rows += rows
+        worker.planned_rows += sum(record.scheduled_at is not None and record.attempt == 1 for record in records)
+        self._receive(message, records)
+
+    def _worker(self, client_id: str, name: str) -> _Worker:
+        return self._workers.setdefault(client_id, _Worker(name))
+
+    def _active(self) -> tuple[str, ...]:
+        clients = self._runner.clients.values()
+        return tuple(
+            client.id
+            for client in clients
+            if client.state in ("running", "spawning")
+            and (client.user_count or sum(client.user_classes_count.values()))
+        )
+
+    def _share(self, begin: int) -> None:
+        """Divide the plan from arrival `begin` on, and tell the workers."""
+        active = self._active()
+        self._shares.append((begin, active))
+        for position, client_id in enumerate(active):
+            self._worker(client_id, f"w{self._runner.get_worker_index(client_id)}")
+            data = {"origin": self._origin, "assignment": [begin, position, len(active)]}
+            self._runner.send_message("tokenswarm_plan", data, client_id=client_id)
+
+    def _watch_workers(self) -> None:
+        assert self._plan is not None and self._origin is not None
+        while True:
+            gevent.sleep(WATCH_S)
+            active = self._active()
+            if active and set(active) != set(self._shares[-1][1]):
+                begin = self._plan.count_before(time.time() + REASSIGN_AFTER_S - self._origin)
+                logger.warning("Workers changed to %d: the plan is divided anew from arrival %d", len(active), begin)
+                self._share(begin)
+
+    def _is_awaited(self, client_id: str) -> bool:
+        client = self._runner.clients.get(client_id)
+        if client is None or client.state == "missing":
+            return False
+        worker = self._workers.get(client_id)
+        return worker is None or not worker.done
+
+    def _recover(self, worker: _Worker) -> None:
+        """Rows that a dead worker wrote down and did not ship are the end of its journal."""
+        if worker.journal is None or (worker.done and worker.rows >= worker.reported):
+            return
+        lines = read_journal_after(worker.journal, worker.rows)
+        if lines:
+            self._take(worker, "".join(lines), len(lines), {})
+            logger.info("%d rows of %s were recovered from its journal", len(lines), worker.name)
+
+    def _lost(self, worker: _Worker, ended_at: float) -> Lost:
+        """What a dead worker took with it: planned arrivals without a row; in closed loop what was under way."""
+        client_id = next(key for key, value in self._workers.items() if value is worker)
+        rows = worker.in_flight
+        if self._plan is not None and self._origin is not None:
+            rows = self._owned(client_id, self._plan.count_before(ended_at - self._origin)) - worker.planned_rows
+        return Lost(worker.name, rows, worker.heard_at, ended_at, "worker died with requests under way or due")
+
+    def _owned(self, client_id: str, end: int) -> int:
+        """Arrivals below index `end` that were given to a worker."""
+        total = 0
+        ends = [begin for begin, _ in self._shares[1:]] + [end]
+        for (begin, active), until in zip(self._shares, ends, strict=True):
+            if client_id in active:
+                share = Assignment(begin, active.index(client_id), len(active))
+                total += share.count_owned(begin, min(until, end))
+        return total
+
+    def _discard_journals(self) -> None:
+        """Journals beside a complete requests.csv say nothing more."""
+        directory = self._journal.path.parent.resolve() if self._journal is not None else None
+        for worker in self._workers.values():
+            if worker.journal is not None and worker.journal.parent == directory:
+                worker.journal.unlink(missing_ok=True)

@@ -1,0 +1,82 @@
+"""Rows on disk: appended with one write a batch, so that a killed process loses at most what it had not flushed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import os
+from pathlib import Path
+
+from tokenswarm.record import COLUMNS, RequestRecord
+
+MAX_HELD_BYTES = 64 * 1024 * 1024
+"""Rows kept in memory while the disk refuses them; beyond this they are counted as lost."""
+
+logger = logging.getLogger(__name__)
+
+
+def format_row(record: RequestRecord) -> str:
+    """The record as a line of CSV, with its line end."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(record.to_row())
+    return line.getvalue()
+
+
+HEADER = ",".join(COLUMNS) + "\n"
+
+
+class Journal:
+    """A CSV file of rows that is only appended to. Raises `OSError` when it cannot be created."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = 0
+        self.rows_lost = 0
+        self.problem: str | None = None
+        self._held: list[str] = []
+        self._held_bytes = 0
+        self._descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
+        if os.fstat(self._descriptor).st_size == 0:
+            os.write(self._descriptor, HEADER.encode())
+
+    def add(self, text: str, rows: int = 1) -> None:
+        """Take whole lines; they are on disk after the next `flush`."""
+        if self._held_bytes > MAX_HELD_BYTES:
+            self.rows_lost += rows
+            return
+        self._held.append(text)
+        self._held_bytes += len(text)
+        self.rows += rows
+
+    def flush(self) -> None:
+        """Write what is held. A full disk is reported once, and the rows are kept for the next try."""
+        if not self._held:
+            return
+        data = "".join(self._held).encode()
+        try:
+            written = os.write(self._descriptor, data)
+        except OSError as error:
+            self._report(error)
+            return
+        rest = data[written:]
+        if rest:  # a full disk may take a part
+            self._held = [rest.decode("utf-8", "surrogateescape")]
+            self._held_bytes = len(rest)
+            self._report(OSError(28, "no space left on device"))
+            return
+        self._held = []
+        self._held_bytes = 0
+
+    def close(self) -> None:
+        self.flush()
+        if self._held:
+            self.rows_lost += sum(text.count("\n") for text in self._held)
+        os.close(self._descriptor)
+
+    def _report(self, error: OSError) -> None:
+        if self.problem is None:
+            logger.error(
+                "rows cannot be written to %s: %s; measuring goes on, they are kept in memory", self.path, error
+            )
+        self.problem = f"rows could not be written to {self.path.name}: {error.strerror or error}"

@@ -1,0 +1,118 @@
+"""Every command-line option that Tokenswarm adds to Locust, once.
+
+Each is also a scenario key and a `LOCUST_...` environment variable, and (unless hidden) a field of the web form.
+All are texts without a default here, so that "not given" can be told from a value; `settings` gives defaults and
+checks everything together.
+"""
+
+from __future__ import annotations
+
+from locust.argument_parser import LocustArgumentParser
+
+from typing import NamedTuple
+
+
+class Option(NamedTuple):
+    """One option: its name without dashes in front, what it does, its allowed values, whether the web form has it."""
+
+    name: str
+    group: str
+    help: str
+    choices: tuple[str, ...] = ()
+    in_form: bool = True
+
+    @property
+    def attribute(self) -> str:
+        return self.name.replace("-", "_")
+
+    @property
+    def variable(self) -> str:
+        return "LOCUST_" + self.attribute.upper()
+
+
+YES_NO = ("yes", "no")
+
+OPTIONS: tuple[Option, ...] = (
+    Option("env-file", "target", "dotenv or parameter file(s) with endpoint and keys, comma-separated", in_form=False),
+    Option("api", "target", "chat API: inferred from the endpoint when not given", ("azure", "azure-v1", "openai")),
+    Option("deployment", "target", "deployment (Azure) or model name"),
+    Option("api-version", "target", "Azure OpenAI api-version of the deployments URL; default 2024-10-21"),
+    Option("auth", "target", "key from the environment, or an Entra token", ("key", "entra")),
+    Option("auth-scope", "target", "scope of the Entra token", in_form=False),
+    Option("ca-file", "target", "PEM file with the certificate authorities to trust", in_form=False),
+    Option("tls-verify", "target", "no: accept any certificate; every report says so", YES_NO, in_form=False),
+    Option("rag-host", "target", "orchestrator URL where it is not the host"),
+    Option("rag-contract", "target", "orchestrator contract: v1 /api/orc (default) or v2 /orchestrator", ("v1", "v2")),
+    Option("rag-path", "target", "path of another orchestrator", in_form=False),
+    Option("rag-body", "target", "JSON object with further body fields of the question", in_form=False),
+    Option("rag-answer-path", "target", "dotted path of the answer in the orchestrator's JSON", in_form=False),
+    Option("shape-profile", "request",
+           "prompt/completion tokens: balanced 500/500, context 2000/200, generation 500/1000",
+           ("balanced", "context", "generation", "custom")),
+    Option("context-tokens", "request",
+           "prompt tokens: 500, uniform(200, 800), normal(500, 150), lognormal(6.2, 0.5), dataset, trace"),
+    Option("max-tokens", "request", "completion tokens asked for: a number or a distribution as for context-tokens"),
+    Option("max-tokens-field", "request", "body field of the limit; max_completion_tokens for reasoning models",
+           ("max_tokens", "max_completion_tokens")),
+    Option("dataset", "request", "CSV of questions or JSONL of conversations"),
+    Option("dataset-order", "request", "order of questions; default sequential", ("sequential", "random")),
+    Option("prompt-prefix", "request",
+           "unique: no prompt is served from the prompt cache; shared: all may be", ("unique", "shared")),
+    Option("system-prompt", "request", "system message put first"),
+    Option("stream", "request", "stream the answer (default) or ask for it whole", YES_NO),
+    Option("temperature", "request", "sampling temperature, 0 to 2"),
+    Option("top-p", "request", "nucleus sampling, 0 to 1"),
+    Option("frequency-penalty", "request", "-2 to 2"),
+    Option("presence-penalty", "request", "-2 to 2"),
+    Option("n", "request", "answers per request"),
+    Option("turns", "request", "turns of a conversation, history fed back; default 1"),
+    Option("turns-per-conversation", "request", "same as turns, for the orchestrator's conversations"),
+    Option("think-time", "request", "seconds a user waits after an answer: 1, uniform(1, 2), ...; default 0"),
+    Option("start-conversations-at", "request", "turn at which users begin, so that not all are in their first"),
+    Option("rate", "load", "open load: requests per minute offered by all users together"),
+    Option("rate-stages", "load", "open load: 2m:10, 5m:50, 1m:0 (requests per minute, linear in between)"),
+    Option("arrival", "load", "spacing of open arrivals; default constant", ("constant", "poisson", "gamma")),
+    Option("arrival-smoothness", "load", "gamma shape: below 1 burstier than poisson, above smoother"),
+    Option("trace", "load", "open load: replay this trace (Azure, BurstGPT or Mooncake format)"),
+    Option("trace-speed", "load", "replay so many times faster; default 1"),
+    Option("trace-window", "load", "part of the trace: 10m..20m"),
+    Option("max-lag", "load", "seconds an arrival waits for a free user before it is dropped; default 10"),
+    Option("shape", "load", "closed load over time", ("stages", "spike", "step", "soak", "thread-group")),
+    Option("stages", "load", "users over time for shape: 1m:10, 5m:10, 1m:0; other shapes: see docs/scenarios.md"),
+    Option("seed", "load", "seed of arrivals, prompts and draws; default 1"),
+    Option("retry", "call", "none, or exponential (60 s at most, honours retry-after)", ("none", "exponential")),
+    Option("timeout", "call", "seconds until a request is given up; default 120"),
+    Option("quota-tpm", "quota", "tokens per minute the deployment may use"),
+    Option("quota-rpm", "quota", "requests per minute the deployment may use"),
+    Option("ptu", "quota", "provisioned throughput units of the deployment"),
+    Option("failure-criteria", "verdict", "criteria that fail the run: p95(ttft_ms) > 1000; percentage(error) > 1"),
+    Option("auto-stop", "verdict", "stop at an error share: 90% / 60s; disable"),
+    Option("goodput", "verdict", "limits of a good request: ttft_ms < 1000, tbt_ms < 50"),
+    Option("warm-up", "verdict", "seconds at the start left out of the figures; default 0"),
+    Option("cool-down", "verdict", "seconds at the end left out of the figures; default 0"),
+    Option("max-total-tokens", "verdict", "stop when so many tokens were used"),
+    Option("max-total-requests", "verdict", "stop when so many requests were sent"),
+    Option("price-prompt", "verdict", "price of 1000 prompt tokens, for the forecast"),
+    Option("price-completion", "verdict", "price of 1000 completion tokens, for the forecast"),
+    Option("search", "search", "capacity search over rates: 10..120 (requests per minute)"),
+    Option("search-hold", "search", "seconds each level of the capacity search is held; default 60"),
+    Option("search-precision", "search", "percent between the level that holds and the one that breaks; default 5"),
+    Option("server-metrics", "results", "server metrics to keep beside the client's: see docs/azure.md", in_form=False),
+    Option("results-dir", "results", "where run directories go; default results", in_form=False),
+    Option("test-name", "results", "name of the run directory's parent; default the scenario's name"),
+    Option("fleet-size", "results", "set by the master for its workers", in_form=False),
+    Option("run-directory", "results", "set by the master for its workers", in_form=False),
+)  # fmt: skip
+
+BY_NAME = {option.name: option for option in OPTIONS}
+
+
+def add_options(parser: LocustArgumentParser) -> None:
+    """Listener of Locust's `init_command_line_parser`."""
+    for option in OPTIONS:
+        arguments: dict[str, object] = {"env_var": option.variable, "default": None, "help": option.help}
+        if option.choices:
+            arguments["choices"] = ["", *option.choices]
+        if not option.in_form:
+            arguments["include_in_web_ui"] = False
+        parser.add_argument(f"--{option.name}", **arguments)

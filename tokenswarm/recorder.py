@@ -1,0 +1,124 @@
+"""Rows of one process: to its journal on disk, and to who else wants them (the live figures, or the master).
+
+The journal is the source of truth: rows are shipped in its order, so what a dead worker did not ship is its end.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gevent
+
+from tokenswarm.journal import Journal, format_row
+from tokenswarm.record import COLUMNS, Outcome, RequestRecord
+
+FLUSH_S = 0.5
+SHIP_ROWS = 500
+"""Rows of one message to the master at most."""
+
+logger = logging.getLogger(__name__)
+
+Ship = Callable[[dict[str, Any]], None]
+
+
+class Recorder:
+    """Takes each record once. `ship` sends a message to the master (workers); `observe` sees each record (local)."""
+
+    def __init__(
+        self, worker: str, path: Path, observe: Callable[[RequestRecord], None] | None = None, ship: Ship | None = None
+    ) -> None:
+        self.worker = worker
+        self.journal = Journal(path)
+        self._observe = observe
+        self._ship = ship
+        self._outbox: list[str] = []
+        self._greenlet: Any = None
+        self.in_flight = 0
+        self.facts: Callable[[], dict[str, Any]] = dict
+        """Further content of each message to the master."""
+
+    def start(self) -> None:
+        self._greenlet = gevent.spawn(self._flush_regularly)
+
+    def record(self, record: RequestRecord) -> None:
+        text = format_row(record)
+        self.journal.add(text)
+        if self._observe is not None:
+            self._observe(record)
+        if self._ship is not None:
+            self._outbox.append(text)
+
+    def flush(self) -> None:
+        """To disk and to the master, now."""
+        self.journal.flush()
+        if self._ship is None:
+            return
+        while True:
+            batch, self._outbox = self._outbox[:SHIP_ROWS], self._outbox[SHIP_ROWS:]
+            self._ship(self._message(batch))
+            if not self._outbox:
+                return
+
+    def close(self) -> None:
+        """The end of the run: everything is on disk and on its way."""
+        if self._greenlet is not None:
+            self._greenlet.kill(block=False)
+            self._greenlet = None
+        self.flush()
+        self.journal.close()
+
+    def _message(self, batch: list[str]) -> dict[str, Any]:
+        return {
+            "worker": self.worker,
+            "rows": len(batch),
+            "text": "".join(batch),
+            "total": self.journal.rows,
+            "in_flight": self.in_flight,
+            "journal": str(self.journal.path),
+            "problem": self.journal.problem,
+            **self.facts(),
+        }
+
+    def _flush_regularly(self) -> None:
+        while True:
+            gevent.sleep(FLUSH_S)
+            try:
+                self.flush()
+            except Exception as error:  # the master may be gone; the journal has the rows
+                logger.error("rows could not be shipped to the master: %s", error)
+
+
+def parse_rows(text: str) -> list[RequestRecord]:
+    """Rows of a message or a journal without its header."""
+    return [RequestRecord.from_row(dict(zip(COLUMNS, cells, strict=True))) for cells in csv.reader(io.StringIO(text))]
+
+
+def read_journal_after(path: Path, rows: int) -> list[str]:
+    """Lines of a journal after its first `rows`, whole ones only: a line cut by a crash is left out."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError:
+        return []
+    lines = list(_split_rows(text))
+    return lines[1 + rows :]
+
+
+def _split_rows(text: str) -> list[str]:
+    """CSV lines with their ends; line breaks inside quotes do not end a row."""
+    lines: list[str] = []
+    start = position = 0
+    while (end := text.find("\n", position)) >= 0:
+        position = end + 1
+        if text.count('"', start, end) % 2 == 0:
+            lines.append(text[start:position])
+            start = position
+    return lines
+
+
+def is_sent(record: RequestRecord) -> bool:
+    return record.outcome is not Outcome.DROPPED

@@ -1,0 +1,119 @@
+"""Open-loop arrivals of one process: each goes to a free user when it is due, or is dropped when none is free."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gevent
+import gevent.queue
+
+from tokenswarm.arrivals import Arrival, Assignment, Plan, Share
+from tokenswarm.record import Outcome, RequestRecord
+
+PURGE_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An arrival and the Unix s at which it should be sent."""
+
+    arrival: Arrival
+    scheduled_at: float
+
+
+class Schedule:
+    """The arrivals of a plan that belong to this process.
+
+    `drop` takes the record of an arrival that found no user within `max_lag_s`, or none before the end; `identity`
+    holds the fields that say whose record it is (worker, target, name).
+    """
+
+    def __init__(
+        self, plan: Plan, max_lag_s: float, drop: Callable[[RequestRecord], None], identity: dict[str, Any]
+    ) -> None:
+        self._plan = plan
+        self._max_lag_s = max_lag_s
+        self._drop = drop
+        self._identity = identity
+        self._waiting: gevent.queue.Queue[Due] = gevent.queue.Queue()
+        self._greenlets: list[Any] = []
+        self._share: Share | None = None
+        self._origin = 0.0
+        self.offered = 0
+
+    @property
+    def started(self) -> bool:
+        return self._share is not None
+
+    def start(self, origin: float, assignments: Sequence[Assignment]) -> None:
+        """Offer this process's arrivals from Unix s `origin` on."""
+        self._origin = origin
+        self._share = Share(self._plan, assignments)
+        self._greenlets = [gevent.spawn(self._offer, self._share), gevent.spawn(self._purge)]
+
+    def assign(self, assignment: Assignment) -> None:
+        """The number of workers changes from an arrival on."""
+        if self._share is not None:
+            self._share.assign(assignment)
+
+    def take(self) -> Due:
+        """Wait for the next arrival that is not too late; the caller sends it at once."""
+        while True:
+            due: Due = self._waiting.get()
+            if time.time() - due.scheduled_at <= self._max_lag_s:
+                return due
+            self.drop(due, self._too_late)
+
+    def stop(self, until: float) -> None:
+        """End: arrivals due by Unix s `until` that no user has taken are dropped; later ones were never offered."""
+        for greenlet in self._greenlets:
+            greenlet.kill()
+        self._greenlets = []
+        share, self._share = self._share, None
+        while share is not None and (arrival := share.take_due(until - self._origin)) is not None:
+            self._put(arrival)
+        while not self._waiting.empty():
+            self.drop(self._waiting.get(), "the run ended before a user was free")
+
+    def drop(self, due: Due, reason: str) -> None:
+        """Record an arrival that is not sent."""
+        self._drop(
+            RequestRecord(
+                **self._identity,
+                call_id=uuid.uuid4().hex,
+                scheduled_at=due.scheduled_at,
+                lag_ms=max(0.0, (time.time() - due.scheduled_at) * 1000.0),
+                context_tokens=due.arrival.context_tokens,
+                max_tokens=due.arrival.max_tokens,
+                outcome=Outcome.DROPPED,
+                error=reason,
+            )
+        )
+
+    @property
+    def _too_late(self) -> str:
+        return f"no free user within {self._max_lag_s:g} s"
+
+    def _put(self, arrival: Arrival) -> None:
+        self.offered += 1
+        self._waiting.put(Due(arrival, self._origin + arrival.due_offset_s))
+
+    def _offer(self, share: Share) -> None:
+        while (next_s := share.next_due_offset_s) is not None:
+            wait = self._origin + next_s - time.time()
+            if wait > 0:
+                gevent.sleep(wait)
+            arrival = share.take_due(max(next_s, time.time() - self._origin))
+            if arrival is not None:
+                self._put(arrival)
+
+    def _purge(self) -> None:
+        while True:
+            gevent.sleep(PURGE_S)
+            limit = time.time() - self._max_lag_s
+            while not self._waiting.empty() and self._waiting.peek().scheduled_at < limit:
+                self.drop(self._waiting.get(), self._too_late)

@@ -1,0 +1,123 @@
+"""Abstract Locust users: they wait for their turn, take the next request, call, and record.
+
+Importing this module makes Locust know Tokenswarm's options. A locustfile derives from `ChatUser` or `RagUser` and
+may say how often (`weight`), under which name (`request_name`), and what else its users do.
+"""
+
+from __future__ import annotations
+
+from locust import User, task
+
+import random
+from typing import Any, ClassVar
+
+from tokenswarm.arrivals import Arrival
+from tokenswarm.attempt import Caller
+from tokenswarm.client import ChatClient, RagClient
+from tokenswarm.composer import Composer
+from tokenswarm.loadtest import load_test_of, register
+from tokenswarm.record import Outcome, RequestRecord
+from tokenswarm.schedule import Due
+from tokenswarm.settings import Settings
+
+register()
+
+
+class TargetUser(User):
+    """A virtual user of one target. In open loop it waits for arrivals, in closed loop it thinks between answers."""
+
+    abstract = True
+    target: ClassVar[str] = ""
+    request_name: ClassVar[str] = ""
+    """Name of its requests in Locust's statistics, in rows and in criteria (`Name: p95(...)`)."""
+
+    def __init__(self, environment: Any) -> None:
+        super().__init__(environment)
+        self.load_test = load_test_of(environment)
+        settings = self.load_test.settings
+        if settings is None:
+            raise RuntimeError("users start after the load test")
+        self.settings: Settings = settings
+        number = self.load_test.next_user_number()
+        self.caller = Caller(self.load_test.worker_name, number)
+        self.rng = random.Random(f"{settings.seed}:{self.caller.worker}:{number}")
+        self.composer = Composer(settings, self.load_test.questions, self.rng, self.request_name)
+        self.due: Due | None = None
+
+    def wait_time(self) -> float:
+        """Seconds to wait. The wait for an arrival happens in here: a user who waits can be stopped at once."""
+        schedule = self.load_test.schedule
+        if schedule is None:
+            return self.settings.think_time.sample(self.rng)
+        self.due = schedule.take()
+        return 0.0
+
+    def on_start(self) -> None:
+        if self.load_test.schedule is not None:
+            self.wait()  # type: ignore[no-untyped-call]
+
+    def on_stop(self) -> None:
+        """An arrival that this user had taken and could not send any more is a dropped one."""
+        schedule, due = self.load_test.schedule, self.due
+        self.due = None
+        if schedule is not None and due is not None:
+            schedule.drop(due, "the run ended before it was sent")
+        self.close()
+
+    @task
+    def ask(self) -> None:
+        """Send the next request."""
+        due, self.due = self.due, None
+        with self.load_test.in_flight():
+            self.send(due.arrival if due else None, due.scheduled_at if due else None)
+
+    def emit(self, record: RequestRecord) -> None:
+        """Record one finished attempt."""
+        self.load_test.record(record)
+
+    def send(self, arrival: Arrival | None, scheduled_at: float | None) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+class ChatUser(TargetUser):
+    """Calls a chat-completion deployment: synthetic prompts, questions of a dataset, or conversations."""
+
+    abstract = True
+    target = "chat"
+    request_name = "chat"
+
+    def __init__(self, environment: Any) -> None:
+        super().__init__(environment)
+        assert self.settings.chat is not None
+        self.client = ChatClient(self.settings.chat, self.settings.sending, self.caller)
+
+    def send(self, arrival: Arrival | None, scheduled_at: float | None) -> None:
+        reply = self.client.call(self.composer.next_chat(arrival), self.emit, scheduled_at)
+        self.composer.answer(reply.text, None, reply.record.outcome is Outcome.OK)
+
+    def close(self) -> None:
+        self.client.close()
+
+
+class RagUser(TargetUser):
+    """Asks a RAG orchestrator questions of a dataset, in conversations of `turns-per-conversation`."""
+
+    abstract = True
+    target = "rag"
+    request_name = "orchestrator"
+
+    def __init__(self, environment: Any) -> None:
+        super().__init__(environment)
+        assert self.settings.rag is not None
+        self.client = RagClient(self.settings.rag, self.settings.sending, self.caller)
+
+    def send(self, arrival: Arrival | None, scheduled_at: float | None) -> None:
+        reply = self.client.call(self.composer.next_question(arrival), self.emit, scheduled_at)
+        record = reply.record
+        self.composer.answer(reply.text, record.conversation_id, record.outcome is Outcome.OK)
+
+    def close(self) -> None:
+        self.client.close()
