@@ -183,14 +183,16 @@ def _set_chat(
     body: dict[str, Any],
 ) -> None:
     model = deployment or body.get("model")
+    is_azure_v1 = path == "/openai/v1/chat/completions"
     if host is not None:
-        scenario.set("host", host if deployment else host + path.removesuffix("/chat/completions"))
+        whole = deployment is None and not is_azure_v1
+        scenario.set("host", host + path.removesuffix("/chat/completions") if whole else host)
     if deployment:
         scenario.set("api", "azure")
         if "api-version" in query:
             scenario.set("api-version", query["api-version"][0])
     else:
-        scenario.set("api", "azure-v1" if "/openai/v1" in path else "openai")
+        scenario.set("api", "azure-v1" if is_azure_v1 else "openai")
     if isinstance(model, str):
         scenario.set("deployment", model)
     for key, option in (("temperature", "temperature"), ("top_p", "top-p"), ("n", "n"), ("max_tokens", "max-tokens")):

@@ -261,7 +261,7 @@ def test_chat_completions_of_azure():
 @pytest.mark.parametrize(
     ("path", "host", "api"),
     [
-        ("/openai/v1/chat/completions", "https://h/openai/v1", "azure-v1"),
+        ("/openai/v1/chat/completions", "https://h", "azure-v1"),
         ("/v1/chat/completions", "https://h/v1", "openai"),
     ],
 )
