@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -16,6 +17,8 @@ from simulator.live import LiveSettings
 from simulator.settings import ConfigError
 from simulator.shared import SharedState
 from simulator.truth import TruthLog
+
+LONGEST_OUTAGE_S = 3600.0
 
 PATIENCE_S = 2.0
 """Longest wait for the other processes; they flush four times a second."""
@@ -39,6 +42,7 @@ class Admin:
             Route("/admin/config", self.guarded(self._patch_config), methods=["PATCH"]),
             Route("/admin/reset", self.guarded(self._reset), methods=["POST"]),
             Route("/admin/truth", self.guarded(self._counters), methods=["GET"]),
+            Route("/admin/outage", self.guarded(self._outage), methods=["POST"]),
             Route("/admin/flush", self.guarded(self._flush), methods=["POST"]),
         ]
 
@@ -75,6 +79,20 @@ class Admin:
         """Limiters start anew."""
         self._shared.clear()
         return JSONResponse({"status": "reset"})
+
+    async def _outage(self, request: Request) -> Response:
+        """Refuse connections for `seconds` and abort those that exist, but only after this answer."""
+        go_away: Callable[[float], Callable[[], Awaitable[None]]] | None = getattr(request.app.state, "go_away", None)
+        if go_away is None:
+            return JSONResponse({"problems": ["an outage: expected a simulator with one process"]}, 409)
+        try:
+            seconds = float((await request.json())["seconds"])
+            if not 0 <= seconds <= LONGEST_OUTAGE_S:
+                raise ValueError(seconds)
+        except (ValueError, TypeError, KeyError, OverflowError):
+            problem = f'the request: expected {{"seconds": a number from 0 to {LONGEST_OUTAGE_S:.0f}}}'
+            return JSONResponse({"problems": [problem]}, 400)
+        return JSONResponse({"status": "away", "seconds": seconds}, background=BackgroundTask(go_away(seconds)))
 
     async def _counters(self, request: Request) -> Response:
         return JSONResponse(self._truth.counters())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -21,7 +20,9 @@ from simulator import wire
 from simulator.admin import Admin
 from simulator.chat import ChatTarget, ChatWork
 from simulator.exchange import Exchange, Gone
+from simulator.injection import FaultGate
 from simulator.live import LiveSettings
+from simulator.rag import Orchestrator, RagSettings
 from simulator.settings import Settings
 from simulator.shared import SharedState
 from simulator.truth import FLUSH_AFTER_S, TruthLog
@@ -52,7 +53,7 @@ def build_app(
         Route("/v1/chat/completions", chat("openai"), methods=["POST"]),
         Route("/openai/v1/models", _models(live), methods=["GET"]),
         Route("/v1/models", _models(live), methods=["GET"]),
-        *([] if orchestrator is None else orchestrator.routes()),
+        *_gated(orchestrator.routes(), live),
         *Admin(live, shared, truth, admin_token).routes(),
         Route("/{path:path}", Nowhere(truth)),
     ]
@@ -65,19 +66,26 @@ def build_app(
             yield
         finally:
             flushing.cancel()
-            if orchestrator is not None:
-                await orchestrator.aclose()
+            await orchestrator.aclose()
             truth.close()
 
     return Starlette(routes=routes, lifespan=lifespan)
 
 
-def _orchestrator(settings: Settings, truth: TruthLog, own_url: str, state_dir: Path) -> Any:
-    """The RAG target. Imported late: the chat target works without its dependencies."""
-    rag = importlib.import_module("simulator.rag")
-    values = {"deployment": RAG_DEPLOYMENT, "seed": settings.seed} | settings.rag
-    return rag.Orchestrator(
-        rag.RagSettings(
+def _gated(routes: list[BaseRoute], live: LiveSettings) -> list[BaseRoute]:
+    """The same routes with faults to be had."""
+    return [
+        Route(route.path, FaultGate(route.app, live), methods=list(route.methods or ()))
+        for route in routes
+        if isinstance(route, Route)
+    ]
+
+
+def _orchestrator(settings: Settings, truth: TruthLog, own_url: str, state_dir: Path) -> Orchestrator:
+    values: dict[str, Any] = {"deployment": RAG_DEPLOYMENT, "seed": settings.seed} | settings.rag
+    values.pop("faults", None)
+    return Orchestrator(
+        RagSettings(
             chat_url=own_url,
             chat_key=settings.api_key,
             functions_key=settings.functions_key,

@@ -19,6 +19,8 @@ from simulator import limits, wire
 from simulator.delivery import Delivery
 from simulator.engine import Engine, Full
 from simulator.exchange import Exchange, Gone
+from simulator.faults import FAULT_HEADER, Fault, parse_fault, pick_fault
+from simulator.injection import arm
 from simulator.latency import load_multiplier, plan_answer, seeded
 from simulator.limits import Charge
 from simulator.live import LiveSettings
@@ -66,6 +68,7 @@ class ChatTarget:
         finally:
             entry.setdefault("outcome", "ok")
             entry.setdefault("finished_at", time.time())
+            entry.update(exchange.struck)
             self._truth.in_flight -= 1
             self._truth.write(entry)
 
@@ -101,12 +104,15 @@ class ChatTarget:
             estimated_tokens=estimate.total,
             tokens_per_chunk=deployment.tokens_per_chunk if request.stream else None,
         )
+        digest = hashlib.blake2b(body, digest_size=16).hexdigest()
+        rng = seeded(settings.seed, name, digest, engine.occurrence(digest))
+        fault = self._fault(exchange, deployment, rng)
+        if fault is not None:
+            await arm(exchange, fault).answer_instead()
         headers = self._admit(exchange, settings, name, deployment, estimate, api_version)
         engine.cache.remember(known)
         try:
             check_prompt(parsed, request, deployment)
-            digest = hashlib.blake2b(body, digest_size=16).hexdigest()
-            rng = seeded(settings.seed, name, digest, engine.occurrence(digest))
             headers = self._headers(exchange, settings) | headers
             await self._generate(exchange, engine, name, deployment, request, rng, headers)
         finally:
@@ -148,6 +154,16 @@ class ChatTarget:
             refusal = wire.no_model(name) if self._style == "openai" else wire.NO_DEPLOYMENT
             raise Refused(refusal, reason="deployment")
         return name, deployment
+
+    def _fault(self, exchange: Exchange, deployment: Deployment, rng: random.Random) -> Fault | None:
+        """The fault that the request asks for or that its deployment has for it."""
+        asked = exchange.headers.get(FAULT_HEADER)
+        if asked is None:
+            return pick_fault(deployment.faults, rng, self._live.uptime_s)
+        try:
+            return parse_fault(asked)
+        except ValueError as error:
+            raise Refused(wire.invalid(f"{FAULT_HEADER}: {error}", FAULT_HEADER), reason="fault") from error
 
     def _admit(
         self,

@@ -15,6 +15,9 @@ RECEIVED_AT = "simulator.received_at"
 CONNECTION = "simulator.connection"
 """Scope key: the server's protocol object, with `transport` and `lost_at`."""
 
+STRUCK = "simulator.struck"
+"""Scope key: what an injected fault did, as fields of the truth entry; they win over what the target thinks."""
+
 PATIENCE_S = 0.2
 """Longest sleep without looking whether the client is still there."""
 
@@ -29,7 +32,7 @@ class Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
         self._receive = receive
-        self._send = send
+        self.send = send
         self.connection = scope.get(CONNECTION)
         self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         self.started = False
@@ -37,6 +40,12 @@ class Exchange:
             "client_request_id": self.headers.get("x-ms-client-request-id")
             or self.headers.get("x-client-request-id"),
         }
+
+    @property
+    def struck(self) -> dict[str, Any]:
+        """Truth fields of the fault that struck this exchange; empty without one."""
+        struck: dict[str, Any] = self.scope.get(STRUCK, {})
+        return struck
 
     async def read_body(self) -> bytes:
         """The whole body; sets `received_at`."""
@@ -70,14 +79,14 @@ class Exchange:
             raise Gone
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         self.started = True
-        await self._send({"type": "http.response.start", "status": status, "headers": raw})
+        await self.send({"type": "http.response.start", "status": status, "headers": raw})
         self.entry["headers_at"] = time.time()
 
     async def write(self, data: bytes, more: bool = True) -> float:
         """Send a part of the body. Returns the instant (Unix s) right after the write."""
         if self.gone:
             raise Gone
-        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        await self.send({"type": "http.response.body", "body": data, "more_body": more})
         return time.time()
 
     async def respond(

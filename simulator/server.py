@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,12 +69,38 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
         super().__init__(config)
         self._announce = announce
+        self._returning: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         gc.collect()
         gc.freeze()
         self._announce()
+
+    def go_away(self, seconds: float) -> Callable[[], Awaitable[None]]:
+        """Refuse connections now and accept again after `seconds`. Returns what aborts the existing ones."""
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        for server in self.servers:
+            server.close()
+        asyncio.get_running_loop().call_later(seconds, self._come_back, host, port)
+
+        async def abort_connections() -> None:
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()
+
+        return abort_connections
+
+    def _come_back(self, host: str, port: int) -> None:
+        if not self.should_exit:
+            self._returning = asyncio.create_task(self._accept_again(host, port))
+
+    async def _accept_again(self, host: str, port: int) -> None:
+        def create_protocol() -> TruthfulProtocol:
+            return TruthfulProtocol(self.config, self.server_state, self.lifespan.state)
+
+        loop = asyncio.get_running_loop()
+        ssl_context = self.config.ssl
+        self.servers = [await loop.create_server(create_protocol, sock=_listen(host, port), ssl=ssl_context)]
 
     def handle_exit(self, sig: int, frame: object) -> None:
         self.should_exit = True
@@ -110,6 +136,8 @@ def serve(settings: Settings, place: Place) -> int:
             admin_token=None if is_loopback(place.host) else token,
         )
         server = Server(_uvicorn_config(app, place), announce)
+        if place.workers == 1:
+            app.state.go_away = server.go_away
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
             runner.run(_run_until_orphaned(server, listener, watch))
 

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from simulator.faults import check_spec
+from simulator.pipeline import RagSettings
+
 DEFAULT_FILE = Path(__file__).with_name("default.toml")
 
 
@@ -113,17 +116,14 @@ class Settings:
     """Needed in `Authorization: Bearer` by the admin routes when the simulator listens beyond loopback."""
     deployments: dict[str, Deployment] = field(default_factory=dict)
     rag: dict[str, Any] = field(default_factory=dict)
-    """Settings of the orchestrator target."""
+    """Of the orchestrator: fields of `RagSettings`, read at the start, and `faults`, read at each request."""
 
     def patched(self, changes: Mapping[str, Any], where: str) -> Settings:
         """A copy with `changes` (the shape of the TOML file) applied. Raises ConfigError listing all problems."""
         problems: list[str] = []
         flat = {key: value for key, value in changes.items() if key not in ("deployments", "rag")}
         deployments = _patched_deployments(self.deployments, changes.get("deployments", {}), where, problems)
-        rag = changes.get("rag", {})
-        if not isinstance(rag, Mapping):
-            problems.append(f"rag: expected a table, got {rag!r} ({where})")
-            rag = {}
+        rag = _checked_rag(changes.get("rag", {}), where, problems)
         values = _checked(Settings, flat, where, problems)
         if problems:
             raise ConfigError(problems)
@@ -178,6 +178,20 @@ def _patched_deployments(
     return deployments
 
 
+def _checked_rag(given: Any, where: str, problems: list[str]) -> dict[str, Any]:
+    """The orchestrator's table: the fields of `RagSettings` that the server does not fill in, and `faults`."""
+    if not isinstance(given, Mapping):
+        problems.append(f"rag: expected a table, got {given!r} ({where})")
+        return {}
+    if wrong := _fault_mismatch(given.get("faults", ())):
+        problems.append(f"rag.faults: expected {wrong} ({where})")
+    fields = {name: value for name, value in given.items() if name != "faults"}
+    values = _checked(RagSettings, fields, f"rag in {where}", problems)
+    for name in values.keys() & {"chat_url", "chat_key", "history_path", "functions_key"}:
+        problems.append(f"{name}: expected to be left to the simulator ({where})")
+    return values | {name: given[name] for name in given if name == "faults"}
+
+
 def _checked(kind: Any, given: Mapping[str, Any], where: str, problems: list[str]) -> dict[str, Any]:
     """The fields of dataclass `kind` out of `given`, with types and ranges checked."""
     fields = {f.name: f for f in dataclasses.fields(kind)}
@@ -203,8 +217,7 @@ def _mismatch(hint: Any, metadata: Mapping[str, Any], value: Any) -> str | None:
     if hint is bool:
         return None if isinstance(value, bool) else "true or false"
     if "dict" in text:
-        fits = isinstance(value, (list, tuple)) and all(isinstance(v, dict) and "fault" in v for v in value)
-        return None if fits else 'a list of tables {fault = "name", ...}'
+        return _fault_mismatch(value)
     if "tuple" in text:
         fits = isinstance(value, (list, tuple)) and len(value) > 0 and all(type(v) is int and v > 0 for v in value)
         return None if fits else "a list of whole numbers of seconds"
@@ -215,3 +228,10 @@ def _mismatch(hint: Any, metadata: Mapping[str, Any], value: Any) -> str | None:
         return "a whole number" if whole else "a number"
     low, high = metadata.get("low", float("-inf")), metadata.get("high", float("inf"))
     return None if low <= value <= high and value < float("inf") else f"a finite number from {low}"
+
+
+def _fault_mismatch(value: Any) -> str | None:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(spec, dict) for spec in value):
+        return 'a list of tables {fault = "name", ...}'
+    wrong = [f"in entry {number}: {why}" for number, spec in enumerate(value, 1) if (why := check_spec(spec))]
+    return "; ".join(wrong) or None
