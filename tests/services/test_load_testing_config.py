@@ -60,7 +60,7 @@ def test_a_good_configuration_has_no_problems() -> None:
         ({"version": 1}, "version"),
         ({"testId": "No"}, "testId"),
         ({"engineInstances": True}, "engineInstances"),
-        ({"engineInstances": 3}, "regionalLoadTestConfig"),
+        ({"engineInstances": 3, "env": []}, "regionalLoadTestConfig"),
         ({"configurationFiles": ["data/a.csv"]}, "configurationFiles[0]"),
         ({"testPlan": "plan.jmx"}, "testPlan"),
         ({"env": [{"name": "A", "value": 5}]}, "env[0].value"),
