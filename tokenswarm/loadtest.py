@@ -175,7 +175,7 @@ class LoadTest:
         return share.worker_position or 0, share.worker_count
 
     def _journal_path(self, settings: Settings) -> Path:
-        """requests.csv in a local process; a worker's journal beside it, or in its own place when the master is remote."""
+        """requests.csv in a local process; a worker's journal beside it, or at home when the master is remote."""
         directory = Path(self.environment.parsed_options.run_directory)
         if not self.is_worker:
             return directory / "requests.csv"
@@ -231,6 +231,8 @@ class LoadTest:
             return
         if self._ended_at is None:
             self._ended_at = time.time()
+        if self.schedule is not None:
+            self.schedule.stop(self._ended_at)
         if self.fleet is not None:
             self.fleet.drain(self._ended_at, self.environment.stop_timeout)
 
@@ -241,13 +243,11 @@ class LoadTest:
             return
         ended_at = self._ended_at if self._ended_at is not None else time.time()
         if self.recorder is not None:
-            self._end_sending(self.recorder, ended_at)
+            self._end_sending(self.recorder)
         if self.conductor is not None:
             self._end_run(self.conductor, settings, ended_at)
 
-    def _end_sending(self, recorder: Recorder, ended_at: float) -> None:
-        if self.schedule is not None:
-            self.schedule.stop(ended_at)
+    def _end_sending(self, recorder: Recorder) -> None:
         if self._heartbeat is not None:
             self._heartbeat.stop()
             if self.conductor is not None:

@@ -65,9 +65,8 @@ def make_sdk_client(target: ChatTarget, transport: httpx2.BaseTransport) -> open
             max_retries=0,
             http_client=http_client,
         )
-    base_url = f"{target.endpoint.rstrip('/')}/openai/v1/" if target.api == "azure-v1" else target.endpoint
     key: Any = target.token_provider if target.token_provider is not None else target.key
-    return openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, http_client=http_client)
+    return openai.OpenAI(base_url=target.endpoint, api_key=key, max_retries=0, http_client=http_client)
 
 
 def warm_up_sdk(target: ChatTarget) -> None:

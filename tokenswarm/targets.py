@@ -17,6 +17,7 @@ DEFAULT_MODEL = "gpt-4o"
 """Model name for OpenAI-compatible servers when nothing names one."""
 
 AZURE_HOSTS = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
+AZURE_V1_PATH = "/openai/v1"
 _RAG_PATHS = {"v1": "/api/orc", "v2": "/orchestrator"}
 
 Get = Callable[[str], str | None]
@@ -43,6 +44,8 @@ def build_chat_target(
     key = None if token is not None else _key(api, endpoint, environment, problems)
     if api == "openai" and not urlsplit(endpoint).path.strip("/"):
         endpoint = endpoint.rstrip("/") + "/v1"
+    if api == "azure-v1" and not endpoint.rstrip("/").endswith(AZURE_V1_PATH):
+        endpoint = endpoint.rstrip("/") + AZURE_V1_PATH
     return ChatTarget(
         api=api,
         endpoint=endpoint,
@@ -80,9 +83,10 @@ def build_rag_target(get: Get, environment: Environment, problems: list[str]) ->
 def infer_api(endpoint: str, environment: Environment) -> str:
     """The API of an endpoint: a whole base URL is taken as it is, an Azure host or an Azure key means Azure."""
     parts = urlsplit(endpoint)
+    is_azure_host = (parts.hostname or "").endswith(AZURE_HOSTS)
     if parts.path.strip("/"):
-        return "openai"
-    if (parts.hostname or "").endswith(AZURE_HOSTS):
+        return "azure-v1" if is_azure_host and parts.path.rstrip("/").endswith(AZURE_V1_PATH) else "openai"
+    if is_azure_host:
         return "azure"
     azure_names = ("AZURE_OPENAI_ENDPOINT", "AOAI_ENDPOINT", "AZURE_OPENAI_API_KEY")
     return "azure" if environment.first(azure_names) and "OPENAI_BASE_URL" not in environment else "openai"
