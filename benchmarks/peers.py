@@ -15,12 +15,9 @@ import datetime
 import os
 import platform
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +32,9 @@ from benchmarks.figures import (
     true_figures,
     true_ttft_ms,
 )
-from benchmarks.process_tree import Sample, TreeSampler, cpu_between
-from benchmarks.target import cores, running_target
+from benchmarks.process_tree import Sample, cpu_between
+from benchmarks.runs import run_pinned
+from benchmarks.target import running_target
 from benchmarks.tools import TOOLS, Reported, Tool, Work
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tokenswarm" / "peers"
@@ -68,47 +66,9 @@ def measure(tool: Tool, version: str, python: Path, streams: int, seconds: float
             subprocess.run([str(python), str(maker), str(folder / "tokenizer")], check=True, capture_output=True)
         with running_target() as target:
             job = tool.job(Work(python, folder, target.url, streams, seconds))
-            samples = _run(job.command, {**os.environ, **job.environment}, folder, seconds + 120)
+            samples = run_pinned(job, folder, seconds + 120)
         reported = job.read(folder)
     return _sum_up(tool.name, version, streams, reported, target.rows, samples)
-
-
-def _run(command: list[str], environment: Mapping[str, str], folder: Path, timeout: float) -> list[Sample]:
-    own_cores = cores()[0]
-    with open(folder / "output.txt", "w") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=dict(environment),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, own_cores),
-        )
-        sampler = TreeSampler(process.pid).start()
-        try:
-            code = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            code = None
-        finally:
-            _end_session(process)
-            samples = sampler.stop()
-    if code != 0:
-        text = (folder / "output.txt").read_text(errors="replace")
-        raise RuntimeError(f"exit {code}: {' '.join(command)}\n{text[-2000:]}")
-    return samples
-
-
-def _end_session(process: subprocess.Popen[bytes]) -> None:
-    """End what the tool may have left running in its session."""
-    for name in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, name)
-        except ProcessLookupError:
-            break
-        time.sleep(0.5)
-    process.wait()
 
 
 def _sum_up(

@@ -1,0 +1,56 @@
+"""Running a tool on the cores of the load generator, and looking at what it uses."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from benchmarks.process_tree import Sample, TreeSampler
+from benchmarks.target import cores
+from benchmarks.tools import Job
+
+
+def run_pinned(job: Job, folder: Path, timeout: float) -> list[Sample]:
+    """Run a job in `folder` and in a session of its own. Raises `RuntimeError` unless it ends well in time.
+
+    1 is how load testers say that some request failed, which the end of a run can cause; 4 is our own word that the
+    generator was saturated, which some of these runs are meant to bring about.
+    """
+    own_cores = cores()[0]
+    with open(folder / "output.txt", "w") as output:
+        process = subprocess.Popen(
+            job.command,
+            cwd=folder,
+            env={**os.environ, **job.environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, own_cores),
+        )
+        sampler = TreeSampler(process.pid).start()
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            _end_session(process)
+            samples = sampler.stop()
+    if code not in (0, 1, 4):
+        text = (folder / "output.txt").read_text(errors="replace")
+        raise RuntimeError(f"exit {code}: {' '.join(job.command)}\n{text[-2000:]}")
+    return samples
+
+
+def _end_session(process: subprocess.Popen[bytes]) -> None:
+    """End what the tool may have left running in its session."""
+    for name in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, name)
+        except ProcessLookupError:
+            break
+        time.sleep(0.5)
+    process.wait()
