@@ -29,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
             options.ready_file,
             options.truth_log,
             options.log_level,
+            options.tls_certificate,
+            options.tls_key,
         )
         return serve(settings, place)
     except ConfigError as error:
@@ -47,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="what all chance depends on (default: 1, or the file's)")
     parser.add_argument("--ready-file", type=Path, help="written with the urls once requests are accepted")
     parser.add_argument("--truth-log", type=Path, help="JSON lines, one for each request received; appended to")
+    parser.add_argument("--tls-certificate", type=Path, help="PEM file: serve https (the orchestrator needs http)")
+    parser.add_argument("--tls-key", type=Path, help="PEM file with the certificate's key")
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="warning", help="default: %(default)s")
     return parser
 

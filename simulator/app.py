@@ -22,6 +22,8 @@ from simulator.chat import ChatTarget, ChatWork
 from simulator.exchange import Exchange, Gone
 from simulator.injection import FaultGate
 from simulator.live import LiveSettings
+from simulator.metrics import render_metrics
+from simulator.monitor import Monitor
 from simulator.rag import Orchestrator, RagSettings
 from simulator.settings import Settings
 from simulator.shared import SharedState
@@ -42,6 +44,7 @@ def build_app(
 ) -> Starlette:
     """`own_url`: where the application will be reached, for the orchestrator's calls to the chat target."""
     work = ChatWork()
+    truth.gauges = work.gauges
 
     def chat(style: str) -> ChatTarget:
         return ChatTarget(style, live, shared, truth, work)
@@ -55,6 +58,8 @@ def build_app(
         Route("/v1/models", _models(live), methods=["GET"]),
         *_gated(orchestrator.routes(), live),
         *Admin(live, shared, truth, admin_token).routes(),
+        Route("/metrics", _metrics(truth), methods=["GET"]),
+        Route("/subscriptions/{subscription}/metrics:getBatch", Monitor(truth), methods=["POST"]),
         Route("/{path:path}", Nowhere(truth)),
     ]
 
@@ -108,6 +113,14 @@ def _models(live: LiveSettings) -> Callable[[Request], Response]:
         return JSONResponse({"object": "list", "data": data})
 
     return list_models
+
+
+def _metrics(truth: TruthLog) -> Callable[[Request], Response]:
+    def show_metrics(request: Request) -> Response:
+        text = render_metrics(truth.total(), truth.all_gauges())
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return show_metrics
 
 
 class Nowhere:

@@ -42,6 +42,10 @@ class ChatWork:
     def __init__(self) -> None:
         self.engines: defaultdict[str, Engine] = defaultdict(Engine)
 
+    def gauges(self) -> dict[str, list[int]]:
+        """By deployment: requests at work, requests waiting for a place."""
+        return {name: [engine.places.taken, engine.places.waiting] for name, engine in self.engines.items()}
+
 
 class ChatTarget:
     """An ASGI application for one style of address: `azure` (deployment in the path), `azure-v1` or `openai`."""

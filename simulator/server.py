@@ -43,6 +43,12 @@ class Place:
     ready_file: Path | None = None
     truth_log: Path | None = None
     log_level: str = "info"
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+
+    @property
+    def scheme(self) -> str:
+        return "http" if self.tls_certificate is None else "https"
 
 
 class TruthfulProtocol(HttpToolsProtocol):
@@ -109,7 +115,7 @@ class Server(uvicorn.Server):
 def serve(settings: Settings, place: Place) -> int:
     """Serve until a signal says stop. Returns the exit code."""
     listener = _listen(place.host, place.port)
-    url = _url(place.host, listener.getsockname()[1])
+    url = _url(place.scheme, place.host, listener.getsockname()[1])
     token = settings.admin_token
     if not is_loopback(place.host) and token is None:
         token = secrets.token_urlsafe(24)
@@ -159,9 +165,9 @@ def _listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=2048)
 
 
-def _url(host: str, port: int) -> str:
+def _url(scheme: str, host: str, port: int) -> str:
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+    return f"{scheme}://[{reachable}]:{port}" if ":" in reachable else f"{scheme}://{reachable}:{port}"
 
 
 def _uvicorn_config(app: object, place: Place) -> uvicorn.Config:
@@ -175,6 +181,8 @@ def _uvicorn_config(app: object, place: Place) -> uvicorn.Config:
         log_level=place.log_level,
         access_log=False,
         server_header=False,
+        ssl_certfile=place.tls_certificate,
+        ssl_keyfile=place.tls_key,
         timeout_keep_alive=120,
         timeout_graceful_shutdown=GRACE_S,
     )

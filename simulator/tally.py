@@ -90,6 +90,11 @@ class Tally:
         )
         self.cells.setdefault(key, Cell()).add(entry)
 
+    def fold(self, before: float) -> None:
+        """Keep only sums of what is older than `before` (Unix s), under minute 0."""
+        for key in [key for key in self.cells if 0 < key[0] < before]:
+            self.cells.setdefault((0, *key[1:]), Cell()).merge(self.cells.pop(key))
+
     def merge(self, other: Tally) -> None:
         for key, cell in other.cells.items():
             self.cells.setdefault(key, Cell()).merge(cell)

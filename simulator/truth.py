@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ from simulator.tally import Tally
 
 FLUSH_AFTER_S = 0.25
 """Longest time that the server lets a line wait in memory."""
+
+MINUTES_KEPT_S = 3 * 3600
+"""Counts by minute older than this are kept as sums only."""
 
 FLUSH_AT_BYTES = 64 * 1024
 
@@ -62,6 +65,7 @@ _EMPTY: dict[str, Any] = dict.fromkeys(FIELDS) | {"internal": False}
 class TruthLog:
     """Writes entries to `path` (none: only counts them).
 
+    `gauges` may be set to what gives, by deployment, the requests at work and waiting in this process.
     `shared_dir`, when several processes serve: each leaves its counts there at every flush, and `counters` adds the
     others' to its own, which are then at most `FLUSH_AFTER_S` old.
     """
@@ -77,6 +81,7 @@ class TruthLog:
         self.tally = Tally()
         self.lines = 0
         self.in_flight = 0
+        self.gauges: Callable[[], dict[str, list[int]]] = dict
 
     def write(self, entry: dict[str, Any]) -> None:
         """Add one entry; keys outside `FIELDS` are refused, missing ones become null."""
@@ -103,6 +108,7 @@ class TruthLog:
             self._buffered_bytes = 0
             while data:
                 data = data[os.write(self._file, data) :]
+        self.tally.fold(time.time() - MINUTES_KEPT_S)
         self._share()
 
     def close(self) -> None:
@@ -126,6 +132,14 @@ class TruthLog:
         others = self._others() if others is None else others
         return Tally.of([self.tally, *(Tally.from_json(other["tally"]) for other in others)])
 
+    def all_gauges(self) -> dict[str, list[int]]:
+        """Requests at work and waiting by deployment, in all processes."""
+        total: dict[str, list[int]] = {}
+        for gauges in (self.gauges(), *(other["gauges"] for other in self._others())):
+            for name, values in gauges.items():
+                total[name] = [a + b for a, b in zip(total.get(name, [0, 0]), values, strict=True)]
+        return total
+
     def others_flushed_since(self, instant: float) -> bool:
         """Whether every other process has flushed since `instant` (monotonic clock, s)."""
         return all(other["flushed_at"] >= instant for other in self._others())
@@ -137,6 +151,7 @@ class TruthLog:
             "flushed_at": self._flushed_at,
             "lines": self.lines,
             "in_flight": self.in_flight,
+            "gauges": self.gauges(),
             "tally": self.tally.to_json(),
         }
         temporary = self._shared_dir / f"{os.getpid()}.new"
