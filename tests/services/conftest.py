@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import fake_azure
+from tests.services import fake_azure
+from tests.simulator_process import Simulator, running_simulator
 
 
 @pytest.fixture
@@ -20,3 +18,16 @@ def azure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_azur
     yield azure
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="session")
+def simulator() -> Iterator[Simulator]:
+    """One simulator for all tests here."""
+    with running_simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def chat_target(simulator: Simulator) -> str:
+    """Address of a chat target."""
+    return simulator.chat_url

@@ -15,9 +15,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from fake_azure import Azure, Seen
 
 from analysis.azure_metrics import main
+from tests.services.fake_azure import Azure, Seen
 from tokenswarm.record import COLUMNS, Outcome, RequestRecord, TokenSource
 from tokenswarm.server_metrics import FILE_NAME, ServerSample, append_samples, read_samples
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import pytest
-from fake_azure import Azure
 
+from tests.services.fake_azure import Azure
 from tokenswarm.identity import DEFAULT_SCOPE, Token, TokenSource, default_credential, renewal_delay_s
 from tokenswarm.problems import BadInput
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from fake_azure import Azure
 
+from tests.services.fake_azure import Azure
 from tokenswarm.problems import BadInput
 from tokenswarm.vault import fetch_secrets
 

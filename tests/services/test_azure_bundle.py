@@ -1,0 +1,224 @@
+"""The bundle on engines as Azure Load Testing has them.
+
+Each engine is a process of its own with one flat folder, another working directory, only what requirements.txt names
+on its path, its settings in the environment, and its part of the users. Nothing connects the engines.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import venv
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from analysis.run import load_run
+from tests.simulator_process import Simulator
+
+PROJECT = Path(__file__).resolve().parents[2]
+ENGINES = 2
+NAMES = {
+    "AZURE_OPENAI_DEPLOYMENT": "gpt-35-turbo-200k",
+    "AZURE_OPENAI_NAME": "oai-1",
+    "AZURE_OPENAI_KEY_SECRET": "aoai-key",
+    "AZURE_SEARCH_NAME": "search-1",
+    "AZURE_COSMOS_NAME": "db-1",
+    "KEY_VAULT_NAME": "kv-1",
+    "ORCHESTRATOR_NAME": "fnorch-1",
+    "ORCHESTRATOR_KEY_SECRET": "function-key",
+    "AZURE_SUBSCRIPTION_ID": "00000000-0000-0000-0000-000000000001",
+    "AZURE_RESOURCE_GROUP": "rg",
+}
+SECRETS = {"AZURE_OPENAI_API_KEY": "simulator-key", "ORCHESTRATOR_FUNCTION_KEY": "simulator-function-key"}
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+bundle = load(PROJECT / "deploy" / "azure-load-testing" / "bundle.py")
+pin = load(PROJECT / "deploy" / "docker" / "pin.py")
+
+CHAT = """
+locustfile = locustfiles/chat_completions.py
+dataset = scenarios/dataset.csv
+users = 4
+spawn-rate = 4
+run-time = 4s
+stop-timeout = 20
+rate = 300
+max-tokens = 5
+failure-criteria = p95(e2e_ms) > 60000
+"""
+RAG = """
+locustfile = locustfiles/rag_orchestrator.py
+dataset = scenarios/dataset.csv
+users = 4
+spawn-rate = 4
+run-time = 2s
+stop-timeout = 30
+rag-contract = v1
+"""
+
+
+def build(kind: str, scenario: str, folder: Path, simulator: Simulator) -> dict[str, Any]:
+    path = folder / f"{kind}-test.conf"
+    path.write_text(scenario)
+    environment = {
+        **NAMES,
+        "AZURE_OPENAI_ENDPOINT": simulator.chat_url,
+        "ORCHESTRATOR_ENDPOINT": simulator.rag_url,
+    }
+    bundle.build(kind, path, ENGINES, folder / "bundle", environment)
+    return yaml.safe_load((folder / "bundle" / "config.yaml").read_text())
+
+
+def make_interpreter(folder: Path, requirements: Path) -> Path:
+    """A Python that has the packages of requirements.txt and what they need, and nothing else."""
+    venv.create(folder, with_pip=False, symlinks=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    for name in pin.installed_closure(pin.read_requirements(requirements)):
+        for file in metadata.files(name) or []:
+            top = file.parts[0]
+            if top != ".." and not (packages / top).exists() and top != "__pycache__":
+                (packages / top).symlink_to(Path(str(metadata.distribution(name).locate_file(top))))
+    return folder / "bin" / "python"
+
+
+def run_engines(config: dict[str, Any], folder: Path, split: bool) -> list[Path]:
+    """Run every engine at the same time, as the service would; their run directories."""
+    python = make_interpreter(folder / "python", folder / "bundle" / "requirements.txt")
+    settings = {entry["name"]: entry["value"] for entry in config["env"]}
+    settings |= {entry["name"]: SECRETS[entry["name"]] for entry in config["secrets"]}
+    settings["LOCUST_USERS"] = str(int(settings["LOCUST_USERS"]) // ENGINES)
+    settings["LOCUST_SPAWN_RATE"] = str(float(settings["LOCUST_SPAWN_RATE"]) / ENGINES)
+    running = []
+    for number in range(ENGINES):
+        engine = folder / f"engine{number}"
+        engine.mkdir()
+        for name in [config["testPlan"], config["properties"]["userPropertyFile"], *config["configurationFiles"]]:
+            content = (folder / "bundle" / name).read_bytes()
+            if split and name.endswith(".csv"):
+                content = b"".join(content.splitlines(keepends=True)[number::ENGINES])
+            (engine / name).write_bytes(content)
+        results = folder / f"engine{number}_results.csv"
+        plans = f"{engine / config['testPlan']},{PROJECT / 'tests' / 'services' / 'engine_listener.py'}"
+        conf = str(engine / config["properties"]["userPropertyFile"])
+        running.append(
+            subprocess.Popen(
+                [python, "-m", "locust", "-f", plans, "--config", conf, "--headless", "--only-summary"],
+                cwd=folder,
+                env={
+                    "PATH": os.environ["PATH"],
+                    "ENGINE_RESULTS": str(results),
+                    "LOCUST_RESULTS_DIR": str(folder / f"kept{number}"),
+                    **settings,
+                },
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    try:
+        logs = [process.communicate(timeout=90)[0] for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    assert [process.returncode for process in running] == [0] * ENGINES, "\n".join(logs)
+    return [next((folder / f"kept{number}").rglob("run.json")).parent for number in range(ENGINES)]
+
+
+def report(folder: Path) -> str:
+    """What `analysis` makes of the files that the service offers for download."""
+    download = folder / "loadTest"
+    download.mkdir()
+    for path in folder.glob("engine*_results.csv"):
+        path.rename(download / path.name)
+    command = [sys.executable, "-m", "analysis", "report", str(download), "--no-html"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return (download / "report.md").read_text()
+
+
+def test_engines_that_know_their_place_share_one_plan_and_one_dataset(simulator: Simulator, tmp_path: Path) -> None:
+    config = build("chat", CHAT, tmp_path, simulator)
+    runs = [load_run(path) for path in run_engines(config, tmp_path, split=True)]
+    counts = [len(run.rows) for run in runs]
+    assert counts == [10, 10]  # 300 a minute for 4 s, over both
+    cells = [set(), set()]
+    for run, questions in zip(runs, cells, strict=True):
+        questions |= {line.split(",")[8] for line in (run.path / "requests.csv").read_text().splitlines()[1:]}
+    assert cells[0] and not cells[0] & cells[1]
+    assert all((run.rows["outcome"] == "ok").all() for run in runs)
+    assert "20" in report(tmp_path)
+
+
+def test_engines_that_do_not_know_their_place_share_the_rate(simulator: Simulator, tmp_path: Path) -> None:
+    config = build("chat", CHAT.replace("run-time = 4s", "run-time = 3s"), tmp_path, simulator)
+    runs = [load_run(path) for path in run_engines(config, tmp_path, split=False)]
+    assert all(7 <= len(run.rows) <= 8 for run in runs)  # 150 a minute each, for 3 s
+
+
+def test_the_orchestrator_is_tested_from_every_engine(simulator: Simulator, tmp_path: Path) -> None:
+    config = build("rag", RAG, tmp_path, simulator)
+    runs = [load_run(path) for path in run_engines(config, tmp_path, split=True)]
+    assert all(len(run.rows) >= 2 and set(run.rows["target"]) == {"rag"} for run in runs)
+
+
+def test_the_folder_is_flat_and_holds_no_secret(simulator: Simulator, tmp_path: Path) -> None:
+    config = build("chat", CHAT, tmp_path, simulator)
+    files = sorted(path.name for path in (tmp_path / "bundle").iterdir())
+    listed = [config["testPlan"], config["properties"]["userPropertyFile"], *config["configurationFiles"]]
+    assert files == sorted([*listed, "config.yaml"])
+    assert all(path.is_file() for path in (tmp_path / "bundle").iterdir())
+    assert [name for name in files if name.endswith(".csv")] == ["engine.csv"]
+    assert b"simulator-key" not in b"".join(path.read_bytes() for path in (tmp_path / "bundle").iterdir())
+
+
+def test_equal_sources_give_an_equal_archive(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        bundle.zip_package(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_every_missing_name_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "s.conf"
+    path.write_text(CHAT)
+    done = subprocess.run(
+        [sys.executable, PROJECT / "deploy/azure-load-testing/bundle.py", "chat", "--scenario", path],
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 7
+    assert "KEY_VAULT_NAME: expected it in the environment, got none" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (("dataset = scenarios/dataset.csv", "dataset = nowhere.csv"), "dataset: expected a file, got 'nowhere.csv'"),
+        (("locustfiles/chat_completions.py", "x.py"), "locustfile: expected a file, got 'x.py'"),
+    ],
+)
+def test_a_scenario_that_names_no_file_is_refused(tmp_path: Path, change: tuple[str, str], problem: str) -> None:
+    path = tmp_path / "s.conf"
+    path.write_text(CHAT.replace(*change))
+    with pytest.raises(bundle.Problems) as caught:
+        bundle.build("chat", path, 1, tmp_path / "out", NAMES)
+    assert str(caught.value.args[0][0]).startswith(problem)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,229 @@
+"""The GitHub workflows: linted by actionlint and ShellCheck, and their shell run here as the runner would."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[2]
+WORKFLOWS = sorted((PROJECT / ".github" / "workflows").glob("*.yml"))
+TOOLS = Path(sys.executable).parent
+
+
+def steps(workflow: str) -> dict[str, dict[str, Any]]:
+    """The steps of the workflow's one job, by name."""
+    parsed = yaml.safe_load((PROJECT / ".github" / "workflows" / workflow).read_text())
+    (job,) = parsed["jobs"].values()
+    return {step.get("name", step.get("uses")): step for step in job["steps"]}
+
+
+class Runner:
+    """Runs `run:` blocks with bash as GitHub does, keeping the files for outputs, environment and summary."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        for name in ("output", "env", "summary"):
+            (folder / name).touch()
+        self.environment = {
+            "PATH": f"{folder / 'bin'}:{TOOLS}:{os.environ['PATH']}",
+            "HOME": str(folder),
+            "PYTHONPATH": str(PROJECT),
+            "GITHUB_OUTPUT": str(folder / "output"),
+            "GITHUB_ENV": str(folder / "env"),
+            "GITHUB_STEP_SUMMARY": str(folder / "summary"),
+            **environment,
+        }
+        for name in ("analysis", "deploy", "locustfiles", "scenarios", "simulator", "tokenswarm"):
+            (folder / name).symlink_to(PROJECT / name)
+        for path in PROJECT.glob("requirements*.txt"):
+            (folder / path.name).symlink_to(path)
+
+    def run(self, step: dict[str, Any], **environment: str) -> subprocess.CompletedProcess[str]:
+        script = self.folder / "step.sh"
+        script.write_text(step["run"])
+        known = self.read("env")
+        return subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)],
+            cwd=self.folder,
+            env={**self.environment, **known, **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def read(self, name: str) -> dict[str, str]:
+        lines = (self.folder / name).read_text().splitlines()
+        return {key: value for key, _, value in (line.partition("=") for line in lines)}
+
+    @property
+    def summary(self) -> str:
+        return (self.folder / "summary").read_text()
+
+    def command(self, name: str, script: str) -> None:
+        """A stand-in for a program that needs an account."""
+        path = self.folder / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/bash\n{script}\n")
+        path.chmod(0o755)
+
+
+def test_there_are_three_workflows() -> None:
+    assert [path.name for path in WORKFLOWS] == ["azure-load-testing.yml", "loadtest.yml", "tests.yml"]
+
+
+def test_actionlint_and_shellcheck_find_nothing() -> None:
+    command = [TOOLS / "actionlint", "-shellcheck", TOOLS / "shellcheck", *WORKFLOWS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_actionlint_would_find_a_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yml"
+    path.write_text(WORKFLOWS[1].read_text().replace("steps.run.outputs", "steps.ran.outputs"))
+    done = subprocess.run([TOOLS / "actionlint", path], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert '"ran" is not defined' in done.stdout
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_no_input_reaches_a_shell_as_text(path: Path) -> None:
+    for step in steps(path.name).values():
+        assert "${{" not in step.get("run", "")
+
+
+def test_a_scenario_is_run_reported_and_judged(chat_target: str, tmp_path: Path) -> None:
+    job = steps("loadtest.yml")
+    runner = Runner(
+        tmp_path,
+        SCENARIO="smoke",
+        HOST=chat_target,
+        RUN_TIME="2s",
+        AZURE_OPENAI_ENDPOINT="",
+        AZURE_OPENAI_DEPLOYMENT="gpt-35-turbo-200k",
+        AZURE_OPENAI_API_KEY="simulator-key",
+        LOCUST_FAILURE_CRITERIA="p95(response_time_ms) > 1",
+    )
+    ran = runner.run(job["Run the scenario"])
+    assert ran.returncode == 0, ran.stderr
+    outputs = runner.read("output")
+    assert outputs["code"] == "3"
+    assert (tmp_path / outputs["run"] / "requests.csv").exists()
+    reported = runner.run(job["Report"], RUN=outputs["run"])
+    assert reported.returncode == 0, reported.stderr
+    assert "p95(response" in runner.summary and "failed" in runner.summary
+    assert runner.run(job["Verdict"], CODE=outputs["code"]).returncode == 3
+
+    (tmp_path / "baseline").symlink_to(tmp_path / outputs["run"])
+    compared = runner.run(
+        job["Compare with the baseline"], RUN=outputs["run"], FAIL_IF="p95(response_time_ms) worse > 10 %"
+    )
+    assert compared.returncode == 0, compared.stderr
+
+
+def test_bad_input_ends_the_job_with_its_own_exit_code(tmp_path: Path) -> None:
+    runner = Runner(tmp_path, SCENARIO="smoke", HOST="", RUN_TIME="")
+    ran = runner.run(steps("loadtest.yml")["Run the scenario"])
+    assert ran.returncode == 2
+    assert "chat endpoint: expected" in ran.stderr
+    assert runner.read("output") == {"code": "2", "run": ""}
+
+
+def test_the_baseline_is_the_last_run_that_has_the_scenario(tmp_path: Path) -> None:
+    runner = Runner(tmp_path, SCENARIO="smoke")
+    runner.command("gh", 'if [ "$2" = list ]; then echo 30; echo 20; else echo "$@" >> asked; [ "$3" = 20 ]; fi')
+    assert runner.run(steps("loadtest.yml")["Fetch the baseline"]).returncode == 0
+    assert runner.read("output") == {"found": "yes"}
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked == [f"run download {number} --name run-smoke --dir baseline" for number in (30, 20)]
+
+
+def test_without_a_baseline_the_job_goes_on(tmp_path: Path) -> None:
+    runner = Runner(tmp_path, SCENARIO="smoke")
+    runner.command("gh", '[ "$2" = list ]')
+    assert runner.run(steps("loadtest.yml")["Fetch the baseline"]).returncode == 0
+    assert (runner.read("output"), runner.summary[:31]) == ({}, "No earlier successful run of sm")
+
+
+GROUP = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg-dev/providers"
+
+
+def resource(name: str, kind: str | None, type_name: str, **tags: str) -> dict[str, Any]:
+    tags = {"azd-env-name": "dev", **{key.replace("_", "-"): value for key, value in tags.items()}}
+    return {"id": f"{GROUP}/{type_name}/{name}", "name": name, "kind": kind, "type": type_name, "tags": tags}
+
+
+RESOURCES = [
+    resource("speech-1", "SpeechServices", "Microsoft.CognitiveServices/accounts"),
+    resource("oai-1", "OpenAI", "Microsoft.CognitiveServices/accounts"),
+    resource("kv-1", None, "Microsoft.KeyVault/vaults"),
+    resource("fning-1", "functionapp,linux", "Microsoft.Web/sites", azd_service_name="dataIngest"),
+    resource("fnorch-1", "functionapp,linux", "Microsoft.Web/sites", azd_service_name="orchestrator"),
+    resource("search-1", None, "Microsoft.Search/searchServices"),
+    resource("db-1", "GlobalDocumentDB", "Microsoft.DocumentDB/databaseAccounts"),
+    resource("lt-1", None, "Microsoft.LoadTestService/loadTests"),
+]
+
+
+@pytest.mark.parametrize("kind", ["chat", "rag"])
+def test_an_azd_environment_becomes_a_bundle(tmp_path: Path, kind: str) -> None:
+    job = steps("azure-load-testing.yml")
+    runner = Runner(tmp_path, KIND=kind, SCENARIO="smoke", ENGINES="2", ENV_NAME="dev")
+    (tmp_path / "resources.json").write_text(json.dumps(RESOURCES))
+    runner.command("az", '[ "$*" = "resource list --tag azd-env-name=dev --output json" ] && cat resources.json')
+    found = runner.run(job["Find the resources"], AZURE_OPENAI_DEPLOYMENT="gpt-4o")
+    assert found.returncode == 0, found.stderr
+    assert runner.read("env") == {
+        "AZURE_OPENAI_DEPLOYMENT": "gpt-4o",
+        "AZURE_OPENAI_NAME": "oai-1",
+        "KEY_VAULT_NAME": "kv-1",
+        "ORCHESTRATOR_NAME": "fnorch-1",
+        "AZURE_SEARCH_NAME": "search-1",
+        "AZURE_COSMOS_NAME": "db-1",
+        "LOAD_TEST_NAME": "lt-1",
+        "AZURE_SUBSCRIPTION_ID": "00000000-0000-0000-0000-000000000001",
+        "AZURE_RESOURCE_GROUP": "rg-dev",
+        "AZURE_OPENAI_ENDPOINT": "https://oai-1.openai.azure.com",
+        "ORCHESTRATOR_ENDPOINT": "https://fnorch-1.azurewebsites.net",
+    }
+    built = runner.run(job["Build the bundle"], AZURE_OPENAI_KEY_SECRET="key", ORCHESTRATOR_KEY_SECRET="function-key")
+    assert built.returncode == 0, built.stderr
+    config = yaml.safe_load((tmp_path / "bundle" / "config.yaml").read_text())
+    assert config["engineInstances"] == 2
+    assert config["secrets"][0]["value"].startswith("https://kv-1.vault.azure.net/secrets/")
+
+
+def test_an_unknown_azd_environment_is_one_line(tmp_path: Path) -> None:
+    runner = Runner(tmp_path, ENV_NAME="nope")
+    runner.command("az", "echo []")
+    found = runner.run(steps("azure-load-testing.yml")["Find the resources"], AZURE_OPENAI_DEPLOYMENT="")
+    assert found.returncode == 2
+    assert "got none (which environment?)" in found.stderr
+
+
+def test_results_of_the_service_are_reported(tmp_path: Path) -> None:
+    runner = Runner(tmp_path)
+    (tmp_path / "loadTest").mkdir()
+    rows = "".join(
+        f"{1_800_000_000_000 + 1000 * second},{200 + second},chat,200,OK,user 1,text,true,,100,50,1,1,http://x,50,0,0\n"
+        for second in range(120)
+    )
+    (tmp_path / "loadTest" / "engine1_results.csv").write_text(
+        "timeStamp,elapsed,label,responseCode,responseMessage,threadName,dataType,success,failureMessage,bytes,"
+        f"sentBytes,grpThreads,allThreads,URL,Latency,IdleTime,Connect\n{rows}"
+    )
+    reported = runner.run(steps("azure-load-testing.yml")["Report"])
+    assert reported.returncode == 0, reported.stderr
+    assert "120" in runner.summary
+
+
+def test_no_results_are_no_failure_of_their_own(tmp_path: Path) -> None:
+    done = Runner(tmp_path).run(steps("azure-load-testing.yml")["Report"])
+    assert (done.returncode, done.stdout) == (0, "No results were downloaded.\n")
