@@ -1,7 +1,7 @@
 """Calls to a chat-completion deployment and to a RAG orchestrator. Each attempt gives one record; none raises.
 
-The chat request is built by the openai SDK (URL style, authentication, token refresh) and sent by our transport, so
-no SDK code runs while an answer streams and none is inside a measured latency.
+Requests are put together before the clock starts, and answers are read by the transport: nothing of ours or of the
+SDK's runs inside a measured latency but the transport itself.
 """
 
 from __future__ import annotations
@@ -9,20 +9,16 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 import gevent
-import httpx2
-import openai
 
 from tokenswarm.answer import Call, Emit, Reply, chat_record, rag_record
 from tokenswarm.attempt import Caller
 from tokenswarm.rag import RagStream
 from tokenswarm.request import (
     ChatRequest,
-    ChatTarget,
     RagRequest,
     RagTarget,
     Sending,
@@ -32,100 +28,106 @@ from tokenswarm.request import (
     write_request,
 )
 from tokenswarm.retry import wait_before_retry
-from tokenswarm.sdk import MeasuringTransport, make_sdk_client
-from tokenswarm.transport import Exchange, Transport, proxy_for
+from tokenswarm.sdk import ChatTemplate, encode_body
+from tokenswarm.transport import Exchange, SinkFor, Transport, proxy_for
+
+REQUEST_ID_HEADER = "x-ms-client-request-id"
+"""Carries `<call_id>-<attempt>`; Azure services write it into their logs."""
 
 
-class ChatClient:
-    """One virtual user's way to a chat deployment, with its own kept connection."""
+class Client:
+    """One virtual user's way to a target, with its own kept connection."""
 
-    def __init__(self, target: ChatTarget, sending: Sending, caller: Caller) -> None:
-        self._target = target
+    def __init__(self, sending: Sending, caller: Caller) -> None:
         self._sending = sending
         self._caller = caller
-        host = urlsplit(target.endpoint)
-        self._measuring = MeasuringTransport(
-            Transport(sending.tls, proxy_for(host.scheme, host.hostname or "")), sending.timeout_s
-        )
-        self._sdk = make_sdk_client(target, self._measuring)
+        self._transport: Transport | None = None
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def _post(self, url: str, headers: Mapping[str, str], body: bytes, call: Call, sink_for: SinkFor) -> Exchange:
+        """Send one attempt. What interrupts it (the end of the run) passes through; its exchange is `_interrupted`."""
+        parts = urlsplit(url)
+        origin = (parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+        if self._transport is None:
+            self._transport = Transport(self._sending.tls, proxy_for(parts.scheme, origin[1]))
+        all_headers = {**headers, REQUEST_ID_HEADER: call.request_id}
+        absolute = self._transport.writes_absolute(origin)
+        request = write_request("POST", url, all_headers, body, absolute)
+        return self._transport.send(origin, request, sink_for, self._sending.timeout_s)
+
+    def _interrupted(self) -> Exchange:
+        """The exchange that the end of the run cut short, as far as it got."""
+        exchange = self._transport.last if self._transport is not None else None
+        if exchange is None:
+            exchange = Exchange(started_at=time.time(), started_ns=time.monotonic_ns())
+        if exchange.end_ms is None:
+            exchange.end_ms = exchange.ms(time.monotonic_ns())
+        exchange.failure = "cancelled"
+        exchange.error = "cancelled: the run was stopped"
+        return exchange
+
+
+class ChatClient(Client):
+    """Calls a chat deployment."""
+
+    def __init__(self, template: ChatTemplate, sending: Sending, caller: Caller) -> None:
+        super().__init__(sending, caller)
+        self._template = template
 
     def call(self, request: ChatRequest, emit: Emit, scheduled_at: float | None = None) -> Reply:
         """Send a request, and again as `retry` says; `emit` gets a record as each attempt ends."""
+        body = encode_body(chat_body(request, self._template.target.deployment))
 
         def attempt(call: Call) -> Reply:
-            return self._attempt(request, call)
+            template = self._template.current()
+            try:
+                exchange = self._post(
+                    template.url,
+                    template.headers,
+                    body,
+                    call,
+                    lambda status, headers: chat_sink(status, headers, request),
+                )
+            except BaseException:
+                call.emit(chat_record(request, self._interrupted(), call, self._caller).record)
+                raise
+            return chat_record(request, exchange, call, self._caller)
 
         return _call(attempt, self._sending.retry, emit, scheduled_at)
 
-    def close(self) -> None:
-        self._measuring.close()
 
-    def _attempt(self, request: ChatRequest, call: Call) -> Reply:
-        self._measuring.expect(lambda status, headers: chat_sink(status, headers, request))
-        options: Any = {"headers": {"x-ms-client-request-id": call.request_id}}
-        try:
-            self._sdk.post(
-                "/chat/completions",
-                body=chat_body(request, self._target.deployment),
-                cast_to=httpx2.Response,
-                options=options,
-            )
-        except openai.OpenAIError as error:
-            exchange = self._measuring.exchange
-            if exchange is None:  # the SDK failed before anything was sent: a token that could not be had
-                exchange = _unsent(f"{type(error).__name__}: {error}")
-        except BaseException:
-            call.emit(chat_record(request, _cancelled(self._measuring.exchange), call, self._caller).record)
-            raise
-        else:
-            exchange = self._measuring.exchange
-        assert exchange is not None
-        return chat_record(request, exchange, call, self._caller)
-
-
-class RagClient:
-    """One virtual tester's way to an orchestrator, with its own kept connection."""
+class RagClient(Client):
+    """Asks an orchestrator."""
 
     def __init__(self, target: RagTarget, sending: Sending, caller: Caller) -> None:
+        super().__init__(sending, caller)
         self._target = target
-        self._sending = sending
-        self._caller = caller
-        url = urlsplit(target.url)
-        self._origin = (url.scheme, url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
-        self._transport = Transport(sending.tls, proxy_for(url.scheme, url.hostname or ""))
+        self._headers = {"Content-Type": "application/json", "Accept": "*/*", **target.headers}
 
     def call(self, request: RagRequest, emit: Emit, scheduled_at: float | None = None) -> Reply:
         """Send a question, and again as `retry` says; `emit` gets a record as each attempt ends."""
+        target = self._target
+        body = rag_body(request, target)
+        streams = target.contract != "v1"
 
         def attempt(call: Call) -> Reply:
-            return self._attempt(request, call)
+            try:
+                exchange = self._post(
+                    target.url,
+                    self._headers,
+                    body,
+                    call,
+                    lambda status, _headers: RagStream() if streams and status == 200 else None,
+                )
+            except BaseException:
+                call.emit(rag_record(request, target, self._interrupted(), call, self._caller).record)
+                raise
+            return rag_record(request, target, exchange, call, self._caller)
 
         return _call(attempt, self._sending.retry, emit, scheduled_at)
-
-    def close(self) -> None:
-        self._transport.close()
-
-    def _attempt(self, request: RagRequest, call: Call) -> Reply:
-        body = rag_body(request, self._target)
-        headers = {
-            "Content-Type": "application/json",
-            "Accept": "*/*",
-            "x-ms-client-request-id": call.request_id,
-            **self._target.headers,
-        }
-        streams = self._target.contract != "v1"
-        try:
-            exchange = self._transport.send(
-                self._origin,
-                lambda absolute: write_request("POST", self._target.url, headers, body, absolute),
-                lambda status, _headers: RagStream() if streams and status == 200 else None,
-                self._sending.timeout_s,
-            )
-        except BaseException:
-            exchange = _cancelled(self._transport.last)
-            call.emit(rag_record(request, self._target, exchange, call, self._caller).record)
-            raise
-        return rag_record(request, self._target, exchange, call, self._caller)
 
 
 def _call(attempt: Callable[[Call], Reply], retry: str, emit: Emit, scheduled_at: float | None) -> Reply:
@@ -143,19 +145,3 @@ def _call(attempt: Callable[[Call], Reply], retry: str, emit: Emit, scheduled_at
         gevent.sleep(wait)
         call.attempt += 1
         call.first_started_at = call.first_started_at or reply.record.started_at
-
-
-def _cancelled(exchange: Exchange | None) -> Exchange:
-    """An exchange that the end of the run cut short, as far as it got."""
-    if exchange is None:
-        exchange = _unsent("stopped before it was sent")
-    if exchange.end_ms is None:
-        exchange.end_ms = exchange.ms(time.monotonic_ns())
-    exchange.failure = "cancelled"
-    exchange.error = "cancelled: the run was stopped"
-    return exchange
-
-
-def _unsent(error: str) -> Exchange:
-    now = time.monotonic_ns()
-    return Exchange(started_at=time.time(), started_ns=now, end_ms=0.0, failure="connection_error", error=error[:500])

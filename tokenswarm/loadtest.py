@@ -35,7 +35,7 @@ from tokenswarm.problems import BadInput
 from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.recorder import Recorder
 from tokenswarm.schedule import Schedule
-from tokenswarm.sdk import warm_up_sdk
+from tokenswarm.sdk import ChatTemplate
 from tokenswarm.settings import Settings
 
 START_AFTER_S = 0.3
@@ -66,6 +66,7 @@ class LoadTest:
         self._interrupted = False
         self._users = 0
         self.questions: Questions | None = None
+        self.chat_template: ChatTemplate | None = None
 
     def attach(self) -> None:
         """Listen to the environment's events."""
@@ -147,7 +148,8 @@ class LoadTest:
 
     def _begin_sending(self, settings: Settings) -> None:
         if settings.chat is not None:
-            warm_up_sdk(settings.chat)
+            self.chat_template = ChatTemplate(settings.chat)
+            self.chat_template.current()  # now, not inside the first request
         observe = self.conductor.observe if self.conductor else None
         ship = (lambda message: self.runner.send_message("tokenswarm_rows", message)) if self.is_worker else None
         self.recorder = Recorder(self.worker_name, self._journal_path(settings), observe, ship)

@@ -1,60 +1,69 @@
-"""The openai SDK over our own transport: it builds and signs requests, we send and time them."""
+"""The openai SDK as the authority on what a request looks like: its URL, headers and authentication.
+
+The SDK costs more than a millisecond of CPU a request, which alone would fill a core at some hundred a second. So it
+builds one request, which is kept as a template and built again whenever the credential has changed; a test holds
+what we send against what the SDK sends.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 import openai
 
-from tokenswarm.request import ChatTarget, write_request
-from tokenswarm.transport import Exchange, Sink, Transport
+from tokenswarm.request import ChatTarget
+
+CHAT_PATH = "/chat/completions"
+_PER_REQUEST = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
+"""Headers that belong to a connection or a body, and are written with each request."""
 
 
-class MeasuringTransport(httpx2.BaseTransport):
-    """What the SDK takes for its HTTP client: sends with our transport and keeps the exchange for us."""
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Where a chat request goes and with which headers."""
 
-    def __init__(self, transport: Transport, timeout_s: float) -> None:
-        self._transport = transport
-        self._timeout_s = timeout_s
-        self._sink_for: Callable[[int, dict[str, str]], Sink | None] = lambda _status, _headers: None
-        self.exchange: Exchange | None = None
-
-    def expect(self, sink_for: Callable[[int, dict[str, str]], Sink | None]) -> None:
-        """Who takes the next answer."""
-        self._sink_for = sink_for
-        self.exchange = None
-        self._transport.last = None
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        url = request.url
-        origin = (url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80))
-        headers = {name: value for name, value in request.headers.items() if name not in _OWN_HEADERS}
-        body = request.read()
-        try:
-            self.exchange = self._transport.send(
-                origin,
-                lambda absolute: write_request(request.method, str(url), headers, body, absolute),
-                self._sink_for,
-                self._timeout_s,
-            )
-        except BaseException:
-            self.exchange = self._transport.last
-            raise
-        if self.exchange.status is None:
-            raise httpx2.ConnectError(self.exchange.error or "no answer", request=request)
-        return httpx2.Response(self.exchange.status, request=request)
-
-    def close(self) -> None:
-        self._transport.close()
+    url: str
+    headers: Mapping[str, str]
 
 
-_OWN_HEADERS = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
+class ChatTemplate:
+    """The current template for a target, shared by all users of a process."""
+
+    def __init__(self, target: ChatTarget) -> None:
+        self.target = target
+        self._token: str | None = None
+        self._template: Template | None = None
+
+    def current(self) -> Template:
+        """The template, built anew when the token has been renewed. Raises what the SDK raises on bad parameters."""
+        token = self.target.token_provider() if self.target.token_provider is not None else None
+        if self._template is None or token != self._token:
+            self._template = capture_template(self.target)
+            self._token = token
+        return self._template
+
+
+def capture_template(target: ChatTarget) -> Template:
+    """What the SDK sends for a chat request to `target`, apart from its body. Sends nothing."""
+    seen: list[httpx2.Request] = []
+
+    def keep(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request)
+        return httpx2.Response(200)
+
+    with make_sdk_client(target, httpx2.MockTransport(keep)) as client:
+        client.post(CHAT_PATH, body={"model": target.deployment}, cast_to=httpx2.Response)
+    request = seen[0]
+    headers = {name: value for name, value in request.headers.items() if name not in _PER_REQUEST}
+    return Template(str(request.url), headers)
 
 
 def make_sdk_client(target: ChatTarget, transport: httpx2.BaseTransport) -> openai.OpenAI:
-    """The SDK's client for a target, over a transport of ours, without retries of its own."""
+    """The SDK's client for a target, over a given transport, without retries of its own."""
     http_client = httpx2.Client(transport=transport, trust_env=False)
     if target.api == "azure":
         return openai.AzureOpenAI(
@@ -69,9 +78,6 @@ def make_sdk_client(target: ChatTarget, transport: httpx2.BaseTransport) -> open
     return openai.OpenAI(base_url=target.endpoint, api_key=key, max_retries=0, http_client=http_client)
 
 
-def warm_up_sdk(target: ChatTarget) -> None:
-    """Pay the SDK's first-use costs (lazy imports, a `uname` subprocess) before users start: once, without network."""
-    transport = httpx2.MockTransport(lambda _request: httpx2.Response(200))
-    client = make_sdk_client(target, transport)
-    client.post("/chat/completions", body={"model": target.deployment}, cast_to=httpx2.Response)
-    client.close()
+def encode_body(body: Mapping[str, Any]) -> bytes:
+    """A JSON body as the SDK's HTTP client writes it."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")

@@ -68,6 +68,8 @@ class Exchange:
         return (now_ns - self.started_ns) / 1e6
 
 
+Origin = tuple[str, str, int]
+
 SinkFor = Callable[[int, dict[str, str]], Sink | None]
 """Chooses by status and headers who takes the body; `None`: it is collected in `Exchange.body`."""
 
@@ -82,15 +84,16 @@ class Transport:
         self._tls = tls
         self._proxy = urlsplit(proxy) if proxy else None
         self._connection: _Connection | None = None
-        self._origin: tuple[str, str, int] | None = None
+        self._origin: Origin | None = None
         self.last: Exchange | None = None
 
-    def send(
-        self, origin: tuple[str, str, int], request: Callable[[bool], bytes], sink_for: SinkFor, timeout_s: float
-    ) -> Exchange:
+    def writes_absolute(self, origin: Origin) -> bool:
+        """Whether requests to `origin` go to a plain proxy, which wants the whole URL as their target."""
+        return self._proxy is not None and origin[0] == "http"
+
+    def send(self, origin: Origin, request: bytes, sink_for: SinkFor, timeout_s: float) -> Exchange:
         """Send one request to (scheme, host, port) and wait until the answer is complete or has failed.
 
-        `request(absolute)` gives the bytes to write, with an absolute target when `absolute` (for a plain proxy).
         Never raises for a failure of the network or the service: see `Exchange.failure`. Greenlet exits pass
         through with the connection closed and the exchange so far left in `last`.
         """
@@ -107,8 +110,7 @@ class Transport:
                     self._origin = origin
                     exchange.connect_ms = exchange.ms(time.monotonic_ns())
                 assert self._connection is not None
-                absolute = self._proxy is not None and origin[0] == "http"
-                self._connection.run(exchange, request(absolute), sink_for)
+                self._connection.run(exchange, request, sink_for)
             complete = exchange.failure is None
         except _Expired:
             _fail(exchange, "timeout", f"no complete answer within {timeout_s:g} s")
@@ -126,7 +128,7 @@ class Transport:
             self._connection.close()
             self._connection = None
 
-    def _connect(self, origin: tuple[str, str, int]) -> _Connection:
+    def _connect(self, origin: Origin) -> _Connection:
         scheme, host, port = origin
         address = (host, port)
         if self._proxy is not None:

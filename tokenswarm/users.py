@@ -91,8 +91,9 @@ class ChatUser(TargetUser):
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
-        assert self.settings.chat is not None
-        self.client = ChatClient(self.settings.chat, self.settings.sending, self.caller)
+        template = self.load_test.chat_template
+        assert template is not None
+        self.client = ChatClient(template, self.settings.sending, self.caller)
 
     def send(self, arrival: Arrival | None, scheduled_at: float | None) -> None:
         reply = self.client.call(self.composer.next_chat(arrival), self.emit, scheduled_at)
