@@ -26,6 +26,7 @@ from analysis.figures import carries
 from analysis.gate import Gate, GateResult, describe_threshold, failed, hidden_change
 from analysis.measures import Measures, Rate, Share, Side
 from analysis.metrics import LOW_IS_BAD, METRICS
+from analysis.tables import format_figure
 from tokenswarm.criteria import ExitCode
 from tokenswarm.problems import BadInput
 
@@ -264,7 +265,7 @@ def judge(gate: Gate, a: Side, b: Side, confidence: float, seed: int) -> GateRes
     unit = METRICS[gate.metric].unit
     sign = -1 if METRICS[gate.metric].better == "higher" else 1
     low, high = sorted((sign * interval.low, sign * interval.high))
-    said = f"{format_value(figure.a, unit)} to {format_value(figure.b, unit)}, {describe_change(figure)}"
+    said = f"from {format_value(figure.a, unit)} to {format_value(figure.b, unit)}, {describe_change(figure)}"
     if not gate.exceeded(figure.a, sign * interval.estimate):
         return GateResult(gate, "held", said)
     if not interval.excludes_zero:
@@ -297,12 +298,9 @@ def _signed(value: float) -> str:
 
 
 def format_value(value: float | None, unit: str) -> str:
-    """A figure as reports print it: three or more significant digits, no false precision."""
-    if value is None or math.isnan(value):
-        return "–"
-    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
-    text = f"{value:,.{digits}f}"
-    return f"{text} {unit}" if unit in ("ms", "%") else text
+    """A figure with its unit where that is not said elsewhere."""
+    text = format_figure(value, unit)
+    return f"{text} ms" if unit == "ms" and value is not None else text
 
 
 def key_figures(comparison: Comparison) -> list[Figure]:
@@ -349,8 +347,9 @@ def chance_note(comparison: Comparison) -> str:
     judged = sum(figure.verdict in (WORSE, BETTER, SAME, DIFFERENT) for figure in comparison.figures)
     expected = judged * (1 - comparison.confidence)
     return (
-        f"Intervals hold the true difference with {comparison.confidence:.0%} confidence, each by itself: of {judged} "
-        f"figures, up to about {math.ceil(expected)} may differ by chance alone. One borderline verdict proves little."
+        f"Intervals hold the true difference with {100 * comparison.confidence:g} % confidence, each by itself: of "
+        f"{judged} figures, up to about {math.ceil(expected)} may differ by chance alone. One borderline verdict "
+        "proves little."
     )
 
 

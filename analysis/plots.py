@@ -81,6 +81,8 @@ def short_labels(labels: Sequence[str]) -> list[str]:
 
 def over_time(drawn: Sequence[Drawn]) -> list[Plot]:
     """Rates, tokens, latencies, outcomes, in flight, utilization."""
+    if not drawn:
+        return []
     plots = [_request_rates(drawn), _token_rates(drawn)]
     plots += [_latency(drawn, metric) for metric in ("ttft_ms", "tbt_ms", "e2e_ms")]
     plots += [_in_flight(drawn), _utilization(drawn)]
@@ -225,30 +227,36 @@ def _outcomes(one: Drawn, several: bool) -> Plot:
 
 
 def _percentiles(drawn: Sequence[Drawn], metric: str) -> Plot | None:
-    data: list[Spec] = []
+    lines: list[tuple[str, Curve, str, str]] = []
     for one in drawn:
         rows = series.inside_window(one.run, one.clock.window)
         sent = series.percentile_curve(values_of(rows, metric))
         if not len(sent.x):
             continue
-        name = "from the start" if len(drawn) == 1 else one.label
-        data.append(_curve(sent, name, one.colour))
+        lines.append(("from the start" if len(drawn) == 1 else one.label, sent, one.colour, "solid"))
         due = f"{metric.removesuffix('_ms')}_from_due_ms"
         if due in METRICS and _differs(one, metric, due):
             label = "from the due instant" if len(drawn) == 1 else f"{one.label}, from due"
-            data.append(_curve(series.percentile_curve(values_of(rows, due)), label, one.colour, dash="dot"))
-    if not data:
+            lines.append((label, series.percentile_curve(values_of(rows, due)), one.colour, "dot"))
+    if not lines:
         return None
-    layout = _layout("percentile", "ms")
+    plot = percentile_plot(metric, lines)
+    _criteria_lines(plot.spec["layout"], drawn, metric)
+    return plot
+
+
+def percentile_plot(metric: str, lines: Sequence[tuple[str, Curve, str, str]]) -> Plot:
+    """Percentile curves (see `series.percentile_curve`) over each other: name, curve, colour and dash of each."""
+    data = [_curve(curve, name, colour, dash=dash) for name, curve, colour, dash in lines]
+    layout = _layout("percentile", METRICS[metric].unit)
     most = max(trace["x"][-1] for trace in data)
     ticks = {at: text for at, text in NINES.items() if at <= most + 0.05}
     layout["xaxis"] |= {"tickvals": list(ticks), "ticktext": list(ticks.values()), "range": [0, most * 1.02]}
     layout["yaxis"] |= {"rangemode": "tozero"}
     layout["showlegend"] = len(data) > 1
-    _criteria_lines(layout, drawn, metric)
-    note = METRICS[metric].definition + "."
+    spec = {"data": data, "layout": layout}
     return Plot(
-        f"{metric}-percentiles", f"{METRICS[metric].title} by percentile", note, {"data": data, "layout": layout}
+        f"{metric}-percentiles", f"{METRICS[metric].title} by percentile", METRICS[metric].definition + ".", spec
     )
 
 

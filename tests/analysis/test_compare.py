@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import make_records, write_run
 
 from analysis import compare as command
 from analysis.comparison import SAME, TOO_FEW, WORSE, Comparison, compare
@@ -15,6 +14,7 @@ from analysis.gate import parse_gates
 from analysis.measures import Side, load_side, measure, save_side
 from analysis.run import load_run
 from analysis.summary import summarise
+from tests.analysis.synthetic import make_records, write_run
 from tokenswarm.problems import BadInput
 from tokenswarm.record import Outcome
 
