@@ -76,7 +76,7 @@ def account(run: Run) -> Accounting:
 
 def _with_problems(made: Accounting) -> Accounting:
     problems = []
-    if made.counted is not None and made.counted != made.sent + made.lost:
+    if made.counted is not None and made.counted not in (made.sent, made.sent + made.lost):
         problems.append(
             f"the generator counted {made.counted} requests sent, found are {made.sent} rows and {made.lost} lost"
         )
@@ -85,14 +85,18 @@ def _with_problems(made: Accounting) -> Accounting:
             f"{made.planned} arrivals were planned, found are {made.first_attempts} sent, {made.dropped} "
             f"dropped and {made.lost} lost"
         )
-    for span in made.lost_spans:
-        problems.append(
-            f"{_rows_of(span)} rows of worker {span.get('worker', 'unknown')} were lost between "
-            f"{span.get('from', '?')} and {span.get('to', '?')} (Unix s)"
-        )
+    problems += [_lost_text(span) for span in made.lost_spans]
     if made.skipped_lines:
         problems.append(f"{made.skipped_lines} lines could not be read")
     return replace(made, problems=problems)
+
+
+def _lost_text(span: Mapping[str, Any]) -> str:
+    reason = f": {span['reason']}" if span.get("reason") else ""
+    return (
+        f"{_rows_of(span)} rows of worker {span.get('worker', 'unknown')} were lost between {span.get('from', '?')} and "
+        f"{span.get('to', '?')} (Unix s){reason}"
+    )
 
 
 def _rows_of(span: Mapping[str, Any]) -> int:

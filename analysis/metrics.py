@@ -263,7 +263,7 @@ def estimated_tokens(rows: pd.DataFrame) -> Values:
 
 def _either(first: Values, second: Values) -> Values:
     """Sum in which one absent part counts 0; absent only when both are."""
-    total = np.nan_to_num(first, nan=0.0) + np.nan_to_num(second, nan=0.0)
+    total: Values = np.nan_to_num(first, nan=0.0) + np.nan_to_num(second, nan=0.0)
     total[np.isnan(first) & np.isnan(second)] = np.nan
     return total
 

@@ -13,12 +13,13 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.lines import Lines
 from tokenswarm.problems import BadInput
 from tokenswarm.record import COLUMNS, Outcome
 
@@ -63,8 +64,7 @@ CHUNK_ROWS = 200_000
 DISTINCT_ERRORS = 2_000
 OTHER_ERROR = "(other)"
 ERROR_LENGTH = 300
-_OUTCOMES = tuple(Outcome)
-_UNSIGNED_LIMIT = 2**31 - 1
+_OUTCOMES = [str(outcome) for outcome in Outcome]
 
 
 @dataclass(slots=True)
@@ -97,7 +97,7 @@ def frame(columns: Mapping[str, Any], n: int) -> pd.DataFrame:
         made[name] = _integers(np.asarray(columns.get(name, np.full(n, np.nan)), np.float64), kind)
     for name in LABELS:
         values = columns.get(name, [None] * n)
-        made[name] = _outcome(values) if name == "outcome" else pd.Categorical(values)
+        made[name] = _outcome(values) if name == "outcome" else _labels(values)
     made["call"] = np.asarray(columns.get("call", np.arange(n)), np.uint64)
     made["line"] = np.asarray(columns.get("line", np.arange(n)), np.int32)
     made["file"] = _constant("requests.csv", n)
@@ -114,73 +114,28 @@ def read_rows(path: Path) -> RowsFile:
     if header is None:
         return RowsFile(path, empty_rows(), empty_stages(), notes=[f"{path.name} is empty"])
     compact = path.stat().st_size >= COMPACT_FROM
+    lines = Lines(path, len(header))
     try:
-        return _read(path, header, compact, tolerant=False)
+        parts, skipped = _read(lines, header, compact, tolerant=False)
     except ValueError:
-        return _read(path, header, compact, tolerant=True)
+        parts, skipped = _read(lines, header, compact, tolerant=True)
+    rows, stages = parts.join(path.name, lines.numbers)
+    return RowsFile(path, rows, stages, skipped)
 
 
 def texts(path: Path, lines: Iterable[int]) -> dict[int, dict[str, str]]:
-    """All cells, as text, of single rows (numbers as in the column `line`). Assumes one line per record."""
+    """All cells, as text, of single rows (numbers as in the column `line`)."""
     wanted = set(lines)
     found: dict[int, dict[str, str]] = {}
-    number = -1
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        header = next(csv.reader([next(file, "")]), [])
-        for line in file:
-            if len(found) == len(wanted):
-                break
-            if _is_skipped(line, len(header)):
-                continue
-            number += 1
+    with path.open(encoding="utf-8-sig", errors="replace", newline="\n") as file:
+        header = next(csv.reader([file.readline()]), [])
+        for number, line in enumerate(file):
             if number in wanted:
-                found[number] = dict(zip(header, next(csv.reader([line])), strict=False))
+                cells = next(csv.reader([line if line.count('"') % 2 == 0 else line + next(file, "")]))
+                found[number] = dict(zip(header, cells, strict=False))
+                if len(found) == len(wanted):
+                    break
     return found
-
-
-def _is_skipped(line: str, columns: int) -> bool:
-    """Whether the reader leaves a line out uncounted: blank, or with more cells than the header."""
-    if line.count(",") < columns:
-        return not line.strip("\r\n")
-    return len(next(csv.reader([line]))) > columns
-
-
-class _Whole(io.RawIOBase):
-    """The bytes of a file up to its last line end; counts the lines that pass."""
-
-    def __init__(self, path: Path) -> None:
-        self._file: IO[bytes] = path.open("rb")
-        self._left = _last_line_end(self._file)
-        self.cut = self._file.seek(0, io.SEEK_END) > self._left
-        self._file.seek(0)
-        self.lines = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._file.read(min(len(buffer), self._left))
-        buffer[: len(data)] = data
-        self._left -= len(data)
-        self.lines += data.count(b"\n")
-        return len(data)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-
-def _last_line_end(file: IO[bytes], block: int = 65536) -> int:
-    """Bytes up to and including the last line end; 0 when there is none."""
-    end = file.seek(0, io.SEEK_END)
-    while end > 0:
-        begin = max(0, end - block)
-        file.seek(begin)
-        found = file.read(end - begin).rfind(b"\n")
-        if found >= 0:
-            return begin + found + 1
-        end = begin
-    return 0
 
 
 def _header(path: Path) -> list[str] | None:
@@ -205,15 +160,13 @@ def _header(path: Path) -> list[str] | None:
     return header
 
 
-def _read(path: Path, header: list[str], compact: bool, tolerant: bool) -> RowsFile:
+def _read(lines: Lines, header: list[str], compact: bool, tolerant: bool) -> tuple[_Parts, int]:
+    """The columns, and how many lines did not make it into them."""
     parts = _Parts(compact)
-    with _Whole(path) as raw:
+    with lines.open() as raw:
         for chunk in _chunks(raw, header, compact, tolerant):
             parts.add(chunk, tolerant)
-        lines, cut = raw.lines, raw.cut
-    rows, stages = parts.join(path.name)
-    skipped = max(0, lines - 1 - parts.records) + parts.bad + cut
-    return RowsFile(path, rows, stages, skipped)
+    return parts, lines.skipped + parts.bad + lines.cut
 
 
 def _chunks(raw: io.RawIOBase, header: list[str], compact: bool, tolerant: bool) -> Iterator[pd.DataFrame]:
@@ -236,13 +189,9 @@ def _chunks(raw: io.RawIOBase, header: list[str], compact: bool, tolerant: bool)
         chunksize=CHUNK_ROWS,
         keep_default_na=False,
         na_values=[""],
-        on_bad_lines="skip",
         index_col=False,
     )
-    try:
-        yield from reader
-    finally:
-        stream.detach()
+    yield from reader
 
 
 class _Parts:
@@ -291,7 +240,7 @@ class _Parts:
     def _keep(self, name: str, values: Values) -> None:
         self._columns.setdefault(name, []).append(values)
 
-    def join(self, file_name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def join(self, file_name: str, numbers: npt.NDArray[np.int32] | None) -> tuple[pd.DataFrame, pd.DataFrame]:
         if not self._columns:
             return empty_rows(), empty_stages()
         made: dict[str, Any] = {}
@@ -304,6 +253,8 @@ class _Parts:
             else:
                 made[name] = values
         made["outcome"] = _outcome(made["outcome"])
+        if numbers is not None:
+            made["line"] = numbers[made["line"]]
         n = len(made["line"])
         made["file"] = _constant(file_name, n)
         stages = pd.concat(self._stages, ignore_index=True) if self._stages else empty_stages()
@@ -330,13 +281,19 @@ class _Label:
         return self._known.setdefault(text, len(self._known))
 
     def categorical(self, codes: Values) -> pd.Categorical[Any]:
-        return _categorical(codes, list(self._known))
+        """Texts in alphabetical order, so that the order of rows does not show."""
+        known = list(self._known)
+        order = sorted(range(len(known)), key=known.__getitem__)
+        place = np.full(len(known) + 1, -1, np.int16)
+        place[order] = np.arange(len(known))
+        return _categorical(place[codes], [known[at] for at in order])
 
 
 def _floats(chunk: pd.DataFrame, name: str, n: int, kind: Any) -> Values:
     if name not in chunk:
         return np.full(n, np.nan, kind)
-    return np.asarray(chunk[name].to_numpy(), kind)
+    values = np.asarray(chunk[name].to_numpy(), kind)
+    return np.where(np.isinf(values), kind(np.nan), values) if np.isinf(values).any() else values
 
 
 def _compact(values: Values, kind: str) -> Values:
@@ -360,8 +317,14 @@ def _constant(text: str, n: int) -> pd.Categorical[Any]:
 
 
 def _categorical(codes: Values, texts: list[str]) -> pd.Categorical[Any]:
-    made: pd.Categorical[Any] = pd.Categorical.from_codes(codes, texts)  # type: ignore[call-overload]  # stubs: no list
+    made: pd.Categorical[Any] = pd.Categorical.from_codes(codes, pd.Index(texts, dtype="str"))
     return made
+
+
+def _labels(values: Any) -> pd.Categorical[Any]:
+    """Texts as categories, also when there is none."""
+    made = pd.Categorical(values)
+    return made if len(made.categories) else _categorical(made.codes, [])
 
 
 def _integers(values: Values, kind: str) -> pd.api.extensions.ExtensionArray:
@@ -370,7 +333,9 @@ def _integers(values: Values, kind: str) -> pd.api.extensions.ExtensionArray:
 
 def _outcome(values: Any) -> pd.Categorical[Any]:
     """Outcome labels with the fixed categories of the record, so that groups of different runs line up."""
-    return pd.Categorical(values, categories=[str(outcome) for outcome in _OUTCOMES])
+    if isinstance(values, pd.Categorical):
+        return values.set_categories(_OUTCOMES)
+    return pd.Categorical(values, categories=_OUTCOMES)
 
 
 def _numbers(chunk: pd.DataFrame, columns: Iterable[str]) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
@@ -388,9 +353,8 @@ def _numbers(chunk: pd.DataFrame, columns: Iterable[str]) -> tuple[pd.DataFrame,
 
 def _usable(chunk: pd.DataFrame) -> npt.NDArray[np.bool_]:
     """Rows with a known outcome and, when they were sent, a finite start."""
-    outcome = pd.Categorical(chunk["outcome"], categories=[str(known) for known in _OUTCOMES])
-    known = outcome.codes >= 0
-    dropped = outcome.codes == _OUTCOMES.index(Outcome.DROPPED)
+    known = chunk["outcome"].isin(_OUTCOMES).to_numpy()
+    dropped = (chunk["outcome"] == Outcome.DROPPED).to_numpy(bool)
     started = np.isfinite(chunk["started_at"].to_numpy(np.float64))
     named = chunk["call_id"].notna().to_numpy()
     return np.asarray(known & named & (dropped | started))

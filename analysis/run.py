@@ -21,6 +21,8 @@ from analysis.rows import texts as row_texts
 from tokenswarm.problems import BadInput
 
 RUN_SCHEMA_VERSION = 1
+LONGEST_RUN_S = 60 * 86400.0
+"""Requests further apart than this are no run, but a broken clock or a foreign line."""
 TOKENSWARM = "tokenswarm"
 
 
@@ -74,9 +76,11 @@ class Run:
 
     @property
     def state(self) -> str:
-        """finished, interrupted, or crashed (no word of an orderly end)."""
+        """finished, interrupted, crashed (no word of an orderly end), or recovered (after a crash)."""
         if self.source != TOKENSWARM:
             return "finished"
+        if self.setting("recovered") is not None:
+            return "recovered"
         state = self.setting("state")
         return state if state in ("finished", "interrupted") else "crashed"
 
@@ -158,6 +162,18 @@ def read_meta(directory: Path) -> tuple[dict[str, Any], list[str]]:
     return meta, []
 
 
+def _check_span(path: Path, rows: pd.DataFrame) -> None:
+    """Refuse instants that would make a run of years, minute by minute."""
+    instants = rows["started_at"].dropna()
+    if len(instants) and (instants.max() - instants.min() > LONGEST_RUN_S or instants.min() < 0):
+        raise BadInput(
+            [
+                f"{path}: expected the requests of one run, within {LONGEST_RUN_S / 86400:.0f} days, got started_at "
+                f"from {instants.min():.0f} to {instants.max():.0f} (Unix s)"
+            ]
+        )
+
+
 def _is_run_directory(path: Path) -> bool:
     return any((path / name).exists() for name in ("run.json", "requests.csv")) or bool(journals(path))
 
@@ -174,7 +190,8 @@ def _latest_run(directory: Path) -> Path | None:
 
 def _load_directory(directory: Path) -> Run:
     meta, notes = read_meta(directory)
-    read, journal_notes = _read_directory(directory)
+    read, journal_notes = _read_directory(directory, finished=meta.get("state") in ("finished", "interrupted"))
+    _check_span(directory, read.rows)
     return Run(
         path=directory,
         label=_label(directory, meta),
@@ -187,6 +204,7 @@ def _load_directory(directory: Path) -> Run:
 
 
 def _of_file(read: RowsFile) -> Run:
+    _check_span(read.path, read.rows)
     return Run(
         path=read.path,
         label=read.path.stem,
@@ -203,12 +221,12 @@ def _label(directory: Path, meta: Mapping[str, Any]) -> str:
     return f"{name}/{resolved.name}" if isinstance(name, str) and name else f"{resolved.parent.name}/{resolved.name}"
 
 
-def _read_directory(directory: Path) -> tuple[RowsFile, list[str]]:
-    """requests.csv and, of an unfinished run, the rows that only the journals have."""
+def _read_directory(directory: Path, finished: bool) -> tuple[RowsFile, list[str]]:
+    """requests.csv and, of a run that did not end in order, the rows that only the journals have."""
     path = directory / "requests.csv"
     whole = read_rows(path) if path.exists() else RowsFile(path, empty_rows(), empty_stages())
     notes = [] if path.exists() else ["requests.csv is missing"]
-    for journal in journals(directory):
+    for journal in [] if finished and path.exists() else journals(directory):
         read = read_rows(journal)
         added = _merge(whole, read)
         whole.skipped_lines += read.skipped_lines
@@ -240,6 +258,6 @@ def _concat(tables: list[pd.DataFrame]) -> pd.DataFrame:
     tables = [table for table in tables if len(table)]
     for column in tables[0].columns:
         if isinstance(tables[0][column].dtype, pd.CategoricalDtype) and column != "outcome":
-            union = pd.api.types.union_categoricals([table[column] for table in tables]).categories
+            union = sorted({text for table in tables for text in table[column].cat.categories})
             tables = [table.assign(**{column: table[column].cat.set_categories(union)}) for table in tables]
     return pd.concat(tables, ignore_index=True)

@@ -69,6 +69,8 @@ class Summary:
     def as_json(self) -> dict[str, Any]:
         """Plain data for `json.dumps`: no NaN, tables as lists of objects."""
         plain: dict[str, Any] = _plain(self)
+        if self.window is not None:
+            plain["window"]["length_s"] = self.window.length_s
         return plain
 
 
@@ -83,8 +85,8 @@ def summarise(run: Run, failure_criteria: str | None = None) -> Summary:
         "window": window,
         "accounting": account(run),
         "judgement": judge(run, failure_criteria),
-        "delivery": run.setting("delivery") or {},
-        "generator": run.setting("generator") or {},
+        "delivery": _mapping(run.setting("delivery")),
+        "generator": _mapping(run.setting("generator")),
         "settings": _settings(run),
         "blind_spots": run.blind_spots,
         "notes": run.notes,
@@ -213,7 +215,7 @@ def _request_rates(rows: pd.DataFrame, window: Window, end: Values, by_end: Mask
         "rpm_started": per_minute(float(sent), window.length_s),
         "rpm": per_minute(float(completed.sum()), window.length_s),
         "rpm_max_minute": _minute_max(window, instants, np.ones(len(instants))),
-        "rpm_max_60s": metrics.sliding_max(instants, np.ones(len(instants))),
+        "rpm_max_60s": metrics.sliding_max(instants, np.ones(len(instants))) or 0.0,
     }
 
 
@@ -301,11 +303,15 @@ def _minute_max(window: Window, instants: Values, amounts: Values) -> float | No
     """Greatest sum over one full clock minute; `None` without a full minute or without a known amount."""
     minutes = window.full_minutes()
     known = ~np.isnan(amounts)
-    if not len(minutes) or not known.any():
+    if not len(minutes) or not (known.any() or not len(amounts)):
         return None
     place = np.floor((instants[known] - minutes.start) / minutes.step).astype(np.int64)
     within = (place >= 0) & (place < len(minutes))
     return float(np.bincount(place[within], amounts[known][within], len(minutes)).max())
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _settings(run: Run) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from analysis.figures import Group
 from analysis.metrics import is_ok
 from analysis.row_samples import RowSamples
 from analysis.run import TOKENSWARM, Run
-from analysis.window import Window, window_of
+from analysis.window import window_of
 from tokenswarm.criteria import (
     Criterion,
     CriterionResult,
@@ -25,7 +25,7 @@ from tokenswarm.criteria import (
 )
 from tokenswarm.problems import BadInput
 
-DELIVERED_AT_LEAST_PCT = 95.0
+DELIVERED_AT_LEAST_PCT = 99.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,11 @@ def own_criteria(run: Run) -> str:
 def fatal_reasons(run: Run) -> list[str]:
     """Why a run has failed before any criterion is looked at."""
     reasons = []
-    if run.state == "crashed":
+    if run.state in ("crashed", "recovered"):
         reasons.append("the run did not end in order: its figures are of what was left behind")
+    stop = run.setting("stop_reason")
+    if isinstance(stop, str) and stop.startswith("auto-stop"):
+        reasons.append(stop)
     if not _requests(run):
         reasons.append("no request was sent: nothing was measured")
     elif not _answered(run):
@@ -95,25 +98,31 @@ def fatal_reasons(run: Run) -> list[str]:
 
 
 def untrusted_reasons(run: Run) -> list[str]:
-    """Why the figures of a run are not to be trusted, by what the generator noted and what the rows show."""
-    if run.source != TOKENSWARM or run.state == "crashed":
+    """Why the figures of a run are not to be trusted: what the generator noted at the end, and what the rows show."""
+    if run.source != TOKENSWARM or run.state in ("crashed", "recovered"):
         return []
+    return (_noted(run) or _measured(run)) + list(account(run).problems)
+
+
+def _noted(run: Run) -> list[str]:
+    """The generator's own doubts, without the criteria among its reasons and without lost rows, which are counted."""
+    if run.setting("verdict", "state") != "untrusted":
+        return []
+    reasons, judged = run.setting("verdict", "reasons"), run.setting("criteria")
+    texts = [str(item.get("text")) for item in judged if isinstance(item, Mapping)] if isinstance(judged, list) else []
+    doubts = [str(reason) for reason in reasons] if isinstance(reasons, list) else []
+    kept = [doubt for doubt in doubts if not doubt.startswith(tuple(texts)) and " rows lost: " not in doubt]
+    return kept if kept or account(run).problems else ["the generator marked the run as untrusted"]
+
+
+def _measured(run: Run) -> list[str]:
     reasons = []
     if run.setting("generator", "saturated") is True:
         reasons.append("load generator saturated: latencies contain its own delay")
     delivered = run.number("delivery", "delivered_pct")
     if delivered is not None and delivered < DELIVERED_AT_LEAST_PCT:
-        reasons.append(f"load not delivered: {delivered:.1f} % of the planned requests were started")
-    reasons += account(run).problems
-    return reasons or _noted(run)
-
-
-def _noted(run: Run) -> list[str]:
-    """The generator's own doubt, where it saw what the rows do not show."""
-    if run.setting("verdict", "state") != "untrusted":
-        return []
-    reasons = run.setting("verdict", "reasons")
-    return [str(reason) for reason in reasons] if isinstance(reasons, list) and reasons else ["marked as untrusted"]
+        reasons.append(f"load not delivered: {delivered:.1f} % of the planned requests were sent")
+    return reasons
 
 
 def _requests(run: Run) -> int:
@@ -130,12 +139,8 @@ def _evaluate(run: Run, criteria: list[Criterion]) -> list[CriterionResult]:
     if not criteria:
         return []
     window = window_of(run)
-    span = None if window is None else _span(window)
+    span = None if window is None else (window.start, window.end)
     return evaluate(criteria, RowSamples(run.rows, _goodput(run)), span)
-
-
-def _span(window: Window) -> tuple[float, float]:
-    return window.start, window.end
 
 
 def _goodput(run: Run) -> Goodput | None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from analysis.metrics import ended, started
 from analysis.run import Run
@@ -18,11 +17,8 @@ MINUTE_S = 60
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The measured part of a run, Unix s. A request lies in it by its start, completed ones and tokens by their end.
-
-    Where nothing is cut off at an end, nothing is left out there either, even when a clock disagrees: `low` and
-    `high` are then infinite. `measured` is false when there is nothing to measure.
-    """
+    """The measured part of a run, Unix s, both ends included. A request lies in it by its start (dropped: when it was
+    due), completed ones and tokens by their end."""
 
     start: float
     end: float
@@ -34,17 +30,9 @@ class Window:
         """Seconds that rates are taken over."""
         return max(0.0, self.end - self.start)
 
-    @property
-    def low(self) -> float:
-        return self.start if self.warm_up_s > 0 else -math.inf
-
-    @property
-    def high(self) -> float:
-        return self.end if self.cool_down_s > 0 else math.inf
-
     def contains(self, instants: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        """Which instants lie inside; both ends belong to it."""
-        return (instants >= self.low) & (instants <= self.high)
+        """Which instants lie inside."""
+        return np.asarray((instants >= self.start) & (instants <= self.end))
 
     def full_minutes(self) -> range:
         """Starts (Unix s) of the clock minutes that lie wholly inside."""
@@ -55,7 +43,7 @@ class Window:
 def window_of(run: Run) -> Window | None:
     """The window a run was configured with; `None` without a request and without times.
 
-    Start and end are those of run.json, else of the rows: first start or due instant, last end.
+    It spans what run.json says and every row: another machine's clock, or an answer after the end, leaves none out.
     """
     start, end = _bounds(run)
     if start is None or end is None:
@@ -66,14 +54,14 @@ def window_of(run: Run) -> Window | None:
 
 
 def _bounds(run: Run) -> tuple[float | None, float | None]:
-    start, end = run.number("started_at"), run.number("ended_at")
+    starts, ends = [run.number("started_at")], [run.number("ended_at")]
     if run.given is not None:
-        return start or run.given.start, end or run.given.end
+        starts.append(run.given.start)
+        ends.append(run.given.end)
     if len(run.rows):
-        start = _first(run.rows) if start is None else start
-        end = float(np.nanmax(ended(run.rows))) if end is None else end
-    return start, end
-
-
-def _first(rows: pd.DataFrame) -> float:
-    return float(np.nanmin(started(rows)))
+        starts.append(float(np.min(started(run.rows))))
+        ends.append(float(np.max(ended(run.rows))))
+    known_starts, known_ends = ([at for at in found if at is not None] for found in (starts, ends))
+    if not known_starts or not known_ends:
+        return None, None
+    return min(known_starts), max(known_ends)
