@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from simulator.settings import Deployment
 
@@ -32,8 +33,7 @@ WORDS = _VOCABULARY.split()
 """Each is one token with a space before it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """Tokens that are sent together: `due_ms` after the start of generation, their text, how many they are."""
 
     due_ms: float
@@ -107,21 +107,22 @@ def _instants(
     """When each token is generated."""
     mean, std = deployment.tbt_ms * multiplier, deployment.tbt_std_ms * multiplier
     low, high = mean * (1 - GAP_SPREAD), mean * (1 + GAP_SPREAD)
-    instant = first_ms
+    gauss, instant = rng.gauss, first_ms
     for _ in range(tokens):
         yield instant
-        instant += min(high, max(low, rng.gauss(mean, std)))
+        gap = gauss(mean, std) if std else mean
+        instant += low if gap < low else high if gap > high else gap
 
 
 def _chunks(deployment: Deployment, rng: random.Random, instants: list[float]) -> Iterator[Chunk]:
     """Group tokens into chunks; a chunk is due when its last token is, or when its whole buffer is released."""
     size = deployment.tokens_per_chunk
+    words = rng.choices(WORDS, k=len(instants))
     burst = deployment.buffer_tokens if deployment.content_filter == "buffered" else size
     for start in range(0, len(instants), burst):
         end = min(start + burst, len(instants))
         for first in range(start, end, size):
             tokens = min(size, end - first)
             due_ms = instants[end - 1] if burst > size else instants[first + tokens - 1]
-            words = [rng.choice(WORDS) for _ in range(tokens)]
-            text = " " + " ".join(words)
+            text = " " + " ".join(words[first : first + tokens])
             yield Chunk(due_ms, text if first else text[1:].capitalize(), tokens)
