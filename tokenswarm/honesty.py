@@ -14,6 +14,9 @@ from tokenswarm.accuracy import Accuracy
 
 SCHEMA_VERSION = 1
 
+BUSY_PCT = 10.0
+"""Other work on the machine above this (percent of one core) makes a self-check look worse than the machine is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Level:
@@ -48,10 +51,11 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class SelfCheck:
-    """The result of a self-check. `checked_at`: Unix s."""
+    """A self-check. `checked_at`: Unix s; `others_cpu_pct`: CPU of other work meanwhile, percent of one core."""
 
     checked_at: float
     machine: Machine
+    others_cpu_pct: float
     levels: list[Level]
 
     @property
@@ -86,12 +90,15 @@ def describe(check: SelfCheck) -> str:
     """One line to put under a report."""
     machine = check.machine
     where = f"{machine.host}, {machine.cores} cores, Python {machine.python}, {machine.clock} timestamps"
-    shared = "; target and generator shared a core" if machine.shared_core else ""
+    if machine.shared_core:
+        where += "; target and generator shared a core"
+    if check.others_cpu_pct > BUSY_PCT:
+        where += f"; other work took {check.others_cpu_pct:.0f} % of a core meanwhile: repeat when it is quiet"
     best = check.best
     if best is None or best.accuracy is None:
-        return f"Self-check ({where}{shared}): wrong at every load tried"
+        return f"Self-check ({where}): wrong at every load tried"
     return (
-        f"Self-check ({where}{shared}): right up to {best.streams} streams ({best.chunks_per_s:,.0f} chunks/s) per "
+        f"Self-check ({where}): right up to {best.streams} streams ({best.chunks_per_s:,.0f} chunks/s) per "
         f"worker; there TTFT p95 is off by {best.accuracy.ttft_p95_ms:.2f} ms, E2E p95 by "
         f"{best.accuracy.e2e_p95_ms:.2f} ms, TBT by {best.accuracy.tbt_mean_ms or 0.0:+.3f} ms, tokens by 0"
     )
@@ -164,7 +171,7 @@ def from_json(data: dict[str, Any]) -> SelfCheck:
         )
     try:
         levels = [_level(level) for level in data["levels"]]
-        return SelfCheck(data["checked_at"], Machine(**data["machine"]), levels)
+        return SelfCheck(data["checked_at"], Machine(**data["machine"]), data["others_cpu_pct"], levels)
     except (KeyError, TypeError) as error:
         raise ValueError(f"self-check result: {error}") from error
 

@@ -24,7 +24,7 @@ MACHINE = Machine(host="bench", cores=2, python="3.11.7", clock="kernel", shared
 
 def check(*accuracies: Accuracy | None) -> SelfCheck:
     levels = [Level(100 * n, 4600.0 * n, 8.0 * n, accuracy) for n, accuracy in enumerate(accuracies, 1)]
-    return SelfCheck(1000.0, MACHINE, levels)
+    return SelfCheck(1000.0, MACHINE, 3.0, levels)
 
 
 def test_the_honest_maximum_is_the_last_level_before_the_first_wrong_one() -> None:
@@ -64,6 +64,12 @@ def test_one_line_and_a_table() -> None:
     assert rows[2][-1] == "no"
     assert rows[3] == ["300", "13,800", "0", "–", "–", "–", "–", "–", "–", "24", "17.4", "no"]
     assert "wrong at every load" in describe(check(WRONG))
+
+
+def test_a_check_beside_other_work_says_so() -> None:
+    busy = dataclasses.replace(check(RIGHT), others_cpu_pct=45.0)
+    assert "other work took 45 % of a core meanwhile: repeat when it is quiet" in describe(busy)
+    assert "other work" not in describe(check(RIGHT))
 
 
 def test_survives_json() -> None:
