@@ -93,10 +93,8 @@ def _with_problems(made: Accounting) -> Accounting:
 
 def _lost_text(span: Mapping[str, Any]) -> str:
     reason = f": {span['reason']}" if span.get("reason") else ""
-    return (
-        f"{_rows_of(span)} rows of worker {span.get('worker', 'unknown')} were lost between {span.get('from', '?')} and "
-        f"{span.get('to', '?')} (Unix s){reason}"
-    )
+    between = f"between {span.get('from', '?')} and {span.get('to', '?')} (Unix s)"
+    return f"{_rows_of(span)} rows of worker {span.get('worker', 'unknown')} were lost {between}{reason}"
 
 
 def _rows_of(span: Mapping[str, Any]) -> int:

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.quota import REQUESTS, TOKENS, UNKNOWN, UTILIZATION, QuotaTruth, quota_truth
+from analysis.run import load_run
+from analysis.window import window_of
+from tests.analysis.run_directories import T, answered, refused, worked_run, write_run
+from tokenswarm.record import RequestRecord
+
+
+def truth_of(directory: Path) -> QuotaTruth:
+    run = load_run(directory)
+    window = window_of(run)
+    assert window is not None
+    truth = quota_truth(run, window)
+    assert truth is not None
+    return truth
+
+
+def quota_run(tmp_path: Path, records: list[RequestRecord], **quota: Any) -> QuotaTruth:
+    return truth_of(write_run(tmp_path / "r", records, {"state": "finished", "started_at": T, "quota": quota}))
+
+
+def test_estimated_beside_used(tmp_path: Path) -> None:
+    truth = truth_of(worked_run(tmp_path, quota={"tpm": 700, "rpm": 60}))
+    # 3 requests of 100 + 100 in a minute; 200 + 180 used in the second
+    assert (truth.estimated_tpm, truth.used_tpm) == (600.0, 380.0)
+    # 8 x 200 / 8; (150 + 150 + 200 + 180 + 120) / 5
+    assert (truth.estimated_per_request, truth.used_per_request) == (200.0, 160.0)
+    assert [(item.seconds, item.most, item.allowed) for item in truth.slices] == [(1.0, 1, 1.0), (10.0, 1, 10.0)]
+
+
+@pytest.mark.parametrize(
+    ("headers", "cause"),
+    [
+        ({"utilization_pct": 101.5}, UTILIZATION),
+        ({"utilization_pct": 60.0}, UNKNOWN),
+        ({"remaining_requests": 0, "remaining_tokens": 5000}, REQUESTS),
+        # the request needs 200
+        ({"remaining_tokens": 199}, TOKENS),
+        ({"remaining_tokens": 200}, UNKNOWN),
+        # -1: the service does not say
+        ({"remaining_tokens": -1, "remaining_requests": -1}, UNKNOWN),
+        ({}, UNKNOWN),
+    ],
+)
+def test_headers_explain_a_429(tmp_path: Path, headers: dict[str, Any], cause: str) -> None:
+    assert quota_run(tmp_path, [answered("a", 0, 1, 2, 3), refused("b", 30, **headers)]).reasons == {cause: 1}
+
+
+def test_the_token_estimate_explains_a_429_without_headers(tmp_path: Path) -> None:
+    # 200 tokens each: the fourth within 60 s makes 800 of 700; the first has left the 60 s when the last comes
+    records = [answered(f"a{at}", at, 1, 2, 3) for at in (0, 15, 30)] + [refused("b", 45), refused("c", 75)]
+    truth = quota_run(tmp_path, records, tpm=700)
+    assert truth.reasons == {TOKENS: 1, UNKNOWN: 1}
+    assert any("quota of 700 TPM" in line for line in truth.explained)
+
+
+def test_a_burst_explains_a_429_without_headers(tmp_path: Path) -> None:
+    # 60 RPM allow 1 in 1 s and 10 in 10 s
+    records = [answered("a", 0, 1, 2, 3), refused("b", 0.5), answered("c", 20, 1, 2, 3), refused("d", 40)]
+    truth = quota_run(tmp_path, records, rpm=60, tpm=1_000_000)
+    assert truth.reasons == {REQUESTS: 1, UNKNOWN: 1}
+    assert truth.slices[0].most == 2
+    assert any(line.startswith("Spread the requests: 60 RPM admits one every 1 s") for line in truth.advice)
+
+
+def test_ten_second_slice(tmp_path: Path) -> None:
+    # 6 RPM allow 1 in 10 s; the 1 s slice never allows fewer than 1
+    truth = quota_run(tmp_path, [answered("a", 0, 1, 2, 3), refused("b", 5)], rpm=6)
+    assert truth.reasons == {REQUESTS: 1}
+
+
+def test_advice_to_lower_max_tokens(tmp_path: Path) -> None:
+    # 100 answers of 120 tokens with max_tokens 500, prompt 100: estimate 600. 120 x 1.1 = 132, rounded up to 140:
+    # 240 a request. 60 000 TPM admit 100 RPM at 600 and 250 RPM at 240.
+    records = [answered(f"a{n}", n, 10, 20, 120, max_tokens=500) for n in range(100)]
+    truth = quota_run(tmp_path, records, tpm=60_000)
+    assert truth.advice == [
+        "Lower max_tokens from 500 to 140: answers average 120 tokens and 99 in 100 end within 140. "
+        "The quota of 60,000 TPM then admits 250 RPM instead of 100."
+    ]
+
+
+def test_no_advice_when_the_answers_fill_what_was_asked_for(tmp_path: Path) -> None:
+    assert quota_run(tmp_path, [answered(f"a{n}", n, 10, 20, 98) for n in range(20)], tpm=60_000).advice == []
+
+
+def test_advice_to_ask_for_more(tmp_path: Path) -> None:
+    # 6 requests of 200 in one minute: 1200 estimated tokens
+    records = [answered(f"a{n}", n, 10, 20, 100) for n in range(5)] + [refused("b", 6)]
+    truth = quota_run(tmp_path, records, tpm=1000)
+    assert truth.reasons == {TOKENS: 1}
+    assert truth.advice == ["To admit this load as it is, ask for 2K TPM (now 1K)."]
+
+
+def test_a_run_that_sent_nothing_has_no_quota_truth(tmp_path: Path) -> None:
+    run = load_run(write_run(tmp_path / "r", [], {"started_at": T, "ended_at": T + 1, "state": "finished"}))
+    window = window_of(run)
+    assert window is not None
+    assert quota_truth(run, window) is None
