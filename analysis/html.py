@@ -86,7 +86,7 @@ def place_of(plot: Plot) -> str:
 def figure(plot: Plot) -> str:
     """The place of a plot, with its title and note."""
     wide = ' class="wide"' if plot.wide else ""
-    caption = f"<figcaption>{plot.title}<span>{escape(plot.note)}</span></figcaption>"
+    caption = f"<figcaption>{escape(plot.title)}<span>{escape(plot.note)}</span></figcaption>"
     height = plot.spec["layout"]["height"]
     return f'<figure{wide}>{caption}<div class="plot" id="{place_of(plot)}" style="height:{height}px"></div></figure>'
 

@@ -5,16 +5,24 @@ One run: a colour per series. Several runs: a colour per run, fewer series each.
 
 from __future__ import annotations
 
-import html
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from analysis import series
-from analysis.metrics import METRICS, Values, values_of
+from analysis.metrics import METRICS, values_of
+from analysis.plotly_parts import (
+    LEGEND,
+    Spec,
+    as_times,
+    base_layout,
+    draw_curve,
+    draw_dots,
+    draw_limit,
+    escape_text,
+    rounded,
+)
 from analysis.run import Run
 from analysis.series import Clock, Curve
 from analysis.summary import Summary
@@ -33,8 +41,6 @@ RATE_COLOURS = {"offered": GREY, "started": BLUE, "completed": GREEN, "throttled
 TOKEN_COLOURS = {"used": GREEN, "estimated": BLUE}
 PERCENTS = (50.0, 95.0)
 NINES = {0: "0", 0.30103: "50", 1: "90", 1.30103: "95", 2: "99", 3: "99.9", 4: "99.99", 5: "99.999"}
-
-Spec = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +114,13 @@ def stages(drawn: Sequence[Drawn]) -> Plot | None:
     for number, name in enumerate(names):
         means = [one.summary.by_stage[name].avg.value if name in one.summary.by_stage else None for one in with_stages]
         data.append({
-            "type": "bar", "orientation": "h", "name": _text(name), "x": means,
-            "y": [_text(one.label) for one in with_stages],
+            "type": "bar", "orientation": "h", "name": escape_text(name), "x": means,
+            "y": [escape_text(one.label) for one in with_stages],
             "marker": {"color": (*RUN_COLOURS, "#c2607a", "#b5651d")[number % 9]},
             "hovertemplate": "%{x:,.0f} ms",
         })  # fmt: skip
-    layout = _layout("ms, mean of answered requests", None)
-    layout |= {"barmode": "stack", "height": 130 + 46 * len(with_stages), "legend": {"traceorder": "normal"} | _LEGEND}
+    layout = base_layout("ms, mean of answered requests", None)
+    layout |= {"barmode": "stack", "height": 130 + 46 * len(with_stages), "legend": {"traceorder": "normal"} | LEGEND}
     layout["yaxis"] = {"automargin": True, "showticklabels": len(with_stages) > 1, "showgrid": False}
     layout["xaxis"] |= {"rangemode": "tozero"}
     note = "Mean time of each stage as the target reports it; the rest of E2E is network and what no stage covers."
@@ -159,7 +165,7 @@ def _latency(drawn: Sequence[Drawn], metric: str) -> Plot | None:
     for one in drawn:
         curves = series.latency_over_time(one.run, one.clock, metric, PERCENTS)
         if len(drawn) == 1 and curves:
-            data.append(_dots(series.latency_dots(one.run, one.clock, metric), "requests", GREY, times=True))
+            data.append(draw_dots(series.latency_dots(one.run, one.clock, metric), "requests", GREY, times=True))
         for name, curve in curves.items():
             colours = {"p50": BLUE, "p95": ORANGE}
             data.append(_line(one, name, curve, colours, drawn, dash="solid" if name == "p95" else "dot", gaps=True))
@@ -204,7 +210,7 @@ def _utilization(drawn: Sequence[Drawn]) -> Plot | None:
     if not data:
         return None
     layout = _time_layout(drawn, "%")
-    _limit_line(layout, 100.0, "full", RED)
+    draw_limit(layout, 100.0, "full", RED)
     note = "Provisioned utilization that the service reported with its responses."
     return Plot("utilization", "Utilization", note, {"data": data, "layout": layout})
 
@@ -214,14 +220,14 @@ def _outcomes(one: Drawn, several: bool) -> Plot:
     width = float(edges[1] - edges[0])
     data = [
         {
-            "type": "bar", "name": outcome, "x": _times(edges[:-1] + width / 2), "y": values.tolist(),
+            "type": "bar", "name": outcome, "x": as_times(edges[:-1] + width / 2), "y": values.tolist(),
             "marker": {"color": OUTCOME_COLOURS[outcome], "line": {"width": 0}}, "width": width * 0.92 * 1000,
             "hovertemplate": "%{y}",
         }
         for outcome, values in counts.items()
     ]  # fmt: skip
     layout = _time_layout([one], f"requests / {width:g} s") | {"barmode": "stack"}
-    title = f"Outcomes, {_text(one.label)}" if several else "Outcomes"
+    title = f"Outcomes, {one.label}" if several else "Outcomes"
     note = "Requests by how they ended, at their start; dropped ones when they were due."
     return Plot(f"outcomes-{one.label}", title, note, {"data": data, "layout": layout})
 
@@ -247,8 +253,8 @@ def _percentiles(drawn: Sequence[Drawn], metric: str) -> Plot | None:
 
 def percentile_plot(metric: str, lines: Sequence[tuple[str, Curve, str, str]]) -> Plot:
     """Percentile curves (see `series.percentile_curve`) over each other: name, curve, colour and dash of each."""
-    data = [_curve(curve, name, colour, dash=dash) for name, curve, colour, dash in lines]
-    layout = _layout("percentile", METRICS[metric].unit)
+    data = [draw_curve(curve, name, colour, dash=dash) for name, curve, colour, dash in lines]
+    layout = base_layout("percentile", METRICS[metric].unit)
     most = max(trace["x"][-1] for trace in data)
     ticks = {at: text for at, text in NINES.items() if at <= most + 0.05}
     layout["xaxis"] |= {"tickvals": list(ticks), "ticktext": list(ticks.values()), "range": [0, most * 1.02]}
@@ -273,62 +279,29 @@ def _against(drawn: Sequence[Drawn], column: str, metric: str) -> Plot | None:
         if found is None:
             continue
         dots, middle = found
-        data.append(_dots(dots, "requests" if len(drawn) == 1 else one.label, GREY if len(drawn) == 1 else one.colour))
-        data.append(_curve(middle, "median" if len(drawn) == 1 else f"{one.label}, median", one.colour, markers=True))
+        data.append(
+            draw_dots(dots, "requests" if len(drawn) == 1 else one.label, GREY if len(drawn) == 1 else one.colour)
+        )
+        data.append(
+            draw_curve(middle, "median" if len(drawn) == 1 else f"{one.label}, median", one.colour, markers=True)
+        )
     if not data:
         return None
-    layout = _layout(METRICS[column].title.lower() + ", tokens", "ms")
+    layout = base_layout(METRICS[column].title.lower() + ", tokens", "ms")
     layout["yaxis"] |= {"rangemode": "tozero"}
     title = f"{METRICS[metric].title} against {METRICS[column].title.lower()}"
     note = "Medians are of groups of equally many requests."
     return Plot(f"{metric}-{column}", title, note, {"data": data, "layout": layout})
 
 
-_LEGEND: Spec = {
-    "orientation": "h",
-    "x": 0,
-    "y": 1.02,
-    "yanchor": "bottom",
-    "bgcolor": "rgba(0,0,0,0)",
-    "font": {"size": 12},
-}
-
-
-def _layout(x_title: str | None, y_title: str | None) -> Spec:
-    axis: Spec = {
-        "zeroline": False,
-        "ticks": "outside",
-        "ticklen": 6,
-        "tickcolor": "rgba(0,0,0,0)",
-        "automargin": True,
-        "gridwidth": 1,
-        "title": {"standoff": 8},
-    }
-    return {
-        "height": 270,
-        "margin": {"l": 8, "r": 12, "t": 30, "b": 8},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 12},
-        "xaxis": axis | {"title": {"text": x_title or "", "standoff": 8, "font": {"size": 12}}, "showgrid": False},
-        "yaxis": axis | {"title": {"text": y_title or "", "standoff": 8, "font": {"size": 12}}, "tickformat": ",~f"},
-        "legend": dict(_LEGEND),
-        "showlegend": True,
-        "hovermode": "closest",
-        "hoverlabel": {"bgcolor": "#1f2430", "bordercolor": "#1f2430", "font": {"color": "#f2f4f8", "size": 12}},
-        "shapes": [],
-        "annotations": [],
-    }
-
-
 def _time_layout(drawn: Sequence[Drawn], y_title: str) -> Spec:
-    layout = _layout(None, y_title)
+    layout = base_layout(None, y_title)
     longest = max(one.clock.length_s for one in drawn)
     layout["xaxis"] |= {
         "type": "date",
         "tickformat": "%M:%S" if longest < 3600 else "%H:%M",
         "hoverformat": "%H:%M:%S",
-        "range": _times(np.array([0.0, longest])),
+        "range": as_times(np.array([0.0, longest])),
         "nticks": 7,
     }
     layout["yaxis"] |= {"rangemode": "tozero"}
@@ -336,12 +309,6 @@ def _time_layout(drawn: Sequence[Drawn], y_title: str) -> Spec:
     if len(drawn) == 1:
         _shade_outside(layout, drawn[0])
     return layout
-
-
-def _times(seconds: Values) -> list[str]:
-    """Seconds since the start as plotly dates, so that ticks fall on whole minutes."""
-    stamps = np.datetime64("2000-01-01T00:00:00.000") + (seconds * 1000).astype("timedelta64[ms]")
-    return [str(stamp) for stamp in stamps]
 
 
 def _shade_outside(layout: Spec, one: Drawn) -> None:
@@ -353,7 +320,7 @@ def _shade_outside(layout: Spec, one: Drawn) -> None:
     if window.cool_down_s > 0:
         spans.append((window.end - origin, one.clock.length_s))
     for begin, end in spans:
-        x0, x1 = _times(np.array([begin, end]))
+        x0, x1 = as_times(np.array([begin, end]))
         layout["shapes"].append({
             "type": "rect", "xref": "x", "yref": "paper", "x0": x0, "x1": x1, "y0": 0, "y1": 1,
             "fillcolor": "rgba(139,144,154,0.16)", "line": {"width": 0}, "layer": "below",
@@ -374,44 +341,17 @@ def _line(
     colour = one.colour if several else colours[name]
     label = f"{one.label} {name}" if several and len(colours) > 1 else one.label if several else name
     return {
-        "type": "scatter", "mode": "lines+markers" if gaps else "lines", "name": _text(label),
-        "x": _times(curve.x), "y": _rounded(curve.y), "line": {"color": colour, "width": 2, "dash": dash},
+        "type": "scatter", "mode": "lines+markers" if gaps else "lines", "name": escape_text(label),
+        "x": as_times(curve.x), "y": rounded(curve.y), "line": {"color": colour, "width": 2, "dash": dash},
         "marker": {"size": 4}, "hovertemplate": "%{y:,.4~r}", "connectgaps": False,
-        "legendgroup": _text(one.label) if several else _text(name), "showlegend": not several or dash == "solid",
+        "legendgroup": escape_text(one.label if several else name), "showlegend": not several or dash == "solid",
     }  # fmt: skip
-
-
-def _curve(curve: Curve, name: str, colour: str, *, dash: str = "solid", markers: bool = False) -> Spec:
-    return {
-        "type": "scatter", "mode": "lines+markers" if markers else "lines", "name": _text(name),
-        "x": [round(float(x), 4) for x in curve.x], "y": _rounded(curve.y),
-        "line": {"color": colour, "width": 2, "dash": dash}, "marker": {"size": 5}, "hovertemplate": "%{y:,.4~r}",
-    }  # fmt: skip
-
-
-def _dots(curve: Curve, name: str, colour: str, *, times: bool = False) -> Spec:
-    return {
-        "type": "scatter", "mode": "markers", "name": _text(name),
-        "x": _times(curve.x) if times else [round(float(x), 3) for x in curve.x], "y": _rounded(curve.y),
-        "marker": {"size": 3.5, "color": colour, "opacity": 0.35, "line": {"width": 0}},
-        "hoverinfo": "skip",
-    }  # fmt: skip
-
-
-def _rounded(values: Values) -> list[float | None]:
-    """Four significant digits are all that a plot shows; gaps are null."""
-    return [float(f"{value:.4g}") if math.isfinite(value) else None for value in values.tolist()]
-
-
-def _text(text: str) -> str:
-    """plotly.js reads a little HTML in texts: what comes from a run stays text."""
-    return html.escape(text, quote=False)
 
 
 def _quota_lines(layout: Spec, drawn: Sequence[Drawn], key: str, name: str) -> None:
     quotas = {getattr(one.summary.quota, key) for one in drawn if one.summary.quota is not None}
     for quota in sorted(value for value in quotas if value):
-        _limit_line(layout, quota, f"{name} {quota:,.0f}", PURPLE)
+        draw_limit(layout, quota, f"{name} {quota:,.0f}", PURPLE)
 
 
 def _criteria_lines(layout: Spec, drawn: Sequence[Drawn], metric: str) -> None:
@@ -419,19 +359,8 @@ def _criteria_lines(layout: Spec, drawn: Sequence[Drawn], metric: str) -> None:
         (judged.threshold, judged.aggregation, judged.operator) for one in drawn for judged in _criteria_of(one, metric)
     }
     for threshold, aggregation, operator in sorted(limits):
-        _limit_line(layout, threshold, f"fails if {aggregation} {operator} {threshold:,.6g}", RED)
+        draw_limit(layout, threshold, f"fails if {aggregation} {operator} {threshold:,.6g}", RED)
 
 
 def _criteria_of(one: Drawn, metric: str) -> list[Judged]:
     return [judged for judged in one.summary.judgement.criteria if judged.metric == metric and judged.name is None]
-
-
-def _limit_line(layout: Spec, value: float, label: str, colour: str) -> None:
-    layout["shapes"].append({
-        "type": "line", "xref": "paper", "yref": "y", "x0": 0, "x1": 1, "y0": value, "y1": value,
-        "line": {"color": colour, "width": 1.5, "dash": "dash"},
-    })  # fmt: skip
-    layout["annotations"].append({
-        "xref": "paper", "yref": "y", "x": 1, "y": value, "text": _text(label), "showarrow": False,
-        "xanchor": "right", "yanchor": "bottom", "font": {"color": colour, "size": 11},
-    })  # fmt: skip

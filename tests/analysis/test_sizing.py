@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from analysis import sizing
-from analysis.sizing import Demand, Prices, Tokens, burst_rpm, read_models, size
+from analysis.demand import Demand, Prices, Tokens, Units, burst_rpm, read_models, size
 from tokenswarm.problems import BadInput
 
 
@@ -18,7 +18,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return capsys.readouterr().out
 
 
-def units(model: str, rpm: float, tokens: Tokens, **options: float) -> sizing.Units:
+def units(model: str, rpm: float, tokens: Tokens, **options: float) -> Units:
     table = [row for row in read_models() if row.name == model]
     return size(rpm, tokens, margin=0.0, models=table, **options).units[0]
 
