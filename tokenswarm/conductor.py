@@ -55,6 +55,8 @@ class Conductor:
         self.stop_reason: str | None = None
         self.verdict: Verdict | None = None
         self.workers = workers
+        self.observers: list[Callable[[RequestRecord], None]] = []
+        """Whoever else wants each record as it comes."""
         self._options = options
         self._scenario = scenario
         self._stop = stop
@@ -76,6 +78,8 @@ class Conductor:
         if record.read_lag_ms is not None:
             self._read_lags_ms.append(record.read_lag_ms)
         self._tokens += record.total_tokens or 0
+        for observer in self.observers:
+            observer(record)
         if self.stop_reason is None:
             self._check_limits(record)
 
