@@ -135,7 +135,9 @@ def rag_record(request: RagRequest, target: RagTarget, exchange: Exchange, call:
     if isinstance(exchange.sink, RagStream):
         stream = exchange.sink
         stream.finish()
-        times, text, conversation_id = chunk_fields(stream.times), stream.text, stream.conversation_id
+        text, conversation_id = stream.text, stream.conversation_id
+        # A stream that begins with its error has no token in it.
+        times = {} if stream.error is not None and text.lstrip().startswith("event:") else chunk_fields(stream.times)
         outcome, error = failed if failed is not None else _stream_outcome(stream)
     else:
         times, text, conversation_id = {}, "", None

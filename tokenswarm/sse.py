@@ -19,24 +19,23 @@ class EventTooLarge(ValueError):
 class EventDecoder:
     """Collects bytes, however they are cut, and gives the data of each event that is complete."""
 
-    __slots__ = ("_carriage_returns", "_scanned", "_started", "_tail")
+    __slots__ = ("_carriage_returns", "_scanned", "_skip_line_feed", "_started", "_tail")
 
     def __init__(self) -> None:
         self._tail = b""
         self._scanned = 0
         self._started = False
         self._carriage_returns = False
+        self._skip_line_feed = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """The data of the events that `data` completes, in order. Raises `EventTooLarge`."""
+        if self._carriage_returns or b"\r" in data:
+            data = self._normalise(data)
         if self._tail:
             data = self._tail + data
         if not self._started:
             data = self._strip_bom(data)
-        if self._carriage_returns or b"\r" in data:
-            data, held = self._normalise(data)
-        else:
-            held = b""
         events: list[bytes] = []
         start = 0
         end = data.find(b"\n\n", self._scanned)
@@ -44,13 +43,13 @@ class EventDecoder:
             _take(data, start, end, events)
             start = end + 2
             end = data.find(b"\n\n", start)
-        self._keep(data[start:] if start else data, held)
+        self._keep(data[start:] if start else data)
         return events
 
     @property
     def unfinished(self) -> bool:
         """Whether bytes of an event without its closing blank line are left: the stream was cut."""
-        return bool(self._tail.strip(b"\r\n"))
+        return bool(self._tail.strip(b"\n"))
 
     def _strip_bom(self, data: bytes) -> bytes:
         if len(data) < 3 and _BOM.startswith(data):
@@ -58,19 +57,20 @@ class EventDecoder:
         self._started = True
         return data[3:] if data.startswith(_BOM) else data
 
-    def _normalise(self, data: bytes) -> tuple[bytes, bytes]:
-        """CRLF and CR become LF; a CR at the very end waits, since its LF may be the next byte."""
+    def _normalise(self, data: bytes) -> bytes:
+        """CRLF and CR become LF; of a CRLF that is cut in two, the LF is passed over when it comes."""
         self._carriage_returns = True
-        self._scanned = 0
-        held = b"\r" if data.endswith(b"\r") else b""
-        if held:
-            data = data[:-1]
-        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n"), held
+        if self._skip_line_feed and data:
+            self._skip_line_feed = False
+            if data.startswith(b"\n"):
+                data = data[1:]
+        self._skip_line_feed = self._skip_line_feed or data.endswith(b"\r")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
-    def _keep(self, rest: bytes, held: bytes) -> None:
+    def _keep(self, rest: bytes) -> None:
         if len(rest) > MAX_EVENT_BYTES:
             raise EventTooLarge(f"an event of more than {MAX_EVENT_BYTES} bytes without end")
-        self._tail = rest + held
+        self._tail = rest
         self._scanned = max(0, len(rest) - 1)
 
 

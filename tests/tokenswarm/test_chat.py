@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenswarm.chat import (
+    ChatStream,
+    Usage,
+    describe_error,
+    is_content_filter,
+    parse_body,
+    parse_usage,
+    streamed_tokens,
+)
+
+FILTER = {"choices": [], "id": "", "model": "", "prompt_filter_results": [{"prompt_index": 0}]}
+USAGE = {
+    "choices": [],
+    "model": "gpt-4o-2024-11-20",
+    "usage": {
+        "prompt_tokens": 12,
+        "completion_tokens": 3,
+        "total_tokens": 15,
+        "completion_tokens_details": {"reasoning_tokens": 1},
+        "prompt_tokens_details": {"cached_tokens": 4},
+    },
+}
+
+
+def chunk(delta: dict[str, Any] | None, finish: str | None = None) -> dict[str, Any]:
+    choice: dict[str, Any] = {"index": 0, "finish_reason": finish, "content_filter_results": {}}
+    if delta is not None:
+        choice["delta"] = delta
+    return {"choices": [choice], "model": "gpt-4o-2024-11-20", "object": "chat.completion.chunk"}
+
+
+ROLE = chunk({"content": "", "refusal": None, "role": "assistant"})
+
+
+def event(body: Any) -> bytes:
+    return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
+
+
+def feed(stream: ChatStream, *bodies: Any, at: float = 0.0, step: float = 10.0) -> None:
+    for number, body in enumerate(bodies):
+        moment = at + number * step
+        stream.feed(body if isinstance(body, bytes) else event(body), moment, moment)
+
+
+def test_the_chunks_before_the_first_content_carry_no_token() -> None:
+    stream = ChatStream()
+    feed(stream, FILTER, ROLE, chunk({"content": "Hello"}), chunk({"content": " you"}), chunk({}, "stop"), USAGE)
+    feed(stream, b"data: [DONE]\n\n")
+    assert list(stream.times.at_ms) == [20.0, 30.0]
+    assert stream.visible_ms == 20.0
+    assert stream.finish_reason == "stop"
+    assert stream.model == "gpt-4o-2024-11-20"
+    assert stream.usage == Usage(12, 3, 1, 4)
+    assert stream.done
+    assert not stream.cut
+
+
+def test_reasoning_is_a_token_and_not_a_visible_one() -> None:
+    stream = ChatStream()
+    feed(stream, ROLE, chunk({"reasoning_content": "hm"}), chunk({"content": "Yes"}))
+    assert stream.times.first_ms == 10.0
+    assert stream.visible_ms == 20.0
+    assert stream.reasoning_streamed
+
+
+def test_a_tool_call_is_a_token() -> None:
+    stream = ChatStream()
+    feed(stream, ROLE, chunk({"tool_calls": [{"index": 0, "function": {"arguments": "{"}}]}))
+    assert list(stream.times.at_ms) == [10.0]
+
+
+@pytest.mark.parametrize("spacing", [(",", ":"), (", ", ": ")])
+def test_content_is_found_whatever_the_spacing_of_the_json(spacing: tuple[str, str]) -> None:
+    stream = ChatStream()
+    for number in range(4):
+        data = b"data: " + json.dumps(chunk({"content": f"w{number}"}), separators=spacing).encode() + b"\n\n"
+        stream.feed(data, float(number), float(number))
+    assert list(stream.times.at_ms) == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_text_that_quotes_the_marks_of_a_chunk_fools_nobody() -> None:
+    stream = ChatStream()
+    tricky = '"delta":{"content":"x","finish_reason":null'
+    feed(stream, chunk({"content": "a"}), chunk({"content": ""}), chunk({"content": tricky}), chunk({"role": tricky}))
+    assert list(stream.times.at_ms) == [0.0, 20.0]
+
+
+def test_the_text_is_kept_only_when_asked_for() -> None:
+    kept, left = ChatStream(keep_text=True), ChatStream()
+    for stream in (kept, left):
+        feed(stream, ROLE, chunk({"content": "Hel"}), chunk({"content": "lo"}))
+    assert (kept.text, left.text) == ("Hello", "")
+
+
+def test_an_error_inside_a_stream_of_status_200() -> None:
+    stream = ChatStream()
+    feed(stream, chunk({"content": "a"}), {"error": {"code": "server_error", "message": "it broke"}})
+    assert stream.error == "server_error: it broke"
+
+
+def test_an_async_filter_chunk_without_delta_is_no_token_even_after_the_finish() -> None:
+    stream = ChatStream()
+    offsets = {"check_offset": 1, "start_offset": 1, "end_offset": 9}
+    late = {"id": "", "object": "", "choices": [{"index": 0, "content_filter_offsets": offsets, "finish_reason": None}]}
+    feed(stream, chunk({"content": "a"}), chunk({}, "stop"), late, b"data: [DONE]\n\n")
+    assert len(stream.times.at_ms) == 1
+    assert stream.finish_reason == "stop"
+
+
+@pytest.mark.parametrize("garbage", [b"{not json", b"\xff\xfe", b"[1, 2]", b"null", b'{"choices": "x"}'])
+def test_an_event_that_is_no_chunk_is_noted_and_the_stream_goes_on(garbage: bytes) -> None:
+    stream = ChatStream()
+    feed(stream, chunk({"content": "a"}), b"data: " + garbage + b"\n\n", chunk({"content": "b"}))
+    assert len(stream.times.at_ms) == 2
+    assert (stream.undecodable is not None) == (garbage != b'{"choices": "x"}')
+
+
+def test_a_stream_that_ends_without_finish_reason_is_cut() -> None:
+    stream = ChatStream()
+    feed(stream, ROLE, chunk({"content": "a"}))
+    assert stream.cut
+
+
+@given(st.lists(st.binary(max_size=80), max_size=12))
+def test_any_bytes_are_taken_without_an_error(pieces: list[bytes]) -> None:
+    stream = ChatStream(keep_text=True)
+    for piece in pieces:
+        stream.feed(b"data: " + piece + b"\n\n", 1.0, 0.0)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda x: (
+            st.lists(x)
+            | st.dictionaries(
+                st.sampled_from(["choices", "delta", "content", "usage", "error", "finish_reason", "prompt_tokens"]), x
+            )
+        ),
+    )
+)
+def test_any_json_is_taken_without_an_error(body: Any) -> None:
+    stream = ChatStream()
+    feed(stream, {"choices": [{"delta": body}], "usage": body}, body)
+    parse_body(json.dumps(body).encode())
+
+
+def test_counts_that_are_missing_or_no_counts_stay_absent() -> None:
+    assert parse_usage({"prompt_tokens": "12", "completion_tokens": True, "prompt_tokens_details": None}) == Usage()
+
+
+def test_streamed_tokens_leave_out_hidden_reasoning_only() -> None:
+    usage = Usage(10, 50, 20, None)
+    assert streamed_tokens(usage, reasoning_streamed=False) == 30
+    assert streamed_tokens(usage, reasoning_streamed=True) == 50
+    assert streamed_tokens(None, reasoning_streamed=True) is None
+
+
+def test_a_whole_answer() -> None:
+    body = {
+        "choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 1},
+        "model": "m",
+    }
+    answer = parse_body(json.dumps(body).encode())
+    assert (answer.text, answer.finish_reason, answer.model) == ("Hi", "stop", "m")
+    assert answer.usage == Usage(3, 1, None, None)
+    assert answer.problem is None
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"choices": []}', b'{"choices": [3]}'])
+def test_a_whole_answer_that_is_none(body: bytes) -> None:
+    assert parse_body(body).problem is not None
+
+
+def test_errors_in_one_line() -> None:
+    assert describe_error({"error": {"code": "429", "message": "slow down"}}) == "429: slow down"
+    assert describe_error({"error": {"type": "server_error"}}) == "server_error"
+    assert describe_error({"error": "text"}) == "text"
+    assert describe_error({"error": {}}) == "error without code or message"
+
+
+def test_the_content_filters_refusal_is_recognised() -> None:
+    assert is_content_filter(b'{"error": {"code": "content_filter"}}')
+    assert not is_content_filter(b'{"error": {"code": "other"}}')
+    assert not is_content_filter(b"<html>")

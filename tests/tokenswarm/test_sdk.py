@@ -1,0 +1,74 @@
+"""What we send must be what the openai SDK sends: the SDK is the oracle, on a real socket."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+
+import httpx2
+import pytest
+
+from tests.scripted_server import scripted_server
+from tokenswarm.attempt import Caller
+from tokenswarm.client import REQUEST_ID_HEADER, ChatClient
+from tokenswarm.request import ChatRequest, ChatTarget, Sending, chat_body
+from tokenswarm.sdk import ChatTemplate, encode_body, make_sdk_client
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+MESSAGES = [{"role": "user", "content": 'Grüße, "you" \\ 你好 \U0001f600 \n'}]
+
+
+def targets(url: str) -> Iterator[ChatTarget]:
+    yield ChatTarget(api="azure", endpoint=url, deployment="gpt 4/o", api_version="2024-10-21", key="key-1")
+    yield ChatTarget(api="azure-v1", endpoint=f"{url}/openai/v1", deployment="gpt", key="key-1")
+    yield ChatTarget(api="openai", endpoint=f"{url}/v1", deployment="gpt", key="key-1")
+    token: Callable[[], str] = lambda: "token-1"  # noqa: E731
+    yield ChatTarget(api="azure", endpoint=url, deployment="gpt", api_version="2024-10-21", token_provider=token)
+    yield ChatTarget(api="azure-v1", endpoint=f"{url}/openai/v1", deployment="gpt", token_provider=token)
+
+
+def parse(request: bytes) -> tuple[str, dict[str, str], bytes]:
+    head, _, body = request.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+    for name in ("accept-encoding", "connection", REQUEST_ID_HEADER):
+        headers.pop(name, None)
+    return first, headers, body
+
+
+@pytest.mark.parametrize("index", range(5))
+def test_our_request_is_the_sdks_request(index: int) -> None:
+    request = ChatRequest(messages=MESSAGES, max_tokens=5, body={"temperature": 0.5, "n": 2})
+    with scripted_server([ANSWER]) as server:
+        target = list(targets(server.url))[index]
+        with httpx2.HTTPTransport() as transport, make_sdk_client(target, transport) as sdk:
+            sdk.post("/chat/completions", body=chat_body(request, target.deployment), cast_to=httpx2.Response)
+        client = ChatClient(ChatTemplate(target), Sending(), Caller("w", 1))
+        client.call(request, lambda _record: None)
+        client.close()
+        theirs, ours = server.requests
+    assert parse(ours) == parse(theirs)
+
+
+def test_a_renewed_token_is_used_from_the_next_request_on() -> None:
+    current = {"token": "first"}
+    target = ChatTarget(
+        api="azure", endpoint="http://h", deployment="d", api_version="v", token_provider=lambda: current["token"]
+    )
+    template = ChatTemplate(target)
+    assert template.current().headers["authorization"] == "Bearer first"
+    assert template.current() is template.current()
+    current["token"] = "second"
+    assert template.current().headers["authorization"] == "Bearer second"
+
+
+def test_a_template_shows_no_key() -> None:
+    target = ChatTarget(api="azure", endpoint="http://h", deployment="d", api_version="v", key="top-secret-key")
+    assert "top-secret-key" not in repr(target)
+    assert "top-secret-key" not in repr(ChatTemplate(target).current())
+
+
+def test_a_body_that_is_no_json_is_refused() -> None:
+    with pytest.raises(ValueError):
+        encode_body({"temperature": float("nan")})
+    assert json.loads(encode_body({"a": "é"})) == {"a": "é"}
