@@ -10,6 +10,7 @@ import re
 import time
 import uuid
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -27,7 +28,7 @@ from simulator.live import LiveSettings
 from simulator.request import ChatRequest, Refused, check_prompt, parse_chat, parse_json
 from simulator.settings import Deployment, Settings
 from simulator.shared import SharedState
-from simulator.tokens import prefixes
+from simulator.tokens import Prefix, prefixes
 from simulator.truth import INTERNAL_HEADER, TruthLog
 
 API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
@@ -45,6 +46,33 @@ class ChatWork:
     def gauges(self) -> dict[str, list[int]]:
         """By deployment: requests at work, requests waiting for a place."""
         return {name: [engine.places.taken, engine.places.waiting] for name, engine in self.engines.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A well-formed request to a deployment that exists."""
+
+    exchange: Exchange
+    parsed: dict[str, Any]
+    request: ChatRequest
+    name: str
+    deployment: Deployment
+    engine: Engine
+    prefixes: list[Prefix]
+    cached_tokens: int
+    rng: random.Random
+
+    @property
+    def estimate(self) -> Charge:
+        """What the limiter charges before anything is generated."""
+        output = (self.request.max_tokens or self.deployment.assumed_max_tokens) * self.request.n
+        return Charge(self.request.prompt_tokens, self.cached_tokens, output)
+
+    @property
+    def used(self) -> Charge:
+        """What was generated until now."""
+        completion = self.exchange.entry.get("completion_tokens") or 0
+        return Charge(self.request.prompt_tokens, self.cached_tokens, completion)
 
 
 class ChatTarget:
@@ -69,6 +97,10 @@ class ChatTarget:
         except asyncio.CancelledError:
             entry.update(outcome="cut", reason="shutdown")
             raise
+        except Exception:
+            entry.update(outcome="cut" if exchange.started else "http_error", reason="internal error")
+            entry.setdefault("status", 500)
+            raise
         finally:
             entry.setdefault("outcome", "ok")
             entry.setdefault("finished_at", time.time())
@@ -79,63 +111,28 @@ class ChatTarget:
     async def _answer_or_refuse(self, exchange: Exchange) -> None:
         settings = self._live.current
         try:
-            await self._answer(exchange, settings)
+            body = await exchange.read_body()
+            self._authorize(exchange, settings)
+            api_version = self._api_version(exchange)
+            job = self._accept(exchange, settings, body)
+            if (fault := self._fault(job)) is not None:
+                await arm(exchange, fault).answer_instead()
+            await self._answer(job, settings, api_version)
         except Refused as refused:
             entry, refusal = exchange.entry, refused.refusal
             entry["outcome"] = "throttled" if refusal.status == 429 else "http_error"
             entry["reason"] = refused.reason
-            headers = self._headers(exchange, settings) | refused.headers
+            headers = _headers(exchange, settings) | refused.headers
             await exchange.respond(refusal.status, headers, refusal.body)
 
-    async def _answer(self, exchange: Exchange, settings: Settings) -> None:
-        body = await exchange.read_body()
-        self._authorize(exchange, settings)
-        api_version = self._api_version(exchange)
-        parsed = parse_json(body)
-        name, deployment = self._deployment(exchange, settings, parsed)
-        exchange.entry["deployment"] = name
-        request = parse_chat(parsed, deployment)
-        engine = self._work.engines[name]
-        known = prefixes(request.pieces) if deployment.prompt_cache else []
-        cached = engine.cache.look_up(known)
-        output = (request.max_tokens or deployment.assumed_max_tokens) * request.n
-        estimate = Charge(request.prompt_tokens, cached, output)
-        exchange.entry.update(
-            stream=request.stream,
-            prompt_tokens=request.prompt_tokens,
-            cached_tokens=cached,
-            max_tokens=request.max_tokens,
-            estimated_tokens=estimate.total,
-            tokens_per_chunk=deployment.tokens_per_chunk if request.stream else None,
-        )
-        digest = hashlib.blake2b(body, digest_size=16).hexdigest()
-        rng = seeded(settings.seed, name, digest, engine.occurrence(digest))
-        fault = self._fault(exchange, deployment, rng)
-        if fault is not None:
-            await arm(exchange, fault).answer_instead()
-        headers = self._admit(exchange, settings, name, deployment, estimate, api_version)
-        engine.cache.remember(known)
-        try:
-            check_prompt(parsed, request, deployment)
-            headers = self._headers(exchange, settings) | headers
-            await self._generate(exchange, engine, name, deployment, request, rng, headers)
-        finally:
-            entry = exchange.entry
-            actual = Charge(request.prompt_tokens, cached, entry.get("completion_tokens") or 0)
-            if deployment.ptu is not None:
-                with self._shared.locked(name) as state:
-                    limits.settle(deployment, state, time.time(), estimate, actual)
-
     def _authorize(self, exchange: Exchange, settings: Settings) -> None:
-        key = exchange.headers.get("api-key")
+        """The key in either header, or the token. Raises Refused."""
         scheme, _, token = exchange.headers.get("authorization", "").partition(" ")
-        if key is not None and hmac.compare_digest(key.encode(), settings.api_key.encode()):
-            return
+        given = [(exchange.headers.get("api-key", ""), settings.api_key)]
         if scheme.lower() == "bearer":
-            for accepted in (settings.api_key, settings.entra_token):
-                if hmac.compare_digest(token.strip().encode(), accepted.encode()):
-                    return
-        raise Refused(wire.UNAUTHORIZED, reason="credentials")
+            given += [(token.strip(), settings.api_key), (token.strip(), settings.entra_token)]
+        if not any([hmac.compare_digest(one.encode(), accepted.encode()) for one, accepted in given]):
+            raise Refused(wire.UNAUTHORIZED, reason="credentials")
 
     def _api_version(self, exchange: Exchange) -> str | None:
         if self._style != "azure":
@@ -145,106 +142,118 @@ class ChatTarget:
             raise Refused(wire.NO_RESOURCE, reason="api_version")
         return version
 
+    def _accept(self, exchange: Exchange, settings: Settings, body: bytes) -> Job:
+        """Understand the request. Raises Refused."""
+        parsed = parse_json(body)
+        name, deployment = self._deployment(exchange, settings, parsed)
+        exchange.entry["deployment"] = name
+        request = parse_chat(parsed, deployment)
+        engine = self._work.engines[name]
+        known = prefixes(request.pieces) if deployment.prompt_cache else []
+        digest = hashlib.blake2b(body, digest_size=16).hexdigest()
+        rng = seeded(settings.seed, name, digest, engine.occurrence(digest))
+        job = Job(exchange, parsed, request, name, deployment, engine, known, engine.cache.look_up(known), rng)
+        exchange.entry.update(
+            stream=request.stream,
+            prompt_tokens=request.prompt_tokens,
+            cached_tokens=job.cached_tokens,
+            max_tokens=request.max_tokens,
+            estimated_tokens=job.estimate.total,
+            tokens_per_chunk=deployment.tokens_per_chunk if request.stream else None,
+        )
+        return job
+
     def _deployment(self, exchange: Exchange, settings: Settings, parsed: dict[str, Any]) -> tuple[str, Deployment]:
-        name: object
-        if self._style == "azure":
-            name = str(exchange.scope["path_params"]["deployment"])
-        else:
-            name = parsed.get("model")
-            if not isinstance(name, str):
-                raise Refused(wire.invalid("you must provide a model parameter", "model"))
+        in_path = self._style == "azure"
+        name = exchange.scope["path_params"]["deployment"] if in_path else parsed.get("model")
+        if not isinstance(name, str):
+            raise Refused(wire.invalid("you must provide a model parameter", "model"))
         deployment = settings.deployments.get(name)
         if deployment is None:
             refusal = wire.no_model(name) if self._style == "openai" else wire.NO_DEPLOYMENT
             raise Refused(refusal, reason="deployment")
         return name, deployment
 
-    def _fault(self, exchange: Exchange, deployment: Deployment, rng: random.Random) -> Fault | None:
+    def _fault(self, job: Job) -> Fault | None:
         """The fault that the request asks for or that its deployment has for it."""
-        asked = exchange.headers.get(FAULT_HEADER)
+        asked = job.exchange.headers.get(FAULT_HEADER)
         if asked is None:
-            return pick_fault(deployment.faults, rng, self._live.uptime_s)
+            return pick_fault(job.deployment.faults, job.rng, self._live.uptime_s)
         try:
             return parse_fault(asked)
         except ValueError as error:
             raise Refused(wire.invalid(f"{FAULT_HEADER}: {error}", FAULT_HEADER), reason="fault") from error
 
-    def _admit(
-        self,
-        exchange: Exchange,
-        settings: Settings,
-        name: str,
-        deployment: Deployment,
-        estimate: Charge,
-        api_version: str | None,
-    ) -> dict[str, str]:
-        """Pass the limiter: the headers that tell what is left. Raises Refused (429)."""
+    async def _answer(self, job: Job, settings: Settings, api_version: str | None) -> None:
+        """Pass the limiter, generate, and settle what was really used."""
+        quota = self._admit(job, settings, api_version)
+        job.engine.cache.remember(job.prefixes)
+        try:
+            check_prompt(job.parsed, job.request, job.deployment)
+            await self._generate(job, settings, _headers(job.exchange, settings) | quota)
+        finally:
+            if job.deployment.ptu is not None:
+                with self._shared.locked(job.name) as state:
+                    limits.settle(job.deployment, state, time.time(), job.estimate, job.used)
+
+    def _admit(self, job: Job, settings: Settings, api_version: str | None) -> dict[str, str]:
+        """Headers that tell what is left. Raises Refused (429)."""
+        deployment, entry = job.deployment, job.exchange.entry
         if deployment.tpm is None and deployment.ptu is None:
             return {}
-        with self._shared.locked(name) as state:
+        with self._shared.locked(job.name) as state:
             # The limiter goes by the instant at which the request was there, not by when Python got to it.
-            decision = limits.admit(deployment, state, exchange.entry["received_at"], estimate)
-        exchange.entry["utilization_pct"] = decision.utilization_pct
-        if not decision.admitted:
-            assert decision.reason is not None and decision.retry_after_s is not None
-            refusal = wire.throttled(
-                deployment, name, settings.region, decision.reason, decision.retry_after_s, api_version
-            )
-            kind = {"tokens": "Token", "requests": "Call"}.get(decision.reason)
-            policy = {"policy-id": f"DeploymentRatelimit-{kind}"} if kind else {}
-            raise Refused(refusal, decision.headers | policy, decision.reason)
+            decision = limits.admit(deployment, state, entry["received_at"], job.estimate)
+        entry["utilization_pct"] = decision.utilization_pct
+        if decision.refusal is not None:
+            reason, seconds = decision.refusal
+            refusal = wire.throttled(deployment.model, job.name, settings.region, reason, seconds, api_version)
+            raise Refused(refusal, decision.headers | wire.policy_header(reason), reason)
         return decision.headers
 
-    async def _generate(
-        self,
-        exchange: Exchange,
-        engine: Engine,
-        name: str,
-        deployment: Deployment,
-        request: ChatRequest,
-        rng: random.Random,
-        headers: dict[str, str],
-    ) -> None:
+    async def _generate(self, job: Job, settings: Settings, headers: dict[str, str]) -> None:
         """Wait for a place, plan the answer and send it at its pace."""
-        base = time.monotonic() - max(0.0, time.time() - exchange.entry["received_at"])
-        if engine.places.taken >= deployment.max_concurrent:
-            base = 0.0
+        places, deployment, request = job.engine.places, job.deployment, job.request
+        start = time.monotonic() - max(0.0, time.time() - job.exchange.entry["received_at"])
+        waits = places.taken >= deployment.max_concurrent
         try:
-            await engine.places.take(deployment.max_concurrent, deployment.max_waiting)
+            await places.take(deployment.max_concurrent, deployment.max_waiting)
         except Full:
-            refusal = wire.throttled(deployment, name, "", "capacity", WAIT_WHEN_FULL_S, None)
-            raise Refused(refusal, {"retry-after": str(int(WAIT_WHEN_FULL_S))}, "capacity") from None
+            refusal = wire.throttled(deployment.model, job.name, settings.region, "capacity", WAIT_WHEN_FULL_S, None)
+            raise Refused(refusal, {"retry-after": f"{WAIT_WHEN_FULL_S:.0f}"}, "capacity") from None
         try:
-            multiplier = load_multiplier(deployment, engine.places.taken - 1)
-            uncached = request.prompt_tokens - exchange.entry["cached_tokens"]
+            multiplier = load_multiplier(deployment, places.taken - 1)
+            uncached = request.prompt_tokens - job.cached_tokens
             delivery = Delivery(
-                exchange=exchange,
+                exchange=job.exchange,
                 deployment=deployment,
                 request=request,
-                identity=self._identity(deployment, request, rng),
+                identity=self._identity(job),
                 answers=[
-                    plan_answer(deployment, rng, uncached, request.max_tokens, multiplier) for _ in range(request.n)
+                    plan_answer(deployment, job.rng, uncached, request.max_tokens, multiplier)
+                    for _ in range(request.n)
                 ],
-                rng=rng,
+                rng=job.rng,
                 headers=headers,
-                base=base or time.monotonic(),
+                base=time.monotonic() if waits else start,
             )
             await (delivery.stream() if request.stream else delivery.send_whole())
         finally:
-            engine.places.leave()
+            places.leave()
 
-    def _identity(self, deployment: Deployment, request: ChatRequest, rng: random.Random) -> wire.Identity:
+    def _identity(self, job: Job) -> wire.Identity:
         return wire.Identity(
-            id=f"chatcmpl-{rng.getrandbits(140):035x}",
+            id=f"chatcmpl-{job.rng.getrandbits(140):035x}",
             created=int(time.time()),
-            model=deployment.model,
-            fingerprint=f"fp_{rng.getrandbits(40):010x}",
-            include_usage=request.include_usage,
+            model=job.deployment.model,
+            fingerprint=f"fp_{job.rng.getrandbits(40):010x}",
+            include_usage=job.request.include_usage,
             azure=self._style != "openai",
         )
 
-    def _headers(self, exchange: Exchange, settings: Settings) -> dict[str, str]:
-        entry = exchange.entry
-        return wire.answer_headers(
-            entry["request_id"], entry["client_request_id"], settings.region, entry.get("deployment") or ""
-        )
+
+def _headers(exchange: Exchange, settings: Settings) -> dict[str, str]:
+    entry = exchange.entry
+    return wire.answer_headers(
+        entry["request_id"], entry["client_request_id"], settings.region, entry.get("deployment") or ""
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,9 @@ CONNECTION = "simulator.connection"
 
 STRUCK = "simulator.struck"
 """Scope key: what an injected fault did, as fields of the truth entry; they win over what the target thinks."""
+
+SANE_ID = re.compile(r"[\x20-\x7e]{1,256}")
+"""An id of the client's that may be repeated in a header."""
 
 PATIENCE_S = 0.2
 """Longest sleep without looking whether the client is still there."""
@@ -36,10 +40,8 @@ class Exchange:
         self.connection = scope.get(CONNECTION)
         self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         self.started = False
-        self.entry: dict[str, Any] = {
-            "client_request_id": self.headers.get("x-ms-client-request-id")
-            or self.headers.get("x-client-request-id"),
-        }
+        given = self.headers.get("x-ms-client-request-id") or self.headers.get("x-client-request-id") or ""
+        self.entry: dict[str, Any] = {"client_request_id": given if SANE_ID.fullmatch(given) else None}
 
     @property
     def struck(self) -> dict[str, Any]:

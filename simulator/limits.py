@@ -16,16 +16,11 @@ State = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether a request was admitted; if not, why and when to come back. `headers` go with either answer."""
+    """`refusal`: why, and after how many seconds to come back; None: admitted. `headers` go with either answer."""
 
-    admitted: bool
-    reason: str | None = None
-    retry_after_s: float | None = None
+    refusal: tuple[str, float] | None = None
     headers: dict[str, str] = field(default_factory=dict)
     utilization_pct: float | None = None
-
-
-ADMITTED = Decision(True)
 
 
 def admit(deployment: Deployment, state: State, now: float, charge: Charge) -> Decision:
@@ -34,7 +29,7 @@ def admit(deployment: Deployment, state: State, now: float, charge: Charge) -> D
         return _admit_paygo(deployment, state, now, charge)
     if deployment.ptu is not None:
         return _admit_provisioned(deployment, state, now, charge)
-    return ADMITTED
+    return Decision()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +58,7 @@ def _admit_paygo(deployment: Deployment, state: State, now: float, charge: Charg
     still served. Refused requests are counted like the others.
     """
     assert deployment.tpm is not None and deployment.rpm is not None
+    now = _no_step_back(now, state)
     minute = math.floor(now / 60)
     if state.get("minute") != minute:
         state.update(minute=minute, tokens=0, requests=0)
@@ -83,7 +79,7 @@ def _admit_paygo(deployment: Deployment, state: State, now: float, charge: Charg
         return _refused("tokens", minute_end - now, headers)
     if slice_end is not None:
         return _refused("requests", slice_end - now, headers)
-    return Decision(True, headers=headers)
+    return Decision(headers=headers)
 
 
 def _count_in_slices(deployment: Deployment, state: State, now: float) -> float | None:
@@ -102,7 +98,7 @@ def _count_in_slices(deployment: Deployment, state: State, now: float) -> float 
 
 def _refused(reason: str, seconds: float, headers: dict[str, str], utilization_pct: float | None = None) -> Decision:
     retry = {"retry-after-ms": str(max(1, math.ceil(seconds * 1000))), "retry-after": str(max(1, math.ceil(seconds)))}
-    return Decision(False, reason, seconds, headers | retry, utilization_pct)
+    return Decision((reason, seconds), headers | retry, utilization_pct)
 
 
 def _admit_provisioned(deployment: Deployment, state: State, now: float, charge: Charge) -> Decision:
@@ -115,7 +111,7 @@ def _admit_provisioned(deployment: Deployment, state: State, now: float, charge:
         return _refused("utilization", seconds, utilization_header(utilization_pct), utilization_pct)
     state["level"] = level + charge.weighted(deployment)
     utilization_pct = 100 * state["level"] / capacity
-    return Decision(True, headers=utilization_header(utilization_pct), utilization_pct=utilization_pct)
+    return Decision(None, utilization_header(utilization_pct), utilization_pct)
 
 
 def settle(deployment: Deployment, state: State, now: float, estimate: Charge, actual: Charge) -> None:
@@ -138,7 +134,18 @@ def _capacity(deployment: Deployment) -> float:
 
 def _drained(deployment: Deployment, state: State, now: float) -> float:
     """Let the bucket drain until `now` and return its level."""
+    now = _no_step_back(now, state)
     elapsed = max(0.0, now - state.get("at", now))
     level: float = max(0.0, state.get("level", 0.0) - elapsed * _capacity(deployment) / deployment.bucket_s)
     state.update(level=level, at=now)
     return level
+
+
+def _no_step_back(now: float, state: State) -> float:
+    """The latest instant that the limiter has seen, so that requests out of order do not start a counter anew.
+
+    A clock that was set back by more than a minute is believed.
+    """
+    latest = state.get("latest", now)
+    state["latest"] = max(now, latest) if latest - now < 60 else now
+    return float(state["latest"])

@@ -54,7 +54,7 @@ def parse_json(body: bytes) -> dict[str, Any]:
     """The body as an object. Raises Refused."""
     try:
         parsed = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         message = f"The body of the request could not be parsed as JSON: {error}"
         raise Refused(wire.invalid(message)) from error
     if not isinstance(parsed, dict):

@@ -7,6 +7,7 @@ the default.
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ from simulator.faults import check_spec
 from simulator.pipeline import RagSettings
 
 DEFAULT_FILE = Path(__file__).with_name("default.toml")
+
+
+DEPLOYMENT_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class ConfigError(ValueError):
@@ -165,7 +169,9 @@ def _patched_deployments(
         return deployments
     for name, fields in changes.items():
         place = f"deployments.{name} in {where}"
-        if fields is None:
+        if not DEPLOYMENT_NAME.fullmatch(name):
+            problems.append(f"deployments.{name}: expected a name of 1 to 64 letters, digits, - _ . ({where})")
+        elif fields is None:
             deployments.pop(name, None)
         elif not isinstance(fields, Mapping):
             problems.append(f"deployments.{name}: expected a table, got {fields!r} ({where})")

@@ -11,6 +11,7 @@ may share one file. The server calls `flush` four times a second: a kill loses l
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from simulator.tally import Tally
+
+logger = logging.getLogger(__name__)
 
 FLUSH_AFTER_S = 0.25
 """Longest time that the server lets a line wait in memory."""
@@ -103,13 +106,21 @@ class TruthLog:
         """Hand everything buffered to the operating system."""
         self._flushed_at = time.monotonic()
         if self._buffer and self._file is not None:
-            data = memoryview("".join(self._buffer).encode())
-            self._buffer.clear()
-            self._buffered_bytes = 0
-            while data:
-                data = data[os.write(self._file, data) :]
+            self._append(self._file)
         self.tally.fold(time.time() - MINUTES_KEPT_S)
         self._share()
+
+    def _append(self, file: int) -> None:
+        """What cannot be written now (a full disk) is kept and tried again with the next flush."""
+        data = "".join(self._buffer).encode()
+        written = 0
+        try:
+            while written < len(data):
+                written += os.write(file, data[written:])
+        except OSError as error:
+            logger.error("truth log: %s; %d bytes wait", error, len(data) - written)
+        self._buffer = [data[written:].decode()] if written < len(data) else []
+        self._buffered_bytes = len(data) - written
 
     def close(self) -> None:
         """Flush and close; further entries are only counted."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from simulator.latency import Answer
-from simulator.settings import Deployment
 
 DONE = b"data: [DONE]\n\n"
 
@@ -238,7 +237,7 @@ def prompt_filtered() -> Refusal:
 
 
 def throttled(
-    deployment: Deployment, name: str, region: str, reason: str, retry_after_s: float, api_version: str | None
+    model: str, name: str, region: str, reason: str, retry_after_s: float, api_version: str | None
 ) -> Refusal:
     """429. The real text of a provisioned deployment is not known; a client must go by status and headers."""
     seconds = max(1, math.ceil(retry_after_s))
@@ -255,11 +254,17 @@ def throttled(
     kind = "token" if reason == "tokens" else "call"
     version = f"Azure OpenAI API version {api_version}" if api_version else "OpenAI Language Model Instance API"
     message = (
-        f"Your requests to {name} for {deployment.model} in {region} have exceeded the {kind} rate limit for your "
+        f"Your requests to {name} for {model} in {region} have exceeded the {kind} rate limit for your "
         f"current OpenAI S0 pricing tier. This request was for ChatCompletions_Create under {version}. Please retry "
         f"after {seconds} seconds. To increase your default rate limit, visit: https://aka.ms/oai/quotaincrease."
     )
     return Refusal(429, {"code": "RateLimitReached", "message": message})
+
+
+def policy_header(reason: str) -> dict[str, str]:
+    """Names the policy that refused a pay-as-you-go request."""
+    kind = {"tokens": "Token", "requests": "Call"}.get(reason)
+    return {"policy-id": f"DeploymentRatelimit-{kind}"} if kind else {}
 
 
 def answer_headers(request_id: str, client_request_id: str | None, region: str, deployment: str) -> dict[str, str]:
