@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
@@ -23,6 +23,7 @@ from simulator.exchange import Exchange, Gone
 from simulator.injection import FaultGate
 from simulator.live import LiveSettings
 from simulator.metrics import render_metrics
+from simulator.models import model_routes
 from simulator.monitor import Monitor
 from simulator.rag import Orchestrator, RagSettings
 from simulator.settings import Settings
@@ -54,8 +55,7 @@ def build_app(
         Route("/openai/deployments/{deployment}/chat/completions", chat("azure"), methods=["POST"]),
         Route("/openai/v1/chat/completions", chat("azure-v1"), methods=["POST"]),
         Route("/v1/chat/completions", chat("openai"), methods=["POST"]),
-        Route("/openai/v1/models", _models(live), methods=["GET"]),
-        Route("/v1/models", _models(live), methods=["GET"]),
+        *model_routes(live),
         *_gated(orchestrator.routes(), live),
         *Admin(live, shared, truth, admin_token).routes(),
         Route("/metrics", _metrics(truth), methods=["GET"]),
@@ -105,14 +105,6 @@ async def _keep_flushing(truth: TruthLog) -> None:
     while True:
         await asyncio.sleep(FLUSH_AFTER_S)
         truth.flush()
-
-
-def _models(live: LiveSettings) -> Callable[[Request], Response]:
-    def list_models(request: Request) -> Response:
-        data = [{"id": name, "object": "model", "owned_by": "simulator"} for name in live.current.deployments]
-        return JSONResponse({"object": "list", "data": data})
-
-    return list_models
 
 
 def _metrics(truth: TruthLog) -> Callable[[Request], Response]:

@@ -121,6 +121,8 @@ class LoadTest:
     def _on_start(self, **_: Any) -> None:
         try:
             settings = self.preparation.settings()
+            if self.environment.web_ui is not None and not self.is_worker:
+                self.preparation.check_targets(settings)  # without the web UI this was done before the start
             self._begin(settings)
         except BadInput as error:
             self._refuse(error.problems)

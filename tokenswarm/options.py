@@ -7,9 +7,10 @@ checks everything together.
 
 from __future__ import annotations
 
-from locust.argument_parser import LocustArgumentParser
+from typing import TYPE_CHECKING, NamedTuple
 
-from typing import NamedTuple
+if TYPE_CHECKING:  # importing Locust patches the process; whoever only looks options up needs none of that
+    from locust.argument_parser import LocustArgumentParser
 
 
 class Option(NamedTuple):

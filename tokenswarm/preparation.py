@@ -19,6 +19,7 @@ from tokenswarm.env import (
     read_environment,
 )
 from tokenswarm.identity import DEFAULT_SCOPE, TokenSource, default_credential
+from tokenswarm.preflight import check_targets
 from tokenswarm.problems import BadInput
 from tokenswarm.quantity import parse_duration
 from tokenswarm.redaction import Secrets, redact_handlers
@@ -49,7 +50,9 @@ class Preparation:
         if is_worker:
             return  # the master's options arrive with the start
         self._adopt_defaults(environment)
-        self.settings()
+        settings = self.settings()
+        if not has_web_ui:
+            self.check_targets(settings)
 
     def settings(self) -> Settings:
         """The settings as options and environment stand now. Raises `BadInput`."""
@@ -58,6 +61,11 @@ class Preparation:
         scenario = str(self.scenario) if self.scenario else None
         given = {**options, "host": self._locust.host}
         return build_settings(given, environment, self.targets, scenario, self._token_source(options, environment))
+
+    def check_targets(self, settings: Settings) -> None:
+        """Ask the targets whether they would answer at all. Raises `BadInput`."""
+        if problems := check_targets(settings):
+            raise BadInput(problems)
 
     def request_name(self, target: str) -> str:
         """The request name of the first user class for a target; for rows of arrivals that nobody took."""

@@ -123,6 +123,17 @@ class Transport:
                 self.close()
         return exchange
 
+    def try_connection(self, origin: Origin, timeout_s: float) -> str | None:
+        """Connect, shake hands, send nothing. What kept it from working, `None` when it worked."""
+        try:
+            with gevent.Timeout(timeout_s, _Expired):
+                self._connect(origin).close()
+        except _Expired:
+            return f"no connection within {timeout_s:g} s"
+        except (OSError, ssl.SSLError) as error:
+            return _describe(error)
+        return None
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()

@@ -417,3 +417,19 @@ def test_the_counters_equal_the_log(simulator, http):
 
 def test_models_are_listed(http):
     assert "fast" in [model["id"] for model in http.get("/v1/models").json()["data"]]
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/openai/deployments/{}?api-version=2024-10-21", "DeploymentNotFound"),
+        ("/openai/v1/models/{}", "DeploymentNotFound"),
+        ("/v1/models/{}", "model_not_found"),
+    ],
+)
+def test_a_deployment_can_be_looked_up(http, path, code):
+    key = {"api-key": API_KEY}
+    assert http.get(path.format("fast"), headers=key).json()["id"] == "fast"
+    missing = http.get(path.format("nowhere"), headers=key)
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, code)
+    assert http.get(path.format("fast"), headers={"api-key": "wrong"}).status_code == 401
