@@ -52,21 +52,23 @@ class Charge:
 
 
 def _admit_paygo(deployment: Deployment, state: State, now: float, charge: Charge) -> Decision:
-    """Token estimate in a counter that starts anew each clock minute; request rate in short slices.
+    """Token estimate in a counter that starts anew each minute; request rate in short slices.
 
-    A request is refused when the counter had reached the limit before it, so the request that crosses the limit is
-    still served. Refused requests are counted like the others.
+    Minutes are the clock's, or are counted from the first request (`minute_from`). A request is refused when the
+    counter had reached the limit before it, so the request that crosses the limit is still served. Refused requests
+    are counted like the others.
     """
     assert deployment.tpm is not None and deployment.rpm is not None
     now = _no_step_back(now, state)
-    minute = math.floor(now / 60)
+    origin = state.setdefault("origin", now if deployment.minute_from == "first-request" else 0.0)
+    minute = math.floor((now - origin) / 60)
     if state.get("minute") != minute:
         state.update(minute=minute, tokens=0, requests=0)
     tokens_before = state["tokens"]
     state["tokens"] += charge.total
     state["requests"] += 1
     slice_end = _count_in_slices(deployment, state, now)
-    minute_end = (minute + 1) * 60
+    minute_end = origin + (minute + 1) * 60
     headers = {
         "x-ratelimit-limit-requests": str(math.floor(deployment.rpm)),
         "x-ratelimit-limit-tokens": str(deployment.tpm),

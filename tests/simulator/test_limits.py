@@ -33,6 +33,14 @@ def test_the_counter_starts_anew_with_the_clock_minute_not_a_minute_later():
     assert paygo(state, 60).refusal is None
 
 
+def test_minutes_may_begin_with_the_first_request():
+    deployment, state = Deployment(tpm=20_000, minute_from="first-request"), {}
+    instants = [MINUTE + at for at in (50, 55, 65, 75, 80, 109.9, 110)]
+    decisions = [admit(deployment, state, at, Charge(4507, 0, 500)) for at in instants]
+    assert [decision.refusal is None for decision in decisions] == [True] * 4 + [False, False, True]
+    assert decisions[4].refusal == ("tokens", 30)
+
+
 def test_refused_requests_count_too():
     state: State = {}
     for at in (0, 2, 4, 6, 8):
