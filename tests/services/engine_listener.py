@@ -5,20 +5,20 @@ A locustfile without users, given beside the test plan; the file is named by ENG
 
 from __future__ import annotations
 
+from locust import events
+
 import csv
 import os
 import time
 from typing import Any
 
-from locust import events
-
-COLUMNS = (
+HEADER = (
     "timeStamp,elapsed,label,responseCode,responseMessage,threadName,dataType,success,failureMessage,bytes,sentBytes,"
     "grpThreads,allThreads,URL,Latency,IdleTime,Connect"
-).split(",")
+)
 
 _file = open(os.environ["ENGINE_RESULTS"], "w", newline="", buffering=1)  # noqa: SIM115 - open as long as the engine
-_rows = csv.DictWriter(_file, COLUMNS, restval="0")
+_rows = csv.DictWriter(_file, HEADER.split(","), restval="0")
 _rows.writeheader()
 
 

@@ -6,12 +6,14 @@ on its path, its settings in the environment, and its part of the users. Nothing
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import os
 import subprocess
 import sys
 import venv
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +21,6 @@ from typing import Any
 import pytest
 import yaml
 
-from analysis.run import load_run
 from tests.simulator_process import Simulator
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -64,11 +65,12 @@ failure-criteria = p95(e2e_ms) > 60000
 RAG = """
 locustfile = locustfiles/rag_orchestrator.py
 dataset = scenarios/dataset.csv
-users = 4
-spawn-rate = 4
-run-time = 2s
+users = 8
+spawn-rate = 8
+run-time = 4s
 stop-timeout = 30
 rag-contract = v1
+rate = 150
 """
 
 
@@ -135,8 +137,11 @@ def run_engines(config: dict[str, Any], folder: Path, split: bool) -> list[Path]
     finally:
         for process in running:
             process.kill()
-    assert [process.returncode for process in running] == [0] * ENGINES, "\n".join(logs)
-    return [next((folder / f"kept{number}").rglob("run.json")).parent for number in range(ENGINES)]
+    # 4: in a run of seconds, one arrival that is due while it ends makes it "not delivered".
+    assert {process.returncode for process in running} <= {0, 4}, "\n".join(logs)
+    found = [path.parent for number in range(ENGINES) for path in (folder / f"kept{number}").rglob("run.json")]
+    assert len(found) == ENGINES, "\n".join(logs)
+    return found
 
 
 def report(folder: Path) -> str:
@@ -151,29 +156,36 @@ def report(folder: Path) -> str:
     return (download / "report.md").read_text()
 
 
+def rows_of(run: Path) -> list[dict[str, str]]:
+    with (run / "requests.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def gaps_s(rows: list[dict[str, str]]) -> list[float]:
+    """Seconds between the instants at which an engine's requests were due."""
+    due = sorted(float(row["scheduled_at"]) for row in rows)
+    return [later - earlier for earlier, later in pairwise(due)]
+
+
 def test_engines_that_know_their_place_share_one_plan_and_one_dataset(simulator: Simulator, tmp_path: Path) -> None:
     config = build("chat", CHAT, tmp_path, simulator)
-    runs = [load_run(path) for path in run_engines(config, tmp_path, split=True)]
-    counts = [len(run.rows) for run in runs]
-    assert counts == [10, 10]  # 300 a minute for 4 s, over both
-    cells = [set(), set()]
-    for run, questions in zip(runs, cells, strict=True):
-        questions |= {line.split(",")[8] for line in (run.path / "requests.csv").read_text().splitlines()[1:]}
-    assert cells[0] and not cells[0] & cells[1]
-    assert all((run.rows["outcome"] == "ok").all() for run in runs)
-    assert "20" in report(tmp_path)
+    first, second = (rows_of(run) for run in run_engines(config, tmp_path, split=True))
+    for rows in (first, second):
+        assert "ok" in {row["outcome"] for row in rows} <= {"ok", "dropped"}
+        assert gaps_s(rows) == pytest.approx([0.4] * (len(rows) - 1), abs=0.001)  # 300 a minute, over both
+    questions = [{row["question_id"] for row in rows if row["outcome"] == "ok"} for rows in (first, second)]
+    assert questions[0] and questions[1] and not questions[0] & questions[1]
+    answered = [row for row in first + second if row["outcome"] == "ok"]
+    assert f"{len(answered)}" in report(tmp_path)
 
 
 def test_engines_that_do_not_know_their_place_share_the_rate(simulator: Simulator, tmp_path: Path) -> None:
-    config = build("chat", CHAT.replace("run-time = 4s", "run-time = 3s"), tmp_path, simulator)
-    runs = [load_run(path) for path in run_engines(config, tmp_path, split=False)]
-    assert all(7 <= len(run.rows) <= 8 for run in runs)  # 150 a minute each, for 3 s
-
-
-def test_the_orchestrator_is_tested_from_every_engine(simulator: Simulator, tmp_path: Path) -> None:
     config = build("rag", RAG, tmp_path, simulator)
-    runs = [load_run(path) for path in run_engines(config, tmp_path, split=True)]
-    assert all(len(run.rows) >= 2 and set(run.rows["target"]) == {"rag"} for run in runs)
+    for run in run_engines(config, tmp_path, split=False):
+        rows = rows_of(run)
+        assert {row["target"] for row in rows} == {"rag"}
+        assert "ok" in {row["outcome"] for row in rows} <= {"ok", "dropped"}
+        assert gaps_s(rows) == pytest.approx([0.8] * (len(rows) - 1), abs=0.001)  # 150 a minute, over both
 
 
 def test_the_folder_is_flat_and_holds_no_secret(simulator: Simulator, tmp_path: Path) -> None:
