@@ -2,15 +2,11 @@ from __future__ import annotations
 
 import http.client
 import json
-import signal
 import socket
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,50 +14,11 @@ import pytest
 
 from benchmarks.certificate import make_certificate
 from simulator.known_answer import Timing, chunk_offsets, chunk_sizes, override
+from tests.known_target import Running, known_target, truth_of
 
 TIMING = ("--ttft-ms", "30", "--tbt-ms", "2", "--tokens", "10")
 STREAMED = {"model": "m", "messages": [], "stream": True, "stream_options": {"include_usage": True}}
 PATH = "/openai/deployments/m/chat/completions?api-version=1"
-
-
-@dataclass
-class Running:
-    port: int
-    log: Path
-    process: subprocess.Popen[str]
-    summary: dict[str, Any] = field(default_factory=dict)
-    clients: ExitStack = field(default_factory=ExitStack)
-
-    def connect(self, tls: ssl.SSLContext | None = None) -> http.client.HTTPConnection:
-        """A client connection that is closed when the target is stopped."""
-        if tls is None:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        else:
-            connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=tls, timeout=10)
-        self.clients.callback(connection.close)
-        return connection
-
-
-@contextmanager
-def target(folder: Path, *arguments: str) -> Iterator[Running]:
-    """The target as a process; when the block ends it is stopped, its log is whole and its summary is there."""
-    log, ready = folder / "truth.jsonl", folder / "ready.json"
-    command = [sys.executable, "-m", "simulator.known_timing", "--log", str(log), "--ready-file", str(ready)]
-    process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        process.stdout.readline()
-        while not ready.exists():
-            time.sleep(0.005)
-        url = json.loads(ready.read_text())["chat_url"]
-        running = Running(int(url.rsplit(":", 1)[1]), log, process)
-        with running.clients:
-            yield running
-    finally:
-        process.send_signal(signal.SIGTERM)
-        printed, _ = process.communicate(timeout=10)
-    assert process.returncode == 0
-    running.summary = json.loads(printed)
 
 
 def dial(running: Running) -> socket.socket:
@@ -88,10 +45,6 @@ def text_of(chunks: list[Any]) -> str:
     return "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
 
 
-def truth(running: Running) -> list[Any]:
-    return [json.loads(line) for line in running.log.read_text().splitlines()]
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -106,37 +59,38 @@ def truth(running: Running) -> list[Any]:
     ],
 )
 def test_every_framing_carries_the_same_answer(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    with target(tmp_path, *TIMING, *arguments) as running:
+    with known_target(tmp_path, *TIMING, *arguments) as running:
         chunks = events(ask(running.connect(), STREAMED))
     assert text_of(chunks) == " token" * 10
     assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
     assert chunks[-2]["choices"][0]["finish_reason"] == "length"
     assert chunks[-1]["usage"]["completion_tokens"] == 10
-    assert truth(running)[0]["completion_tokens"] == 10
+    assert truth_of(running)[0]["completion_tokens"] == 10
 
 
 def test_the_log_is_what_the_client_got(tmp_path: Path) -> None:
-    with target(tmp_path, *TIMING) as running:
+    with known_target(tmp_path, *TIMING) as running:
         connection = running.connect()
         before = time.time()
         for number in range(3):
             ask(connection, STREAMED, x_ms_client_request_id=f"call-{number}-1")
         after = time.time()
-    rows = truth(running)
+    rows = truth_of(running)
     assert [row["client_request_id"] for row in rows] == ["call-0-1", "call-1-1", "call-2-1"]
     assert [row["connection_requests"] for row in rows] == [1, 2, 3]
     for row in rows:
         assert (row["outcome"], row["status"], row["stream"], row["chunks"]) == ("ok", 200, True, 10)
         instants = [row[name] for name in ("received_at", "headers_at", "first_token_at", "last_token_at")]
-        assert [before, *instants, row["finished_at"], after] == sorted([before, *instants, row["finished_at"], after])
+        assert [before, *instants, after] == sorted([before, *instants, after])
+        assert row["finished_at"] >= row["last_token_at"]
     assert running.summary["served"] == 3
     assert running.summary["chunks"] == 30
 
 
 def test_no_chunk_leaves_early(tmp_path: Path) -> None:
-    with target(tmp_path, *TIMING) as running:
+    with known_target(tmp_path, *TIMING) as running:
         ask(running.connect(), STREAMED)
-    (row,) = truth(running)
+    (row,) = truth_of(running)
     start = row["arrived_at"] or row["received_at"]
     assert row["first_token_at"] - start >= 0.030
     assert row["last_token_at"] - start >= 0.030 + 9 * 0.002
@@ -144,7 +98,7 @@ def test_no_chunk_leaves_early(tmp_path: Path) -> None:
 
 
 def test_a_request_sets_its_own_timing(tmp_path: Path) -> None:
-    with target(tmp_path, *TIMING) as running:
+    with known_target(tmp_path, *TIMING) as running:
         own = {"tokens": 3, "tbt_ms": 0, "stall_ms": 60, "stall_after": 1, "usage": False}
         chunks = events(ask(running.connect(), {**STREAMED, "known_timing": own}))
         whole = json.loads(ask(running.connect(), {"messages": [], "known_timing": {"tokens": 5}}))
@@ -152,17 +106,17 @@ def test_a_request_sets_its_own_timing(tmp_path: Path) -> None:
     assert all(chunk["usage"] is None for chunk in chunks)
     assert whole["usage"]["completion_tokens"] == 5
     assert whole["choices"][0]["message"]["content"] == " token" * 5
-    stalled = truth(running)[0]
+    stalled = truth_of(running)[0]
     assert stalled["last_token_at"] - stalled["first_token_at"] >= 0.059
 
 
 def test_tokens_zero_follows_max_tokens(tmp_path: Path) -> None:
-    with target(tmp_path, "--tokens", "0", "--ttft-ms", "0", "--tbt-ms", "0") as running:
+    with known_target(tmp_path, "--tokens", "0", "--ttft-ms", "0", "--tbt-ms", "0") as running:
         assert text_of(events(ask(running.connect(), {**STREAMED, "max_tokens": 7}))) == " token" * 7
 
 
 def test_a_bad_request_is_answered_and_not_logged(tmp_path: Path) -> None:
-    with target(tmp_path, *TIMING) as running:
+    with known_target(tmp_path, *TIMING) as running:
         connection = running.connect()
         for path, body, status, said in (
             (PATH, b"{", 400, b"expected JSON"),
@@ -174,11 +128,11 @@ def test_a_bad_request_is_answered_and_not_logged(tmp_path: Path) -> None:
             assert (response.status, said in response.read()) == (status, True)
         connection.request("GET", "/v1/models")
         assert b"known-timing" in connection.getresponse().read()
-    assert truth(running) == []
+    assert truth_of(running) == []
 
 
 def test_a_client_that_leaves_is_logged_as_gone(tmp_path: Path) -> None:
-    with target(tmp_path, "--ttft-ms", "1", "--tbt-ms", "1", "--tokens", "100000") as running:
+    with known_target(tmp_path, "--ttft-ms", "1", "--tbt-ms", "1", "--tokens", "100000") as running:
         connection = running.connect()
         connection.request("POST", PATH, json.dumps(STREAMED))
         response = connection.getresponse()
@@ -186,12 +140,12 @@ def test_a_client_that_leaves_is_logged_as_gone(tmp_path: Path) -> None:
         response.close()
         connection.close()
         ask(running.connect(), {**STREAMED, "known_timing": {"tokens": 1}})
-    assert sorted(row["outcome"] for row in truth(running)) == ["client_gone", "ok"]
+    assert sorted(row["outcome"] for row in truth_of(running)) == ["client_gone", "ok"]
 
 
 def test_answers_before_the_body_has_come(tmp_path: Path) -> None:
     body = json.dumps(STREAMED).encode()
-    with target(tmp_path, *TIMING, "--early-response") as running, dial(running) as sock:
+    with known_target(tmp_path, *TIMING, "--early-response") as running, dial(running) as sock:
         sock.sendall(b"POST %b HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (PATH.encode(), len(body)))
         answer = b""
         while not answer.endswith(b"0\r\n\r\n"):
@@ -199,28 +153,28 @@ def test_answers_before_the_body_has_come(tmp_path: Path) -> None:
         sock.sendall(body)  # the connection goes on to serve: the late body is not taken for a request
         sock.sendall(b"GET /v1/models HTTP/1.1\r\n\r\n")
         assert sock.recv(65536).startswith(b"HTTP/1.1 200 OK")
-    (row,) = truth(running)
+    (row,) = truth_of(running)
     assert (row["outcome"], row["received_at"]) == ("ok", None)
 
 
 def test_leaves_the_body_in_the_socket_for_a_while(tmp_path: Path) -> None:
-    with target(tmp_path, *TIMING, "--read-pause-ms", "120") as running:
+    with known_target(tmp_path, *TIMING, "--read-pause-ms", "120") as running:
         before = time.time()
         ask(running.connect(), {**STREAMED, "messages": [{"role": "user", "content": "x" * 200_000}]})
-    assert truth(running)[0]["received_at"] - before >= 0.120
+    assert truth_of(running)[0]["received_at"] - before >= 0.120
 
 
 def test_closes_after_so_many_requests(tmp_path: Path) -> None:
-    with target(tmp_path, *TIMING, "--requests-per-connection", "2") as running:
+    with known_target(tmp_path, *TIMING, "--requests-per-connection", "2") as running:
         connection = running.connect()
         for _ in range(4):
             ask(connection, STREAMED)
-    assert [row["connection_requests"] for row in truth(running)] == [1, 2, 1, 2]
+    assert [row["connection_requests"] for row in truth_of(running)] == [1, 2, 1, 2]
 
 
 def test_asks_for_the_body_of_a_client_that_waits(tmp_path: Path) -> None:
     body = json.dumps(STREAMED).encode()
-    with target(tmp_path, *TIMING) as running, dial(running) as sock:
+    with known_target(tmp_path, *TIMING) as running, dial(running) as sock:
         head = b"POST %b HTTP/1.1\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n"
         sock.sendall(head % (PATH.encode(), len(body)))
         assert sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -232,10 +186,10 @@ def test_asks_for_the_body_of_a_client_that_waits(tmp_path: Path) -> None:
 def test_speaks_tls(tmp_path: Path, framing: str) -> None:
     certificate, key = make_certificate(tmp_path)
     arguments = ("--tls-cert", str(certificate), "--tls-key", str(key), "--framing", framing)
-    with target(tmp_path, *TIMING, *arguments) as running:
+    with known_target(tmp_path, *TIMING, *arguments) as running:
         context = ssl.create_default_context(cafile=str(certificate))
         assert text_of(events(ask(running.connect(context), STREAMED))) == " token" * 10
-    assert truth(running)[0]["arrived_at"] is None
+    assert truth_of(running)[0]["arrived_at"] is None
 
 
 def test_bad_options_are_all_named_and_nothing_starts() -> None:
