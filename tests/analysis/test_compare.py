@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from analysis import compare as command
-from analysis.comparison import SAME, TOO_FEW, WORSE, Comparison, compare
+from analysis.comparison import SAME, TOO_FEW, WORSE, Comparison, compare, judge
 from analysis.gate import parse_gates
 from analysis.measures import Side, load_side, measure, save_side
 from analysis.run import load_run
@@ -32,6 +33,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@functools.cache
 def side(runs: Path, *names: str) -> Side:
     return measure("side", [load_run(runs / name) for name in names])
 
@@ -160,10 +162,13 @@ def test_broken_baseline_is_named(tmp_path, content, expected):
     ],
 )
 def test_gates(runs, gate, state):
-    comparison = compare(side(runs, "a", "again"), side(runs, "slow"), gates=parse_gates([gate]))
-    [result] = comparison.gates
-    assert result.state == state
-    assert comparison.exit_code == (0 if state == "held" else 3)
+    [parsed] = parse_gates([gate])
+    assert judge(parsed, side(runs, "a", "again"), side(runs, "slow"), confidence=0.95, seed=1).state == state
+
+
+@pytest.mark.parametrize(("gate", "code"), [("avg(ttft_ms) worse > 10 %", 3), ("avg(ttft_ms) worse > 400", 0)])
+def test_a_failed_gate_is_the_exit_code(runs, gate, code):
+    assert compare(side(runs, "a"), side(runs, "slow"), gates=parse_gates([gate])).exit_code == code
 
 
 def test_a_gate_that_chance_explains_holds_and_says_what_it_may_hide(runs):
