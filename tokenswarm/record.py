@@ -139,7 +139,7 @@ class RequestRecord:
         return (prompt or 0) + (self.max_tokens or 0)
 
     def to_row(self) -> list[str]:
-        """Cells in the order of `COLUMNS`; absent values are empty cells."""
+        """Cells in the order of `COLUMNS`; absent values are empty cells, control characters in texts are blanks."""
         return [_cell(getattr(self, column)) for column in COLUMNS]
 
     @classmethod
@@ -178,7 +178,11 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return repr(round(value, 6)) if abs(value) > 1e6 else repr(round(value, 3))
-    return str(value)
+    return str(value).translate(_ONE_LINE)
+
+
+_ONE_LINE = dict.fromkeys([*range(32), 127, 0x85, 0x2028, 0x2029], " ")
+"""A row is one line, whatever a server writes into an error text: readers of CSV differ in what ends a line."""
 
 
 def _optional(parse: Any) -> Any:
