@@ -25,6 +25,8 @@ from tokenswarm.request import ChatTarget
 from tokenswarm.run import describe_tools, name_directory, write_run_json
 from tokenswarm.samples import Samples
 from tokenswarm.settings import Settings
+from tokenswarm.shortfall import Shortfall
+from tokenswarm.surveyor import Surveyor
 from tokenswarm.transport import kernel_timestamps
 
 MIN_DELIVERED_PCT = 99.0
@@ -55,6 +57,9 @@ class Conductor:
         self.stop_reason: str | None = None
         self.verdict: Verdict | None = None
         self.workers = workers
+        self.surveyor: Surveyor | None = None
+        """Set while a capacity search decides what is offered."""
+        self.shortfall = Shortfall()
         self.observers: list[Callable[[RequestRecord], None]] = []
         """Whoever else wants each record as it comes."""
         self._options = options
@@ -75,6 +80,9 @@ class Conductor:
         """Take in one record, from whichever process."""
         self.samples.add(record)
         self.accounting.add(record)
+        self.shortfall.add(record)
+        if self.surveyor is not None:
+            self.surveyor.observe(record)
         if record.read_lag_ms is not None:
             self._read_lags_ms.append(record.read_lag_ms)
         self._tokens += record.total_tokens or 0
@@ -87,7 +95,12 @@ class Conductor:
         """The end: `planned` arrivals were due until then (`None`: closed loop). Writes run.json and the verdict."""
         self.ended_at = ended_at
         self.accounting.close(planned, lost)
-        results = evaluate(self.settings.criteria, self.samples, self.window)
+        if warning := self.shortfall.describe():
+            logger.warning("%s", warning)
+        if self.surveyor is not None:
+            results = self.surveyor.results
+        else:
+            results = evaluate(self.settings.criteria, self.samples, self.window)
         self.verdict = self._judge(results)
         self._write(state="interrupted" if interrupted else "finished")
         return self.verdict
@@ -103,13 +116,14 @@ class Conductor:
         settings = self.settings
         if self._auto_stop is not None and self._auto_stop.add(record):
             self._failed_by_stop = True
-            self._end(f"auto-stop: more than {settings.auto_stop} of the requests failed")
+            self.end(f"auto-stop: more than {settings.auto_stop} of the requests failed")
         elif settings.max_total_tokens is not None and self._tokens >= settings.max_total_tokens:
-            self._end(f"budget: max-total-tokens of {settings.max_total_tokens:.0f} reached ({self._tokens} used)")
+            self.end(f"budget: max-total-tokens of {settings.max_total_tokens:.0f} reached ({self._tokens} used)")
         elif settings.max_total_requests is not None and self.accounting.sent >= settings.max_total_requests:
-            self._end(f"budget: max-total-requests of {settings.max_total_requests:.0f} reached")
+            self.end(f"budget: max-total-requests of {settings.max_total_requests:.0f} reached")
 
-    def _end(self, reason: str) -> None:
+    def end(self, reason: str) -> None:
+        """Stop the run from inside, and say why."""
         self.stop_reason = reason
         logger.warning("Stopping the run: %s", reason)
         self._stop(reason)
@@ -126,7 +140,9 @@ class Conductor:
         """Why the figures cannot be trusted, if they cannot."""
         reasons = list(self.problems)
         delivered = self.accounting.delivered_pct
-        if delivered is not None and delivered < MIN_DELIVERED_PCT:
+        if self.surveyor is not None:  # a search offers more than can be delivered on purpose: its levels are judged
+            reasons += self.surveyor.distrust
+        elif delivered is not None and delivered < MIN_DELIVERED_PCT:
             reasons.append(
                 f"load not delivered: {self.accounting.first_attempts} of {self.accounting.planned} planned requests "
                 f"were sent ({delivered:.1f} %)"
@@ -166,6 +182,8 @@ class Conductor:
             "accounting": self.accounting.facts(),
             "delivery": self._delivery(),
             "generator": summarise(self.health, self._read_lags_ms),
+            "length_shortfall": self.shortfall.facts(),
+            "search": self.surveyor.facts() if self.surveyor is not None else None,
             "criteria": [_result_facts(result) for result in self.verdict.results] if self.verdict else [],
             "verdict": None
             if self.verdict is None

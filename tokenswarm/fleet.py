@@ -49,6 +49,31 @@ class _Worker:
     done: bool = False
 
 
+@dataclass(slots=True)
+class _Offer:
+    """A plan from Unix s `origin` on. `level` describes it to workers that cannot know it from their settings;
+    `shares` are the workers among whom it is divided, each time from an arrival on."""
+
+    plan: Plan
+    origin: float
+    level: list[float] | None
+    shares: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
+
+    def count_before(self, until: float) -> int:
+        return self.plan.count_before(until - self.origin)
+
+    def owned(self, client_id: str, until: float) -> int:
+        """Arrivals due before Unix s `until` that were given to a worker."""
+        end = self.count_before(until)
+        total = 0
+        ends = [begin for begin, _ in self.shares[1:]] + [end]
+        for (begin, active), before in zip(self.shares, ends, strict=True):
+            if client_id in active:
+                share = Assignment(begin, active.index(client_id), len(active))
+                total += share.count_owned(begin, min(before, end))
+        return total
+
+
 class Fleet:
     """The workers of one master, run after run."""
 
@@ -57,9 +82,7 @@ class Fleet:
         self._receive: Receive = lambda _message, _records: None
         self._workers: dict[str, _Worker] = {}
         self._journal: Journal | None = None
-        self._plan: Plan | None = None
-        self._origin: float | None = None
-        self._shares: list[tuple[int, tuple[str, ...]]] = []
+        self._offers: list[_Offer] = []
         self._watch: Any = None
         self._drained = gevent.event.Event()
 
@@ -68,23 +91,22 @@ class Fleet:
         self._receive = receive
         self._runner.register_message("tokenswarm_rows", self._take_rows)
 
-    def begin(self, directory: Path, plan: Plan | None) -> None:
+    def begin(self, directory: Path) -> None:
         """A run starts: rows go to its requests.csv. Raises `OSError`."""
         self._workers = {}
         self._journal = Journal(directory / "requests.csv")
-        self._plan, self._origin, self._shares = plan, None, []
+        self._offers = []
 
-    def start_plan(self, origin: float) -> None:
-        """The plan begins at Unix s `origin`, divided among the workers that have users."""
-        self._origin = origin
-        self._share(0)
-        self._watch = gevent.spawn(self._watch_workers)
+    def start_plan(self, plan: Plan, origin: float, level: list[float] | None = None) -> None:
+        """A plan begins at Unix s `origin`, divided among the workers that have users; earlier ones are over."""
+        self._offers.append(_Offer(plan, origin, level))
+        self._share(self._offers[-1], 0)
+        if self._watch is None:
+            self._watch = gevent.spawn(self._watch_workers)
 
     def planned(self, until: float) -> int:
-        """Arrivals of the plan that were due by Unix s `until`."""
-        if self._plan is None or self._origin is None:
-            return 0
-        return self._plan.count_before(until - self._origin)
+        """Arrivals of all plans that were due by Unix s `until`."""
+        return sum(offer.count_before(until) for offer in self._offers)
 
     def drain(self, until: float, stop_timeout: float) -> None:
         """Stop all workers and wait until each has shipped everything, has died, or the time is up."""
@@ -155,24 +177,23 @@ class Fleet:
             and (client.user_count or sum(client.user_classes_count.values()))
         )
 
-    def _share(self, begin: int) -> None:
-        """Divide the plan from arrival `begin` on, and tell the workers."""
+    def _share(self, offer: _Offer, begin: int) -> None:
+        """Divide a plan from arrival `begin` on, and tell the workers."""
         active = self._active()
-        self._shares.append((begin, active))
+        offer.shares.append((begin, active))
         for position, client_id in enumerate(active):
             self._worker(client_id, f"w{self._runner.get_worker_index(client_id)}")
-            data = {"origin": self._origin, "assignment": [begin, position, len(active)]}
+            data = {"origin": offer.origin, "assignment": [begin, position, len(active)], "level": offer.level}
             self._runner.send_message("tokenswarm_plan", data, client_id=client_id)
 
     def _watch_workers(self) -> None:
-        assert self._plan is not None and self._origin is not None
         while True:
             gevent.sleep(WATCH_S)
-            active = self._active()
-            if active and set(active) != set(self._shares[-1][1]):
-                begin = self._plan.count_before(time.time() + REASSIGN_AFTER_S - self._origin)
+            active, offer = self._active(), self._offers[-1]
+            if active and set(active) != set(offer.shares[-1][1]):
+                begin = offer.count_before(time.time() + REASSIGN_AFTER_S)
                 logger.warning("Workers changed to %d: the plan is divided anew from arrival %d", len(active), begin)
-                self._share(begin)
+                self._share(offer, begin)
 
     def _is_awaited(self, client_id: str) -> bool:
         client = self._runner.clients.get(client_id)
@@ -194,19 +215,9 @@ class Fleet:
         """What a dead worker took with it: planned arrivals without a row; in closed loop what was under way."""
         client_id = next(key for key, value in self._workers.items() if value is worker)
         rows = worker.in_flight
-        if self._plan is not None and self._origin is not None:
-            rows = self._owned(client_id, self._plan.count_before(ended_at - self._origin)) - worker.planned_rows
+        if self._offers:
+            rows = sum(offer.owned(client_id, ended_at) for offer in self._offers) - worker.planned_rows
         return Lost(worker.name, rows, worker.heard_at, ended_at, "worker died with requests under way or due")
-
-    def _owned(self, client_id: str, end: int) -> int:
-        """Arrivals below index `end` that were given to a worker."""
-        total = 0
-        ends = [begin for begin, _ in self._shares[1:]] + [end]
-        for (begin, active), until in zip(self._shares, ends, strict=True):
-            if client_id in active:
-                share = Assignment(begin, active.index(client_id), len(active))
-                total += share.count_owned(begin, min(until, end))
-        return total
 
     def _discard_journals(self) -> None:
         """Journals beside a complete requests.csv say nothing more."""

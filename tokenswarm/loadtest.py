@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import gevent.queue
 
-from tokenswarm.arrivals import Assignment
+from tokenswarm.arrivals import Assignment, Plan
 from tokenswarm.conductor import Conductor
 from tokenswarm.criteria import ExitCode
 from tokenswarm.dataset import Questions
@@ -36,7 +37,12 @@ from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.recorder import Recorder
 from tokenswarm.schedule import Schedule
 from tokenswarm.sdk import ChatTemplate
+from tokenswarm.search import LevelPlan
 from tokenswarm.settings import Settings
+from tokenswarm.shapes import UsersOverTime, choose_shape, choose_shape_at_each_start
+from tokenswarm.stages import ThreadGroup
+from tokenswarm.surveyor import Surveyor, make_plan
+from tokenswarm.threads import Thread
 
 START_AFTER_S = 0.3
 """From "all users are there" to the first arrival of an open plan: time for the workers to hear of it."""
@@ -65,6 +71,7 @@ class LoadTest:
         self._ended_at: float | None = None
         self._interrupted = False
         self._users = 0
+        self._threads: gevent.queue.Queue[Thread] = gevent.queue.Queue()
         self.questions: Questions | None = None
         self.chat_template: ChatTemplate | None = None
 
@@ -81,9 +88,12 @@ class LoadTest:
             getattr(self.environment.events, name).add_listener(listener)
         if self.fleet is not None:
             self.fleet.listen(self._receive)
+            self.runner.register_message("tokenswarm_thread", self._give_thread)
+            self.runner.register_message("tokenswarm_parked", self._count_parked)
         if self.is_worker:
             self.runner.register_message("tokenswarm_plan", self._take_plan)
             self.runner.register_message("tokenswarm_drain", self._drain, concurrent=True)
+            self.runner.register_message("tokenswarm_thread", lambda msg, **_: self._threads.put(Thread(*msg.data)))
 
     @property
     def worker_name(self) -> str:
@@ -97,6 +107,40 @@ class LoadTest:
         """Numbers this process's users from 1."""
         self._users += 1
         return self._users
+
+    def take_thread(self) -> Thread | None:
+        """The next thread of a thread group, for a user that asks for it; `None` under any other load."""
+        if self.settings is None or not isinstance(self.settings.shape, ThreadGroup):
+            return None
+        if self.is_worker:
+            self.runner.send_message("tokenswarm_thread", None)
+            thread: Thread = self._threads.get()
+            return thread
+        threads = self._shape.threads if self._shape is not None else None
+        return threads.take("local") if threads is not None else None
+
+    def park_thread(self) -> None:
+        """A thread of this process has done its loops."""
+        if self.is_worker:
+            self.runner.send_message("tokenswarm_parked", None)
+        elif self._shape is not None and self._shape.threads is not None:
+            self._shape.threads.park("local")
+
+    @property
+    def _shape(self) -> UsersOverTime | None:
+        shape = self.environment.shape_class
+        return shape if isinstance(shape, UsersOverTime) else None
+
+    def _give_thread(self, msg: Any, **_: Any) -> None:
+        """Master: a user of a worker asks which thread it is."""
+        if self._shape is not None and self._shape.threads is not None:
+            thread = self._shape.threads.take(msg.node_id)
+            data = [thread.start_at, thread.ends_at, thread.loops]
+            self.runner.send_message("tokenswarm_thread", data, client_id=msg.node_id)
+
+    def _count_parked(self, msg: Any, **_: Any) -> None:
+        if self._shape is not None and self._shape.threads is not None:
+            self._shape.threads.park(msg.node_id)
 
     @contextmanager
     def in_flight(self) -> Iterator[None]:
@@ -143,7 +187,7 @@ class LoadTest:
             for line in describe_forecast(settings, options):
                 logger.info(line)
         if self.fleet is not None and self.conductor is not None:
-            self.fleet.begin(self.conductor.directory, settings.plan)
+            self.fleet.begin(self.conductor.directory)
         if not self.is_master:
             self._begin_sending(settings)
         self.settings = settings
@@ -161,10 +205,10 @@ class LoadTest:
             position, count = self._position()
             self.questions = Questions(settings.questions, settings.dataset_order, settings.seed, position, count)
         self.schedule = None
-        if settings.plan is not None:
+        if settings.open_load:
             target = "chat" if settings.chat is not None else "rag"
             identity = {"worker": self.worker_name, "target": target, "name": self.preparation.request_name(target)}
-            self.schedule = Schedule(settings.plan, settings.max_lag_s, self.record, identity)
+            self.schedule = Schedule(settings.max_lag_s, self.record, identity)
         self.recorder.start()
         gc.collect()
         gc.freeze()  # what lives now lives on: a full collection would stop the loop for tens of ms
@@ -195,23 +239,41 @@ class LoadTest:
         return {"health": [window.to_message() for window in windows], "offered": offered}
 
     def _on_spawned(self, **_: Any) -> None:
-        if self.settings is None or self.settings.plan is None or self.is_worker or self._origin is not None:
+        settings = self.settings
+        if settings is None or not settings.open_load or self.is_worker or self._origin is not None:
             return
         self._origin = time.time() + START_AFTER_S
+        if settings.plan is not None:
+            self._start_plan(settings.plan, self._origin)
+        elif self.conductor is not None:
+            self.conductor.surveyor = Surveyor(self.conductor, self._start_level, self._end_search)
+            self.conductor.surveyor.start()
+
+    def _start_plan(self, plan: Plan, origin: float, level: list[float] | None = None) -> None:
+        """Offer a plan's arrivals from Unix s `origin` on, through the workers where there are any."""
         if self.fleet is not None:
-            self.fleet.start_plan(self._origin)
+            self.fleet.start_plan(plan, origin, level)
         elif self.schedule is not None:
-            self.schedule.start(self._origin, [self.preparation.engine_assignment()])
+            self.schedule.start(plan, origin, [self.preparation.engine_assignment()])
+
+    def _start_level(self, plan: LevelPlan, origin: float) -> None:
+        self._start_plan(plan, origin, [plan.rate_rpm, plan.first_index, plan.duration])
+
+    def _end_search(self, sentence: str) -> None:
+        if self.conductor is not None:
+            self.conductor.end(f"capacity search finished: {sentence}")
 
     def _take_plan(self, msg: Any, **_: Any) -> None:
-        """Worker: the master says when the plan starts, or that the workers have changed."""
-        if self.schedule is None:
+        """Worker: the master says when a plan starts, or that the workers have changed."""
+        schedule, settings = self.schedule, self.settings
+        if schedule is None or settings is None:
             return
-        assignment = Assignment(*msg.data["assignment"])
-        if self.schedule.started:
-            self.schedule.assign(assignment)
-        else:
-            self.schedule.start(msg.data["origin"], [assignment])
+        assignment, origin, level = Assignment(*msg.data["assignment"]), msg.data["origin"], msg.data["level"]
+        plan = settings.plan if level is None else make_plan(settings, *level)
+        if schedule.origin == origin:
+            schedule.assign(assignment)
+        elif plan is not None:
+            schedule.start(plan, origin, [assignment])
 
     def _drain(self, msg: Any, **_: Any) -> None:
         """Worker: stop for good, now, with everything that is known on its way before the answer."""
@@ -235,6 +297,8 @@ class LoadTest:
             return
         if self._ended_at is None:
             self._ended_at = time.time()
+        if self.conductor is not None and self.conductor.surveyor is not None:
+            self.conductor.surveyor.stop()
         if self.schedule is not None:
             self.schedule.stop(self._ended_at)
         if self.fleet is not None:
@@ -266,8 +330,8 @@ class LoadTest:
     def _end_run(self, conductor: Conductor, settings: Settings, ended_at: float) -> None:
         lost = self.fleet.finish(ended_at) if self.fleet is not None else []
         planned = None
-        if settings.plan is not None and self._origin is not None:
-            planned = self._planned(settings, ended_at)
+        if settings.open_load and self._origin is not None:
+            planned = self._planned(ended_at)
         verdict = conductor.finish(ended_at, planned, lost, self._interrupted)
         if self._files is not None:
             self._files.finish()
@@ -276,7 +340,7 @@ class LoadTest:
             self.verdict_exit_code = None  # without criteria Locust's own meaning of the exit code stays
         self._announce(conductor)
 
-    def _planned(self, settings: Settings, ended_at: float) -> int:
+    def _planned(self, ended_at: float) -> int:
         if self.fleet is not None:
             return self.fleet.planned(ended_at)
         return self.schedule.offered if self.schedule is not None else 0
@@ -298,6 +362,9 @@ class LoadTest:
             environment.process_exit_code = int(self.verdict_exit_code)
 
     def _stop_from_inside(self, _reason: str) -> None:
+        if self._shape is not None:
+            self._shape.end()
+            return
         headless = self.environment.web_ui is None
         gevent.spawn(self.runner.quit if headless else self.runner.stop)
 
@@ -354,6 +421,10 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> Non
         for problem in error.problems:
             logger.warning("Before a start: %s", problem)
     load_test.attach()
+    if not load_test.is_worker:
+        choose_shape(environment, environment.parsed_options.shape, environment.parsed_options.stages)
+        if web_ui is not None:
+            choose_shape_at_each_start(environment, web_ui)
 
 
 def register() -> None:

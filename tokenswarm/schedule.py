@@ -26,34 +26,33 @@ class Due:
 
 
 class Schedule:
-    """The arrivals of a plan that belong to this process.
+    """The arrivals that belong to this process: of one plan, or of one after another.
 
     `drop` takes the record of an arrival that found no user within `max_lag_s`, or none before the end; `identity`
     holds the fields that say whose record it is (worker, target, name).
     """
 
-    def __init__(
-        self, plan: Plan, max_lag_s: float, drop: Callable[[RequestRecord], None], identity: dict[str, Any]
-    ) -> None:
-        self._plan = plan
+    def __init__(self, max_lag_s: float, drop: Callable[[RequestRecord], None], identity: dict[str, Any]) -> None:
         self._max_lag_s = max_lag_s
         self._drop = drop
         self._identity = identity
         self._waiting: gevent.queue.Queue[Due] = gevent.queue.Queue()
         self._greenlets: list[Any] = []
         self._share: Share | None = None
-        self._origin = 0.0
+        self._origin: float | None = None
         self.offered = 0
 
     @property
-    def started(self) -> bool:
-        return self._share is not None
+    def origin(self) -> float | None:
+        """Unix s from which the current plan counts; `None` before the first one."""
+        return self._origin
 
-    def start(self, origin: float, assignments: Sequence[Assignment]) -> None:
-        """Offer this process's arrivals from Unix s `origin` on."""
+    def start(self, plan: Plan, origin: float, assignments: Sequence[Assignment]) -> None:
+        """Offer this process's arrivals of `plan` from Unix s `origin` on; an earlier plan is over by then."""
+        self._end_plan(origin)
         self._origin = origin
-        self._share = Share(self._plan, assignments)
-        self._greenlets = [gevent.spawn(self._offer, self._share), gevent.spawn(self._purge)]
+        self._share = Share(plan, assignments)
+        self._greenlets = [gevent.spawn(self._offer, self._share, origin), gevent.spawn(self._purge)]
 
     def assign(self, assignment: Assignment) -> None:
         """The number of workers changes from an arrival on."""
@@ -70,12 +69,7 @@ class Schedule:
 
     def stop(self, until: float) -> None:
         """End: arrivals due by Unix s `until` that no user has taken are dropped; later ones were never offered."""
-        for greenlet in self._greenlets:
-            greenlet.kill()
-        self._greenlets = []
-        share, self._share = self._share, None
-        while share is not None and (arrival := share.take_due(until - self._origin)) is not None:
-            self._put(arrival)
+        self._end_plan(until)
         while not self._waiting.empty():
             self.drop(self._waiting.get(), "the run ended before a user was free")
 
@@ -98,18 +92,28 @@ class Schedule:
     def _too_late(self) -> str:
         return f"no free user within {self._max_lag_s:g} s"
 
-    def _put(self, arrival: Arrival) -> None:
-        self.offered += 1
-        self._waiting.put(Due(arrival, self._origin + arrival.due_offset_s))
+    def _end_plan(self, until: float) -> None:
+        """Offer what was due by Unix s `until`, and nothing more of the current plan."""
+        for greenlet in self._greenlets:
+            greenlet.kill()
+        self._greenlets = []
+        share, self._share = self._share, None
+        origin = self._origin or 0.0
+        while share is not None and (arrival := share.take_due(until - origin)) is not None:
+            self._put(arrival, origin)
 
-    def _offer(self, share: Share) -> None:
+    def _put(self, arrival: Arrival, origin: float) -> None:
+        self.offered += 1
+        self._waiting.put(Due(arrival, origin + arrival.due_offset_s))
+
+    def _offer(self, share: Share, origin: float) -> None:
         while (next_s := share.next_due_offset_s) is not None:
-            wait = self._origin + next_s - time.time()
+            wait = origin + next_s - time.time()
             if wait > 0:
                 gevent.sleep(wait)
-            arrival = share.take_due(max(next_s, time.time() - self._origin))
+            arrival = share.take_due(max(next_s, time.time() - origin))
             if arrival is not None:
-                self._put(arrival)
+                self._put(arrival, origin)
 
     def _purge(self) -> None:
         while True:

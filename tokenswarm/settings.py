@@ -49,6 +49,8 @@ class Settings:
     think_time: Pause
     start_turn: Length
     plan: Plan | None
+    arrival: str
+    arrival_smoothness: float
     max_lag_s: float
     shape: Shape | None
     seed: int
@@ -69,7 +71,14 @@ class Settings:
     search_precision_pct: float
     results: Path
     test_name: str
+    output_format: str
+    output_interval_s: float
     secrets: list[str] = field(repr=False)
+
+    @property
+    def open_load(self) -> bool:
+        """Whether arrivals decide when requests are sent, not users."""
+        return self.plan is not None or self.search is not None
 
 
 class _Reader:
@@ -163,6 +172,8 @@ def build_settings(
         think_time=reader.read("think-time", parse_pause, Pause("fixed", 0.0)),
         start_turn=reader.read("start-conversations-at", lambda text: parse_length(text, 1000), Length("fixed", 1.0)),
         plan=plan,
+        arrival=reader.choice("arrival", "constant"),
+        arrival_smoothness=reader.number("arrival-smoothness", 0.01, 1000, 1.0) or 1.0,
         max_lag_s=reader.duration("max-lag", 10.0),
         shape=_shape(reader),
         seed=seed,
@@ -183,6 +194,8 @@ def build_settings(
         search_precision_pct=reader.number("search-precision", 0.5, 50, 5.0) or 5.0,
         results=Path(reader.get("results-dir") or "results"),
         test_name=reader.get("test-name") or (Path(scenario).stem if scenario else "run"),
+        output_format=reader.choice("output-format", "human"),
+        output_interval_s=reader.number("output-interval", 0.1, 86400, 10.0) or 10.0,
         secrets=environment.secrets(),
     )
     _check_together(reader, settings, targets)

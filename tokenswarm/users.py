@@ -9,6 +9,7 @@ from __future__ import annotations
 from locust import User, task
 
 import random
+import time
 from typing import Any, ClassVar
 
 from tokenswarm.arrivals import Arrival
@@ -19,6 +20,7 @@ from tokenswarm.loadtest import load_test_of, register
 from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.schedule import Due
 from tokenswarm.settings import Settings
+from tokenswarm.threads import Thread
 
 register()
 
@@ -43,17 +45,28 @@ class TargetUser(User):
         self.rng = random.Random(f"{settings.seed}:{self.caller.worker}:{number}")
         self.composer = Composer(settings, self.load_test.questions, self.rng, self.request_name)
         self.due: Due | None = None
+        self.thread: Thread | None = None
 
     def wait_time(self) -> float:
         """Seconds to wait. The wait for an arrival happens in here: a user who waits can be stopped at once."""
         schedule = self.load_test.schedule
         if schedule is None:
-            return self.settings.think_time.sample(self.rng)
+            return self._think_s()
         self.due = schedule.take()
         return 0.0
 
+    def _think_s(self) -> float:
+        think_s = self.settings.think_time.sample(self.rng)
+        if self.thread is None:
+            return think_s
+        pause_s = self.thread.pause_s(think_s, time.time())
+        if self.thread.parked:
+            self.load_test.park_thread()
+        return pause_s
+
     def on_start(self) -> None:
-        if self.load_test.schedule is not None:
+        self.thread = self.load_test.take_thread()
+        if self.load_test.schedule is not None or self.thread is not None:
             self.wait()  # type: ignore[no-untyped-call]
 
     def on_stop(self) -> None:
