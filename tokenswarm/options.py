@@ -101,6 +101,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("server-metrics", "results", "server metrics to keep beside the client's: see docs/azure.md", in_form=False),
     Option("results-dir", "results", "where run directories go; default results", in_form=False),
     Option("test-name", "results", "name of the run directory's parent; default the scenario's name"),
+    Option("output-format", "results",
+           "headless: human (default), jsonl, or Locust's own tables", ("human", "jsonl", "locust"), in_form=False),
+    Option("output-interval", "results", "headless: seconds between two lines; default 10", in_form=False),
     Option("fleet-size", "results", "set by the master for its workers", in_form=False),
     Option("run-directory", "results", "set by the master for its workers", in_form=False),
 )  # fmt: skip
