@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -74,7 +75,11 @@ def running_simulator(config: str | Path | None = None, **flags: Any) -> Iterato
         command = [sys.executable, "-m", "simulator"]
         command += [part for flag, value in options.items() for part in (f"--{flag}", str(value))]
         with (directory / "log.txt").open("w+b") as log:
-            process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            # A killed simulator leaves its own temporary files: in this directory they go with it.
+            environment = os.environ | {"TMPDIR": name}
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
             try:
                 urls = _wait_until_ready(process, ready, directory / "log.txt")
                 yield Simulator(
