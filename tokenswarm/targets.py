@@ -17,6 +17,7 @@ DEFAULT_MODEL = "gpt-4o"
 """Model name for OpenAI-compatible servers when nothing names one."""
 
 AZURE_HOSTS = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
+APIS = ("azure", "azure-v1", "openai")
 AZURE_V1_PATH = "/openai/v1"
 _RAG_PATHS = {"v1": "/api/orc", "v2": "/orchestrator"}
 
@@ -38,6 +39,9 @@ def build_chat_target(
         problems += wrong
         return None
     api = get("api") or infer_api(endpoint, environment)
+    if api not in APIS:
+        problems.append(f"api: expected {' or '.join(APIS)}, got {api!r}")
+        return None
     deployment = get("deployment")
     if not deployment and api != "openai":
         problems.append("deployment: expected --deployment, AZURE_OPENAI_DEPLOYMENT or AOAI_DEPLOYMENT, got none")
@@ -66,6 +70,9 @@ def build_rag_target(get: Get, environment: Environment, problems: list[str]) ->
         problems += wrong
         return None
     contract = get("rag-contract") or "v1"
+    if contract not in _RAG_PATHS:
+        problems.append(f"rag-contract: expected v1 or v2, got {contract!r}")
+        return None
     path = get("rag-path") or _RAG_PATHS[contract]
     headers = rag_headers(environment, contract)
     if not headers and get("rag-path") is None:

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import gevent
+
+from tokenswarm.health import Heartbeat, Window, is_saturated, make_window, summarise
+
+
+def window(p95: float = 1.0, p98: float = 1.0, largest: float = 1.0) -> Window:
+    return Window("w0", 100.0, p95, p98, largest, 20.0)
+
+
+def test_a_window_of_heartbeats_by_hand() -> None:
+    made = make_window("w0", 100.0, [1.0] * 90 + [30.0] * 10, 55.0)
+    assert (made.lag_p95_ms, made.lag_max_ms, made.cpu_pct) == (30.0, 30.0, 55.0)
+    assert made.is_late
+    assert not make_window("w0", 100.0, [1.0] * 99 + [80.0], 5.0).is_late
+    assert make_window("w0", 100.0, [1.0] * 96 + [25.0] * 4, 5.0).is_late
+
+
+def test_one_late_window_is_not_saturation_two_of_many_neither() -> None:
+    late = window(p95=6.0)
+    assert not is_saturated([])
+    assert not is_saturated([late])
+    assert not is_saturated([late, late, *[window()] * 30])
+    assert is_saturated([late, late, *[window()] * 5])
+
+
+def test_figures_are_absent_without_observations() -> None:
+    facts = summarise([], [])
+    assert facts["loop_lag_p95_ms"] is None
+    assert facts["read_lag_p99_ms"] is None
+    assert facts["saturated"] is False
+
+
+def test_a_window_survives_a_message() -> None:
+    assert Window(*window().to_message()) == window()
+
+
+def test_the_heartbeat_sees_a_blocked_loop() -> None:
+    heartbeat = Heartbeat("w0")
+    heartbeat.start()
+    gevent.sleep(0.12)
+    import time
+
+    time.sleep(0.2)  # blocks the loop: that is what is to be seen
+    gevent.sleep(0.12)
+    heartbeat.stop()
+    assert max(heartbeat._lags_ms) > 100.0

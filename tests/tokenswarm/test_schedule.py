@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import gevent
+
+from tokenswarm.arrivals import Assignment, constant
+from tokenswarm.record import Outcome, RequestRecord
+from tokenswarm.schedule import Due, Schedule
+
+IDENTITY: dict[str, Any] = {"worker": "w0", "target": "chat", "name": "chat"}
+ALL = [Assignment(0, 0, 1)]
+
+
+def schedule(dropped: list[RequestRecord], max_lag_s: float = 10.0) -> Schedule:
+    return Schedule(max_lag_s, dropped.append, IDENTITY)
+
+
+def take(source: Schedule, taken: list[Due], hold_s: float = 0.0) -> None:
+    while True:
+        due = source.take()
+        taken.append(due)
+        gevent.sleep(hold_s)
+
+
+def test_arrivals_go_to_free_users_when_they_are_due() -> None:
+    dropped: list[RequestRecord] = []
+    taken: list[Due] = []
+    plan = schedule(dropped)
+    users = [gevent.spawn(take, plan, taken) for _ in range(3)]
+    origin = time.time() + 0.02
+    plan.start(constant(6000), origin, ALL)  # one each 10 ms
+    gevent.sleep(0.3)
+    until = time.time()
+    plan.stop(until)
+    gevent.killall(users)
+    assert [due.arrival.index for due in taken] == list(range(len(taken)))
+    assert all(abs(due.scheduled_at - (origin + due.arrival.index * 0.01)) < 1e-6 for due in taken)
+    assert plan.offered == len(taken) + len(dropped)
+    assert plan.offered == int((until - origin) / 0.01) + 1
+    assert len(dropped) <= 1
+
+
+def test_an_arrival_that_waits_too_long_is_dropped_and_its_lag_is_known() -> None:
+    dropped: list[RequestRecord] = []
+    taken: list[Due] = []
+    plan = schedule(dropped, max_lag_s=0.05)
+    user = gevent.spawn(take, plan, taken, hold_s=0.1)
+    plan.start(constant(6000), time.time(), ALL)
+    gevent.sleep(0.6)
+    plan.stop(time.time())
+    user.kill()
+    assert plan.offered == len(taken) + len(dropped)
+    assert dropped
+    for record in dropped:
+        assert record.outcome is Outcome.DROPPED
+        assert record.started_at is None
+        assert record.scheduled_at is not None
+        assert record.lag_ms is not None
+    assert "no free user within 0.05 s" in {str(record.error) for record in dropped}
+
+
+def test_what_is_due_at_the_end_is_dropped_and_what_is_not_is_not_offered() -> None:
+    dropped: list[RequestRecord] = []
+    plan = schedule(dropped)
+    origin = time.time() - 4.5  # five arrivals are due already: 0, 1, 2, 3, 4 s
+    plan.start(constant(60), origin, ALL)
+    plan.stop(time.time())
+    assert plan.offered == len(dropped) == 5
+    assert {str(record.error) for record in dropped} == {"the run ended before a user was free"}
+
+
+def test_two_processes_share_a_plan_without_gap_or_double() -> None:
+    taken: list[Due] = []
+    plans = [schedule([]) for _ in range(2)]
+    users = [gevent.spawn(take, plan, taken) for plan in plans for _ in range(2)]
+    origin = time.time() + 0.02
+    for position, plan in enumerate(plans):
+        plan.start(constant(12000), origin, [Assignment(0, position, 2)])
+    gevent.sleep(0.15)
+    plans[0].assign(Assignment(60, 0, 1))  # from arrival 60 on, the first has all
+    plans[1].assign(Assignment(60, None, 1))
+    gevent.sleep(0.25)
+    for plan in plans:
+        plan.stop(time.time())
+    gevent.killall(users)
+    indices = sorted(due.arrival.index for due in taken)
+    assert indices == list(range(len(indices)))
+    assert len(indices) > 60
+
+
+def test_a_new_plan_takes_over_without_losing_what_was_due() -> None:
+    dropped: list[RequestRecord] = []
+    taken: list[Due] = []
+    plan = schedule(dropped)
+    user = gevent.spawn(take, plan, taken)
+    first = time.time() - 0.05
+    plan.start(constant(6000), first, ALL)
+    second = time.time()
+    plan.start(constant(600), second, ALL)
+    gevent.sleep(0.25)
+    plan.stop(time.time())
+    user.kill()
+    assert plan.offered == len(taken) + len(dropped)
+    assert sum(due.scheduled_at <= second for due in taken) == int((second - first) / 0.01) + 2
