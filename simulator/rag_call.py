@@ -36,4 +36,5 @@ class RagCall(Exchange):
         """Write the truth line; later calls change nothing."""
         if not self._finished:
             self._finished = True
-            self._truth.write({"finished_at": time.time(), **self.entry, "outcome": outcome, "reason": reason})
+            entry = {"finished_at": time.time(), **self.entry, "outcome": outcome, "reason": reason}
+            self._truth.write({**entry, **self.struck})

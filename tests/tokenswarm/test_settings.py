@@ -166,6 +166,7 @@ def test_both_orchestrator_contracts(tmp_path: Path) -> None:
 NAMES = [option.attribute for option in OPTIONS if option.name not in ("env-file", "trace", "dataset", "ca-file")]
 
 
+@settings_of_hypothesis(max_examples=40, deadline=None)
 @given(
     st.dictionaries(st.sampled_from(NAMES), st.text(max_size=12) | st.sampled_from(["1", "0", "-1", "nan", "1e999"]))
 )
