@@ -25,7 +25,7 @@ from analysis.tables import format_duration, format_figure, format_time
 
 VERDICTS = {"passed": "Passed", "failed": "Failed", "untrusted": "Not to be trusted", "none": "No criteria"}
 TIME_NOTE = (
-    "Minutes and seconds since the start. Rates are those of the 60 s before each point. Shaded: warm-up and "
+    "Time since the start. Rates are those of the 60 s before each point. Shaded: warm-up and "
     "cool-down, left out of the figures. Drag to zoom, double-click to go back."
 )
 PERCENTILE_NOTE = (

@@ -33,6 +33,7 @@ def base_layout(x_title: str | None, y_title: str | None) -> Spec:
         "automargin": True,
         "gridwidth": 1,
         "title": {"standoff": 8},
+        "tickformat": ",~f",
     }
     return {
         "height": 270,
@@ -41,7 +42,7 @@ def base_layout(x_title: str | None, y_title: str | None) -> Spec:
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 12},
         "xaxis": axis | {"title": {"text": x_title or "", "standoff": 8, "font": {"size": 12}}, "showgrid": False},
-        "yaxis": axis | {"title": {"text": y_title or "", "standoff": 8, "font": {"size": 12}}, "tickformat": ",~f"},
+        "yaxis": axis | {"title": {"text": y_title or "", "standoff": 8, "font": {"size": 12}}},
         "legend": dict(LEGEND),
         "showlegend": True,
         "hovermode": "closest",
