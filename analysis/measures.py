@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ from tokenswarm.problems import BadInput
 from tokenswarm.record import Outcome
 
 BASELINE_VERSION = 1
+_LOCAL_PORT = re.compile(r"(//(?:localhost|127\.0\.0\.1|\[::1\])):\d+")
 OVERALL = ""
 RATES = ("rpm_offered", "rpm_started", "rpm", "goodput_rpm", "tpm_prompt", "tpm_generated", "tpm", "tpm_estimated")
 SHARES = ("error_pct", "throttled_pct", "dropped_pct", "goodput_pct", "calls_ok_pct")
@@ -140,7 +142,12 @@ def settings_of(run: Run) -> dict[str, Any]:
     target = run.setting("target")
     if isinstance(target, Mapping):
         settings |= {key: target[key] for key in ("kind", "host", "api", "deployment") if target.get(key) is not None}
-    return settings | {"source": run.source}
+    return {key: _without_port(value) for key, value in settings.items()} | {"source": run.source}
+
+
+def _without_port(value: Any) -> Any:
+    """A local stand-in takes another port each time and stays the same target."""
+    return _LOCAL_PORT.sub(r"\1", value) if isinstance(value, str) else value
 
 
 def _unusable(run: Run) -> str | None:

@@ -35,7 +35,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @functools.cache
 def side(runs: Path, *names: str) -> Side:
-    return measure("side", [load_run(runs / name) for name in names])
+    return measure("side", [load_run(runs / name) for name in names or (".",)])
 
 
 def figure(comparison: Comparison, metric: str, aggregation: str = "") -> Any:
@@ -107,6 +107,14 @@ def test_unlike_runs_are_refused_by_name(runs):
     with pytest.raises(BadInput) as caught:
         compare(side(runs, "a"), side(runs, "faster"))
     assert "rate: expected the same in all runs, got 50 (synthetic/a), 100 (synthetic/faster)" in str(caught.value)
+
+
+def test_another_port_of_this_machine_is_the_same_target(tmp_path):
+    sides = []
+    for port in (4711, 4712):
+        target = {"kind": "chat", "host": f"http://127.0.0.1:{port}", "api": "azure", "deployment": "gpt-4o"}
+        sides.append(side(write_run(tmp_path / str(port), list(make_records(seed=port))[:30], target=target)))
+    assert compare(*sides).differences == []
 
 
 def test_what_varies_can_be_named_or_forced(runs):
