@@ -175,6 +175,11 @@ class TracePlan:
     def count_before(self, t_s: float) -> int:
         return bisect_left(self.offsets_s, t_s)
 
+    def tokens_before(self, t_s: float) -> tuple[int, int]:
+        """Context and output tokens of the arrivals that are due before `t_s`."""
+        arrivals = [self.arrival(index, offset_s) for index, offset_s in enumerate(self.offsets_s) if offset_s < t_s]
+        return sum(each.context_tokens or 0 for each in arrivals), sum(each.max_tokens or 0 for each in arrivals)
+
 
 def constant(rate_rpm: float, lengths: Lengths = Lengths()) -> RatePlan:
     """Even gaps."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tokenswarm.arrivals import TracePlan
 from tokenswarm.settings import Settings
 
 
@@ -15,14 +16,21 @@ def describe_forecast(settings: Settings, options: Mapping[str, Any]) -> list[st
         return []
     requests = settings.plan.expected_count(float(duration_s))
     lines = [f"Forecast: about {requests:.0f} requests in {float(duration_s):.0f} s"]
-    prompt, completion = settings.context.mean(), settings.output.mean() if settings.output else None
-    if settings.chat is not None and prompt is not None:
-        most = completion or 0.0
-        lines.append(
-            f"Forecast: at most {requests * (prompt + most):.0f} tokens "
-            f"({requests * prompt:.0f} prompt, {requests * most:.0f} completion)"
-        )
+    tokens = _tokens(settings, requests, float(duration_s))
+    if settings.chat is not None and tokens is not None:
+        prompt, most = tokens
+        lines.append(f"Forecast: at most {prompt + most:.0f} tokens ({prompt:.0f} prompt, {most:.0f} completion)")
         if settings.price_prompt is not None or settings.price_completion is not None:
-            cost = requests * (prompt * (settings.price_prompt or 0) + most * (settings.price_completion or 0)) / 1000
+            cost = (prompt * (settings.price_prompt or 0) + most * (settings.price_completion or 0)) / 1000
             lines.append(f"Forecast: at most {cost:.2f} in the currency of the prices given")
     return lines
+
+
+def _tokens(settings: Settings, requests: float, duration_s: float) -> tuple[float, float] | None:
+    """Prompt and completion tokens at most; `None` where lengths are not known before (datasets, conversations)."""
+    if isinstance(settings.plan, TracePlan):
+        return settings.plan.tokens_before(duration_s)
+    prompt = settings.context.mean()
+    if prompt is None or settings.questions is not None or settings.turns > 1:
+        return None
+    return requests * prompt, requests * ((settings.output.mean() if settings.output else None) or 0.0)
