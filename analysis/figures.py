@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,7 @@ def interpolate(ordered: Values, percent: float) -> float:
     return low + (high - low) * share if share < 0.5 else high - (high - low) * (1.0 - share)
 
 
+@lru_cache(maxsize=4096)
 def interval_ranks(n: int, percent: float, confidence: float = 0.95) -> tuple[int | None, int | None]:
     """Ranks (from 1) of the order statistics that enclose the percentile with at least `confidence`.
 
@@ -113,8 +115,7 @@ def interval_ranks(n: int, percent: float, confidence: float = 0.95) -> tuple[in
     spread = math.sqrt(n * share * (1.0 - share))
     first = max(0, math.floor(n * share - 8.0 * spread - 8.0))
     last = min(n, math.ceil(n * share + 8.0 * spread + 8.0))
-    counts = np.arange(first, last + 1)
-    below = np.cumsum(_binomial(n, share, counts))
+    below = np.cumsum(_binomial(n, share, first, last))
     low = first + int(np.searchsorted(below, tail, side="right"))
     high = min(first + int(np.searchsorted(below, 1.0 - tail, side="left")), last) + 1
     return (low if low >= 1 else None, high if high <= n else None)
@@ -161,8 +162,10 @@ def distribution(metric: str, values: Values, low_is_bad: bool = False) -> Distr
     )
 
 
-def _binomial(n: int, share: float, counts: Values) -> Values:
-    """Binomial(n, share) probabilities of `counts`, by logarithms so that ten million draws do not overflow."""
-    log_n = math.lgamma(n + 1)
-    ways = np.array([log_n - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in counts.tolist()])
+def _binomial(n: int, share: float, first: int, last: int) -> Values:
+    """Binomial(n, share) probabilities of the counts from `first` to `last`, by logarithms from one to the next."""
+    counts = np.arange(first, last + 1, dtype=np.float64)
+    start = math.lgamma(n + 1) - math.lgamma(first + 1) - math.lgamma(n - first + 1)
+    ratios = np.log((n - counts[:-1]) / (counts[:-1] + 1.0))
+    ways = start + np.concatenate(([0.0], np.cumsum(ratios)))
     return np.exp(ways + counts * math.log(share) + (n - counts) * math.log1p(-share))

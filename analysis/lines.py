@@ -22,9 +22,9 @@ _BLOCK = 1 << 20
 
 
 class Lines:
-    """The records of one file. `cut`: the last line has no end. After reading, `skipped` counts lines that are no
-    record (blank ones are not counted) and `numbers` are those of the records, from 0 for the line after the header;
-    `None` stands for all of them in order."""
+    """The records of one file, at most `capacity`. `cut`: the last line has no end. After reading, `skipped` counts
+    lines that are no record (blank ones are not counted) and `numbers` are those of the records, from 0 for the line
+    after the header; `None` stands for all of them in order."""
 
     def __init__(self, path: Path, columns: int) -> None:
         self._path = path
@@ -32,7 +32,9 @@ class Lines:
         with path.open("rb") as file:
             self._end = _last_line_end(file)
             self.cut = file.seek(0, io.SEEK_END) > self._end
-            self.is_clean = _is_clean(file, self._end, columns)
+            lines, commas, quoted = _weigh(file, self._end)
+        self.is_clean = not quoted and commas == lines * (columns - 1)
+        self.capacity = max(0, lines - 1)
         self.skipped = 0
         self._numbers = array("i")
 
@@ -100,18 +102,18 @@ def _last_line_end(file: IO[bytes]) -> int:
     return 0
 
 
-def _is_clean(file: IO[bytes], end: int, columns: int) -> bool:
-    """Whether there is no quote and as many commas as the lines should have. One fast pass."""
+def _weigh(file: IO[bytes], end: int) -> tuple[int, int, bool]:
+    """Line ends, commas, and whether there is a quote or a NUL. One fast pass."""
     file.seek(0)
     lines = commas = 0
+    quoted = False
     while end > 0:
         block = file.read(min(_BLOCK, end))
-        if b'"' in block or b"\0" in block:
-            return False
         end -= len(block)
+        quoted = quoted or b'"' in block or b"\0" in block
         lines += block.count(b"\n")
         commas += block.count(b",")
-    return commas == lines * (columns - 1)
+    return lines, commas, quoted
 
 
 class _Part(io.RawIOBase):

@@ -14,12 +14,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.figures import Counts
+from analysis.rows import Table
 from tokenswarm.criteria import Goodput
 from tokenswarm.record import NOT_FAILED, Outcome, TokenSource
 
 Values = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
+_BLOCK = 1 << 20
 SHORT_ANSWER_PCT = 90.0
 """Answers that use less of max_tokens on average make latency and RPM look better than the load that was asked for."""
 
@@ -191,84 +193,105 @@ def numbers(column: pd.Series[Any]) -> Values:
     return column.to_numpy(np.float64, na_value=np.nan)
 
 
-def outcome_is(rows: pd.DataFrame, *outcomes: Outcome) -> Mask:
+def outcome_is(rows: Table, *outcomes: Outcome) -> Mask:
     """Rows that ended in one of `outcomes`."""
-    codes = rows["outcome"].cat.codes.to_numpy()
-    known = list(rows["outcome"].cat.categories)
-    found: Mask = np.isin(codes, [known.index(str(outcome)) for outcome in outcomes])
-    return found
+    column = rows["outcome"].cat
+    known = list(column.categories)
+    chosen = np.zeros(len(known) + 1, bool)
+    chosen[[known.index(str(outcome)) for outcome in outcomes]] = True
+    return np.asarray(chosen[column.codes.to_numpy()])
 
 
-def is_sent(rows: pd.DataFrame) -> Mask:
+def is_sent(rows: Table) -> Mask:
     """Rows that are HTTP requests: all but dropped arrivals."""
     return ~outcome_is(rows, Outcome.DROPPED)
 
 
-def is_ok(rows: pd.DataFrame) -> Mask:
+def is_ok(rows: Table) -> Mask:
     """Rows answered completely."""
     return outcome_is(rows, Outcome.OK)
 
 
-def is_failed(rows: pd.DataFrame) -> Mask:
+def is_failed(rows: Table) -> Mask:
     """Rows that count as failed: not ok, throttled, cancelled or dropped."""
     return ~outcome_is(rows, *NOT_FAILED)
 
 
-def started(rows: pd.DataFrame) -> Values:
-    """Unix s at which each request was started; of a dropped arrival, when it was due."""
+def started(rows: Table) -> Values:
+    """Unix s at which each request was started; of a dropped arrival, when it was due. Not to be written to."""
     at = rows["started_at"].to_numpy()
-    dropped = outcome_is(rows, Outcome.DROPPED)
+    elsewhere = np.isnan(at) | outcome_is(rows, Outcome.DROPPED)
+    if not elsewhere.any():
+        return at
     scheduled = rows["scheduled_at"].to_numpy()
-    placed = np.where(dropped & ~np.isnan(scheduled), scheduled, at)
-    at_last: Values = np.where(np.isnan(placed), scheduled, placed)
-    return at_last
+    elsewhere &= ~np.isnan(scheduled)
+    placed = at.copy()
+    placed[elsewhere] = scheduled[elsewhere]
+    return placed
 
 
-def ended(rows: pd.DataFrame) -> Values:
+def ended(rows: Table) -> Values:
     """Unix s at which each request ended; where it is unknown, its start."""
-    e2e = rows["e2e_ms"].to_numpy()
-    return started(rows) + np.where(np.isnan(e2e), 0.0, e2e) / 1000.0
+    end = rows["e2e_ms"].to_numpy().astype(np.float64)
+    end[np.isnan(end)] = 0.0
+    end /= 1000.0
+    end += started(rows)
+    return end
 
 
-def due(rows: pd.DataFrame) -> Values:
+def due(rows: Table) -> Values:
     """Unix s at which each call should have started: the start less the lag; of a dropped arrival, its schedule."""
-    lag = rows["lag_ms"].to_numpy()
-    late = np.where(np.isnan(lag) | outcome_is(rows, Outcome.DROPPED), 0.0, lag)
-    return started(rows) - late / 1000.0
+    late = rows["lag_ms"].to_numpy().astype(np.float64)
+    late[np.isnan(late) | outcome_is(rows, Outcome.DROPPED)] = 0.0
+    late /= -1000.0
+    late += started(rows)
+    return late
 
 
-def is_offered(rows: pd.DataFrame) -> Mask:
+def is_offered(rows: Table) -> Mask:
     """First attempts and dropped arrivals: what the load model wanted. Retries offer nothing new."""
-    attempt = rows["attempt"].to_numpy(np.int64, na_value=1)
-    return np.asarray((attempt == 1) | outcome_is(rows, Outcome.DROPPED))
+    return is_first(rows) | outcome_is(rows, Outcome.DROPPED)
 
 
-def used_tokens(rows: pd.DataFrame) -> Values:
+def is_first(rows: Table) -> Mask:
+    """First attempts; a source that knows no attempts has no others."""
+    return np.asarray(rows["attempt"].to_numpy(np.int16, na_value=1) == 1)
+
+
+def used_tokens(rows: Table) -> Values:
     """Prompt plus completion tokens of sent requests as reported in usage; NaN where they were not."""
-    return _either(usage_tokens(rows, "prompt_tokens"), usage_tokens(rows, "completion_tokens"))
+    return _add(usage_tokens(rows, "prompt_tokens"), usage_tokens(rows, "completion_tokens"))
 
 
-def usage_tokens(rows: pd.DataFrame, column: str) -> Values:
+def usage_tokens(rows: Table, column: str) -> Values:
     """A token column where the service reported it itself; NaN elsewhere."""
-    reported = (rows["token_source"] == str(TokenSource.USAGE)).to_numpy(bool) & is_sent(rows)
-    return np.where(reported, numbers(rows[column]), np.nan)
+    tokens = numbers(rows[column])
+    tokens[~((rows["token_source"] == str(TokenSource.USAGE)).to_numpy(bool) & is_sent(rows))] = np.nan
+    return tokens
 
 
-def estimated_tokens(rows: pd.DataFrame) -> Values:
+def estimated_tokens(rows: Table) -> Values:
     """What the limiter counts at admission: prompt plus max_tokens of every sent request; NaN when unknown."""
-    context = numbers(rows["context_tokens"])
-    prompt = np.where(np.isnan(context), numbers(rows["prompt_tokens"]), context)
-    return np.where(is_sent(rows), _either(prompt, numbers(rows["max_tokens"])), np.nan)
+    prompt = numbers(rows["context_tokens"])
+    unknown = np.isnan(prompt)
+    if unknown.any():
+        prompt[unknown] = numbers(rows["prompt_tokens"])[unknown]
+    estimated = _add(prompt, numbers(rows["max_tokens"]))
+    estimated[~is_sent(rows)] = np.nan
+    return estimated
 
 
-def _either(first: Values, second: Values) -> Values:
-    """Sum in which one absent part counts 0; absent only when both are."""
-    total: Values = np.nan_to_num(first, nan=0.0) + np.nan_to_num(second, nan=0.0)
-    total[np.isnan(first) & np.isnan(second)] = np.nan
-    return total
+def _add(first: Values, second: Values) -> Values:
+    """`first` plus `second`, in place: an absent part counts 0; absent only when both are."""
+    one, other = np.isnan(first), np.isnan(second)
+    first[one] = 0.0
+    second[other] = 0.0
+    first += second
+    first[one & other] = np.nan
+    return first
 
 
-def values_of(rows: pd.DataFrame, metric: str) -> Values:
+def values_of(rows: Table, metric: str) -> Values:
     """Values of a distribution metric over its population in `rows`; NaN for requests without one."""
     population = is_sent(rows) if metric in _OF_ALL_SENT else is_ok(rows)
     values = numbers(rows[_COLUMN.get(metric, metric)])[population]
@@ -280,7 +303,7 @@ def values_of(rows: pd.DataFrame, metric: str) -> Values:
     return values
 
 
-def counts(rows: pd.DataFrame) -> Counts:
+def counts(rows: Table) -> Counts:
     """Requests by how they ended."""
     by_outcome = rows["outcome"].value_counts()
     outcomes = {str(name): int(n) for name, n in by_outcome.items() if n}
@@ -311,14 +334,31 @@ def sliding_max(instants: Values, amounts: Values, seconds: float = 60.0) -> flo
     known = ~np.isnan(amounts)
     if not known.any():
         return None
-    order = np.argsort(instants[known], kind="stable")
-    at, summed = instants[known][order], np.cumsum(amounts[known][order], dtype=np.float64)
-    before = np.searchsorted(at, at - seconds, side="right")
-    outside = np.where(before > 0, summed[before - 1], 0.0)
-    return float((summed - outside).max())
+    at, summed = _in_time(chosen(instants, known), chosen(amounts, known))
+    np.cumsum(summed, out=summed)
+    greatest = -np.inf
+    for begin in range(0, len(at), _BLOCK):  # whole arrays of bounds would double the memory
+        block = slice(begin, begin + _BLOCK)
+        before = np.searchsorted(at, at[block] - seconds, side="right")
+        outside = np.where(before > 0, summed[before - 1], 0.0)
+        greatest = max(greatest, float((summed[block] - outside).max()))
+    return greatest
 
 
-def is_good(rows: pd.DataFrame, goodput: Goodput) -> Mask:
+def _in_time(instants: Values, amounts: Values) -> tuple[Values, Values]:
+    """Both, in the order of the instants; the amounts as a copy in double precision."""
+    if (instants[1:] >= instants[:-1]).all():
+        return instants, amounts.astype(np.float64)
+    order = np.argsort(instants, kind="stable")
+    return instants[order], amounts[order].astype(np.float64, copy=False)
+
+
+def chosen(values: Values, mask: Mask) -> Values:
+    """The values where `mask` holds, without a copy when that is everywhere. Not to be written to."""
+    return values if mask.all() else values[mask]
+
+
+def is_good(rows: Table, goodput: Goodput) -> Mask:
     """Requests that met every limit, as `Goodput.met` judges one record."""
     good = is_ok(rows)
     for metric, limit in goodput.limits:
@@ -327,22 +367,22 @@ def is_good(rows: pd.DataFrame, goodput: Goodput) -> Mask:
     return good
 
 
-def _limited(rows: pd.DataFrame, metric: str) -> Values:
+def _limited(rows: Table, metric: str) -> Values:
     values = numbers(rows[_COLUMN.get(metric, metric)])
     if not metric.endswith("_from_due_ms"):
         return values
     lag = rows["lag_ms"].to_numpy()
-    return values + np.where(np.isnan(lag), 0.0, lag)
+    return np.asarray(values + np.where(np.isnan(lag), 0.0, lag))
 
 
-def _cannot_exceed(rows: pd.DataFrame, metric: str) -> Mask:
+def _cannot_exceed(rows: Table, metric: str) -> Mask:
     """Without plan there is no lag, with one chunk no time between tokens: such a limit is not broken."""
     if metric == "tbt_ms":
-        return numbers(rows["chunks"]) < 2
+        return np.asarray(numbers(rows["chunks"]) < 2)
     return np.full(len(rows), metric == "lag_ms")
 
 
-def call_latencies(rows: pd.DataFrame) -> tuple[int, int, Values]:
+def call_latencies(rows: Table) -> tuple[int, int, Values]:
     """Calls, calls answered, and per answered call the ms from the due instant of its first attempt to its end."""
     sent = is_sent(rows)
     calls = rows["call"].to_numpy()[sent]

@@ -38,7 +38,7 @@ def minute_table(rows: pd.DataFrame, window: Window | None) -> pd.DataFrame:
     at, end, due = metrics.started(rows), metrics.ended(rows), metrics.due(rows)
     first = int(np.nanmin(np.minimum(at, due)) // MINUTE_S)
     n = int(np.nanmax(end) // MINUTE_S) - first + 1
-    start, stop, wanted = (np.floor(instants / MINUTE_S).astype(np.int64) - first for instants in (at, end, due))
+    start, stop, wanted = (np.floor(instants / MINUTE_S - first).astype(np.int32) for instants in (at, end, due))
     sent, ok = metrics.is_sent(rows), metrics.is_ok(rows)
     starts = (first + np.arange(n)) * MINUTE_S
     full = set(window.full_minutes()) if window is not None else set()

@@ -10,22 +10,21 @@ explains a 429.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import pandas as pd
 
 from analysis import metrics
 from analysis.metrics import Values
+from analysis.rows import Table, part
 from analysis.run import Run
 from analysis.window import MINUTE_S, Window
 from tokenswarm.record import Outcome
 
 TOKENS, REQUESTS, UTILIZATION, UNKNOWN = "token estimate", "request burst", "utilization", "unknown"
 SLICES_S = (1.0, 10.0)
-NEAR = 0.9
-"""A short slice counts as the cause of a 429 from this share of its allowance on: the service's clock is not ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +58,13 @@ class QuotaTruth:
 
 def quota_truth(run: Run, window: Window) -> QuotaTruth | None:
     """Quota figures of the whole run; `None` when it sent nothing."""
-    rows = run.rows[metrics.is_sent(run.rows)]
+    rows = part(run.rows, metrics.is_sent(run.rows))
     if not len(rows):
         return None
     tpm, rpm, ptu = (run.number("quota", name) for name in ("tpm", "rpm", "ptu"))
     at = metrics.started(rows)
     estimated, used = metrics.estimated_tokens(rows), metrics.used_tokens(rows)
     causes = explain(rows, tpm, rpm)
-    throttled = int(metrics.outcome_is(rows, Outcome.THROTTLED).sum())
-    reasons = {str(cause): int(n) for cause, n in causes.value_counts().items()}
     made = QuotaTruth(
         tpm=tpm,
         rpm=rpm,
@@ -77,65 +74,60 @@ def quota_truth(run: Run, window: Window) -> QuotaTruth | None:
         estimated_per_request=_mean(estimated),
         used_per_request=_mean(used),
         slices=[_slice(at, seconds, rpm) for seconds in SLICES_S],
-        throttled=throttled,
-        reasons=reasons,
+        throttled=len(causes),
+        reasons=dict(Counter(causes).most_common()),
     )
     return replace(made, explained=_explained(made), advice=advise(made, rows))
 
 
-def explain(rows: pd.DataFrame, tpm: float | None, rpm: float | None) -> pd.Series[str]:
-    """The cause of each throttled row of `rows` (sent requests), indexed as they are.
+def explain(rows: Table, tpm: float | None, rpm: float | None) -> list[str]:
+    """The cause of each throttled one of `rows` (sent requests), in their order.
 
     What the response says comes first: utilization of 100 % and more, no request left, fewer tokens left than the
-    estimate. Without such headers the quota decides: requests of the last 1 s or 10 s at their allowance, then the
-    estimate of the last 60 s above the tokens per minute.
+    estimate. Without such headers the quota decides: the estimate of the last 60 s above the tokens per minute, then
+    requests of the last 1 s or 10 s above their allowance.
     """
     throttled = metrics.outcome_is(rows, Outcome.THROTTLED)
+    if not throttled.any():
+        return []
     at, estimated = metrics.started(rows), metrics.estimated_tokens(rows)
-    order = np.argsort(at, kind="stable")
-    burst = _near_allowance(at, order, rpm)[throttled]
-    spent = _over_tokens(at, np.nan_to_num(estimated), order, tpm)[throttled]
-    refused = rows[throttled]
+    refused, needed = part(rows, throttled), estimated[throttled]
     cause = np.full(len(refused), UNKNOWN, dtype=object)
-    cause[spent] = TOKENS
-    cause[burst & ~spent] = REQUESTS
-    left, none_left = metrics.numbers(refused["remaining_tokens"]), metrics.numbers(refused["remaining_requests"])
+    cause[_is_burst(at, at[throttled], rpm)] = REQUESTS
+    cause[_is_spent(at, estimated, at[throttled], tpm)] = TOKENS
+    left, none_left = (metrics.numbers(refused[name]) for name in ("remaining_tokens", "remaining_requests"))
     with np.errstate(invalid="ignore"):
-        cause[(left >= 0) & (left < estimated[throttled])] = TOKENS
+        cause[(left >= 0) & (left < needed)] = TOKENS
         cause[none_left == 0] = REQUESTS
         cause[refused["utilization_pct"].to_numpy() >= 100.0] = UTILIZATION
-    return pd.Series(cause, index=refused.index, dtype=object)
+    return [str(found) for found in cause]
 
 
-def advise(truth: QuotaTruth, rows: pd.DataFrame) -> list[str]:
+def advise(truth: QuotaTruth, rows: Table) -> list[str]:
     """What to change, in plain words, from what was seen."""
     return [line for line in (_lower_max_tokens(truth, rows), _spread(truth), _more(truth)) if line]
 
 
-def _near_allowance(at: Values, order: Values, rpm: float | None) -> Values:
-    """Whether a request found the 1 s or 10 s before it, itself included, filled to its allowance."""
-    found = np.zeros(len(at), bool)
+def _is_burst(at: Values, when: Values, rpm: float | None) -> Values:
+    """Whether the 1 s or 10 s up to each instant `when` hold more requests than allowed."""
+    found = np.zeros(len(when), bool)
     if rpm is None:
         return found
-    ordered = at[order]
+    ordered = np.sort(at)
+    until = np.searchsorted(ordered, when, side="right")
     for seconds in SLICES_S:
-        allowed = max(1.0, rpm * seconds / 60.0)
-        number = np.arange(1, len(ordered) + 1) - np.searchsorted(ordered, ordered - seconds, side="right")
-        found[order] |= number > allowed
+        found |= until - np.searchsorted(ordered, when - seconds, side="right") > max(1.0, rpm * seconds / 60.0)
     return found
 
 
-def _over_tokens(at: Values, estimated: Values, order: Values, tpm: float | None) -> Values:
-    """Whether the estimates of the 60 s before a request, itself included, exceed the tokens per minute."""
-    found = np.zeros(len(at), bool)
+def _is_spent(at: Values, estimated: Values, when: Values, tpm: float | None) -> Values:
+    """Whether the estimates of the 60 s up to each instant `when` exceed the tokens per minute."""
     if tpm is None:
-        return found
-    ordered = at[order]
-    summed = np.cumsum(estimated[order])
-    before = np.searchsorted(ordered, ordered - MINUTE_S, side="right")
-    spent = summed - np.where(before > 0, summed[before - 1], 0.0)
-    found[order] = spent > tpm
-    return found
+        return np.zeros(len(when), bool)
+    order = np.argsort(at, kind="stable")
+    ordered, summed = at[order], np.concatenate(([0.0], np.nancumsum(estimated[order])))
+    until, since = (np.searchsorted(ordered, edge, side="right") for edge in (when, when - MINUTE_S))
+    return np.asarray(summed[until] - summed[since] > tpm)
 
 
 def _slice(at: Values, seconds: float, rpm: float | None) -> Slice:
@@ -169,7 +161,7 @@ def _explained(truth: QuotaTruth) -> list[str]:
     return [f"{count} x {cause}: {texts[cause]}" for cause, count in truth.reasons.items() if cause in texts]
 
 
-def _lower_max_tokens(truth: QuotaTruth, rows: pd.DataFrame) -> str | None:
+def _lower_max_tokens(truth: QuotaTruth, rows: Table) -> str | None:
     """max_tokens is reserved in full: asking for less admits more requests. Room for all but 1 in 100 answers."""
     ok = metrics.is_ok(rows)
     asked, used = (metrics.numbers(rows[name]) for name in ("max_tokens", "completion_tokens"))

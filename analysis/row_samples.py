@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis import metrics
+from analysis.rows import Table, part
 from tokenswarm.criteria import Goodput, Minute, Samples
 from tokenswarm.record import Outcome
 from tokenswarm.samples import Window
@@ -36,7 +37,7 @@ class RowSamples(Samples):
         self, metric: str, name: str | None = None, window: Window | None = None, *, by_end: bool = False
     ) -> list[float]:
         rows = self._named(name)
-        values = metrics.values_of(rows[_within(_instants(rows, by_end), window)], metric)
+        values = metrics.values_of(part(rows, _within(_instants(rows, by_end), window)), metric)
         found: list[float] = values[~np.isnan(values)].tolist()
         return found
 
@@ -62,11 +63,11 @@ class RowSamples(Samples):
             return None
         return float(metrics.started(self._rows_all).min()), float(metrics.ended(self._rows_all).max())
 
-    def _named(self, name: str | None) -> pd.DataFrame:
+    def _named(self, name: str | None) -> Table:
         if name is None:
             return self._rows_all
         chosen = (self._rows_all["name"] == name).to_numpy(bool)
-        return self._rows_all if chosen.all() else self._rows_all[chosen]
+        return part(self._rows_all, chosen)
 
     def _by_minute(self, quantity: str, name: str | None, first: int, last: int) -> npt.NDArray[Any]:
         instants, amounts = self._quantity(quantity, name)
@@ -87,7 +88,7 @@ class RowSamples(Samples):
             return metrics.ended(rows), metrics.used_tokens(rows)
         return metrics.started(rows), metrics.estimated_tokens(rows)
 
-    def _is(self, rows: pd.DataFrame, what: str) -> Mask:
+    def _is(self, rows: Table, what: str) -> Mask:
         if what == "goodput":
             return np.zeros(len(rows), bool) if self.goodput is None else metrics.is_good(rows, self.goodput)
         if what in ("ok", "throttled", "cancelled", "dropped"):
@@ -95,7 +96,7 @@ class RowSamples(Samples):
         return {"sent": metrics.is_sent, "failed": metrics.is_failed, "offered": metrics.is_offered}[what](rows)
 
 
-def _instants(rows: pd.DataFrame, by_end: bool) -> npt.NDArray[Any]:
+def _instants(rows: Table, by_end: bool) -> npt.NDArray[Any]:
     return metrics.ended(rows) if by_end else metrics.started(rows)
 
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.columns import empty_stages
 from analysis.figures import Group
-from analysis.rows import RowsFile, empty_rows, empty_stages, read_rows
+from analysis.rows import RowsFile, empty_rows, read_rows
 from analysis.rows import texts as row_texts
 from tokenswarm.problems import BadInput
 

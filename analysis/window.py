@@ -43,7 +43,8 @@ class Window:
 def window_of(run: Run) -> Window | None:
     """The window a run was configured with; `None` without a request and without times.
 
-    It spans what run.json says and every row: another machine's clock, or an answer after the end, leaves none out.
+    It ends where the load did, as run.json says: the answers that come while the run drains belong to no rate, since
+    nothing was offered any more. Without an end (a crash, another source) it spans every row.
     """
     start, end = _bounds(run)
     if start is None or end is None:
@@ -60,7 +61,8 @@ def _bounds(run: Run) -> tuple[float | None, float | None]:
         ends.append(run.given.end)
     if len(run.rows):
         starts.append(float(np.min(started(run.rows))))
-        ends.append(float(np.max(ended(run.rows))))
+        if ends == [None]:
+            ends.append(float(np.max(ended(run.rows))))
     known_starts, known_ends = ([at for at in found if at is not None] for found in (starts, ends))
     if not known_starts or not known_ends:
         return None, None

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis import columns as columns_module
 from analysis import rows as rows_module
-from analysis.rows import frame, read_rows, stage_pairs, texts
+from analysis.columns import stage_pairs
+from analysis.rows import frame, read_rows, texts
 from tests.analysis.run_directories import T, answered, refused, worked_records, write_rows
 from tokenswarm.problems import BadInput
 from tokenswarm.record import COLUMNS, Outcome, RequestRecord
@@ -137,7 +139,7 @@ def test_names_that_pandas_would_take_for_absent(tmp_path: Path) -> None:
 
 
 def test_too_many_different_errors_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows_module, "DISTINCT_ERRORS", 2)
+    monkeypatch.setattr(columns_module, "DISTINCT_ERRORS", 2)
     records = [refused(f"c{number}", number, Outcome.TIMEOUT, error=f"e{number}") for number in range(4)]
     assert list(read_rows(write_rows(tmp_path / "r.csv", records)).rows["error"]) == ["e0", "e1", "(other)", "(other)"]
 

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import metrics
+from analysis.group import group
 from analysis.metrics import METRICS
 from analysis.rows import read_rows
 from analysis.run import Run, load_run
-from analysis.summary import Summary, group, summarise
+from analysis.summary import Summary, summarise
 from analysis.window import Window
 from tests.analysis.run_directories import (
     T,
