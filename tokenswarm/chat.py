@@ -70,7 +70,7 @@ class ChatStream:
         tokens = 0
         for event in self._decoder.feed(data):
             # Cheap and certain: an unescaped key cannot stand inside a JSON string, and an empty content has a
-            # quote where this one has a character. Everything else is parsed.
+            # quote where this one has a character. Everything else is parsed, what may be cut off or no UTF-8 too.
             mark = event.find(_CONTENT)
             if (
                 self.visible_ms is not None
@@ -78,6 +78,8 @@ class ChatStream:
                 and mark >= 0
                 and event[mark + 20 : mark + 21] != b'"'
                 and _UNFINISHED in event
+                and event.endswith(b"}")
+                and event.isascii()
             ):
                 tokens += 1
             elif event == b"[DONE]":

@@ -193,3 +193,19 @@ def test_the_content_filters_refusal_is_recognised() -> None:
     assert is_content_filter(b'{"error": {"code": "content_filter"}}')
     assert not is_content_filter(b'{"error": {"code": "other"}}')
     assert not is_content_filter(b"<html>")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'{"choices":[{"delta":{"content":"x"},"finish_reason":null}],"created":1,"mod',
+        b'{"choices":[{"delta":{"content":"\xff\xfe\xc3"},"finish_reason":null}]}',
+    ],
+    ids=["cut off", "not UTF-8"],
+)
+def test_a_spoilt_event_among_good_ones_is_no_token(event: bytes) -> None:
+    stream = ChatStream()
+    good = b'data: {"choices":[{"delta":{"content":"x"},"finish_reason":null}]}\n\n'
+    stream.feed(good + b"data: " + event + b"\n\n" + good, 1.0, 0.0)
+    assert len(stream.times.at_ms) == 2
+    assert str(stream.undecodable).startswith("event is not JSON")
