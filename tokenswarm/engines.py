@@ -2,13 +2,14 @@
 
 Such a service starts the same script on several machines and splits the users, nothing else. The count and the place
 come from the environment: `TOKENSWARM_ENGINE_COUNT` engines in all, of which this is number `TOKENSWARM_ENGINE_INDEX`,
-from 0. With both, the engines share one plan and one dataset as workers do. Without the index, each engine can only
-take its part of the rate, from a seed of its own.
+from 0. With both, the engines share one plan and one dataset as workers do. An engine that is not told its place draws
+one: the rates still add up, but two engines may have drawn the same part, and then another part is missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tokenswarm.problems import BadInput
@@ -18,22 +19,22 @@ INDEX_VARIABLE = "TOKENSWARM_ENGINE_INDEX"
 
 MAX_ENGINES = 1000
 
+_draw_below = random.SystemRandom().randrange  # engines that start at the same instant must not draw alike
+
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """How many engines run this test, and which one this is; `index` is `None` when the engine cannot know."""
+    """How many engines run this test, and which one this is; `known` is false when the place was drawn."""
 
     count: int = 1
-    index: int | None = 0
+    index: int = 0
+    known: bool = True
 
     def place(self, position: int, workers: int) -> tuple[int, int]:
         """Position and count over all engines of worker `position` of the `workers` of this engine.
 
         Arrival or question i belongs to the position i modulo count. Every engine must have the same `workers`.
-        Raises `ValueError` when the index is not known.
         """
-        if self.index is None:
-            raise ValueError("the place of this engine is not known")
         return self.index * workers + position, self.count * workers
 
     def share(self, total: float) -> float:
@@ -41,8 +42,11 @@ class Engines:
         return total / self.count
 
 
-def read_engines(environment: Mapping[str, str]) -> Engines:
-    """The place in the environment; one engine when nothing is set. Raises `BadInput` listing every problem."""
+def read_engines(environment: Mapping[str, str], draw: Callable[[int], int] = _draw_below) -> Engines:
+    """The place in the environment; one engine when nothing is set. Raises `BadInput` listing every problem.
+
+    `draw` gives a number below the count for an engine that is not told its place.
+    """
     problems: list[str] = []
     count = _whole(environment, COUNT_VARIABLE, 1, MAX_ENGINES, problems)
     index = _whole(environment, INDEX_VARIABLE, 0, (count or MAX_ENGINES) - 1, problems)
@@ -52,7 +56,7 @@ def read_engines(environment: Mapping[str, str]) -> Engines:
         raise BadInput([f"{INDEX_VARIABLE}: expected {COUNT_VARIABLE} beside it, got none"])
     if count is None or count == 1:
         return Engines()
-    return Engines(count, index)
+    return Engines(count, draw(count), known=False) if index is None else Engines(count, index)
 
 
 def _whole(environment: Mapping[str, str], name: str, least: int, most: int, problems: list[str]) -> int | None:

@@ -26,7 +26,7 @@ sys.path.insert(0, str(HERE))
 
 from check_config import check_config  # noqa: E402
 
-PACKAGES = ("locust", "openai", "httpx2", "httptools", "jiter", "python-dotenv", "gevent")
+PACKAGES = ("locust", "gevent", "openai", "httpx2", "httptools", "jiter", "python-dotenv", "psutil", "rich")
 """What the load generator imports; the analysis and its packages stay at home."""
 
 ENTRA_PACKAGES = ("azure-identity",)

@@ -17,6 +17,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 PROJECT = Path(__file__).resolve().parents[2]
 TOOLS = Path(sys.executable).parent
@@ -61,7 +62,7 @@ def test_the_pinned_versions_are_the_required_ones() -> None:
         for line in path.read_text().splitlines():
             if text := line.partition("#")[0].strip():
                 requirement = Requirement(text)
-                assert requirement.specifier.contains(pins[requirement.name.lower()]), line
+                assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), line
 
 
 def test_nothing_the_pinned_packages_need_is_left_unpinned() -> None:
@@ -70,7 +71,7 @@ def test_nothing_the_pinned_packages_need_is_left_unpinned() -> None:
         for needed in metadata.requires(name) or []:
             requirement = Requirement(needed)
             wanted = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-            assert not wanted or requirement.name.lower().replace("_", "-") in pins, f"{name} needs {needed}"
+            assert not wanted or canonicalize_name(requirement.name) in pins, f"{name} needs {needed}"
 
 
 @pytest.mark.parametrize("manifest", manifests(), ids=lambda one: f"{one['kind']}-{one['metadata']['name']}")

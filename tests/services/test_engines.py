@@ -12,11 +12,11 @@ from tokenswarm.problems import BadInput
         ({}, Engines(1, 0)),
         ({"TOKENSWARM_ENGINE_COUNT": "1", "TOKENSWARM_ENGINE_INDEX": ""}, Engines(1, 0)),
         ({"TOKENSWARM_ENGINE_COUNT": "4", "TOKENSWARM_ENGINE_INDEX": " 3 "}, Engines(4, 3)),
-        ({"TOKENSWARM_ENGINE_COUNT": "4"}, Engines(4, None)),
+        ({"TOKENSWARM_ENGINE_COUNT": "4"}, Engines(4, 2, known=False)),
     ],
 )
 def test_reads_the_place(environment: dict[str, str], engines: Engines) -> None:
-    assert read_engines(environment) == engines
+    assert read_engines(environment, lambda count: count // 2) == engines
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_engines_and_their_workers_share_one_plan_without_gap_or_overlap() -> No
     assert places == [(0, 6), (1, 6), (2, 6), (3, 6), (4, 6), (5, 6)]
 
 
-def test_an_unknown_place_shares_the_rate_only() -> None:
-    assert Engines(4, None).share(60) == 15
-    with pytest.raises(ValueError, match="not known"):
-        Engines(4, None).place(0, 1)
+def test_a_drawn_place_is_below_the_count_and_shares_the_rate() -> None:
+    engines = read_engines({"TOKENSWARM_ENGINE_COUNT": "4"})
+    assert 0 <= engines.index < 4
+    assert engines.share(60) == 15
