@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import gevent
+
 from tokenswarm.accounting import Accounting, Lost
 from tokenswarm.autostop import AutoStopMonitor
 from tokenswarm.criteria import CriterionResult, Verdict, decide, evaluate
@@ -28,6 +30,10 @@ from tokenswarm.settings import Settings
 from tokenswarm.shortfall import Shortfall
 from tokenswarm.surveyor import Surveyor
 from tokenswarm.transport import kernel_timestamps
+
+POLL_S = 0.05
+ANSWERS_EXTRA_S = 5.0
+"""How much longer than a request may take its row is awaited: those of a dead worker never come."""
 
 MIN_DELIVERED_PCT = 99.0
 """A run that sent less of what it was to offer has not tested what it was asked to test."""
@@ -60,6 +66,8 @@ class Conductor:
         self.surveyor: Surveyor | None = None
         """Set while a capacity search decides what is offered."""
         self.shortfall = Shortfall()
+        self.rate_changes: list[tuple[float, float]] = []
+        """Rates in requests per minute that were set while the run was on, and the Unix s from which they hold."""
         self.observers: list[Callable[[RequestRecord], None]] = []
         """Whoever else wants each record as it comes."""
         self._options = options
@@ -90,6 +98,18 @@ class Conductor:
             observer(record)
         if self.stop_reason is None:
             self._check_limits(record)
+
+    @property
+    def answered(self) -> int:
+        """Arrivals that have come to something: calls of which a row is there, and dropped ones."""
+        return self.accounting.first_attempts + self.accounting.outcomes[Outcome.DROPPED]
+
+    def await_answers(self, count: int) -> None:
+        """Wait until so many arrivals have been answered, or none can come any more."""
+        limit_s = self.settings.max_lag_s + self.settings.sending.timeout_s + ANSWERS_EXTRA_S
+        deadline = time.monotonic() + limit_s
+        while self.answered < count and time.monotonic() < deadline:
+            gevent.sleep(POLL_S)
 
     def finish(self, ended_at: float, planned: int | None, lost: Sequence[Lost], interrupted: bool) -> Verdict:
         """The end: `planned` arrivals were due until then (`None`: closed loop). Writes run.json and the verdict."""
@@ -192,6 +212,7 @@ class Conductor:
                 "exit_code": int(self.verdict.exit_code),
                 "reasons": self.verdict.reasons,
             },
+            "rate_changes": [{"at": at, "rate_rpm": rate_rpm} for at, rate_rpm in self.rate_changes],
             "stop_reason": self.stop_reason,
         }
 

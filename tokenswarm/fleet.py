@@ -8,6 +8,7 @@ taken from its journal where that is on this machine; what is then still missing
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,17 +19,22 @@ import gevent
 
 from tokenswarm.accounting import Lost
 from tokenswarm.arrivals import Assignment, Plan
+from tokenswarm.flight import flight_path, read_in_flight
 from tokenswarm.health import Window
 from tokenswarm.journal import Journal
 from tokenswarm.record import RequestRecord
 from tokenswarm.recorder import parse_rows, read_journal_after
 
 WATCH_S = 0.2
+USERS_WITHIN_S = 15.0
 REASSIGN_AFTER_S = 0.7
 """A change of the workers holds for arrivals due later than this from now: time for all of them to hear of it."""
 
 DRAIN_EXTRA_S = 10.0
 """What the handshake may take beyond the stop-timeout."""
+
+MISSING_EXTRA_S = 5.0
+"""How long a worker that gave no heartbeat lately may take to answer after all: a busy machine looks like a dead one."""
 
 logger = logging.getLogger(__name__)
 
@@ -58,9 +64,11 @@ class _Offer:
     origin: float
     level: list[float] | None
     shares: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
+    until: float = math.inf
+    """Unix s at which the next plan takes over."""
 
     def count_before(self, until: float) -> int:
-        return self.plan.count_before(until - self.origin)
+        return self.plan.count_before(min(until, self.until) - self.origin)
 
     def owned(self, client_id: str, until: float) -> int:
         """Arrivals due before Unix s `until` that were given to a worker."""
@@ -85,20 +93,34 @@ class Fleet:
         self._offers: list[_Offer] = []
         self._watch: Any = None
         self._drained = gevent.event.Event()
+        self.problems: list[str] = []
+        """Why the count of the last run's requests cannot be trusted."""
 
     def listen(self, receive: Receive) -> None:
-        """Hand every worker's rows to `receive`."""
+        """Hand every worker's rows to `receive`, from now on; whoever listened before does so no more."""
         self._receive = receive
-        self._runner.register_message("tokenswarm_rows", self._take_rows)
+        if "tokenswarm_rows" not in self._runner.custom_messages:
+            self._runner.register_message("tokenswarm_rows", self._take_rows)
 
     def begin(self, directory: Path) -> None:
         """A run starts: rows go to its requests.csv. Raises `OSError`."""
-        self._workers = {}
+        self._workers = {client_id: self._expected(client_id, directory) for client_id in self._runner.clients}
         self._journal = Journal(directory / "requests.csv")
         self._offers = []
+        self.problems = []
+
+    def await_users(self) -> None:
+        """Wait until every worker that was given users has reported them: Locust waits a second for it and goes on.
+
+        A worker that needs longer than `USERS_WITHIN_S` starts without its part, and gets one when it reports."""
+        deadline = time.monotonic() + USERS_WITHIN_S
+        while time.monotonic() < deadline and self._runner.user_count < self._runner.target_user_count:
+            gevent.sleep(0.02)
 
     def start_plan(self, plan: Plan, origin: float, level: list[float] | None = None) -> None:
-        """A plan begins at Unix s `origin`, divided among the workers that have users; earlier ones are over."""
+        """A plan begins at Unix s `origin`, divided among the workers that have users; earlier ones end there."""
+        if self._offers:
+            self._offers[-1].until = origin
         self._offers.append(_Offer(plan, origin, level))
         self._share(self._offers[-1], 0)
         if self._watch is None:
@@ -113,11 +135,13 @@ class Fleet:
         if self._watch is not None:
             self._watch.kill(block=False)
             self._watch = None
-        waiting = [client.id for client in self._runner.clients.values() if client.state in ("running", "spawning")]
+        # Whatever Locust says of its state: a worker that has not been heard from may still be about to send.
+        waiting = list(self._runner.clients)
         for client_id in waiting:
             self._runner.send_message("tokenswarm_drain", {"until": until}, client_id=client_id)
-        deadline = time.monotonic() + stop_timeout + DRAIN_EXTRA_S
-        while time.monotonic() < deadline and any(self._is_awaited(client_id) for client_id in waiting):
+        now = time.monotonic()
+        deadline, patience = now + stop_timeout + DRAIN_EXTRA_S, now + MISSING_EXTRA_S
+        while time.monotonic() < deadline and any(self._is_awaited(client_id, patience) for client_id in waiting):
             self._drained.clear()
             self._drained.wait(timeout=0.2)
 
@@ -125,6 +149,8 @@ class Fleet:
         """All that will come has come: fetch the rest from journals on this machine, and say what is lost."""
         for worker in self._workers.values():
             self._recover(worker)
+            if not worker.done:
+                self.problems.append(f"{worker.name} did not end in order: what it sent last may be missing")
         lost = [self._lost(worker, ended_at) for worker in self._workers.values() if not worker.done]
         lost += [
             Lost(worker.name, worker.reported - worker.rows, worker.heard_at, ended_at, "shipped rows did not arrive")
@@ -146,7 +172,8 @@ class Fleet:
         worker = self._worker(msg.node_id, message["worker"])
         worker.heard_at = time.time()
         worker.in_flight, worker.reported = message["in_flight"], message["total"]
-        worker.journal = Path(message["journal"])
+        if message.get("journal"):
+            worker.journal = Path(message["journal"])
         if message["rows"]:
             self._take(worker, message["text"], message["rows"], message)
         else:
@@ -167,6 +194,11 @@ class Fleet:
 
     def _worker(self, client_id: str, name: str) -> _Worker:
         return self._workers.setdefault(client_id, _Worker(name))
+
+    def _expected(self, client_id: str, directory: Path) -> _Worker:
+        """A worker that is to take part. On this machine its journal is where it would say."""
+        name = f"w{self._runner.get_worker_index(client_id)}"
+        return _Worker(name, journal=directory / f"journal-{name}.csv")
 
     def _active(self) -> tuple[str, ...]:
         clients = self._runner.clients.values()
@@ -195,9 +227,9 @@ class Fleet:
                 logger.warning("Workers changed to %d: the plan is divided anew from arrival %d", len(active), begin)
                 self._share(offer, begin)
 
-    def _is_awaited(self, client_id: str) -> bool:
+    def _is_awaited(self, client_id: str, patience: float) -> bool:
         client = self._runner.clients.get(client_id)
-        if client is None or client.state == "missing":
+        if client is None or (client.state == "missing" and time.monotonic() > patience):
             return False
         worker = self._workers.get(client_id)
         return worker is None or not worker.done
@@ -214,7 +246,7 @@ class Fleet:
     def _lost(self, worker: _Worker, ended_at: float) -> Lost:
         """What a dead worker took with it: planned arrivals without a row; in closed loop what was under way."""
         client_id = next(key for key, value in self._workers.items() if value is worker)
-        rows = worker.in_flight
+        rows = max(worker.in_flight, read_in_flight(worker.journal)) if worker.journal else worker.in_flight
         if self._offers:
             rows = sum(offer.owned(client_id, ended_at) for offer in self._offers) - worker.planned_rows
         return Lost(worker.name, rows, worker.heard_at, ended_at, "worker died with requests under way or due")
@@ -225,3 +257,4 @@ class Fleet:
         for worker in self._workers.values():
             if worker.journal is not None and worker.journal.parent == directory:
                 worker.journal.unlink(missing_ok=True)
+                flight_path(worker.journal).unlink(missing_ok=True)

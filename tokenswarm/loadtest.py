@@ -12,6 +12,7 @@ from locust.runners import MasterRunner, WorkerRunner
 
 import gc
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,13 +23,13 @@ from typing import Any
 import gevent
 import gevent.queue
 
-from tokenswarm.arrivals import Assignment, Plan
+from tokenswarm.arrivals import Assignment, Plan, RatePlan
 from tokenswarm.conductor import Conductor
 from tokenswarm.criteria import ExitCode
 from tokenswarm.dataset import Questions
 from tokenswarm.fleet import Fleet
 from tokenswarm.forecast import describe_forecast
-from tokenswarm.health import Heartbeat
+from tokenswarm.health import Heartbeat, Window
 from tokenswarm.locust_files import LocustFiles
 from tokenswarm.options import add_options
 from tokenswarm.preparation import Preparation
@@ -44,8 +45,12 @@ from tokenswarm.stages import ThreadGroup
 from tokenswarm.surveyor import Surveyor, make_plan
 from tokenswarm.threads import Thread
 
+MARGIN_S = 0.1
 START_AFTER_S = 0.3
 """From "all users are there" to the first arrival of an open plan: time for the workers to hear of it."""
+
+NO_END_S = 1e8
+"""Of a rate that holds until the run ends."""
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +75,7 @@ class LoadTest:
         self._origin: float | None = None
         self._ended_at: float | None = None
         self._interrupted = False
+        self._has_spawned = False
         self._users = 0
         self._threads: gevent.queue.Queue[Thread] = gevent.queue.Queue()
         self.questions: Questions | None = None
@@ -87,7 +93,7 @@ class LoadTest:
         for name, listener in listeners.items():
             getattr(self.environment.events, name).add_listener(listener)
         if self.fleet is not None:
-            self.fleet.listen(self._receive)
+            self.fleet.listen(self.receive)
             self.runner.register_message("tokenswarm_thread", self._give_thread)
             self.runner.register_message("tokenswarm_parked", self._count_parked)
         if self.is_worker:
@@ -102,6 +108,16 @@ class LoadTest:
     @property
     def running(self) -> bool:
         return self.settings is not None
+
+    @property
+    def heartbeat_windows(self) -> list[Window]:
+        """Of this process, those that have not been handed on yet."""
+        return list(self._heartbeat.windows) if self._heartbeat is not None else []
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is over and only what is under way is still waited for."""
+        return self._ended_at is not None
 
     def next_user_number(self) -> int:
         """Numbers this process's users from 1."""
@@ -175,6 +191,7 @@ class LoadTest:
 
     def _begin(self, settings: Settings) -> None:
         self._interrupted, self._ended_at, self._origin, self._users = False, None, None, 0
+        self._has_spawned = False
         options = vars(self.environment.parsed_options)
         if not self.is_worker:
             workers = self.runner.worker_count if self.is_master else 1
@@ -240,11 +257,19 @@ class LoadTest:
 
     def _on_spawned(self, **_: Any) -> None:
         settings = self.settings
-        if settings is None or not settings.open_load or self.is_worker or self._origin is not None:
+        if settings is None or not settings.open_load or self.is_worker or self._has_spawned:
             return
+        self._has_spawned = True  # Locust says so again when somebody changes the number of users
+        if self.fleet is not None:
+            self.fleet.await_users()
+        if self.settings is None or self._ended_at is not None:
+            return  # stopped meanwhile
         self._origin = time.time() + START_AFTER_S
         if settings.plan is not None:
             self._start_plan(settings.plan, self._origin)
+            if settings.plan.duration_s is not None and self.conductor is not None:
+                ends_at = self._origin + settings.plan.duration_s
+                gevent.spawn_later(ends_at - time.time() + MARGIN_S, self._end_with_plan, self.conductor, ends_at)
         elif self.conductor is not None:
             self.conductor.surveyor = Surveyor(self.conductor, self._start_level, self._end_search)
             self.conductor.surveyor.start()
@@ -256,8 +281,32 @@ class LoadTest:
         elif self.schedule is not None:
             self.schedule.start(plan, origin, [self.preparation.engine_assignment()])
 
+    def _end_with_plan(self, conductor: Conductor, ends_at: float) -> None:
+        """Stages and traces are over one day: the run is, too, with the last answer."""
+        if not conductor.rate_changes:
+            conductor.await_answers(self._planned(math.nextafter(ends_at, math.inf)))
+        if conductor.ended_at is None and not conductor.rate_changes and conductor.stop_reason is None:
+            conductor.end("the plan is over")
+
     def _start_level(self, plan: LevelPlan, origin: float) -> None:
         self._start_plan(plan, origin, [plan.rate_rpm, plan.first_index, plan.duration])
+
+    def change_rate(self, rate_rpm: float) -> float:
+        """Offer another rate from now on, whatever was planned; returns the Unix s from which it holds.
+
+        Raises `BadInput` when no open load is on, or one whose rate is not ours to choose.
+        """
+        settings, conductor = self.settings, self.conductor
+        if settings is None or conductor is None or self._origin is None:
+            raise BadInput(["rate: expected a running load test with an open load, got none"])
+        if conductor.surveyor is not None or not isinstance(settings.plan, RatePlan | LevelPlan):
+            raise BadInput(["rate: expected a load of rate or rate-stages; a search or a trace chooses its own"])
+        origin = max(time.time(), self._origin) + START_AFTER_S
+        first_index = self._planned(origin)
+        self._start_level(make_plan(settings, rate_rpm, first_index, NO_END_S), origin)
+        conductor.rate_changes.append((origin, rate_rpm))
+        logger.info("The rate is %g requests per minute from now on", rate_rpm)
+        return origin
 
     def _end_search(self, sentence: str) -> None:
         if self.conductor is not None:
@@ -280,8 +329,11 @@ class LoadTest:
         self._ended_at = msg.data["until"]
         self.runner.stop()
         self.runner._send_stats()
+        if self.recorder is None:  # the start was refused here, or never came: there is nothing to wait for
+            nothing = {"worker": self.worker_name, "rows": 0, "text": "", "total": 0, "in_flight": 0, "done": True}
+            self.runner.send_message("tokenswarm_rows", nothing)
 
-    def _receive(self, message: dict[str, Any], records: list[RequestRecord]) -> None:
+    def receive(self, message: dict[str, Any], records: list[RequestRecord]) -> None:
         """Master: rows of a worker have arrived."""
         conductor = self.conductor
         if conductor is None:
@@ -329,6 +381,7 @@ class LoadTest:
 
     def _end_run(self, conductor: Conductor, settings: Settings, ended_at: float) -> None:
         lost = self.fleet.finish(ended_at) if self.fleet is not None else []
+        conductor.problems += self.fleet.problems if self.fleet is not None else []
         planned = None
         if settings.open_load and self._origin is not None:
             planned = self._planned(ended_at)
@@ -422,9 +475,26 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> Non
             logger.warning("Before a start: %s", problem)
     load_test.attach()
     if not load_test.is_worker:
+        _show(load_test, web_ui)
+    if not load_test.is_worker:
         choose_shape(environment, environment.parsed_options.shape, environment.parsed_options.stages)
         if web_ui is not None:
             choose_shape_at_each_start(environment, web_ui)
+
+
+def _show(load_test: LoadTest, web_ui: Any) -> None:
+    """Where a run is looked at: the page of the web UI, or the terminal."""
+    from tokenswarm.terminal import attach_terminal  # these need this module
+    from tokenswarm.watch import Watch
+
+    watch = Watch(load_test)
+    watch.attach()
+    if web_ui is not None:
+        from tokenswarm.webui import attach_page
+
+        attach_page(watch, web_ui)
+    else:
+        attach_terminal(watch)
 
 
 def register() -> None:

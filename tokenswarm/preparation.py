@@ -56,10 +56,16 @@ class Preparation:
 
     def settings(self) -> Settings:
         """The settings as options and environment stand now. Raises `BadInput`."""
-        options = vars(self._locust.parsed_options)
+        return self._settings_of(vars(self._locust.parsed_options), self._locust.host)
+
+    def check_start(self, options: dict[str, Any], host: str | None) -> None:
+        """Whether a start with these options and this host could be, targets asked. Raises `BadInput`."""
+        self.check_targets(self._settings_of(options, host))
+
+    def _settings_of(self, options: dict[str, Any], host: str | None) -> Settings:
         environment = self._environment if self._environment is not None else self._read()
         scenario = str(self.scenario) if self.scenario else None
-        given = {**options, "host": self._locust.host}
+        given = {**options, "host": host}
         return build_settings(given, environment, self.targets, scenario, self._token_source(options, environment))
 
     def check_targets(self, settings: Settings) -> None:

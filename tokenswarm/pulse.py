@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -28,18 +28,21 @@ POINTS = 1800
 SHIPPING_S = 1.0
 """How much later than they end rows of workers are all here."""
 
+RECENT_WINDOWS = 500
+
 SILENT_S = 5.0
 """A worker not heard of for so long has nothing under way that could be known."""
 
 
 class Pulse:
-    """The live side of one run. `under_way` and `offered` are of this process where it sends itself (`local`)."""
+    """The live side of one run. `local` tells of this process where it sends itself: requests under way, arrivals
+    offered so far, and its heartbeat's windows."""
 
     def __init__(
         self,
         conductor: Conductor,
         users: Callable[[], int],
-        local: Callable[[], tuple[int, int | None]] | None,
+        local: Callable[[], tuple[int, int | None, list[Window]]] | None,
     ) -> None:
         settings = conductor.settings
         self.conductor = conductor
@@ -98,7 +101,7 @@ class Pulse:
             "counts": dataclasses.asdict(self.live.run()),
             "quota": {"tpm": settings.quota_tpm, "rpm": settings.quota_rpm, "ptu": settings.ptu},
             "service": dataclasses.asdict(self.live.service),
-            "workers": [_worker(window) for window in latest_windows(conductor.health)],
+            "workers": [_worker(window) for window in self.windows],
             "criteria": [_criterion(result) for result in self.criteria(now)],
             "verdict": _verdict(conductor),
             "problems": list(conductor.problems),
@@ -125,6 +128,12 @@ class Pulse:
             return self._local()[0]
         limit = time.time() - SILENT_S
         return sum(in_flight for heard_at, in_flight, _ in self._workers.values() if heard_at > limit)
+
+    @property
+    def windows(self) -> list[Window]:
+        """The last heartbeat window of each process that sends, by its name."""
+        own = self._local()[2] if self._local is not None else []
+        return latest_windows([*self.conductor.health[-RECENT_WINDOWS:], *own[-1:]])
 
     def _tick_regularly(self) -> None:
         while True:
@@ -159,7 +168,7 @@ class Pulse:
     def _point(self, now: float) -> dict[str, Any]:
         recent, seconds = self.live.recent()
         figures = self.live.figures()
-        windows = latest_windows(self.conductor.health)
+        windows = self.windows
         known = recent.counted > 0 or recent.ok == 0
         return {
             "at": round(now, 1),
@@ -199,15 +208,9 @@ class Pulse:
 
 
 def latest_windows(health: list[Window]) -> list[Window]:
-    """The last heartbeat window of each worker, by name."""
-    latest: dict[str, Window] = {}
-    for window in _tail(health, 500):
-        latest.setdefault(window.worker, window)
+    """The last window of each worker, by its name."""
+    latest = {window.worker: window for window in health}
     return [latest[worker] for worker in sorted(latest)]
-
-
-def _tail(health: list[Window], limit: int) -> Iterable[Window]:
-    return reversed(health[-limit:])
 
 
 def _worker(window: Window) -> dict[str, Any]:

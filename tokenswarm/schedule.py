@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -15,6 +16,8 @@ from tokenswarm.arrivals import Arrival, Assignment, Plan, Share
 from tokenswarm.record import Outcome, RequestRecord
 
 PURGE_S = 0.25
+LAST_CALL_S = 0.02
+"""At the end: time for free users to take what was due in the last moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,18 @@ class Due:
 
     arrival: Arrival
     scheduled_at: float
+
+
+@dataclass(slots=True)
+class _Offer:
+    """This process's share of one plan, whose arrivals count from Unix s `origin` on and end before `until`."""
+
+    share: Share
+    origin: float
+    until: float = math.inf
+
+    def due_at(self, arrival: Arrival) -> float:
+        return self.origin + arrival.due_offset_s
 
 
 class Schedule:
@@ -38,26 +53,27 @@ class Schedule:
         self._identity = identity
         self._waiting: gevent.queue.Queue[Due] = gevent.queue.Queue()
         self._greenlets: list[Any] = []
-        self._share: Share | None = None
-        self._origin: float | None = None
+        self._offers: list[_Offer] = []
         self.offered = 0
 
     @property
     def origin(self) -> float | None:
         """Unix s from which the current plan counts; `None` before the first one."""
-        return self._origin
+        return self._offers[-1].origin if self._offers else None
 
     def start(self, plan: Plan, origin: float, assignments: Sequence[Assignment]) -> None:
-        """Offer this process's arrivals of `plan` from Unix s `origin` on; an earlier plan is over by then."""
-        self._end_plan(origin)
-        self._origin = origin
-        self._share = Share(plan, assignments)
-        self._greenlets = [gevent.spawn(self._offer, self._share, origin), gevent.spawn(self._purge)]
+        """Offer this process's arrivals of `plan` from Unix s `origin` on; an earlier plan is over from there on."""
+        if self._offers:
+            self._offers[-1].until = origin
+        else:
+            self._greenlets.append(gevent.spawn(self._purge))
+        self._offers.append(_Offer(Share(plan, assignments), origin))
+        self._greenlets.append(gevent.spawn(self._walk, self._offers[-1]))
 
     def assign(self, assignment: Assignment) -> None:
         """The number of workers changes from an arrival on."""
-        if self._share is not None:
-            self._share.assign(assignment)
+        if self._offers:
+            self._offers[-1].share.assign(assignment)
 
     def take(self) -> Due:
         """Wait for the next arrival that is not too late; the caller sends it at once."""
@@ -69,7 +85,15 @@ class Schedule:
 
     def stop(self, until: float) -> None:
         """End: arrivals due by Unix s `until` that no user has taken are dropped; later ones were never offered."""
-        self._end_plan(until)
+        for greenlet in self._greenlets:
+            greenlet.kill()
+        self._greenlets = []
+        offers, self._offers = self._offers, []
+        for offer in offers:
+            while (arrival := offer.share.take_due(min(until, offer.until) - offer.origin)) is not None:
+                self._put(arrival, offer)
+        if not self._waiting.empty():
+            gevent.sleep(LAST_CALL_S)
         while not self._waiting.empty():
             self.drop(self._waiting.get(), "the run ended before a user was free")
 
@@ -92,28 +116,21 @@ class Schedule:
     def _too_late(self) -> str:
         return f"no free user within {self._max_lag_s:g} s"
 
-    def _end_plan(self, until: float) -> None:
-        """Offer what was due by Unix s `until`, and nothing more of the current plan."""
-        for greenlet in self._greenlets:
-            greenlet.kill()
-        self._greenlets = []
-        share, self._share = self._share, None
-        origin = self._origin or 0.0
-        while share is not None and (arrival := share.take_due(until - origin)) is not None:
-            self._put(arrival, origin)
+    def _put(self, arrival: Arrival, offer: _Offer) -> None:
+        due_at = offer.due_at(arrival)
+        if due_at < offer.until:
+            self.offered += 1
+            self._waiting.put(Due(arrival, due_at))
 
-    def _put(self, arrival: Arrival, origin: float) -> None:
-        self.offered += 1
-        self._waiting.put(Due(arrival, origin + arrival.due_offset_s))
-
-    def _offer(self, share: Share, origin: float) -> None:
-        while (next_s := share.next_due_offset_s) is not None:
+    def _walk(self, offer: _Offer) -> None:
+        share, origin = offer.share, offer.origin
+        while (next_s := share.next_due_offset_s) is not None and origin + next_s < offer.until:
             wait = origin + next_s - time.time()
             if wait > 0:
                 gevent.sleep(wait)
             arrival = share.take_due(max(next_s, time.time() - origin))
             if arrival is not None:
-                self._put(arrival, origin)
+                self._put(arrival, offer)
 
     def _purge(self) -> None:
         while True:

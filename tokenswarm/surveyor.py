@@ -12,7 +12,7 @@ import gevent
 
 from tokenswarm.arrivals import Lengths
 from tokenswarm.criteria import Criterion, CriterionResult, evaluate
-from tokenswarm.record import Outcome, RequestRecord
+from tokenswarm.record import RequestRecord
 from tokenswarm.search import Level, LevelPlan, Search, Step, find_breaks, find_runaway, hold_s
 
 if TYPE_CHECKING:
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
 START_AFTER_S = 0.3
 """From the start of a level's plan to its first arrival: time for the workers to hear of it."""
-
-POLL_S = 0.05
-ANSWERS_EXTRA_S = 5.0
-"""How much longer than a request may take a level waits for its rows: those of a dead worker never come."""
 
 RATE_METRICS = frozenset({"tpm", "rpm", "requests_per_sec"})
 
@@ -48,6 +44,8 @@ class Surveyor:
         self._settings = settings
         self._start_level = start_level
         self._finished = finished
+        self.step: Step | None = None
+        """The level that is on; the next one while it is being prepared."""
         self._utilization: list[tuple[float, float]] = []
         self._offered = 0
         self._greenlet: Any = None
@@ -86,6 +84,7 @@ class Surveyor:
 
     def _survey(self) -> None:
         while (step := self.search.next()) is not None:
+            self.step = step
             plan = make_plan(self._settings, step.rate_rpm, self._offered)
             begin = self._next_begin()
             logger.info(
@@ -93,15 +92,16 @@ class Surveyor:
                 step.rate_rpm, step.purpose, plan.duration, begin - time.time(),
             )  # fmt: skip
             self._utilization = []
-            answered = self._answered
+            answered = self._conductor.answered
             self._start_level(plan, begin)
             gevent.sleep(begin + plan.duration - time.time())
             planned = plan.count_before(math.inf)
             self._offered += planned
-            self._await_answers(answered + planned)
+            self._conductor.await_answers(answered + planned)
             level = self._judge(step, plan, begin, self._first_attempts_since(begin))
             self.search.add(level)
             logger.info("Search: %g RPM %s", step.rate_rpm, ", ".join(level.breaks) or "holds")
+        self.step = None
         sentence = self.search.sentence(self._settings.criteria)
         logger.info("Search: %s", sentence)
         self._finished(sentence)
@@ -111,20 +111,9 @@ class Surveyor:
         soon = time.time() + START_AFTER_S
         return math.ceil(soon / 60) * 60.0 if counts_minutes(self._settings) else soon
 
-    @property
-    def _answered(self) -> int:
-        accounting = self._conductor.accounting
-        return accounting.first_attempts + accounting.outcomes[Outcome.DROPPED]
-
     def _first_attempts_since(self, begin: float) -> int:
         samples, window = self._conductor.samples, (begin, time.time())
         return samples.count("offered", None, window) - samples.count("dropped", None, window)
-
-    def _await_answers(self, count: int) -> None:
-        settings = self._settings
-        deadline = time.monotonic() + settings.max_lag_s + settings.sending.timeout_s + ANSWERS_EXTRA_S
-        while self._answered < count and time.monotonic() < deadline:
-            gevent.sleep(POLL_S)
 
     def _judge(self, step: Step, plan: LevelPlan, begin: float, sent: int) -> Level:
         samples, end = self._conductor.samples, begin + plan.duration

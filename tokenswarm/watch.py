@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from tokenswarm.health import Window
 from tokenswarm.pulse import Pulse
 from tokenswarm.record import RequestRecord
 
@@ -66,7 +67,8 @@ class Watch:
     def _users(self) -> int:
         return int(self.load_test.runner.user_count)
 
-    def _sending(self) -> tuple[int, int | None]:
-        """Of this process: requests under way, and arrivals offered so far."""
+    def _sending(self) -> tuple[int, int | None, list[Window]]:
+        """Of this process: requests under way, arrivals offered so far, and its heartbeat's windows."""
         recorder, schedule = self.load_test.recorder, self.load_test.schedule
-        return recorder.in_flight if recorder else 0, schedule.offered if schedule else None
+        offered = schedule.offered if schedule else None
+        return recorder.in_flight if recorder else 0, offered, self.load_test.heartbeat_windows
