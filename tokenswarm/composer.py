@@ -14,14 +14,20 @@ from tokenswarm.request import ChatRequest, RagRequest
 from tokenswarm.settings import Settings
 
 
+MADE_UP_TOKENS = 100
+"""Length of a made-up answer where the scenario says no max-tokens."""
+
+
 @dataclass(slots=True)
 class Conversation:
-    """One user's conversation while it goes on. `turn` is the last one asked; `last_turn` ends it."""
+    """One user's conversation while it goes on. `turn` is the last one asked; `last_turn` ends it; of one that was
+    joined in its middle `joined_after` turns were made up."""
 
     id: str | None
     question: Question | None
     last_turn: int
     turn: int = 0
+    joined_after: int = 0
     messages: list[dict[str, str]] = field(default_factory=list)
 
     @property
@@ -42,23 +48,12 @@ class Composer:
 
     def next_chat(self, arrival: Arrival | None) -> ChatRequest:
         """The next chat request: a turn of the current conversation, or the first of a new one."""
-        conversation = self._current(arrival)
-        conversation.turn += 1
+        conversation = self._current(arrival, is_chat=True)
+        while conversation.turn < conversation.joined_after:
+            self._make_up_turn(conversation, arrival)
+        context_tokens = self._next_turn(conversation, arrival)
         question = conversation.question
         output = self._output_tokens(arrival, question)
-        if conversation.turn == 1 and question is None:
-            rng = self._rng if arrival is None else random.Random(f"{self._settings.seed}:{arrival.index}:prompt")
-            prompt = build_messages(
-                rng,
-                self._context_tokens(arrival),
-                self._settings.system_prompt,
-                self._settings.unique_prefix,
-                arrival.prefix_blocks if arrival else None,
-            )
-            conversation.messages, context_tokens = prompt.messages, prompt.context_tokens
-        else:
-            self._add_turn(conversation)
-            context_tokens = estimate_messages(conversation.messages)
         multi = conversation.last_turn > 1
         return ChatRequest(
             messages=list(conversation.messages),
@@ -74,9 +69,33 @@ class Composer:
             body=self._settings.body,
         )
 
+    def _next_turn(self, conversation: Conversation, arrival: Arrival | None) -> int:
+        """Put the user's next text in; returns the prompt tokens of all that is said."""
+        conversation.turn += 1
+        if conversation.turn > 1 or conversation.question is not None:
+            self._add_turn(conversation)
+            return estimate_messages(conversation.messages)
+        rng = self._rng if arrival is None else random.Random(f"{self._settings.seed}:{arrival.index}:prompt")
+        prompt = build_messages(
+            rng,
+            self._context_tokens(arrival),
+            self._settings.system_prompt,
+            self._settings.unique_prefix,
+            arrival.prefix_blocks if arrival else None,
+        )
+        conversation.messages = prompt.messages
+        return prompt.context_tokens
+
+    def _make_up_turn(self, conversation: Conversation, arrival: Arrival | None) -> None:
+        """A turn that lies before the user's first request: nobody was asked, so the answer is made up."""
+        self._next_turn(conversation, arrival)
+        tokens = self._output_tokens(arrival, conversation.question) or MADE_UP_TOKENS
+        answer = build_prompt(self._rng, tokens, unique=True)
+        conversation.messages.append({"role": "assistant", "content": answer})
+
     def next_question(self, arrival: Arrival | None) -> RagRequest:
         """The next question to an orchestrator: in the current conversation, or the first of a new one."""
-        conversation = self._current(arrival)
+        conversation = self._current(arrival, is_chat=False)
         conversation.turn += 1
         question = conversation.question
         if question is None or (conversation.turn > 1 and len(question.turns) < conversation.turn):
@@ -104,19 +123,21 @@ class Composer:
         conversation.messages.append({"role": "assistant", "content": text})
         conversation.id = conversation_id or conversation.id
 
-    def _current(self, arrival: Arrival | None) -> Conversation:
+    def _current(self, arrival: Arrival | None, is_chat: bool) -> Conversation:
         if self._conversation is None or self._conversation.over:
-            self._conversation = self._new(arrival)
+            self._conversation = self._new(arrival, is_chat)
         return self._conversation
 
-    def _new(self, arrival: Arrival | None) -> Conversation:
+    def _new(self, arrival: Arrival | None, is_chat: bool) -> Conversation:
         question = self._question(arrival) if self._questions is not None else None
         turns = max(self._settings.turns, len(question.turns) if question and len(question.turns) > 1 else 1)
+        joined_after = 0
         if self._first:  # users who join in mid-conversation keep the turns from marching in step
             self._first = False
-            turns = max(1, turns - (self._settings.start_turn.sample(self._rng) or 1) + 1)
-        chat_id = None if self._settings.rag is not None and self._settings.chat is None else uuid.uuid4().hex
-        conversation = Conversation(chat_id, question, turns)
+            joined_after = min(turns, self._settings.start_turn.sample(self._rng) or 1) - 1
+        if not is_chat:  # the orchestrator keeps the history itself, and has none of turns that were not asked
+            return Conversation(None, question, turns - joined_after)
+        conversation = Conversation(uuid.uuid4().hex, question, turns, joined_after=joined_after)
         if question is not None:
             system = question.system or self._settings.system_prompt
             conversation.messages = [{"role": "system", "content": system}] if system else []
