@@ -13,6 +13,7 @@ from locust.runners import MasterRunner, WorkerRunner
 import gc
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -27,9 +28,10 @@ from tokenswarm.arrivals import Assignment, Plan, RatePlan
 from tokenswarm.conductor import Conductor
 from tokenswarm.criteria import ExitCode
 from tokenswarm.dataset import Questions
-from tokenswarm.fleet import Fleet
+from tokenswarm.fleet import DRAIN_EXTRA_S, Fleet
 from tokenswarm.forecast import describe_forecast
 from tokenswarm.health import Heartbeat, Window
+from tokenswarm.interrupts import is_made_by_master, leave_to_master
 from tokenswarm.locust_files import LocustFiles
 from tokenswarm.options import add_options
 from tokenswarm.preparation import Preparation
@@ -474,6 +476,8 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> Non
         for problem in error.problems:
             logger.warning("Before a start: %s", problem)
     load_test.attach()
+    if load_test.is_worker and is_made_by_master(environment.parsed_options.processes, sys.argv, os.environ):
+        leave_to_master(lambda: load_test.running, environment.stop_timeout + DRAIN_EXTRA_S)
     if not load_test.is_worker:
         _show(load_test, web_ui)
     if not load_test.is_worker:

@@ -1,0 +1,150 @@
+"""Every scenario file, shortened by flags, against the simulator's truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.locust_process import (
+    Target,
+    check_against_truth,
+    credentials,
+    run_locust,
+    scenario,
+)
+from tests.simulator_process import API_KEY, ROOT
+from tokenswarm.record import Outcome
+
+SHORTENED = {
+    "balanced": ("--rate", "240", "--run-time", "2s"),
+    "context-heavy": ("--rate", "240", "--run-time", "2s"),
+    "generation-heavy": ("--rate", "240", "--run-time", "2s"),
+    "paygo-gpt35-4rpm": ("--deployment", "gpt-35-turbo-20k", "--rate", "60", "--run-time", "4s"),
+    "paygo-gpt35-50rpm": ("--deployment", "gpt-35-turbo-200k", "--rate", "500", "--run-time", "6s"),
+    "rag-peak": ("--stages", "threads=6, ramp=1s, duration=4s", "--think-time", "uniform(0.1, 0.2)"),
+    "smoke": ("-u", "3", "-r", "3", "-t", "2s"),
+}
+TOKENS = {"balanced": (500, 500), "context-heavy": (2000, 200), "generation-heavy": (500, 1000)}
+
+
+def test_no_scenario_is_left_out() -> None:
+    assert {path.stem for path in (ROOT / "scenarios").glob("*.conf")} == {*SHORTENED, "parameter-file"}
+
+
+@pytest.mark.parametrize("name", ["balanced", "context-heavy", "generation-heavy", "smoke"])
+def test_chat_scenarios(name: str, target: Target, tmp_path: Path) -> None:
+    finished = run_locust(scenario(name, *SHORTENED[name]), credentials(target), tmp_path)
+    run = finished.run()
+    assert finished.code == 0, finished.output
+    assert len(run.rows) >= 3
+    assert all(row.outcome is Outcome.OK for row in run.rows)
+    check_against_truth(run, target)
+    assert {(row.prompt_tokens, row.completion_tokens) for row in run.rows} == {TOKENS.get(name, (100, 50))}
+    assert run.directory.parent.name == name
+    assert run.facts["scenario"]["text"] == (ROOT / "scenarios" / f"{name}.conf").read_text()
+
+
+def test_four_requests_a_minute_fit_into_20k(target: Target, tmp_path: Path) -> None:
+    name = "paygo-gpt35-4rpm"
+    finished = run_locust(scenario(name, *SHORTENED[name]), credentials(target), tmp_path)
+    run = finished.run()
+    assert len(run.rows) in (3, 4)
+    assert {row.outcome for row in run.rows} == {Outcome.OK}
+    assert {(row.prompt_tokens, row.completion_tokens) for row in run.rows} == {(4500, 500)}
+    check_against_truth(run, target)
+    assert run.facts["verdict"]["state"] == "passed"
+    assert finished.code == 0
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_fifty_requests_a_minute_do_not_fit_into_200k(processes: int, target: Target, tmp_path: Path) -> None:
+    name = "paygo-gpt35-50rpm"
+    flags = [*SHORTENED[name], *(["--processes", str(processes)] if processes > 1 else [])]
+    finished = run_locust(scenario(name, *flags), credentials(target), tmp_path)
+    run = finished.run()
+    throttled = run.outcomes(Outcome.THROTTLED)
+    assert len(run.rows) > 40
+    assert len(run.outcomes(Outcome.OK)) <= 40  # 40 x 5000 = 200,000
+    assert len(throttled) == len(run.rows) - len(run.outcomes(Outcome.OK)) > 0
+    assert all(row.retry_after_ms for row in throttled)
+    check_against_truth(run, target)
+    assert run.facts["accounting"]["failed"] == 0
+    assert run.facts["workers"] == processes
+    assert run.facts["accounting"]["planned"] == len(run.rows)
+    assert {row.worker for row in run.rows} == ({"local"} if processes == 1 else {"w0", "w1"})
+    assert [criterion["state"] for criterion in run.facts["criteria"]] == ["held", "failed"]
+    assert finished.code == 3
+
+
+@pytest.mark.parametrize("contract", ["v1", "v2"])
+def test_the_peak_hour_of_the_orchestrator(contract: str, target: Target, tmp_path: Path) -> None:
+    flags = [*SHORTENED["rag-peak"], "--rag-contract", contract, "--turns-per-conversation", "2"]
+    variables = {**credentials(target), "ORCHESTRATOR_APP_APIKEY": API_KEY}
+    finished = run_locust(scenario("rag-peak", *flags), variables, tmp_path)
+    run = finished.run()
+    assert finished.code == 0, finished.output
+    assert len(run.rows) >= 6
+    assert {row.outcome for row in run.rows} == {Outcome.OK}
+    assert {row.turn for row in run.rows} == {1, 2}
+    assert all((row.ttft_ms is not None) == (contract == "v2") for row in run.rows)
+    assert all((row.stages is not None) == (contract == "v1") for row in run.rows)
+    check_against_truth(run, target)
+    by_conversation: dict[str | None, set[int | None]] = {}
+    for row in run.rows:
+        by_conversation.setdefault(row.conversation_id, set()).add(row.turn)
+    assert None not in by_conversation
+    assert sum(turns == {1, 2} for turns in by_conversation.values()) >= 3
+
+
+def test_two_processes_in_closed_loop(target: Target, tmp_path: Path) -> None:
+    flags = ["-u", "4", "-r", "4", "-t", "3s", "--processes", "2"]
+    finished = run_locust(scenario("smoke", *flags), credentials(target), tmp_path)
+    run = finished.run()
+    assert finished.code == 0, finished.output
+    assert {row.worker for row in run.rows} == {"w0", "w1"}
+    check_against_truth(run, target)
+    assert not list(run.directory.glob("journal-*"))
+
+
+LAB_FILE = f"""\
+# Parameters of the test
+export OPENAI_API_KEY="{API_KEY}"
+export AOAI_ENDPOINT={{url}}
+export AOAI_DEPLOYMENT=gpt-35-turbo-20k
+export TEST_NAME=aoai-4rpm-test
+export CONTEXT_TOKENS=4500
+export MAX_TOKENS=500
+export RETRY=none
+export RATE=60
+export DURATION=3
+"""
+
+
+@pytest.mark.parametrize("change", [str, lambda text: text.replace("export ", "").replace("\n", "\r\n")])
+def test_the_parameter_file_of_the_lab_as_it_is(change: type[str], target: Target, tmp_path: Path) -> None:
+    lab_file = tmp_path / "parameters.env"
+    lab_file.write_bytes(change(LAB_FILE.format(url=target.url)).encode())
+    finished = run_locust(scenario("parameter-file", "--env-file", str(lab_file)), {}, tmp_path)
+    run = finished.run()
+    assert finished.code == 0, finished.output
+    assert run.directory.parent.name == "aoai-4rpm-test"
+    assert len(run.rows) in (2, 3)
+    assert {(row.prompt_tokens, row.completion_tokens) for row in run.rows} == {(4500, 500)}
+    assert {line["deployment"] for line in target.truth()} == {"gpt-35-turbo-20k"}
+    check_against_truth(run, target)
+
+
+def test_retries_are_rows_of_the_same_call(target: Target, tmp_path: Path) -> None:
+    deployments = {"gpt-35-turbo-200k": {"tpm": 20_000}}
+    target.simulator.admin("PATCH", "/admin/config", {"deployments": deployments})
+    try:
+        flags = ["--deployment", "gpt-35-turbo-200k", "--rate", "120", "--run-time", "4s", "--retry", "exponential"]
+        finished = run_locust(
+            scenario("paygo-gpt35-50rpm", *flags, "--stop-timeout", "4"), credentials(target), tmp_path
+        )
+    finally:
+        target.simulator.admin("PATCH", "/admin/config", {"deployments": {"gpt-35-turbo-200k": {"tpm": 200_000}}})
+    run = finished.run()
+    assert run.outcomes(Outcome.THROTTLED)
+    check_against_truth(run, target)

@@ -1,0 +1,131 @@
+"""The scenario of each load model, shortened by flags, against the target's own log."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import pytest
+
+from tests.load_models.load_run import LoadRun, command, run_all
+from tests.simulator_process import Simulator
+from tokenswarm.record import Outcome, RequestRecord
+from tokenswarm.traces import read_trace
+
+QUICK = ("--deployment", "quick")
+SHORTENED = {
+    "open-poisson": (*QUICK, "--rate", "900", "--run-time", "3s", "--warm-up", "0"),
+    "rate-stages": (*QUICK, "--rate-stages", "0s:60, 1s:1200, 1s:1200, 1s:60"),
+    "trace-replay": (*QUICK, "--trace-speed", "20"),
+    "stages": (*QUICK, "--stages", "1s:4, 2s:4, 1s:0", "--think-time", "0.2", "--max-tokens", "20"),
+    "spike": (*QUICK, "--stages", "base=1, peak=6, at=1s, hold=1s, duration=3s", "--think-time", "0.1"),
+    "step": (*QUICK, "--stages", "by=2, every=1s, to=6", "--think-time", "0.1"),
+    "soak": (
+        *QUICK, "--stages", "users=3, ramp=1s, duration=600s", "--run-time", "3s", "--warm-up", "1",
+        "--think-time", "0.2",
+    ),
+    "thread-group": (
+        *QUICK, "--stages", "threads=5, ramp=2s, duration=60s, loops=3", "--think-time", "uniform(0.1, 0.2)",
+        "--max-tokens", "20",
+    ),
+    "conversations": (*QUICK, "-u", "4", "-r", "4", "--run-time", "4s", "--think-time", "0.05"),
+    "find-capacity": (
+        "--deployment", "ptu", "--context-tokens", "100", "--max-tokens", "50", "--quota-tpm", "",
+        "--search", "1400..2800", "--search-hold", "1.5s", "--search-precision", "10",
+        "--failure-criteria", "percentage(throttled) > 1",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoadRun]:
+    results = tmp_path_factory.mktemp("scenarios")
+    longest_first = ["find-capacity", *(name for name in SHORTENED if name != "find-capacity")]
+    commands = {name: command(*SHORTENED[name], scenario=name) for name in longest_first}
+    return run_all(commands, simulator, results)
+
+
+@pytest.mark.parametrize("name", SHORTENED)
+def test_each_model_accounts_for_every_request(runs: dict[str, LoadRun], name: str) -> None:
+    run = runs[name]
+    run.check()
+    assert len(run.of(Outcome.OK)) >= 5, run.output
+    assert run.facts["state"] == "finished"
+    assert run.directory.parent.name == name
+
+
+@pytest.mark.parametrize("name", [name for name in SHORTENED if name != "find-capacity"])
+def test_a_quick_target_holds_the_criteria(runs: dict[str, LoadRun], name: str) -> None:
+    assert runs[name].facts["accounting"]["failed"] == 0
+    assert runs[name].trouble == [], runs[name].output
+
+
+def test_a_trace_brings_its_own_instants_and_lengths(runs: dict[str, LoadRun]) -> None:
+    recorded = read_trace("scenarios/traces/sample-azure.csv")
+    rows = sorted(runs["trace-replay"].of(Outcome.OK), key=lambda row: row.scheduled_at or 0.0)
+    assert [row.max_tokens for row in rows] == [each.max_tokens for each in recorded]
+    assert [row.prompt_tokens for row in rows] == [each.context_tokens for each in recorded]
+    first = rows[0].scheduled_at or 0.0
+    due = [(row.scheduled_at or 0.0) - first for row in rows]
+    assert due == pytest.approx([(each.offset_s - recorded[0].offset_s) / 20 for each in recorded], abs=1e-4)
+
+
+def test_threads_start_at_their_exact_instants_and_do_their_loops(runs: dict[str, LoadRun]) -> None:
+    run = runs["thread-group"]
+    by_user = {user: starts(rows) for user, rows in group_by_user(run.rows).items()}
+    first = sorted(instants[0] for instants in by_user.values())
+    # Thread k of 5 starts k x 2 s / 5 after the first.
+    assert [instant - first[0] for instant in first] == pytest.approx([0, 0.4, 0.8, 1.2, 1.6], abs=0.1)
+    assert [len(instants) for instants in by_user.values()] == [3] * 5
+    # All threads are done long before the group's duration is over: so is the run.
+    assert run.facts["ended_at"] - run.facts["started_at"] < 30
+
+
+def test_conversations_send_what_was_said_before(runs: dict[str, LoadRun]) -> None:
+    run = runs["conversations"]
+    assert {row.turn for row in run.rows} >= {1, 2, 3}
+    conversations = group_by_conversation(run.rows)
+    grown = 0
+    for rows in conversations.values():
+        begin = rows[0].turn or 0
+        assert [row.turn for row in rows] == list(range(begin, begin + len(rows)))
+        assert len({row.question_id for row in rows}) == 1
+        for before, after in zip(rows, rows[1:], strict=False):
+            # The next prompt holds the one before, its answer and a new text.
+            assert before.prompt_tokens and after.prompt_tokens and before.completion_tokens
+            assert after.prompt_tokens > before.prompt_tokens + before.completion_tokens
+            grown += 1
+    assert grown >= 5
+    # Users join at different turns, with a history as long as if they had been there from the first.
+    assert {rows[0].turn for rows in conversations.values()} != {1}
+
+
+def test_a_capacity_search_finds_what_a_provisioned_deployment_sustains(runs: dict[str, LoadRun]) -> None:
+    # 240 PTU drain 600,000 weighted tokens a minute; a request weighs 100 + 4 x 50: 2000 a minute are 100 %.
+    search = runs["find-capacity"].facts["search"]
+    assert search["answer_rpm"] == pytest.approx(2000, rel=0.1)
+    assert search["answer_tpm"] == pytest.approx(search["answer_rpm"] * 150, rel=0.05)
+    assert search["levels"][-1]["purpose"] == "confirm"
+    assert search["sentence"] in runs["find-capacity"].output
+    assert runs["find-capacity"].facts["stop_reason"].startswith("capacity search finished: sustains")
+
+
+def test_a_capacity_search_is_judged_on_the_level_that_was_confirmed(runs: dict[str, LoadRun]) -> None:
+    run = runs["find-capacity"]
+    assert [level["holds"] for level in run.facts["search"]["levels"]].count(False) >= 1
+    (criterion,) = run.facts["criteria"]
+    assert (criterion["state"], criterion["n"]) == ("held", run.facts["search"]["levels"][-1]["n"])
+    assert run.trouble == []
+
+
+def group_by_user(rows: list[RequestRecord]) -> dict[object, list[RequestRecord]]:
+    key = lambda row: (row.worker, row.user)  # noqa: E731
+    return {user: list(part) for user, part in groupby(sorted(rows, key=key), key)}
+
+
+def group_by_conversation(rows: list[RequestRecord]) -> dict[object, list[RequestRecord]]:
+    ordered = sorted(rows, key=lambda row: (row.conversation_id or "", row.turn or 0))
+    return {key: list(part) for key, part in groupby(ordered, lambda row: row.conversation_id)}
+
+
+def starts(rows: list[RequestRecord]) -> list[float]:
+    return sorted(row.started_at or 0.0 for row in rows)
