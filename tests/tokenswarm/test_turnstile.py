@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import gevent
+import pytest
+
+from tokenswarm.turnstile import Turnstile
+
+
+class Turns:
+    """Counts the turns of the loop by its polls."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._watcher = gevent.get_hub().loop.check(ref=False)
+        self._watcher.start(self._note)
+
+    def _note(self) -> None:
+        self.count += 1
+
+    def stop(self) -> None:
+        self._watcher.stop()
+        self._watcher.close()
+
+
+def test_a_lone_user_passes_at_once() -> None:
+    turnstile = Turnstile(gevent.get_hub().loop)
+    turns = Turns()
+    gevent.sleep(0)
+    before = turns.count
+    turnstile.pass_through()
+    assert turns.count == before
+    turns.stop()
+
+
+def test_many_pass_in_order_at_most_one_in_a_turn() -> None:
+    turnstile = Turnstile(gevent.get_hub().loop)
+    turns = Turns()
+    passed: list[tuple[int, int]] = []
+
+    def user(number: int) -> None:
+        turnstile.pass_through()
+        passed.append((number, turns.count))
+
+    gevent.joinall([gevent.spawn(user, number) for number in range(50)], timeout=10, raise_error=True)
+    turns.stop()
+    assert [number for number, _ in passed] == list(range(50))
+    at = [turn for _, turn in passed]
+    assert len(set(at)) == len(at)
+
+
+def test_input_is_looked_at_between_two_users() -> None:
+    turnstile = Turnstile(gevent.get_hub().loop)
+    order: list[str] = []
+
+    def user(name: str) -> None:
+        turnstile.pass_through()
+        order.append(name)
+        # Ready at once: handled in the next turn, before the next user begins.
+        gevent.sleep(0.0)
+        order.append(f"{name} goes on")
+
+    gevent.joinall([gevent.spawn(user, name) for name in "abc"], timeout=10, raise_error=True)
+    assert order.index("a goes on") < order.index("c")
+    assert order.index("b goes on") < len(order) - 1
+
+
+def test_a_user_that_is_killed_while_waiting_does_not_stop_the_others() -> None:
+    turnstile = Turnstile(gevent.get_hub().loop)
+    passed: list[int] = []
+
+    def user(number: int) -> None:
+        turnstile.pass_through()
+        passed.append(number)
+
+    users = [gevent.spawn(user, number) for number in range(5)]
+    gevent.sleep(0)
+    users[3].kill()
+    gevent.joinall(users, timeout=10)
+    assert passed == [0, 1, 2, 4]
+
+
+def test_one_for_each_hub() -> None:
+    assert Turnstile.of(gevent.get_hub()) is Turnstile.of(gevent.get_hub())
+
+
+def test_an_idle_turnstile_does_not_keep_the_loop_busy() -> None:
+    turnstile = Turnstile(gevent.get_hub().loop)
+    gevent.joinall([gevent.spawn(turnstile.pass_through) for _ in range(5)], timeout=10, raise_error=True)
+    turns = Turns()
+    with pytest.raises(gevent.Timeout), gevent.Timeout(0.1):
+        gevent.sleep(60)
+    turns.stop()
+    assert turns.count < 50
