@@ -241,12 +241,12 @@ def _reason(error: Exception) -> str:
 
 
 def metrics_clients(endpoint: str | None = None) -> ClientOf:
-    """A client for each region, or one for `endpoint` (without TLS: without a token, for a stand-in on this machine).
+    """A client for each region, or one for `endpoint`. Without TLS (a stand-in on this machine) no real token is sent.
 
     Raises `BadInput` when the Azure packages are not installed.
     """
     try:
-        from azure.core.pipeline.policies import SansIOHTTPPolicy
+        from azure.core.pipeline.policies import HeadersPolicy
         from azure.identity import DefaultAzureCredential
         from azure.monitor.querymetrics import MetricsClient
     except ImportError as error:
@@ -256,7 +256,7 @@ def metrics_clients(endpoint: str | None = None) -> ClientOf:
     credential = DefaultAzureCredential()
     plain: dict[str, Any] = {}
     if endpoint and endpoint.startswith("http://"):
-        plain["authentication_policy"] = SansIOHTTPPolicy()
+        plain["authentication_policy"] = HeadersPolicy({"Authorization": "Bearer none"})
     clients: dict[str, MetricsClient] = {}
 
     def client_of(region: str) -> MetricsClient:
@@ -342,7 +342,7 @@ def _lines(
         found = list(samples)
         yield f"{resource}: {len(found)} values of {len({one.metric for one in found})} metrics"
     if gathered.missing:
-        yield f"n/a (the service has no such series): {', '.join(gathered.missing)}"
+        yield f"n/a (the service has no such series): {', '.join(dict.fromkeys(gathered.missing))}"
     if comparisons:
         yield f"{'':<30}{'client':>20}{'server':>14}"
     for one in comparisons:

@@ -212,6 +212,8 @@ class Scraper:
         self._stopped.set()
         self._thread.join(timeout=5)
         self.scrape()
+        if self._before is not None and not self._before.values:
+            logger.warning("server-metrics: %s has none of the metrics that are known here", self._endpoint.url)
 
     def scrape(self) -> None:
         """One reading; from the second on it adds rows."""
@@ -222,8 +224,6 @@ class Scraper:
             if self.failures == 1:
                 logger.warning("server-metrics: no answer from %s: %s", self._endpoint.url, error)
             return
-        if not after.values and self._before is None:
-            logger.warning("server-metrics: %s has none of the metrics that are known here", self._endpoint.url)
         if self._before is not None:
             append_samples(self._path, samples_between(self._before, after, self._names, self._endpoint.name))
         self._before = after

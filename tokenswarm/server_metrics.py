@@ -87,7 +87,10 @@ def write_samples(path: Path, samples: Iterable[ServerSample]) -> None:
 
 
 def append_samples(path: Path, samples: Iterable[ServerSample]) -> None:
-    """Add rows, with a header in a new file."""
+    """Add rows, with a header in a new file. No rows, no file."""
+    samples = list(samples)
+    if not samples:
+        return
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

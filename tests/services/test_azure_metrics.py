@@ -228,7 +228,7 @@ class Monitor(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         parts = urlsplit(self.path)
-        assert "Authorization" not in self.headers
+        assert self.headers["Authorization"] == "Bearer none"
         seen = Seen("", "POST", parts.path, parse_qs(parts.query), {}, body)
         content = json.dumps(answer(seen, VALUES)).encode()
         self.send_response(200)
@@ -250,7 +250,7 @@ def stand_in() -> Iterator[str]:
     server.server_close()
 
 
-def test_a_stand_in_without_tls_is_asked_without_a_token(stand_in: str, tmp_path: Path) -> None:
+def test_a_stand_in_without_tls_gets_no_real_token(stand_in: str, tmp_path: Path) -> None:
     run = write_run(tmp_path)
     assert main([str(run), "--endpoint", stand_in]) == 0
     assert len(read_samples(run / FILE_NAME)) > 5
