@@ -89,7 +89,9 @@ def read_rows(folder: Path) -> Iterator[dict[str, str]]:
     """Rows of the one run directory under `folder`. Raises `ValueError` unless there is exactly one."""
     found = sorted(folder.glob("results/*/*/requests.csv"))
     if len(found) != 1:
-        raise ValueError(f"expected one requests.csv under {folder}, got {len(found)}")
+        said = folder / "output.txt"
+        end = said.read_text(errors="replace")[-1500:] if said.exists() else ""
+        raise ValueError(f"expected one requests.csv under {folder}, got {len(found)}; the run said: {end}")
     with open(found[0], newline="", encoding="utf-8") as file:
         yield from csv.DictReader(file)
 
