@@ -240,7 +240,8 @@ class Fleet:
             return
         lines = read_journal_after(worker.journal, worker.rows)
         if lines:
-            self._take(worker, "".join(lines), len(lines), {})
+            heard = {"worker": worker.name, "in_flight": 0, "problem": None}
+            self._take(worker, "".join(lines), len(lines), heard)
             logger.info("%d rows of %s were recovered from its journal", len(lines), worker.name)
 
     def _lost(self, worker: _Worker, ended_at: float) -> Lost:

@@ -14,6 +14,7 @@ from typing import Any
 
 import gevent
 
+from tokenswarm.flight import Flight
 from tokenswarm.journal import Journal, format_row
 from tokenswarm.record import COLUMNS, RequestRecord
 
@@ -38,9 +39,18 @@ class Recorder:
         self._ship = ship
         self._outbox: list[str] = []
         self._greenlet: Any = None
-        self.in_flight = 0
+        self._flight = Flight(path)
         self.facts: Callable[[], dict[str, Any]] = dict
         """Further content of each message to the master."""
+
+    @property
+    def in_flight(self) -> int:
+        """Calls under way."""
+        return self._flight.count
+
+    @in_flight.setter
+    def in_flight(self, count: int) -> None:
+        self._flight.count = count
 
     def start(self) -> None:
         self._greenlet = gevent.spawn(self._flush_regularly)
@@ -48,13 +58,15 @@ class Recorder:
     def record(self, record: RequestRecord) -> None:
         text = format_row(record)
         self.journal.add(text)
+        if self.journal.problem is None:
+            self.journal.flush()  # row by row: a killed process then loses nothing but what is under way
         if self._observe is not None:
             self._observe(record)
         if self._ship is not None:
             self._outbox.append(text)
 
     def flush(self) -> None:
-        """To disk and to the master, now."""
+        """To the master, now, and to disk what a full one has refused so far."""
         self.journal.flush()
         if self._ship is None:
             return
@@ -71,6 +83,7 @@ class Recorder:
             self._greenlet = None
         self.flush()
         self.journal.close()
+        self._flight.close()
 
     def _message(self, batch: list[str]) -> dict[str, Any]:
         return {
