@@ -16,8 +16,6 @@ from tokenswarm.arrivals import Arrival, Assignment, Plan, Share
 from tokenswarm.record import Outcome, RequestRecord
 
 PURGE_S = 0.25
-LAST_CALL_S = 0.02
-"""At the end: time for free users to take what was due in the last moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +90,6 @@ class Schedule:
         for offer in offers:
             while (arrival := offer.share.take_due(min(until, offer.until) - offer.origin)) is not None:
                 self._put(arrival, offer)
-        if not self._waiting.empty():
-            gevent.sleep(LAST_CALL_S)
         while not self._waiting.empty():
             self.drop(self._waiting.get(), "the run ended before a user was free")
 
