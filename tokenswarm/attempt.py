@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,8 @@ class Caller:
 
     worker: str
     user: int
+    trace_headers: Callable[[str, int], Mapping[str, str]] | None = None
+    """What an attempt (call id, number) carries for the target's traces; `None` when nothing is traced."""
 
 
 def timing_fields(exchange: Exchange) -> dict[str, Any]:

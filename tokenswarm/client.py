@@ -6,9 +6,9 @@ SDK's runs inside a measured latency but the transport itself.
 
 from __future__ import annotations
 
+import os
 import random
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
@@ -54,6 +54,8 @@ class Client:
         if self._transport is None:
             self._transport = Transport(self._sending.tls, proxy_for(parts.scheme, origin[1]))
         all_headers = {**headers, REQUEST_ID_HEADER: call.request_id}
+        if self._caller.trace_headers is not None:
+            all_headers |= self._caller.trace_headers(call.call_id, call.attempt)
         absolute = self._transport.writes_absolute(origin)
         request = write_request("POST", url, all_headers, body, absolute)
         return self._transport.send(origin, request, sink_for, self._sending.timeout_s)
@@ -131,7 +133,7 @@ class RagClient(Client):
 
 
 def _call(attempt: Callable[[Call], Reply], retry: str, emit: Emit, scheduled_at: float | None) -> Reply:
-    call = Call(emit, uuid.uuid4().hex, 1, scheduled_at)
+    call = Call(emit, os.urandom(16).hex(), 1, scheduled_at)
     first_ns = time.monotonic_ns()
     while True:
         reply = attempt(call)

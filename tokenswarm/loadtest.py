@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 import gevent.queue
@@ -48,6 +48,9 @@ from tokenswarm.surveyor import Surveyor, make_plan
 from tokenswarm.threads import Thread
 
 MARGIN_S = 0.1
+if TYPE_CHECKING:
+    from tokenswarm.telemetry import Telemetry
+
 START_AFTER_S = 0.3
 """From "all users are there" to the first arrival of an open plan: time for the workers to hear of it."""
 
@@ -82,6 +85,7 @@ class LoadTest:
         self._threads: gevent.queue.Queue[Thread] = gevent.queue.Queue()
         self.questions: Questions | None = None
         self.chat_template: ChatTemplate | None = None
+        self.telemetry: Telemetry | None = None
 
     def attach(self) -> None:
         """Listen to the environment's events."""
@@ -179,6 +183,8 @@ class LoadTest:
             self.recorder.record(record)
         if record.outcome is not Outcome.DROPPED:
             fire_request(self.environment, record)
+        if self.telemetry is not None:
+            self.telemetry.emit(record)
 
     def _on_start(self, **_: Any) -> None:
         try:
@@ -220,6 +226,7 @@ class LoadTest:
         self.recorder = Recorder(self.worker_name, self._journal_path(settings), observe, ship)
         self._heartbeat = Heartbeat(self.worker_name)
         self.recorder.facts = self._facts
+        self.telemetry = self._start_telemetry(settings)
         if settings.questions is not None:
             position, count = self._position()
             self.questions = Questions(settings.questions, settings.dataset_order, settings.seed, position, count)
@@ -232,6 +239,16 @@ class LoadTest:
         gc.collect()
         gc.freeze()  # what lives now lives on: a full collection would stop the loop for tens of ms
         self._heartbeat.start()
+
+    def _start_telemetry(self, settings: Settings) -> Telemetry | None:
+        """With `--otel`, where Locust could set it up; otherwise OpenTelemetry is not even imported."""
+        if not self.environment.parsed_options.otel:
+            return None
+        try:
+            from tokenswarm.telemetry import start_telemetry
+        except ModuleNotFoundError:
+            return None  # Locust has said so
+        return start_telemetry(settings)
 
     def _position(self) -> tuple[int, int]:
         """This process among all that send: (position, count)."""

@@ -41,7 +41,8 @@ class TargetUser(User):
             raise RuntimeError("users start after the load test")
         self.settings: Settings = settings
         number = self.load_test.next_user_number()
-        self.caller = Caller(self.load_test.worker_name, number)
+        telemetry = self.load_test.telemetry
+        self.caller = Caller(self.load_test.worker_name, number, telemetry.headers if telemetry else None)
         self.rng = random.Random(f"{settings.seed}:{self.caller.worker}:{number}")
         self.composer = Composer(settings, self.load_test.questions, self.rng, self.request_name)
         self.due: Due | None = None

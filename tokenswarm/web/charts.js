@@ -14,7 +14,7 @@ const CHARTS = [
   { title: "Utilization of the deployment", unit: "%", series: [["utilization_pct", "utilization"]], optional: true },
   { title: "Event-loop lag, worst process", unit: "ms", series: [["lag_p95_ms", "p95"], ["lag_max_ms", "max"]] },
 ];
-const PLOT = { left: 52, right: 8, top: 8, bottom: 22, height: 180 };
+const PLOT = { left: 62, right: 8, top: 8, bottom: 22, height: 180 };
 
 function formatNumber(value) {
   if (value === null || value === undefined) return "–";
