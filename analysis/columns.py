@@ -61,6 +61,7 @@ class Columns:
 
     def __init__(self, capacity: int, compact: bool) -> None:
         self._capacity = capacity
+        self._compact = compact
         self._offset = np.float32 if compact else np.float64
         self.offsets = OFFSETS if compact else (*OFFSETS, *EXTRA_OFFSETS)
         self.integers = INTEGERS if compact else {**INTEGERS, **EXTRA_INTEGERS}
@@ -78,8 +79,9 @@ class Columns:
 
     def add(self, chunk: pd.DataFrame, lines: Values) -> None:
         """Take in a chunk; `lines` are the numbers of its records in the file."""
-        for name in INSTANTS:
-            self._put(name, _floats(chunk, name, np.float64), np.float64, np.nan)
+        started = _floats(chunk, "started_at", np.float64)
+        self._put("started_at", started, np.float64, np.nan)
+        self._put("scheduled_at", self._scheduled(chunk, started), np.float64, np.nan)
         for name in self.offsets:
             self._put(name, _floats(chunk, name, self._offset), self._offset, np.nan)
         for name, kind in self.integers.items():
@@ -91,6 +93,13 @@ class Columns:
         if "stages" in chunk and chunk["stages"].notna().any():
             self._stages.append(_stage_times(chunk["stages"], self.rows))
         self.rows += len(chunk)
+
+    def _scheduled(self, chunk: pd.DataFrame, started: Values | None) -> Values | None:
+        """When requests were scheduled. A compact table keeps it for those never started: `lag_ms` says the rest."""
+        scheduled = _floats(chunk, "scheduled_at", np.float64)
+        if scheduled is None or started is None or not self._compact:
+            return scheduled
+        return np.where(np.isnan(started), scheduled, np.nan)
 
     def _put(self, name: str, values: Values | None, kind: Any, absent: float) -> None:
         """Write values behind those already held; a column is made when the first value is observed."""
@@ -116,6 +125,8 @@ class Columns:
         made |= {name: self._take(name, self._offset, np.nan) for name in self.offsets}
         made |= {name: _masked(self._take(name, kind, np.iinfo(kind).min)) for name, kind in self.integers.items()}
         made |= {name: label.categorical(self._take(name, np.int16, -1)) for name, label in self._texts.items()}
+        if np.array_equal(made["ttft_visible_ms"], made["ttft_ms"], equal_nan=True):
+            made["ttft_visible_ms"] = made["ttft_ms"]  # no reasoning: hold it once
         made["outcome"] = outcome_labels(made["outcome"])
         made["call"] = self._take("call", np.uint64, 0)
         lines = self._take("line", np.int32, 0)

@@ -106,8 +106,9 @@ def _used_tokens(rows: Table, window: Window) -> dict[str, float | None]:
     prompt, generated = (
         _sum(chosen(metrics.usage_tokens(rows, column), by_end)) for column in ("prompt_tokens", "completion_tokens")
     )
-    end = chosen(end, by_end)
-    used = chosen(metrics.used_tokens(rows), by_end)
+    used = metrics.used_tokens(rows)
+    by_end &= ~np.isnan(used)
+    end, used = chosen(end, by_end), chosen(used, by_end)
     total = _sum(used)
     return {
         "tokens_prompt": prompt,
@@ -116,16 +117,17 @@ def _used_tokens(rows: Table, window: Window) -> dict[str, float | None]:
         "tpm_prompt": _rate(prompt, window),
         "tpm_generated": _rate(generated, window),
         "tpm": _rate(total, window),
-        "tpm_max_minute": _minute_max(window, end, used),
+        "tpm_max_minute": None if total is None else _minute_max(window, end, used),
         "tpm_max_60s": metrics.sliding_max(end, used),
     }
 
 
 def _estimated_tokens(within: Table, window: Window) -> dict[str, float | None]:
     at, estimated = metrics.started(within), metrics.estimated_tokens(within)
+    total = _sum(estimated)
     return {
-        "tpm_estimated": _rate(_sum(estimated), window),
-        "tpm_estimated_max_minute": _minute_max(window, at, estimated),
+        "tpm_estimated": _rate(total, window),
+        "tpm_estimated_max_minute": None if total is None else _minute_max(window, at, estimated),
         "tpm_estimated_max_60s": metrics.sliding_max(at, estimated),
     }
 
@@ -168,11 +170,10 @@ def _rate(total: float | None, window: Window) -> float | None:
 
 
 def _minute_max(window: Window, instants: Values, amounts: Values) -> float | None:
-    """Greatest sum over one full clock minute; `None` without a full minute or without a known amount."""
+    """Greatest sum of the known amounts over one full clock minute; `None` without a full minute."""
     minutes = window.full_minutes()
-    known: Mask = ~np.isnan(amounts)
-    if not len(minutes) or not (known.any() or not len(amounts)):
+    if not len(minutes):
         return None
-    known &= (instants >= minutes.start) & (instants < minutes.stop)
+    known: Mask = ~np.isnan(amounts) & (instants >= minutes.start) & (instants < minutes.stop)
     place = ((chosen(instants, known) - minutes.start) // minutes.step).astype(np.int32)
     return float(np.bincount(place, chosen(amounts, known), len(minutes)).max())

@@ -334,7 +334,7 @@ def sliding_max(instants: Values, amounts: Values, seconds: float = 60.0) -> flo
     known = ~np.isnan(amounts)
     if not known.any():
         return None
-    at, summed = _in_time(chosen(instants, known), chosen(amounts, known))
+    at, summed = in_time(chosen(instants, known), chosen(amounts, known))
     np.cumsum(summed, out=summed)
     greatest = -np.inf
     for begin in range(0, len(at), _BLOCK):  # whole arrays of bounds would double the memory
@@ -345,8 +345,8 @@ def sliding_max(instants: Values, amounts: Values, seconds: float = 60.0) -> flo
     return greatest
 
 
-def _in_time(instants: Values, amounts: Values) -> tuple[Values, Values]:
-    """Both, in the order of the instants; the amounts as a copy in double precision."""
+def in_time(instants: Values, amounts: Values) -> tuple[Values, Values]:
+    """Both, in the order of the instants, which may be the array given; the amounts are a copy in double precision."""
     if (instants[1:] >= instants[:-1]).all():
         return instants, amounts.astype(np.float64)
     order = np.argsort(instants, kind="stable")

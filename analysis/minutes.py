@@ -35,10 +35,11 @@ def minute_table(rows: pd.DataFrame, window: Window | None) -> pd.DataFrame:
     are in it: a plot shows the whole run."""
     if not len(rows):
         return pd.DataFrame({column: [] for column in COLUMNS})
-    at, end, due = metrics.started(rows), metrics.ended(rows), metrics.due(rows)
-    first = int(np.nanmin(np.minimum(at, due)) // MINUTE_S)
-    n = int(np.nanmax(end) // MINUTE_S) - first + 1
-    start, stop, wanted = (np.floor(instants / MINUTE_S - first).astype(np.int32) for instants in (at, end, due))
+    start, stop, wanted = (_minute(instants(rows)) for instants in (metrics.started, metrics.ended, metrics.due))
+    first = int(min(start.min(), wanted.min()))
+    n = int(stop.max()) - first + 1
+    for minute in (start, stop, wanted):
+        minute -= first
     sent, ok = metrics.is_sent(rows), metrics.is_ok(rows)
     starts = (first + np.arange(n)) * MINUTE_S
     full = set(window.full_minutes()) if window is not None else set()
@@ -56,6 +57,11 @@ def minute_table(rows: pd.DataFrame, window: Window | None) -> pd.DataFrame:
     made |= _latencies(rows, start, n)
     made["utilization_pct_avg"] = _means(start[sent], rows["utilization_pct"].to_numpy()[sent], n)
     return pd.DataFrame(made)[list(COLUMNS)]
+
+
+def _minute(instants: Values) -> Values:
+    """Number of the clock minute of each instant."""
+    return (instants // MINUTE_S).astype(np.int32)
 
 
 def _sums(place: Values, amounts: Values, n: int) -> Values:

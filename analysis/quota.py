@@ -124,10 +124,15 @@ def _is_spent(at: Values, estimated: Values, when: Values, tpm: float | None) ->
     """Whether the estimates of the 60 s up to each instant `when` exceed the tokens per minute."""
     if tpm is None:
         return np.zeros(len(when), bool)
-    order = np.argsort(at, kind="stable")
-    ordered, summed = at[order], np.concatenate(([0.0], np.nancumsum(estimated[order])))
+    ordered, summed = metrics.in_time(at, np.nan_to_num(estimated))
+    np.cumsum(summed, out=summed)
     until, since = (np.searchsorted(ordered, edge, side="right") for edge in (when, when - MINUTE_S))
-    return np.asarray(summed[until] - summed[since] > tpm)
+    return np.asarray(_up_to(summed, until) - _up_to(summed, since) > tpm)
+
+
+def _up_to(summed: Values, number: Values) -> Values:
+    """Sum of the first `number` amounts, from their running sums."""
+    return np.where(number > 0, summed[number - 1], 0.0)
 
 
 def _slice(at: Values, seconds: float, rpm: float | None) -> Slice:

@@ -2,7 +2,8 @@
 
 Each process appends its rows to a journal, at most a second behind. After a crash requests.csv may lack the last of
 them. Recovery writes every whole row once, keeps the old requests.csv beside the new one, leaves the journals where
-they are and notes in run.json what it did. What was in flight at the crash is in no file and stays lost.
+they are and notes in run.json what it did. Requests that were under way at the crash have no row: how many they were
+is in the `.inflight` file of each process, and they are counted as lost.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import argparse
 import csv
 import json
 import os
+import struct
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from tokenswarm.problems import BadInput
 from tokenswarm.record import COLUMNS, RequestRecord
 
 KEPT = "requests-before-recovery.csv"
+_COUNT = struct.Struct("<q")
+UNDER_WAY = "the process was killed with requests under way"
 
 
 @dataclass(slots=True)
@@ -37,6 +41,8 @@ class Recovered:
     dropped: int = 0
     cancelled: int = 0
     last_end: float | None = None
+    under_way: dict[str, int] = field(default_factory=dict)
+    """Requests without a row, by process."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +56,7 @@ def main(args: argparse.Namespace) -> int:
         raise BadInput([f"{args.run}: expected a run directory, got {'a file' if args.run.exists() else 'nothing'}"])
     meta, notes = read_meta(args.run)
     left = journals(args.run)
-    if not left:
+    if not left and meta.get("state") != "running":
         print(f"{args.run}: no journals: nothing to recover")
         return ExitCode.OK
     if meta.get("state") == "running" and _is_alive(meta):
@@ -60,14 +66,14 @@ def main(args: argparse.Namespace) -> int:
         print(note)
     print(
         f"{found.rows} rows in requests.csv, {found.from_journals} of them from {len(left)} journals; "
-        f"{found.skipped_lines} cut or unreadable lines skipped"
+        f"{found.skipped_lines} cut or unreadable lines skipped; {sum(found.under_way.values())} requests were under way"
     )
     return ExitCode.OK
 
 
 def recover(directory: Path, meta: dict[str, Any]) -> Recovered:
     """Write requests.csv from itself and the journals, and run.json with what is known. Raises `BadInput`."""
-    found = Recovered()
+    found = Recovered(under_way=_under_way(directory))
     target, part = directory / "requests.csv", directory / "requests.csv.part"
     kept = directory / KEPT
     original = kept if kept.exists() else target
@@ -86,6 +92,29 @@ def recover(directory: Path, meta: dict[str, Any]) -> Recovered:
     except OSError as error:
         raise BadInput([f"{directory}: expected a directory to write to, got {error.strerror}"]) from error
     return found
+
+
+def _under_way(directory: Path) -> dict[str, int]:
+    """What each process that was killed had under way; a process that ended in order leaves no such file."""
+    counts: dict[str, int] = {}
+    for path in sorted(directory.glob("*.inflight")):
+        worker = "local" if path.stem == "requests" else path.stem.removeprefix("journal-")
+        data = path.read_bytes()
+        counts[worker] = max(0, _COUNT.unpack(data)[0]) if len(data) == _COUNT.size else 0
+    return counts
+
+
+def _lost(meta: dict[str, Any], found: Recovered) -> list[dict[str, Any]]:
+    """Lost requests that the run counted itself, and those that its processes left."""
+    accounting = meta.get("accounting")
+    known = accounting.get("lost") if isinstance(accounting, dict) else None
+    kept = [each for each in known or [] if isinstance(each, dict) and each.get("reason") != UNDER_WAY]
+    begin, end = meta.get("started_at"), found.last_end
+    return kept + [
+        {"worker": worker, "rows": rows, "from": begin, "to": end, "reason": UNDER_WAY}
+        for worker, rows in found.under_way.items()
+        if rows
+    ]
 
 
 def _rows(paths: list[Path], found: Recovered) -> Iterator[list[str]]:
@@ -142,7 +171,13 @@ def _count(record: RequestRecord, found: Recovered) -> None:
 
 def _recovered_meta(meta: dict[str, Any], found: Recovered) -> dict[str, Any]:
     accounting = meta.get("accounting")
-    counts = {"sent": found.sent, "dropped": found.dropped, "cancelled": found.cancelled, "rows": found.rows}
+    counts: dict[str, Any] = {
+        "sent": found.sent,
+        "dropped": found.dropped,
+        "cancelled": found.cancelled,
+        "rows": found.rows,
+    }
+    counts["lost"] = _lost(meta, found)
     return {
         "schema_version": 1,
         **meta,
