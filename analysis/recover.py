@@ -66,7 +66,8 @@ def main(args: argparse.Namespace) -> int:
         print(note)
     print(
         f"{found.rows} rows in requests.csv, {found.from_journals} of them from {len(left)} journals; "
-        f"{found.skipped_lines} cut or unreadable lines skipped; {sum(found.under_way.values())} requests were under way"
+        f"{found.skipped_lines} cut or unreadable lines skipped; "
+        f"{sum(found.under_way.values())} requests were under way"
     )
     return ExitCode.OK
 
@@ -177,7 +178,8 @@ def _recovered_meta(meta: dict[str, Any], found: Recovered) -> dict[str, Any]:
         "cancelled": found.cancelled,
         "rows": found.rows,
     }
-    counts["lost"] = _lost(meta, found)
+    if lost := _lost(meta, found):
+        counts["lost"] = lost
     return {
         "schema_version": 1,
         **meta,
