@@ -1,0 +1,44 @@
+"""All benchmarks in order: `python -m benchmarks [--quick] > figures.md`. About 15 minutes; 4 with `--quick`.
+
+Needs a machine that does nothing else. Peers are installed into the user's cache when they are not there yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+
+FULL = (
+    ("Accuracy and CPU per chunk", "accuracy --streams 10,50,200,500,1000,1500,2000"),
+    ("The same, all streams started at once", "accuracy --streams 10,50,200,500,1000 --at-once"),
+    ("TLS", "accuracy --streams 50,200,500,1000 --tls"),
+    ("Peers", "peers --streams 10,50,200 --seconds 18"),
+    ("Workers", "workers --workers 0,1,2,4 --streams-per-worker 100"),
+    ("Rows", "rows"),
+    ("Arrivals", "arrivals --rates 3000,12000"),
+    ("Analysis", "analysis --rows 100000,1000000"),
+)
+QUICK = (
+    ("Accuracy and CPU per chunk", "accuracy --streams 50,1000 --seconds 10"),
+    ("TLS", "accuracy --streams 50 --tls --seconds 10"),
+    ("Peers", "peers --tools tokenswarm,locust,servebench --streams 50 --seconds 10"),
+    ("Workers", "workers --workers 0,2 --streams-per-worker 50 --seconds 10"),
+    ("Rows", "rows"),
+    ("Arrivals", "arrivals --rates 3000 --seconds 10"),
+    ("Analysis", "analysis --rows 100000"),
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter runs")
+    failed = 0
+    for title, command in QUICK if parser.parse_args().quick else FULL:
+        print(f"\n## {title}\n\n`python -m benchmarks.{command}`\n", flush=True)
+        failed |= subprocess.run([sys.executable, "-m", *f"benchmarks.{command}".split()]).returncode
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
