@@ -404,9 +404,9 @@ class LoadTest:
         planned = None
         if settings.open_load and self._origin is not None:
             planned = self._planned(ended_at)
-        verdict = conductor.finish(ended_at, planned, lost, self._interrupted)
         if self._files is not None:
             self._files.finish()
+        verdict = conductor.finish(ended_at, planned, lost, self._interrupted)  # run.json last: then all is there
         self.verdict_exit_code = verdict.exit_code
         if verdict.state == "none" and not settings.criteria:
             self.verdict_exit_code = None  # without criteria Locust's own meaning of the exit code stays
