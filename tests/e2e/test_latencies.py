@@ -19,16 +19,13 @@ def test_latencies_at_50_streams_are_within_5_ms_of_the_truth(target: Target, tm
     truth = {line["client_request_id"]: line for line in target.truth()}
     pairs = [(row, truth[f"{row.call_id}-{row.attempt}"]) for row in run.rows]
     assert len(pairs) > 200
-    measured: dict[str, list[float]] = {"ttft": [], "e2e": []}
-    true: dict[str, list[float]] = {"ttft": [], "e2e": []}
-    for row, line in pairs:
-        assert row.ttft_ms is not None and row.e2e_ms is not None
-        measured["ttft"].append(row.ttft_ms)
-        measured["e2e"].append(row.e2e_ms)
-        true["ttft"].append((line["first_token_at"] - line["received_at"]) * 1000.0)
-        true["e2e"].append((line["finished_at"] - line["received_at"]) * 1000.0)
-    for kind in measured:
-        reported, sent = percentile(measured[kind], 95), percentile(true[kind], 95)
-        assert reported is not None and sent is not None
-        assert abs(reported - sent) < NEAR_MS, kind
-        assert median(abs(a - b) for a, b in zip(measured[kind], true[kind], strict=True)) < NEAR_MS, kind
+    # A true latency ends when the simulator wrote. It starts with ours: how late a loaded simulator gets round to
+    # reading a request is a latency that its log does not know. That start is checked by itself.
+    begun_late_ms = [(line["received_at"] - row.started_at) * 1000.0 for row, line in pairs if row.started_at]
+    assert min(begun_late_ms) > -1.0
+    assert median(begun_late_ms) < NEAR_MS
+    for measured, written in (("ttft_ms", "first_token_at"), ("e2e_ms", "finished_at")):
+        reported = [getattr(row, measured) for row, _ in pairs]
+        true = [(line[written] - (row.started_at or 0.0)) * 1000.0 for row, line in pairs]
+        assert abs((percentile(reported, 95) or 0.0) - (percentile(true, 95) or 0.0)) < NEAR_MS, measured
+        assert median(abs(a - b) for a, b in zip(reported, true, strict=True)) < 1.0, measured
