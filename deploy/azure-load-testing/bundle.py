@@ -33,8 +33,11 @@ ENTRA_PACKAGES = ("azure-identity",)
 FILE_LIMIT = 50 * 1024 * 1024
 """Bytes from which the service wants a file zipped."""
 
-LOCUST_OWN = {"users": "10", "spawn-rate": "10", "run-time": "3m"}
-"""Scenario keys that the service wants in the environment, to split them, and what holds when they are not given."""
+LOCUST_OWN = ("users", "spawn-rate", "run-time")
+"""Scenario keys that the service wants in the environment, to split them. A shape gives its own."""
+
+ONE_ENGINE = ("shape", "search")
+"""Scenario keys that decide the users of the whole test: every engine would start all of them."""
 
 
 class Problems(Exception):
@@ -52,12 +55,20 @@ def read_scenario(path: Path) -> dict[str, str]:
 
 
 def fill_in(template: str, values: Mapping[str, str], environment: Mapping[str, str]) -> str:
-    """Replace each ${NAME}. Raises `Problems` naming all that neither side has."""
+    """Replace each ${NAME}; a list item left empty goes. Raises `Problems` naming all that are missing."""
+    for name in (name for name, value in values.items() if not value):
+        template = re.sub(rf"^ *- \$\{{{name}\}}\n", "", template, flags=re.MULTILINE)
     names = list(dict.fromkeys(re.findall(r"\$\{(\w+)\}", template)))
     found = {name: values.get(name) or environment.get(name, "") for name in names}
     if missing := [name for name in names if not found[name]]:
         raise Problems([f"{name}: expected it in the environment, got none" for name in missing])
     return re.sub(r"\$\{(\w+)\}", lambda match: found[match[1]], template)
+
+
+def load_entries(scenario: Mapping[str, str]) -> str:
+    """Entries of the configuration's `env` for what Locust itself reads of the scenario."""
+    given = [(f"LOCUST_{key.upper().replace('-', '_')}", scenario[key]) for key in LOCUST_OWN if key in scenario]
+    return "\n  - ".join(f'name: {name}\n    value: "{value}"' for name, value in given)
 
 
 def requirement_lines(entra: bool) -> list[str]:
@@ -95,7 +106,7 @@ def data_files(scenario: dict[str, str], scenario_path: Path) -> dict[str, Path]
 def flat_scenario(scenario: dict[str, str]) -> str:
     """The scenario without what holds a path or what the service sets itself."""
     dropped = {"locustfile", "dataset", "trace", "headless", "master", "worker", "processes", "env-file", "results-dir"}
-    kept = {key: value for key, value in scenario.items() if key not in dropped}
+    kept = {key: value for key, value in scenario.items() if key not in dropped and key not in LOCUST_OWN}
     return "".join(f"{key} = {value}\n" for key, value in kept.items())
 
 
@@ -106,11 +117,13 @@ def build(kind: str, scenario_path: Path, engines: int, output: Path, environmen
     files = data_files(scenario, scenario_path)
     if not locustfile.is_file():
         raise Problems([f"locustfile: expected a file, got {scenario.get('locustfile')!r} ({scenario_path})"])
+    if engines > 1 and (whole := [key for key in ONE_ENGINE if key in scenario]):
+        raise Problems([f"{key}: expected --engines 1, got {engines} ({scenario_path})" for key in whole])
     values = {
         "ENGINES": str(engines),
         "LOCUSTFILE": f"{locustfile.name}\n  - locustfile.txt",
         "DATA_FILES": "\n  - ".join([*files, "engine.csv"]),
-        **{key.upper().replace("-", "_"): scenario.get(key, default) for key, default in LOCUST_OWN.items()},
+        "LOAD": load_entries(scenario),
     }
     config = fill_in((HERE / f"{kind}.yaml").read_text(encoding="utf-8"), values, environment)
     if problems := check_config(yaml.safe_load(config)):

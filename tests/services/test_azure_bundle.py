@@ -198,6 +198,19 @@ def test_the_folder_is_flat_and_holds_no_secret(simulator: Simulator, tmp_path: 
     assert b"simulator-key" not in b"".join(path.read_bytes() for path in (tmp_path / "bundle").iterdir())
 
 
+@pytest.mark.parametrize("path", sorted((PROJECT / "scenarios").glob("*.conf")), ids=lambda path: path.stem)
+def test_every_scenario_can_be_bundled(path: Path, tmp_path: Path) -> None:
+    scenario = bundle.read_scenario(path)
+    kind = "rag" if "rag" in scenario["locustfile"] else "chat"
+    environment = {**NAMES, "AZURE_OPENAI_ENDPOINT": "https://oai-1.openai.azure.com"}
+    environment["ORCHESTRATOR_ENDPOINT"] = "https://fnorch-1.azurewebsites.net"
+    bundle.build(kind, path, 1, tmp_path / "bundle", environment)
+    config = yaml.safe_load((tmp_path / "bundle" / "config.yaml").read_text())
+    settings = {entry["name"]: entry["value"] for entry in config["env"]}
+    assert settings.get("LOCUST_RUN_TIME") == scenario.get("run-time")  # a shape has an end of its own
+    assert settings.get("LOCUST_USERS") == scenario.get("users")
+
+
 def test_equal_sources_give_an_equal_archive(tmp_path: Path) -> None:
     for name in ("a", "b"):
         bundle.zip_package(tmp_path / name)
@@ -225,12 +238,13 @@ def test_every_missing_name_is_listed(tmp_path: Path, capsys: pytest.CaptureFixt
     [
         (("dataset = scenarios/dataset.csv", "dataset = nowhere.csv"), "dataset: expected a file, got 'nowhere.csv'"),
         (("locustfiles/chat_completions.py", "x.py"), "locustfile: expected a file, got 'x.py'"),
+        (("rate = 300", "shape = spike"), "shape: expected --engines 1, got 2"),
     ],
 )
 def test_a_scenario_that_names_no_file_is_refused(tmp_path: Path, change: tuple[str, str], problem: str) -> None:
     path = tmp_path / "s.conf"
     path.write_text(CHAT.replace(*change))
     with pytest.raises(bundle.Problems) as caught:
-        bundle.build("chat", path, 1, tmp_path / "out", NAMES)
+        bundle.build("chat", path, ENGINES, tmp_path / "out", NAMES)
     assert str(caught.value.args[0][0]).startswith(problem)
     assert not (tmp_path / "out").exists()
