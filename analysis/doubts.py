@@ -31,18 +31,25 @@ def _load(summary: Summary) -> Iterator[str]:
     values = summary.overall.values
     if summary.generator.get("saturated") is True:
         yield "The load generator was saturated: use more processes or machines, or less load."
+    elif summary.generator.get("windows_late"):
+        lag = summary.generator.get("loop_lag_max_ms")
+        late = f" (by up to {lag:.0f} ms)" if isinstance(lag, int | float) else ""
+        yield (
+            f"The generator's event loop was late in {summary.generator['windows_late']} of "
+            f"{summary.generator.get('windows', '?')} windows{late}: latencies of those moments contain it."
+        )
     if values.get("dropped"):
         yield (
             f"{values['dropped']:.0f} arrivals found no free user and were not sent: raise users (or max-lag), or the "
             "service is slower than the rate needs."
         )
-    lag = summary.overall.distribution("lag_ms")
+    lags = summary.overall.distribution("lag_ms")
     due, sent = (
         summary.overall.distribution("e2e_from_due_ms").avg.value,
         summary.overall.distribution("e2e_ms").avg.value,
     )
-    if lag.n and due and sent and due > 1.05 * sent:
-        yield f"Requests started late ({lag.avg.value:.0f} ms on average): judge by the figures from the due instant."
+    if lags.n and due and sent and due > 1.05 * sent:
+        yield f"Requests started late ({lags.avg.value:.0f} ms on average): judge by the figures from the due instant."
 
 
 def _answers(summary: Summary) -> Iterator[str]:

@@ -13,7 +13,7 @@ from analysis import metrics
 from analysis.figures import Counts, Distribution, Group, distribution
 from analysis.metrics import LOW_IS_BAD, PER_REQUEST, Mask, Values, chosen, per_minute, percentage
 from analysis.rows import Table, part
-from analysis.window import Window
+from analysis.window import MINUTE_S, Window
 from tokenswarm.criteria import Goodput
 from tokenswarm.record import TokenSource
 
@@ -96,7 +96,7 @@ def _request_rates(rows: Table, window: Window, found: Counts) -> dict[str, floa
         "rpm_started": per_minute(float(found.sent), window.length_s),
         "rpm": per_minute(float(len(instants)), window.length_s),
         "rpm_max_minute": _minute_max(window, instants, ones),
-        "rpm_max_60s": metrics.sliding_max(instants, ones) or 0.0,
+        "rpm_max_60s": _best_60s(window, instants, ones),
     }
 
 
@@ -118,7 +118,7 @@ def _used_tokens(rows: Table, window: Window) -> dict[str, float | None]:
         "tpm_generated": _rate(generated, window),
         "tpm": _rate(total, window),
         "tpm_max_minute": None if total is None else _minute_max(window, end, used),
-        "tpm_max_60s": metrics.sliding_max(end, used),
+        "tpm_max_60s": None if total is None else _best_60s(window, end, used),
     }
 
 
@@ -128,7 +128,7 @@ def _estimated_tokens(within: Table, window: Window) -> dict[str, float | None]:
     return {
         "tpm_estimated": _rate(total, window),
         "tpm_estimated_max_minute": None if total is None else _minute_max(window, at, estimated),
-        "tpm_estimated_max_60s": metrics.sliding_max(at, estimated),
+        "tpm_estimated_max_60s": None if total is None else _best_60s(window, at, estimated),
     }
 
 
@@ -167,6 +167,11 @@ def _sum(values: Values) -> float | None:
 
 def _rate(total: float | None, window: Window) -> float | None:
     return None if total is None else per_minute(total, window.length_s)
+
+
+def _best_60s(window: Window, instants: Values, amounts: Values) -> float | None:
+    """Greatest sum in any 60 s; `None` for a window that is shorter: it has no 60 s."""
+    return None if window.length_s < MINUTE_S else metrics.sliding_max(instants, amounts) or 0.0
 
 
 def _minute_max(window: Window, instants: Values, amounts: Values) -> float | None:

@@ -193,6 +193,7 @@ def _settings(run: Run) -> dict[str, Any]:
         "started_at",
         "ended_at",
         "stop_reason",
+        "search",
     )
     found = {key: run.setting(key) for key in keys}
     return {key: value for key, value in found.items() if value is not None}

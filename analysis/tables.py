@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -185,6 +186,26 @@ def criteria(summary: Summary) -> Table | None:
         for item in summary.judgement.criteria
     ]
     return Table("Failure criteria", ["fails when", "state", "found", "n", "note"], rows)
+
+
+def search(summary: Summary) -> Table | None:
+    """The levels of a capacity search; `None` for another kind of run."""
+    found = summary.settings.get("search")
+    levels = found.get("levels") if isinstance(found, Mapping) else None
+    if not isinstance(found, Mapping) or not isinstance(levels, list):
+        return None
+    rows = [_level(level) for level in levels if isinstance(level, Mapping)]
+    sentence = found.get("sentence")
+    header = ["RPM asked", "holds", "RPM completed", "TPM", "n", "breaks"]
+    return Table("Capacity search", header, rows, [sentence] if isinstance(sentence, str) else [])
+
+
+def _level(level: Mapping[str, Any]) -> list[str]:
+    figures = [level.get(key) for key in ("rate_rpm", "completed_rpm", "tpm", "n")]
+    rate, completed, tpm, n = (format_figure(value if isinstance(value, int | float) else None) for value in figures)
+    breaks = level.get("breaks")
+    broken = "; ".join(str(item) for item in breaks) if isinstance(breaks, list) else ""
+    return [rate, "yes" if level.get("holds") is True else "no", completed, tpm, n, broken]
 
 
 def minutes(summary: Summary) -> Table | None:

@@ -36,7 +36,7 @@ def print_report(summaries: Sequence[Summary], file: IO[str] | None = None) -> N
 
 
 def _details(summary: Summary) -> Iterator[tables.Table]:
-    for make in (tables.by_name, tables.by_turn, tables.by_stage, tables.criteria):
+    for make in (tables.search, tables.by_name, tables.by_turn, tables.by_stage, tables.criteria):
         table = make(summary)
         if table is not None:
             yield table
@@ -58,6 +58,8 @@ def _print_table(console: Console, table: tables.Table, whose: str = "") -> None
     for row in table.rows:
         shown.add_row(*(Text(cell) for cell in row))
     console.print(shown)
+    for note in table.notes:
+        console.print(Text(f"  {note}"))
 
 
 def _print_remarks(console: Console, summary: Summary) -> None:

@@ -227,3 +227,40 @@ def test_chart_only_where_it_helps(tmp_path: Path) -> None:
     assert "bar [300, 380, 120]" in chart
     assert "line [600, 600, 400]" in chart
     assert "line [1000, 1000, 1000]" in chart
+
+
+SEARCH = {
+    "levels": [
+        {"rate_rpm": 10.0, "holds": True, "completed_rpm": 9.9, "tpm": 1500.0, "n": 10, "breaks": []},
+        {
+            "rate_rpm": 20.0,
+            "holds": False,
+            "completed_rpm": 12.0,
+            "tpm": None,
+            "n": 20,
+            "breaks": ["p50(ttft_ms) > 299"],
+        },
+    ],
+    "answer_rpm": 10.0,
+    "sentence": "This deployment carries 10 RPM.",
+}
+
+
+def test_a_search_is_judged_at_the_level_it_answers_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The whole run breaks its criteria on purpose: 300 ms is above 299."""
+    judged = [{"text": "p50(ttft_ms) > 299", "state": "held", "value": 120.0, "n": 10, "note": ""}]
+    directory = worked_run(
+        tmp_path, options={"failure-criteria": "p50(ttft_ms) > 299"}, search=SEARCH, criteria=judged,
+        delivery={"delivered_pct": 60.0},
+    )  # fmt: skip
+    assert main(["check", str(directory)]) == 0
+    assert main(["check", str(directory), "--failure-criteria", "p50(ttft_ms) > 299"]) == 3
+    assert main(["report", "--no-html", str(directory)]) == 0
+    out = capsys.readouterr().out
+    assert "This deployment carries 10 RPM." in out
+    assert "p50(ttft\\_ms)" in (directory / "report.md").read_text()
+
+
+def test_a_search_that_judged_nothing_has_failed(tmp_path: Path) -> None:
+    directory = worked_run(tmp_path, options={"failure-criteria": "p50(ttft_ms) > 299"}, search={"levels": []})
+    assert main(["check", str(directory)]) == 3

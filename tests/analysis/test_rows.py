@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import columns as columns_module
+from analysis import metrics
 from analysis import rows as rows_module
 from analysis.columns import stage_pairs
 from analysis.rows import frame, read_rows, texts
-from tests.analysis.run_directories import T, answered, refused, worked_records, write_rows
+from tests.analysis.run_directories import T, answered, dropped, refused, worked_records, write_rows
 from tokenswarm.problems import BadInput
 from tokenswarm.record import COLUMNS, Outcome, RequestRecord
 
@@ -193,3 +194,38 @@ def test_the_record_is_read_column_by_column(tmp_path: Path) -> None:
     assert len(kept) > 30
     for column in kept:
         assert rows[column][0] == getattr(record, column), column
+
+
+def test_a_large_table_is_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten million rows at this size, and the columns taken out of them, stay under 2 GiB."""
+    monkeypatch.setattr(rows_module, "COMPACT_FROM", 1)
+    more = {"lag_ms": 1.0, "scheduled_at": T, "gap_max_ms": 5.0, "read_lag_ms": 0.1, "reasoning_tokens": 0,
+            "cached_tokens": 0, "remaining_tokens": 5, "remaining_requests": 5, "turn": 1, "request_id": "x" * 40,
+            "ttft_visible_ms": 10.0}  # fmt: skip
+    records = [answered(f"call-{n}", n / 10, 10, 20, 40, **more) for n in range(5000)]
+    read = read_rows(write_rows(tmp_path / "requests.csv", records))
+    held = {id(block.base if block.base is not None else block): block for block in _arrays(read.rows)}
+    assert sum(block.nbytes for block in held.values()) / len(read.rows) < 120
+
+
+def _arrays(table: pd.DataFrame) -> list[np.ndarray[tuple[int, ...], np.dtype[np.generic]]]:
+    """The memory behind each column; a value that is seen in every row is none."""
+    found = []
+    for name in table.columns:
+        column = table[name].array
+        parts = (
+            [column._data, column._mask]
+            if hasattr(column, "_mask")
+            else [getattr(column, "_codes", table[name].to_numpy())]
+        )
+        found += [part for part in parts if part.strides != (0,)]
+    return found
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_scheduled_instants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compact: bool) -> None:
+    monkeypatch.setattr(rows_module, "COMPACT_FROM", 1 if compact else 10**9)
+    records = [answered("a", 1, 10, 20, 40, scheduled_at=T, lag_ms=1000.0), dropped("b", 2)]
+    rows = read_rows(write_rows(tmp_path / "requests.csv", records)).rows
+    assert list(metrics.due(rows)) == [T, T + 2]
+    assert rows["scheduled_at"][1] == T + 2

@@ -206,6 +206,15 @@ def test_a_window_with_nothing_left_says_so(tmp_path: Path) -> None:
     assert any("leave nothing" in line for line in summary.warnings)
 
 
+def test_a_run_of_less_than_a_minute_has_no_best_minute(tmp_path: Path) -> None:
+    records = [answered("a", 0, 10, 20, 40), answered("b", 20, 10, 20, 40)]
+    values = summarise(load_run(write_run(tmp_path, records))).overall.values
+    for name in ("rpm_max_minute", "rpm_max_60s", "tpm_max_minute", "tpm_max_60s", "tpm_estimated_max_60s"):
+        assert values[name] is None, name
+    # 280 tokens in 20.02 s
+    assert values["tpm"] == pytest.approx(280 / 20.02 * 60)
+
+
 def test_accounting_identity_holds(summary: Summary) -> None:
     assert summary.accounting.holds
     assert summary.accounting.lines() == [
