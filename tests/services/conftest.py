@@ -20,10 +20,25 @@ def azure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_azur
     server.server_close()
 
 
+DEPLOYMENTS = """
+[deployments.gpt-35-turbo-200k]
+tpm = 200_000
+ttft_base_ms = 20
+tbt_ms = 2
+tbt_std_ms = 0
+
+[deployments.gpt-35-turbo]
+ttft_base_ms = 20
+tbt_ms = 2
+tbt_std_ms = 0
+"""
+"""Fast ones: what is tested here is not what they take."""
+
+
 @pytest.fixture(scope="session")
 def simulator() -> Iterator[Simulator]:
     """One simulator for all tests here."""
-    with running_simulator() as simulator:
+    with running_simulator(DEPLOYMENTS) as simulator:
         yield simulator
 
 
