@@ -1,0 +1,144 @@
+"""Write the tables of the guides from the code: options, scenarios, metrics, criteria, exit codes.
+
+    python scripts/docs_tables.py [--check]
+
+A table stands between `<!-- NAME -->` and `<!-- end of NAME -->`. With --check nothing is written, and the exit code
+is 1 when a table is out of date.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from analysis.metrics import markdown_table  # noqa: E402
+from tokenswarm.criteria import AZURE_METRICS, METRICS, ExitCode  # noqa: E402
+from tokenswarm.env import NAMES, OPTION_NAMES, SECRET_NAMES  # noqa: E402
+from tokenswarm.options import OPTIONS  # noqa: E402
+from tokenswarm.record import COLUMN_DOCS, COLUMNS  # noqa: E402
+
+PAGES = ("README.md", "docs/scenarios.md", "docs/metrics.md", "docs/criteria.md")
+INTERNAL = {"fleet-size", "run-directory"}
+
+EXIT_CODES = {
+    ExitCode.OK: "the criteria held, or there were none and every request succeeded",
+    ExitCode.LOCUST: "Locust's own: some requests failed (only where no criteria are given)",
+    ExitCode.BAD_INPUT: "bad input; nothing was sent",
+    ExitCode.CRITERIA_FAILED: "a criterion failed, or auto-stop ended the run",
+    ExitCode.UNTRUSTED: "not to be trusted: load not delivered, load generator saturated, or rows lost",
+}
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def options() -> str:
+    """All options, by group."""
+    named = {option: " or ".join(f"`{name}`" for name in names) for option, names in OPTION_NAMES.items()}
+    rows = [
+        (option.group, f"`{option.name}`", option.help, named.get(option.name, ""))
+        for option in OPTIONS
+        if option.name not in INTERNAL
+    ]
+    return table(("group", "option", "meaning", "in the environment or an env file"), rows)
+
+
+def names() -> str:
+    """What is read from the environment and from env files."""
+    rows = [(f"`{name}`", meaning, "secret" if name in SECRET_NAMES else "") for name, meaning in NAMES.items()]
+    return table(("name", "meaning", ""), rows)
+
+
+def scenarios() -> str:
+    """Each scenario file with its first comment."""
+    return table(("scenario", "what it is for"), [(f"`{path.stem}`", _purpose(path)) for path in _scenario_files()])
+
+
+def _scenario_files() -> list[Path]:
+    return sorted((ROOT / "scenarios").glob("*.conf"))
+
+
+def _purpose(path: Path) -> str:
+    """The first sentence of the file's first comment."""
+    comment = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        comment.append(line.lstrip("# "))
+    sentence = re.match(r".*?[.?](?=\s|$)", " ".join(comment))
+    return sentence[0] if sentence else " ".join(comment)
+
+
+def criteria() -> str:
+    """Metrics of criteria."""
+    rows = [
+        (
+            f"`{name}`",
+            ", ".join(f"`{aggregation}`" for aggregation in metric.aggregations),
+            ", ".join(metric.units),
+            "yes" if name in AZURE_METRICS else "",
+        )
+        for name, metric in METRICS.items()
+    ]
+    return table(("metric", "aggregations", "unit", "on Azure Load Testing, too"), rows)
+
+
+def exit_codes() -> str:
+    """What a headless run, and `analysis check`, end with."""
+    return table(("exit code", "meaning"), [(str(int(code)), EXIT_CODES[code]) for code in ExitCode])
+
+
+def columns() -> str:
+    """The columns of requests.csv."""
+    return table(("column", "meaning"), [(f"`{name}`", COLUMN_DOCS[name]) for name in COLUMNS])
+
+
+def metrics() -> str:
+    """The metrics of reports."""
+    return markdown_table().strip()
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "options": options,
+    "names": names,
+    "scenarios": scenarios,
+    "criteria": criteria,
+    "exit codes": exit_codes,
+    "columns": columns,
+    "metrics": metrics,
+}
+
+
+def updated(text: str) -> str:
+    """A page with all its tables as the code has them."""
+    for name, make in TABLES.items():
+        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        if begin in text:
+            before, _, rest = text.partition(begin)
+            text = before + begin + "\n\n" + make() + "\n\n" + end + rest.partition(end)[2]
+    return text
+
+
+def main() -> int:
+    stale = []
+    for page in PAGES:
+        path = ROOT / page
+        text = path.read_text(encoding="utf-8")
+        if (new := updated(text)) != text:
+            stale.append(page)
+            if "--check" not in sys.argv:
+                path.write_text(new, encoding="utf-8")
+    print("\n".join(f"{page}: {'out of date' if '--check' in sys.argv else 'written'}" for page in stale))
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
