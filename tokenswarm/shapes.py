@@ -14,10 +14,7 @@ from typing import Any
 
 from tokenswarm.problems import BadInput
 from tokenswarm.stages import Shape, ThreadGroup, parse_shape
-from tokenswarm.threads import Threads
-
-LEAD_S = 3.0
-"""A thread's user is there so long before its start; a group with a shorter delay begins so much later."""
+from tokenswarm.threads import LEAD_S, Threads
 
 
 class UsersOverTime(LoadTestShape):

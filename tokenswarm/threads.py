@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from tokenswarm.stages import ThreadGroup
 
+LEAD_S = 3.0
+"""A thread's user is there so long before its start; a group with a shorter delay begins so much later."""
+
 PARKED_S = 1e8
 """A thread that has done its loops waits this long. Its user must stay: Locust would start another in its place."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -98,10 +99,18 @@ def command(*arguments: str, scenario: str | None = None, locustfile: str = "cha
 
 def environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
-    return kept | {"AZURE_OPENAI_API_KEY": API_KEY, "RAG_FUNCTION_KEY": FUNCTIONS_KEY, "NO_COLOR": "1"}
+    return kept | {"AZURE_OPENAI_API_KEY": API_KEY, "ORCHESTRATOR_FUNCTION_KEY": FUNCTIONS_KEY, "NO_COLOR": "1"}
+
+
+def free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return str(server.getsockname()[1])
 
 
 def start(arguments: Sequence[str], results: Path, host: str) -> subprocess.Popen[str]:
+    if "--processes" in arguments:  # a port of its own: other tests may run beside this one
+        port = free_port()
+        arguments = [*arguments, "--master-bind-port", port, "--master-port", port]
     return subprocess.Popen(
         [*arguments, "-H", host, "--results-dir", str(results)],
         cwd=ROOT, env=environment(), text=True,
@@ -109,7 +118,9 @@ def start(arguments: Sequence[str], results: Path, host: str) -> subprocess.Pope
     )  # fmt: skip
 
 
-def run_all(runs: Mapping[str, Sequence[str]], simulator: Simulator, results: Path) -> dict[str, LoadRun]:
+def run_all(
+    runs: Mapping[str, Sequence[str]], simulator: Simulator, results: Path, at_once: int = AT_ONCE
+) -> dict[str, LoadRun]:
     """Run all commands, some at a time; then read what they left."""
 
     def run(name: str) -> tuple[int, str]:
@@ -117,7 +128,7 @@ def run_all(runs: Mapping[str, Sequence[str]], simulator: Simulator, results: Pa
         output, _ = process.communicate(timeout=90)
         return process.returncode, output
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         ended = dict(zip(runs, pool.map(run, runs), strict=True))
     truth = read_truth(simulator)
     return {name: read_run(results / name, code, output, truth) for name, (code, output) in ended.items()}

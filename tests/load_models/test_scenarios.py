@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import pytest
 
@@ -89,7 +89,7 @@ def test_conversations_send_what_was_said_before(runs: dict[str, LoadRun]) -> No
         begin = rows[0].turn or 0
         assert [row.turn for row in rows] == list(range(begin, begin + len(rows)))
         assert len({row.question_id for row in rows}) == 1
-        for before, after in zip(rows, rows[1:], strict=False):
+        for before, after in pairwise(rows):
             # The next prompt holds the one before, its answer and a new text.
             assert before.prompt_tokens and after.prompt_tokens and before.completion_tokens
             assert after.prompt_tokens > before.prompt_tokens + before.completion_tokens
