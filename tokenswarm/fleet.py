@@ -34,7 +34,7 @@ DRAIN_EXTRA_S = 10.0
 """What the handshake may take beyond the stop-timeout."""
 
 MISSING_EXTRA_S = 5.0
-"""How long a worker that gave no heartbeat lately may take to answer after all: a busy machine looks like a dead one."""
+"""How long a worker that gave no heartbeat lately may take to answer after all: a busy one looks like a dead one."""
 
 logger = logging.getLogger(__name__)
 

@@ -26,6 +26,15 @@ def describe_forecast(settings: Settings, options: Mapping[str, Any]) -> list[st
     return lines
 
 
+def forecast_tokens(settings: Settings, options: Mapping[str, Any]) -> float | None:
+    """Tokens of the run at most; `None` when they cannot be foretold."""
+    duration_s = options.get("run_time") or (settings.plan.duration_s if settings.plan else None)
+    if settings.plan is None or not duration_s:
+        return None
+    tokens = _tokens(settings, settings.plan.expected_count(float(duration_s)), float(duration_s))
+    return None if tokens is None else sum(tokens)
+
+
 def _tokens(settings: Settings, requests: float, duration_s: float) -> tuple[float, float] | None:
     """Prompt and completion tokens at most; `None` where lengths are not known before (datasets, conversations)."""
     if isinstance(settings.plan, TracePlan):

@@ -193,6 +193,7 @@ class LoadTest:
         try:
             settings = self.preparation.settings()
             if self.environment.web_ui is not None and not self.is_worker:
+                self.preparation.check_load(settings)
                 self.preparation.check_targets(settings)  # without the web UI this was done before the start
             self._begin(settings)
         except BadInput as error:

@@ -33,6 +33,9 @@ class Option(NamedTuple):
 
 YES_NO = ("yes", "no")
 
+WEB_HOST = "127.0.0.1"
+"""Locust would bind its web UI to every interface, and whoever reaches it can start a load with our keys."""
+
 OPTIONS: tuple[Option, ...] = (
     Option("env-file", "target", "dotenv or parameter file(s) with endpoint and keys, comma-separated", in_form=False),
     Option("api", "target", "chat API: inferred from the endpoint when not given", ("azure", "azure-v1", "openai")),
@@ -80,6 +83,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("max-lag", "load", "seconds an arrival waits for a free user before it is dropped; default 10"),
     Option("shape", "load", "closed load over time", ("stages", "spike", "step", "soak", "thread-group")),
     Option("stages", "load", "users over time for shape: 1m:10, 5m:10, 1m:0; other shapes: see docs/scenarios.md"),
+    Option("confirm-load", "load",
+           "yes: more than 500 users, 3000 requests/min or 5M tokens are meant, for a host other than this", YES_NO),
     Option("seed", "load", "seed of arrivals, prompts and draws; default 1"),
     Option("retry", "call", "none, or exponential (60 s at most, honours retry-after)", ("none", "exponential")),
     Option("timeout", "call", "seconds until a request is given up; default 120"),
@@ -120,3 +125,4 @@ def add_options(parser: LocustArgumentParser) -> None:
         if not option.in_form:
             arguments["include_in_web_ui"] = False
         parser.add_argument(f"--{option.name}", **arguments)
+    parser.set_defaults(web_host=WEB_HOST)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from locust.runners import MasterRunner
+
 import logging
 import os
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenswarm.arrivals import Assignment
+from tokenswarm.caps import check_load, is_loopback
 from tokenswarm.engines import Engines, read_engines
 from tokenswarm.env import (
     Environment,
@@ -18,7 +21,9 @@ from tokenswarm.env import (
     option_defaults,
     read_environment,
 )
+from tokenswarm.forecast import forecast_tokens
 from tokenswarm.identity import DEFAULT_SCOPE, TokenSource, default_credential
+from tokenswarm.limits import Machine, check_limits
 from tokenswarm.preflight import check_targets
 from tokenswarm.problems import BadInput
 from tokenswarm.quantity import parse_duration
@@ -52,7 +57,13 @@ class Preparation:
         self._adopt_defaults(environment)
         settings = self.settings()
         if not has_web_ui:
+            self.check_load(settings)
             self.check_targets(settings)
+        elif not is_loopback(self._locust.parsed_options.web_host) and not self._locust.parsed_options.web_login:
+            logger.warning(
+                "The web UI is open to the network, and whoever reaches it can start a load with your keys: "
+                "use --web-login, or leave --web-host at its default of 127.0.0.1"
+            )
 
     def settings(self) -> Settings:
         """The settings as options and environment stand now. Raises `BadInput`."""
@@ -67,6 +78,19 @@ class Preparation:
         scenario = str(self.scenario) if self.scenario else None
         given = {**options, "host": host}
         return build_settings(given, environment, self.targets, scenario, self._token_source(options, environment))
+
+    def check_load(self, settings: Settings) -> None:
+        """Whether this machine can carry the load, and whether it was meant. Raises `BadInput`; may log warnings."""
+        options = self._locust.parsed_options
+        users = options.num_users or 1
+        problems = check_load(settings, users, forecast_tokens(settings, vars(options)))
+        if not isinstance(self._locust.runner, MasterRunner) or options.processes:  # else the users are elsewhere
+            refused, warnings = check_limits(Machine.here(), users, _process_count(options.processes))
+            problems += refused
+            for warning in warnings:
+                logger.warning("%s", warning)
+        if problems:
+            raise BadInput(problems)
 
     def check_targets(self, settings: Settings) -> None:
         """Ask the targets whether they would answer at all. Raises `BadInput`."""
@@ -121,6 +145,11 @@ class Preparation:
             self._token = TokenSource(default_credential(), options.get("auth_scope") or DEFAULT_SCOPE)
             self._token.start()
         return self._token
+
+
+def _process_count(processes: int | None) -> int:
+    """Processes of `--processes`, where -1 means one for each core."""
+    return max(1, processes if processes and processes > 0 else Machine.here().cores if processes else 1)
 
 
 def scenario_path(arguments: list[str]) -> Path | None:

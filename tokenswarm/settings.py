@@ -53,6 +53,7 @@ class Settings:
     arrival_smoothness: float
     max_lag_s: float
     shape: Shape | None
+    confirm_load: bool
     seed: int
     quota_tpm: float | None
     quota_rpm: float | None
@@ -176,6 +177,7 @@ def build_settings(
         arrival_smoothness=reader.number("arrival-smoothness", 0.01, 1000, 1.0) or 1.0,
         max_lag_s=reader.duration("max-lag", 10.0),
         shape=_shape(reader),
+        confirm_load=reader.choice("confirm-load", "no") == "yes",
         seed=seed,
         quota_tpm=reader.number("quota-tpm", 1, 1e12),
         quota_rpm=reader.number("quota-rpm", 1, 1e9),

@@ -7,6 +7,7 @@ may say how often (`weight`), under which name (`request_name`), and what else i
 from __future__ import annotations
 
 from locust import User, task
+from locust.exception import StopUser
 
 import random
 import time
@@ -80,7 +81,9 @@ class TargetUser(User):
 
     @task
     def ask(self) -> None:
-        """Send the next request."""
+        """Send the next request, unless the run has ended while this user was about to."""
+        if self.load_test.ended:
+            raise StopUser
         due, self.due = self.due, None
         with self.load_test.in_flight():
             self.send(due.arrival if due else None, due.scheduled_at if due else None)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tokenswarm.caps import check_load, is_loopback
+from tokenswarm.env import Environment, read_environment
+from tokenswarm.settings import Settings, build_settings
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Environment:
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "a-key-of-somebody")
+    return read_environment([])
+
+
+def settings(environment: Environment, **options: Any) -> Settings:
+    given = {"host": "https://x.openai.azure.com", "deployment": "d", **options}
+    return build_settings(given, environment, {"chat"})
+
+
+def test_a_load_of_another_machine_is_capped(environment: Environment) -> None:
+    small = settings(environment, rate="3000")
+    assert check_load(small, 500, 5_000_000.0) == []
+    problems = check_load(settings(environment, rate="3001"), 501, 5_000_001.0)
+    assert problems == [
+        "load: expected at most 500 users for x.openai.azure.com unless confirmed, got 501 (confirm-load = yes)",
+        "load: expected at most 3000 requests per minute for x.openai.azure.com unless confirmed, got 3001 "
+        "(confirm-load = yes)",
+        "load: expected at most 5000000 tokens in the forecast for x.openai.azure.com unless confirmed, got 5000001 "
+        "(confirm-load = yes)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"rate_stages": "1m:10, 5m:4000, 1m:0"}, "got 4000"),
+        ({"search": "10..9000", "failure_criteria": "p95(ttft_ms) > 1000"}, "got 9000"),
+        ({"shape": "stages", "stages": "1m:10, 1m:600, 1m:0"}, "got 600"),
+        ({"shape": "spike", "stages": "base=3, peak=700, at=2m, hold=30s, duration=5m"}, "got 700"),
+        ({"shape": "thread-group", "stages": "threads=800, ramp=30s, duration=360s"}, "got 800"),
+    ],
+)
+def test_the_highest_point_of_a_load_counts(environment: Environment, options: dict[str, str], words: str) -> None:
+    (problem,) = check_load(settings(environment, **options), 10, None)
+    assert words in problem
+
+
+def test_what_is_confirmed_or_stays_here_is_not_capped(environment: Environment) -> None:
+    assert check_load(settings(environment, rate="9000", confirm_load="yes"), 9000, 1e9) == []
+    assert check_load(settings(environment, rate="9000", host="http://127.0.0.1:8000"), 9000, 1e9) == []
+
+
+def test_loopback() -> None:
+    for host in ("localhost", "127.0.0.1", "127.8.8.8", "::1", "api.localhost"):
+        assert is_loopback(host)
+    for host in ("", "example.com", "localhost.example.com", "127.0.0.1.example.com", "10.0.0.1", "0.0.0.0", "*"):
+        assert not is_loopback(host)
