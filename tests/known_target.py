@@ -59,3 +59,18 @@ def known_target(folder: Path, *arguments: str) -> Iterator[Running]:
 def truth_of(running: Running) -> list[Any]:
     """Lines of the target's log, whole once it has stopped."""
     return [json.loads(line) for line in running.log.read_text().splitlines()]
+
+
+def answered(arrived: float, first: float, last: float, chunks: int = 10, tokens: int = 10) -> dict[str, Any]:
+    """A log line of a complete answer that lasted from `arrived` to `last`, Unix s."""
+    return {
+        "outcome": "ok",
+        "stream": True,
+        "arrived_at": arrived,
+        "received_at": arrived + 0.001,
+        "first_token_at": first,
+        "last_token_at": last,
+        "finished_at": last + 0.0001,
+        "chunks": chunks,
+        "completion_tokens": tokens,
+    }

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import numpy
 import pytest
 from hypothesis import given
@@ -9,20 +7,7 @@ from hypothesis import strategies as st
 
 from benchmarks.figures import chunks_between, markdown_table, peak_streams, percentile, true_figures
 from benchmarks.process_tree import Sample, cpu_between
-
-
-def answered(arrived: float, first: float, last: float, chunks: int = 10, tokens: int = 10) -> dict[str, Any]:
-    return {
-        "outcome": "ok",
-        "stream": True,
-        "arrived_at": arrived,
-        "received_at": arrived + 0.001,
-        "first_token_at": first,
-        "last_token_at": last,
-        "finished_at": last + 0.0001,
-        "chunks": chunks,
-        "completion_tokens": tokens,
-    }
+from tests.known_target import answered
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1), st.floats(0, 100))
