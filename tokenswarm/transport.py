@@ -35,7 +35,8 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 
 _SO_TIMESTAMPNS = 35  # Linux; the socket module has no name for it
 _TIMESPEC = struct.Struct("qq")
-_MAX_AGE_NS = 60_000_000_000
+_STAMP_SLACK_NS = 1_000_000
+"""The two clocks are not looked at in the same instant."""
 
 
 class Sink(Protocol):
@@ -228,7 +229,7 @@ class _Connection:
         self._wake.clear()
         self._done = False
         self.keep_alive = False
-        self._last_read_ns = exchange.started_ns
+        self._last_read_ns = self._drained_ns = exchange.started_ns
         self._readable.start(self._read)
         try:
             self._write(self._tls.encrypt(request) if self._tls else request)
@@ -283,8 +284,11 @@ class _Connection:
             if ancillary:
                 seconds, nanoseconds = _TIMESPEC.unpack_from(ancillary[0][2])
                 age_ns = time.time_ns() - (seconds * 1_000_000_000 + nanoseconds)
-                if 0 < age_ns < _MAX_AGE_NS:
+                # What was there at the last read was read then: an older stamp is from before the clock was set.
+                if 0 < age_ns <= now_ns - self._drained_ns + _STAMP_SLACK_NS:
                     arrived_ns = now_ns - age_ns
+            if len(data) < READ_BYTES:
+                self._drained_ns = now_ns
             self._take(data, arrived_ns, now_ns)
         except Exception as error:
             self._fail("stream_error" if self._exchange.status is not None else "connection_error", _describe(error))

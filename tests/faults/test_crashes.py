@@ -1,0 +1,143 @@
+"""Processes that are told to end, or are killed: rows are on disk, what is lost is counted, nobody stays behind."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.faults.locust_run import LocustRun, check_identity, headless, read_rows, running_locust
+from tests.simulator_process import ROOT, Simulator, running_simulator
+
+CONFIG = """
+[deployments.gpt-35-turbo]
+ttft_base_ms = 20
+ttft_std_ms = 0
+tbt_ms = 5
+tbt_std_ms = 0
+"""
+OPEN = ("--rate", "2400", "--max-lag", "2")
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    with running_simulator(CONFIG) as simulator:
+        yield simulator
+
+
+@contextlib.contextmanager
+def started(simulator: Simulator, folder: Path, *arguments: str, users: int = 6) -> Iterator[LocustRun]:
+    """A run of a minute, once rows of it are on disk."""
+    with running_locust(folder, *headless(simulator.chat_url, *arguments, users=users, run_time="60s")) as run:
+        run.wait_until(lambda: run.rows_on_disk() >= 20)
+        yield run
+
+
+def truth_of(simulator: Simulator, run: LocustRun) -> list[dict[str, Any]]:
+    """What the simulator received of this run."""
+    lines = simulator.truth(30)
+    return [line for line in lines if line["client_request_id"] and line["received_at"] > run.began_at]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_run_that_is_told_to_end_loses_nothing(simulator: Simulator, tmp_path: Path, name: str, workers: int) -> None:
+    with started(simulator, tmp_path, *OPEN, *(("--processes", "2") if workers > 1 else ())) as run:
+        run.process.send_signal(signal.Signals[name])
+        run.wait(30)
+        check_identity(run, truth_of(simulator, run))
+        assert run.facts["accounting"]["lost"] == []
+        assert run.facts["state"] in ("interrupted", "finished")
+        assert not list(run.directory.glob("journal-*")) + list(run.directory.glob("*.inflight"))
+
+
+def test_rows_are_on_disk_within_a_second(simulator: Simulator, tmp_path: Path) -> None:
+    with started(simulator, tmp_path) as run:
+        run.wait_until(lambda: run.rows_on_disk() >= 200)
+        run.process.kill()
+        run.process.wait()
+        killed_at = time.time()
+        rows = {row["call_id"] for row in run.rows}
+        done = {
+            line["client_request_id"].rpartition("-")[0]
+            for line in truth_of(simulator, run)
+            if line["outcome"] == "ok" and line["finished_at"] < killed_at - 1.0
+        }
+        assert done
+        assert done <= rows
+
+
+@pytest.mark.parametrize("arguments", [(), OPEN], ids=["closed", "open"])
+def test_a_killed_worker_is_counted_and_the_run_goes_on(
+    simulator: Simulator, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    with started(simulator, tmp_path, "--processes", "2", *arguments) as run:
+        run.children()[0].kill()
+        seen = run.rows_on_disk()
+        run.wait_until(lambda: run.rows_on_disk() > seen + 20)
+        run.process.send_signal(signal.SIGTERM)
+        assert run.wait(40) == 4
+        check_identity(run, truth_of(simulator, run))
+        assert run.facts["verdict"]["state"] == "untrusted"
+        assert any("did not end in order" in reason for reason in run.facts["verdict"]["reasons"])
+
+
+def test_a_killed_master_leaves_no_worker_behind_and_its_run_is_recovered(simulator: Simulator, tmp_path: Path) -> None:
+    with started(simulator, tmp_path, "--processes", "2") as run:
+        workers = run.children()
+        assert len(workers) == 2
+        run.process.kill()
+        run.process.wait()
+        _, alive = psutil.wait_procs(workers, timeout=20)
+        assert not alive
+        assert run.facts["state"] == "running"
+        done = subprocess.run(
+            [sys.executable, "-m", "analysis", "recover", str(run.directory)],
+            cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        truth = truth_of(simulator, run)
+        rows = {f"{row['call_id']}-{row['attempt']}" for row in run.rows}
+        assert rows == {line["client_request_id"] for line in truth}
+        assert run.facts["accounting"]["rows"] == len(rows)
+
+
+def test_a_killed_local_run_is_recovered_with_what_was_under_way(simulator: Simulator, tmp_path: Path) -> None:
+    with started(simulator, tmp_path) as run:
+        run.process.kill()
+        run.process.wait()
+        with run.directory.joinpath("requests.csv").open("a") as file:
+            file.write("cut,off")
+        done = subprocess.run(
+            [sys.executable, "-m", "analysis", "recover", str(run.directory)],
+            cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "1 cut or unreadable" in done.stdout
+        truth = truth_of(simulator, run)
+        (lost,) = run.facts["accounting"]["lost"]
+        assert len(truth) - len(run.rows) <= lost["rows"] <= 6
+
+
+def test_a_killed_simulator_is_a_failing_target_and_the_run_goes_on(tmp_path: Path) -> None:
+    with running_simulator(CONFIG) as simulator, started(simulator, tmp_path, "--think-time", "0.05") as run:
+        simulator.process.kill()
+        simulator.process.wait()
+
+        def refused() -> list[dict[str, str]]:
+            rows = read_rows(run.directory / "requests.csv")
+            return [row for row in rows if row["outcome"] == "connection_error"]
+
+        run.wait_until(lambda: len(refused()) > 60)
+        run.process.send_signal(signal.SIGTERM)
+        run.wait(30)
+        assert {row["user"] for row in refused()} == {str(number) for number in range(1, 7)}
+        assert run.facts["accounting"]["rows"] == len(run.rows)
