@@ -56,6 +56,9 @@ if TYPE_CHECKING:
 START_AFTER_S = 0.3
 """From "all users are there" to the first arrival of an open plan: time for the workers to hear of it."""
 
+CHANGE_AFTER_S = 1.0
+"""From a change of the rate to its first arrival with workers: none may offer the old plan beyond it unknowingly."""
+
 NO_END_S = 1e8
 """Of a rate that holds until the run ends."""
 
@@ -324,7 +327,7 @@ class LoadTest:
             raise BadInput(["rate: expected a running load test with an open load, got none"])
         if conductor.surveyor is not None or not isinstance(settings.plan, RatePlan | LevelPlan):
             raise BadInput(["rate: expected a load of rate or rate-stages; a search or a trace chooses its own"])
-        origin = max(time.time(), self._origin) + START_AFTER_S
+        origin = max(time.time() + (CHANGE_AFTER_S if self.fleet is not None else 0.0), self._origin)
         first_index = self._planned(origin)
         self._start_level(make_plan(settings, rate_rpm, first_index, NO_END_S), origin)
         conductor.rate_changes.append((origin, rate_rpm))

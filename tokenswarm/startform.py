@@ -5,8 +5,6 @@ No socket; the only files read are scenarios.
 
 from __future__ import annotations
 
-from locust.util.timespan import parse_timespan
-
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +14,7 @@ from configargparse import ConfigFileParserException, DefaultConfigFileParser  #
 
 from tokenswarm.options import OPTIONS
 from tokenswarm.problems import BadInput
+from tokenswarm.quantity import parse_duration
 from tokenswarm.textfile import decode_text, read_file
 
 GROUPS = {
@@ -39,7 +38,7 @@ _BY_ATTRIBUTE = {option.attribute: option for option in OPTIONS}
 _LOCUST_CONVERTERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "user_count": ("num_users", int, "a whole number"),
     "spawn_rate": ("spawn_rate", float, "a number"),
-    "run_time": ("run_time", parse_timespan, "20, 20s, 3m, 1h20m"),
+    "run_time": ("run_time", lambda text: int(parse_duration(text)), "20, 20s, 3m, 1h20m"),
 }
 
 

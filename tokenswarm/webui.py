@@ -7,7 +7,6 @@ another site makes a browser send.
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +34,6 @@ PAGE_RULES = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
 RUNNING = ("spawning", "running", "cleanup", "stopping")
-
-logger = logging.getLogger(__name__)
 
 
 class LlmPage:
@@ -300,17 +297,6 @@ def _is_foreign() -> bool:
     return not (request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate")
 
 
-def keep_to_loopback(environment: Any, web_ui: Any) -> None:
-    """Where no `--web-host` is given, only this machine may open the web UI; an open one without login is warned of."""
-    options = environment.parsed_options
-    if options.web_host == "":
-        web_ui.host = "127.0.0.1"
-        logger.info("The web UI listens on 127.0.0.1 only; --web-host '*' opens it to the network")
-    elif not options.web_login and options.web_host not in ("127.0.0.1", "localhost", "::1"):
-        logger.warning("The web UI is open to the network without a login: whoever reaches it can start load tests")
-
-
 def attach_page(watch: Watch, web_ui: Any) -> None:
     """Give the web UI its LLM page."""
-    keep_to_loopback(watch.load_test.environment, web_ui)
     LlmPage(watch, web_ui).attach()

@@ -1,0 +1,115 @@
+"""A real `locust` with its web UI for tests, on a free port, with the LLM page; ended by its process id."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+CANARY = "canary-key-73a1f0c2d9"
+
+
+@dataclass
+class WebProcess:
+    """A running Locust. `url` is its front page without the last slash."""
+
+    url: str
+    results: Path
+    log: Path
+    process: subprocess.Popen[bytes]
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def get(self, path: str, **headers: str) -> tuple[int, str]:
+        return self._send(urllib.request.Request(self.url + path, headers=self.headers | headers))
+
+    def post(self, path: str, form: dict[str, str] | None = None, **headers: str) -> tuple[int, str]:
+        data = urllib.parse.urlencode(form or {}).encode()
+        return self._send(urllib.request.Request(self.url + path, data=data, headers=self.headers | headers))
+
+    def post_json(self, path: str, body: Any) -> Any:
+        request = urllib.request.Request(
+            self.url + path, data=json.dumps(body).encode(), headers=self.headers | {"Content-Type": "application/json"}
+        )
+        return json.loads(self._send(request)[1])
+
+    def live(self) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self.get("/llm/live")[1])
+        return answer
+
+    def await_live(self, condition: Callable[[dict[str, Any]], bool], timeout_s: float = 40.0) -> dict[str, Any]:
+        """Ask until the live data meet a condition."""
+        deadline = time.monotonic() + timeout_s
+        while not condition(live := self.live()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"live data stayed at {json.dumps(live)[:2000]}\n{self.log.read_text()}")
+            time.sleep(0.1)
+        return live
+
+    @staticmethod
+    def _send(request: urllib.request.Request) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(request, timeout=20) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+
+@contextlib.contextmanager
+def running_locust(directory: Path, host: str, *arguments: str, base: str = "", file: str = "") -> Iterator[WebProcess]:
+    """Start Locust on a port of its own with `host` as its target; `file` is the locustfile, `base` the base path."""
+    port, master_port = free_port(), free_port()
+    log, results = directory / "log.txt", directory / "results"
+    command = [sys.executable, "-m", "locust", "-f", file or "locustfiles/chat_completions.py", "--host", host]
+    command += ["--web-port", str(port), "--results-dir", str(results), "--deployment", "gpt-35-turbo"]
+    command += ["--web-base-path", base] if base else []
+    if "--processes" in arguments:
+        command += ["--master-bind-port", str(master_port), "--master-port", str(master_port)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_", "OPENAI_"))}
+    environment["AZURE_OPENAI_API_KEY"] = "simulator-key"
+    environment["PYTHONPATH"] = str(ROOT)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, *arguments], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+    try:
+        locust = WebProcess(f"http://127.0.0.1:{port}{base}", results, log, process)
+        _await_answer(locust)
+        yield locust
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _await_answer(locust: WebProcess) -> None:
+    deadline = time.monotonic() + 40
+    while True:
+        try:
+            locust.get("/llm")
+            return
+        except OSError:
+            if locust.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(locust.log.read_text()) from None
+            time.sleep(0.1)
