@@ -244,14 +244,21 @@ def is_worth_showing(group: Group, name: str) -> bool:
 
 
 def format_estimate(estimate: Estimate, interval: bool = True) -> str:
-    """A figure and, in brackets, its 95 % interval; an open side is left empty."""
+    """A figure and, in brackets, its 95 % interval, or the one bound that the sample has."""
     if estimate.value is None:
         return ABSENT
-    if not interval or (estimate.low is None and estimate.high is None):
-        return format_figure(estimate.value)
-    low = "" if estimate.low is None else format_figure(estimate.low)
-    high = "" if estimate.high is None else format_figure(estimate.high)
-    return f"{format_figure(estimate.value)} [{low}–{high}]"
+    bounds = _bounds(estimate) if interval else ""
+    return format_figure(estimate.value) + bounds
+
+
+def _bounds(estimate: Estimate) -> str:
+    if estimate.low is None and estimate.high is None:
+        return ""
+    if estimate.high is None:
+        return f" [≥ {format_figure(estimate.low)}]"
+    if estimate.low is None:
+        return f" [≤ {format_figure(estimate.high)}]"
+    return f" [{format_figure(estimate.low)}–{format_figure(estimate.high)}]"
 
 
 def _spread(found: Distribution) -> list[str]:

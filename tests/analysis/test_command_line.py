@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from analysis import exports, markdown
+from analysis import exports, markdown, tables
 from analysis.__main__ import COMMANDS, main
+from analysis.figures import Estimate
 from analysis.metrics import METRICS, markdown_table
 from analysis.report import output_directory
 from analysis.run import load_run
@@ -142,9 +143,10 @@ def test_step_summary_is_appended(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("records", [None, [], [refused("c", 0, Outcome.TIMEOUT, error="=1+1")]])
 def test_report_of_a_crash_an_empty_run_and_a_failure(tmp_path: Path, records: list[Any] | None) -> None:
     directory = write_run(tmp_path / "r", records, {"schema_version": 1, "state": "running", "started_at": T})
-    done = run_module("report", "--no-html", directory)
+    done = run_module("report", directory)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("FAILED")
+    assert "failed" in (directory / "report.html").read_text()
     assert main(["check", str(directory)]) == 3
 
 
@@ -264,3 +266,17 @@ def test_a_search_is_judged_at_the_level_it_answers_with(tmp_path: Path, capsys:
 def test_a_search_that_judged_nothing_has_failed(tmp_path: Path) -> None:
     directory = worked_run(tmp_path, options={"failure-criteria": "p50(ttft_ms) > 299"}, search={"levels": []})
     assert main(["check", str(directory)]) == 3
+
+
+@pytest.mark.parametrize(
+    ("estimate", "text"),
+    [
+        (Estimate(None, 1.0, 2.0), "–"),
+        (Estimate(1234.4, 1200.0, 1300.0), "1,234 [1,200–1,300]"),
+        (Estimate(50.0, 40.04, None), "50 [≥ 40.0]"),
+        (Estimate(5.0, None, 6.0), "5 [≤ 6]"),
+        (Estimate(5.0), "5"),
+    ],
+)
+def test_figures_as_people_read_them(estimate: Estimate, text: str) -> None:
+    assert tables.format_estimate(estimate) == text
