@@ -20,6 +20,9 @@ from tokenswarm.record import Outcome, RequestRecord
 AT_ONCE = 4
 QUICK = "ttft_base_ms = 20\nttft_std_ms = 1\nttft_per_token_ms = 0\ntbt_ms = 1\ntbt_std_ms = 0\ntokens_per_chunk = 5\n"
 CONFIG = f"""
+[rag]
+deployment = "quick"
+answer_tokens = 50
 [deployments.quick]
 {QUICK}
 [deployments.ptu]
