@@ -1,0 +1,67 @@
+"""`make demo`'s script, shorter still: it ends with verdicts and reports, or at a Ctrl-C, and leaves nobody behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from tests.e2e.locust_process import environment, wait_until
+from tests.simulator_process import ROOT
+
+
+def start_demo(results: Path, *flags: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "scripts/demo.py", "--results", str(results), *flags]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def test_the_demo_ends_with_three_verdicts_and_two_reports(tmp_path: Path) -> None:
+    # What the user has set for the real services must not reach the demo's runs.
+    os.environ["AZURE_OPENAI_ENDPOINT"], os.environ["LOCUST_RATE"] = "https://real.example", "9999"
+    try:
+        command = [sys.executable, "scripts/demo.py", "--results", str(tmp_path)]
+        done = subprocess.run(
+            [*command, "--chat-seconds", "3", "--rag-seconds", "3"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=110,
+        )
+    finally:
+        del os.environ["AZURE_OPENAI_ENDPOINT"], os.environ["LOCUST_RATE"]
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.split("  ")[1] for line in done.stdout.splitlines() if "(exit code" in line] == [
+        "4 RPM on 20K TPM",
+        "50 RPM on 200K TPM",
+        "RAG, 10 testers",
+    ]
+    for name in ("report-chat", "report-rag"):
+        assert (tmp_path / name / "report.html").stat().st_size > 10_000
+        assert str(tmp_path / name / "report.html") in done.stdout
+
+
+def test_a_demo_that_is_interrupted_leaves_no_process(tmp_path: Path) -> None:
+    demo = start_demo(tmp_path)
+    try:
+        parent = psutil.Process(demo.pid)
+        children = wait_until(lambda: found if len(found := parent.children(recursive=True)) >= 3 else [], "its runs")
+        wait_until(lambda: list(tmp_path.glob("paygo-*/*/run.json")), "the first run directory")
+        demo.send_signal(signal.SIGINT)
+        output, _ = demo.communicate(timeout=60)
+    finally:
+        demo.kill()
+        demo.wait()
+    assert demo.returncode == 130, output
+    assert "Stopped." in output
+    assert "Traceback" not in output
+    deadline = time.monotonic() + 10
+    while any(child.is_running() for child in children) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert [child for child in children if child.is_running()] == []

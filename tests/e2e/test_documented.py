@@ -1,0 +1,75 @@
+"""What the README and the quickstart tell a newcomer to type, typed; runs are shortened by flags."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.locust_process import Target, credentials, environment, run_locust
+from tests.simulator_process import ROOT
+
+PAGES = ("README.md", "docs/quickstart.md")
+SHORTER = {
+    "paygo-gpt35-4rpm": ["--rate", "60", "--run-time", "2s"],
+    "paygo-gpt35-50rpm": ["--rate", "500", "--run-time", "6s", "--deployment", "gpt-35-turbo-200k"],
+    "smoke": ["--run-time", "1s"],
+}
+
+
+def commands(page: str) -> list[str]:
+    """Lines of the shell blocks, without their comments."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return [line.partition(" #")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+@pytest.fixture
+def checkout(target: Target, tmp_path: Path) -> Path:
+    """A folder that looks like a clone in which .env is filled in."""
+    folder = tmp_path / "clone"
+    folder.mkdir()
+    for name in ("tokenswarm", "analysis", "simulator", "locustfiles", "scenarios", ".env.example"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in credentials(target).items()))
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_the_page(page: str, checkout: Path, target: Target) -> None:
+    typed = [shlex.split(line) for line in commands(page)]
+    assert len(typed) >= 5
+    codes = {}
+    variables: dict[str, str] = {}
+    for words in typed:
+        match words:
+            case ["make", name, *_]:
+                assert re.search(rf"^{name}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+            case ["cp", source, _]:
+                assert (ROOT / source).exists()
+            case ["export", _]:
+                variables = {"OPENAI_BASE_URL": target.url + "/v1", "OPENAI_API_KEY": "simulator-key"}
+            case [".venv/bin/locust", "--config", path, *rest]:
+                scenario = Path(path).stem
+                flags = [*rest, *SHORTER[scenario]]
+                if scenario == "smoke":
+                    flags += ["--deployment", "gpt-35-turbo"]
+                given = [flag for flag in ["--config", path, *flags] if flag != "--headless"]
+                finished = run_locust(given, {**variables, "PWD": str(checkout)}, checkout, cwd=checkout)
+                codes[scenario] = finished.code
+                assert finished.code in (0, 3), finished.output
+            case [".venv/bin/python", "-m", "analysis", *rest]:
+                command = [sys.executable, "-m", "analysis", *rest]
+                done = subprocess.run(
+                    command, cwd=checkout, env=environment(), capture_output=True, text=True, check=False
+                )
+                assert done.returncode == 0, done.stdout + done.stderr
+            case _:
+                raise AssertionError(f"not known how to try: {words}")
+    assert codes["paygo-gpt35-50rpm"] == 3
+    reports = [Path(folder) / name for folder, _, names in os.walk(checkout / "results") for name in names]
+    assert {"report.html", "report.md", "summary.json"} <= {path.name for path in reports}
