@@ -3,7 +3,7 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
 	$$name -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
-CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+CHROMIUM := $(shell command -v chromedriver >/dev/null && { command -v chromium || command -v google-chrome; })
 BROWSER := $(if $(CHROMIUM),,-m "not browser")
 PYTEST_ARGS ?= -n 2
 
@@ -24,7 +24,7 @@ demo: .venv/runtime.stamp
 	@$(BIN)/python scripts/demo.py
 
 test: .venv/dev.stamp
-	@$(if $(CHROMIUM),,echo "No Chromium here: tests marked 'browser' are left out.")
+	@$(if $(CHROMIUM),,echo "No Chromium with its driver here: tests marked 'browser' are left out.")
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(BROWSER)
 
 check: .venv/dev.stamp
@@ -44,14 +44,14 @@ simulator: .venv/runtime.stamp
 	$(BIN)/python -m simulator $(ARGS)
 
 bench: .venv/dev.stamp
-	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks.accuracy $(ARGS)
 
 KIND ?= chat
 azure-bundle: .venv/dev.stamp
-	$(BIN)/python deploy/azure-load-testing/bundle.py $(KIND) --scenario scenarios/$(SCENARIO).conf --output bundle $(ARGS)
+	$(BIN)/python deploy/azure-load-testing/bundle.py $(KIND) --scenario scenarios/$(SCENARIO).conf $(ARGS)
 
 clean:
-	rm -rf .venv build dist bundle *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:

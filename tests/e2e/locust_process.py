@@ -56,6 +56,11 @@ class Run:
     def outcomes(self, outcome: Outcome) -> list[RequestRecord]:
         return [row for row in self.rows if row.outcome is outcome]
 
+    @property
+    def sent(self) -> list[RequestRecord]:
+        """Without arrivals that the end of the run overtook."""
+        return [row for row in self.rows if row.outcome is not Outcome.DROPPED]
+
     def locust_totals(self) -> dict[str, str]:
         """The last line of Locust's own statistics."""
         with (self.directory / "locust_stats.csv").open(newline="") as file:

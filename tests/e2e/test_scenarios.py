@@ -13,6 +13,7 @@ from tests.e2e.locust_process import (
     run_locust,
     scenario,
 )
+from tests.load_models.test_scenarios import SHORTENED as LOAD_MODELS
 from tests.simulator_process import API_KEY, ROOT
 from tokenswarm.record import Outcome
 
@@ -29,7 +30,8 @@ TOKENS = {"balanced": (500, 500), "context-heavy": (2000, 200), "generation-heav
 
 
 def test_no_scenario_is_left_out() -> None:
-    assert {path.stem for path in (ROOT / "scenarios").glob("*.conf")} == {*SHORTENED, "parameter-file"}
+    names = {path.stem for path in (ROOT / "scenarios").glob("*.conf")}
+    assert names == {*SHORTENED, *LOAD_MODELS, "parameter-file"}
 
 
 @pytest.mark.parametrize("name", ["balanced", "context-heavy", "generation-heavy", "smoke"])
@@ -37,10 +39,10 @@ def test_chat_scenarios(name: str, target: Target, tmp_path: Path) -> None:
     finished = run_locust(scenario(name, *SHORTENED[name]), credentials(target), tmp_path)
     run = finished.run()
     assert finished.code == 0, finished.output
-    assert len(run.rows) >= 3
-    assert all(row.outcome is Outcome.OK for row in run.rows)
+    assert len(run.sent) >= 3
+    assert {row.outcome for row in run.sent} == {Outcome.OK}
     check_against_truth(run, target)
-    assert {(row.prompt_tokens, row.completion_tokens) for row in run.rows} == {TOKENS.get(name, (100, 50))}
+    assert {(row.prompt_tokens, row.completion_tokens) for row in run.sent} == {TOKENS.get(name, (100, 50))}
     assert run.directory.parent.name == name
     assert run.facts["scenario"]["text"] == (ROOT / "scenarios" / f"{name}.conf").read_text()
 
@@ -50,8 +52,8 @@ def test_four_requests_a_minute_fit_into_20k(target: Target, tmp_path: Path) -> 
     finished = run_locust(scenario(name, *SHORTENED[name]), credentials(target), tmp_path)
     run = finished.run()
     assert len(run.rows) in (3, 4)
-    assert {row.outcome for row in run.rows} == {Outcome.OK}
-    assert {(row.prompt_tokens, row.completion_tokens) for row in run.rows} == {(4500, 500)}
+    assert {row.outcome for row in run.sent} == {Outcome.OK}
+    assert {(row.prompt_tokens, row.completion_tokens) for row in run.sent} == {(4500, 500)}
     check_against_truth(run, target)
     assert run.facts["verdict"]["state"] == "passed"
     assert finished.code == 0
@@ -66,13 +68,13 @@ def test_fifty_requests_a_minute_do_not_fit_into_200k(processes: int, target: Ta
     throttled = run.outcomes(Outcome.THROTTLED)
     assert len(run.rows) > 40
     assert len(run.outcomes(Outcome.OK)) <= 40  # 40 x 5000 = 200,000
-    assert len(throttled) == len(run.rows) - len(run.outcomes(Outcome.OK)) > 0
+    assert len(throttled) == len(run.sent) - len(run.outcomes(Outcome.OK)) > 0
     assert all(row.retry_after_ms for row in throttled)
     check_against_truth(run, target)
     assert run.facts["accounting"]["failed"] == 0
     assert run.facts["workers"] == processes
     assert run.facts["accounting"]["planned"] == len(run.rows)
-    assert {row.worker for row in run.rows} == ({"local"} if processes == 1 else {"w0", "w1"})
+    assert {row.worker for row in run.sent} == ({"local"} if processes == 1 else {"w0", "w1"})
     assert [criterion["state"] for criterion in run.facts["criteria"]] == ["held", "failed"]
     assert finished.code == 3
 
@@ -130,7 +132,7 @@ def test_the_parameter_file_of_the_lab_as_it_is(change: type[str], target: Targe
     assert finished.code == 0, finished.output
     assert run.directory.parent.name == "aoai-4rpm-test"
     assert len(run.rows) in (2, 3)
-    assert {(row.prompt_tokens, row.completion_tokens) for row in run.rows} == {(4500, 500)}
+    assert {(row.prompt_tokens, row.completion_tokens) for row in run.sent} == {(4500, 500)}
     assert {line["deployment"] for line in target.truth()} == {"gpt-35-turbo-20k"}
     check_against_truth(run, target)
 
