@@ -16,7 +16,12 @@ WIDE_INTERVAL = 0.2
 
 def doubts(summary: Summary) -> list[str]:
     """One line for each doubt, gravest first."""
-    return [*_window(summary), *_load(summary), *_answers(summary), *_precision(summary)]
+    return [*_target(summary), *_window(summary), *_load(summary), *_answers(summary), *_precision(summary)]
+
+
+def _target(summary: Summary) -> Iterator[str]:
+    if summary.settings.get("options.tls-verify") == "no":
+        yield "TLS certificates were not checked (tls-verify = no): nobody knows that this was the right host."
 
 
 def _window(summary: Summary) -> Iterator[str]:
