@@ -168,14 +168,14 @@ _SHARES = ("error", "requests", "throttled", "dropped", "goodput")
 
 def _value(metric: str, record: RequestRecord) -> float | None:
     """What a record adds to a metric with a distribution; `None` when it is none of its population."""
-    if metric in ("response_time_ms", "latency", "lag_ms"):
-        if record.outcome is Outcome.DROPPED:
-            return None
-        return {"response_time_ms": record.e2e_ms, "latency": record.first_byte_ms, "lag_ms": record.lag_ms}[metric]
+    if metric in _OF_SENT:
+        value: float | None = getattr(record, _OF_SENT[metric])
+        return None if record.outcome is Outcome.DROPPED else value
     if record.outcome is not Outcome.OK or metric not in _OF_ANSWERED:
         return None
-    value: float | None = getattr(record, metric)
+    value = getattr(record, metric)
     return value
 
 
+_OF_SENT = {"response_time_ms": "e2e_ms", "latency": "first_byte_ms", "lag_ms": "lag_ms"}
 _OF_ANSWERED = ("ttft_ms", "tbt_ms", "e2e_ms", "ttft_from_due_ms", "e2e_from_due_ms")
