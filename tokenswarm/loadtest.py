@@ -185,6 +185,7 @@ class LoadTest:
 
     def record(self, record: RequestRecord) -> None:
         """Take one record: to the journal, and one Locust event if it was sent."""
+        record = self.preparation.secrets.clean(record)
         if self.recorder is not None:
             self.recorder.record(record)
         if record.outcome is not Outcome.DROPPED:

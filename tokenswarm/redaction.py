@@ -7,16 +7,21 @@ has the form of a credential is replaced: the program need not have seen it befo
 from __future__ import annotations
 
 import base64
+import dataclasses
 import html
 import json
 import logging
 import re
 from urllib.parse import quote, quote_plus
 
+from tokenswarm.record import RequestRecord
+
 MASK = "***"
 
 MIN_LENGTH = 4
 """Shorter values are not remembered: replacing them would tear ordinary words apart and hide nothing."""
+
+_SERVICE_TEXTS = ("error", "finish_reason", "request_id", "region", "model", "conversation_id", "stages")
 
 _HEADERS = (
     "api-key|x-api-key|x-functions-key|ocp-apim-subscription-key|dapr-api-token|proxy-authorization|authorization"
@@ -56,11 +61,19 @@ class Secrets:
 
     def redact(self, text: str) -> str:
         """`text` with every known secret, and everything that has the form of one, replaced by `MASK`."""
-        if self._pattern is not None:
-            text = self._pattern.sub(MASK, text)
+        text = self._hide(text)
         for form in _FORMS:
             text = form.sub(_mask, text)
         return text
+
+    def clean(self, record: RequestRecord) -> RequestRecord:
+        """`record` without secrets in the texts that came from a service: some tell a wrong key back in the error."""
+        found = {name: text for name in _SERVICE_TEXTS if (text := getattr(record, name))}
+        redacted = {name: self.redact(text) if name == "error" else self._hide(text) for name, text in found.items()}
+        return record if redacted == found else dataclasses.replace(record, **redacted)
+
+    def _hide(self, text: str) -> str:
+        return text if self._pattern is None else self._pattern.sub(MASK, text)
 
     def __repr__(self) -> str:
         return f"Secrets({len(self._known)} spellings)"

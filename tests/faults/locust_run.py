@@ -104,7 +104,7 @@ def running_locust(
 ) -> Iterator[LocustRun]:
     """Start locust in a session of its own; at the end whatever is left of it is killed. `before` runs in the child."""
     if "--processes" in arguments:  # other tests may have a master, too
-        arguments += ("--master-bind-port", port := _free_port(), "--master-port", port)
+        arguments += ("--master-bind-port", port := free_port(), "--master-port", port)
     log = folder / "locust.log"
     results = folder / "results"
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("LOCUST_", "OPENAI_", "AZURE_"))}
@@ -133,7 +133,7 @@ def running_locust(
         process.wait()
 
 
-def _free_port() -> str:
+def free_port() -> str:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return str(probe.getsockname()[1])
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.redaction import MASK, RedactingFilter, Secrets, redact_handlers
 
 KEY = "CaNaRy/4f+9=&\"0' <b>"
@@ -138,3 +139,16 @@ def test_filter_keeps_every_record():
     record = logging.LogRecord("n", logging.INFO, "p", 1, "plain", None, None)
     assert RedactingFilter(Secrets()).filter(record) is True
     assert record.getMessage() == "plain"
+
+
+def test_a_record_keeps_no_secret_that_a_service_told_back() -> None:
+    secrets = Secrets()
+    secrets.add("my-secret-key")
+    record = RequestRecord(
+        call_id="my-secret-key", outcome=Outcome.HTTP_ERROR, error="bad key my-secret-key, api-key: other", model="m"
+    )
+    cleaned = secrets.clean(record)
+    assert cleaned.error == "bad key ***, api-key: ***"
+    assert (cleaned.model, cleaned.status) == ("m", None)
+    untouched = RequestRecord(call_id="1", outcome=Outcome.OK, model="gpt-4o")
+    assert secrets.clean(untouched) is untouched
