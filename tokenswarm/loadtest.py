@@ -355,7 +355,6 @@ class LoadTest:
         """Worker: stop for good, now, with everything that is known on its way before the answer."""
         self._ended_at = msg.data["until"]
         self.runner.stop()
-        self.runner._send_stats()
         if self.recorder is None:  # the start was refused here, or never came: there is nothing to wait for
             nothing = {"worker": self.worker_name, "rows": 0, "text": "", "total": 0, "in_flight": 0, "done": True}
             self.runner.send_message("tokenswarm_rows", nothing)
@@ -399,6 +398,8 @@ class LoadTest:
             self._heartbeat.stop()
             if self.conductor is not None:
                 self.conductor.health += self._heartbeat.take()
+        if self.is_worker:
+            self.runner._send_stats()  # before the rows that say "done": the master then writes its files
         facts = self._facts
         recorder.facts = lambda: {**facts(), "done": True}
         recorder.close()
