@@ -159,6 +159,8 @@ class Fleet:
         ]
         if self._journal is not None:
             self._journal.close()
+            if self._journal.problem is not None:
+                self.problems.append(self._journal.problem)
             if self._journal.rows_lost == 0 and self._journal.problem is None:
                 self._discard_journals()
         return [each for each in lost if each.rows > 0]

@@ -28,6 +28,7 @@ from tokenswarm.preflight import check_targets
 from tokenswarm.problems import BadInput
 from tokenswarm.quantity import parse_duration
 from tokenswarm.redaction import Secrets, redact_handlers
+from tokenswarm.run import check_results
 from tokenswarm.settings import Settings, build_settings
 from tokenswarm.vault import fetch_secrets
 
@@ -89,6 +90,7 @@ class Preparation:
             problems += refused
             for warning in warnings:
                 logger.warning("%s", warning)
+        problems += check_results(settings.results, settings.test_name)
         if problems:
             raise BadInput(problems)
 

@@ -12,6 +12,7 @@ import html
 import json
 import logging
 import re
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 from tokenswarm.record import RequestRecord
@@ -69,7 +70,9 @@ class Secrets:
     def clean(self, record: RequestRecord) -> RequestRecord:
         """`record` without secrets in the texts that came from a service: some tell a wrong key back in the error."""
         found = {name: text for name in _SERVICE_TEXTS if (text := getattr(record, name))}
-        redacted = {name: self.redact(text) if name == "error" else self._hide(text) for name, text in found.items()}
+        redacted: dict[str, Any] = {
+            name: self.redact(text) if name == "error" else self._hide(text) for name, text in found.items()
+        }
         return record if redacted == found else dataclasses.replace(record, **redacted)
 
     def _hide(self, text: str) -> str:

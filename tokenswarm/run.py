@@ -6,13 +6,18 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
+import tempfile
 import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from tokenswarm.record import SCHEMA_VERSION
+
+MIN_FREE_BYTES = 50_000_000
+"""A row takes some 400 bytes, Locust's page a megabyte: with less, a run may end without its files."""
 
 LIBRARIES = ("locust", "openai", "httpx2", "gevent", "httptools", "jiter", "pandas")
 
@@ -27,6 +32,23 @@ def name_directory(results: Path, test_name: str, started_at: float) -> Path:
         path = parent / f"{stamp}-{number}"
         number += 1
     return path
+
+
+def check_results(results: Path, test_name: str) -> list[str]:
+    """What would keep a run from being written, one line each. Makes the parent of its run directories."""
+    parent = results / safe_name(test_name)
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=parent) as file:
+            file.write(b"x" * 4096)
+            file.flush()
+        free = shutil.disk_usage(parent).free
+    except OSError as error:
+        return [f"results-dir: expected a directory that can be written, got {error}"]
+    if free < MIN_FREE_BYTES:
+        megabytes = free // 1_000_000
+        return [f"results-dir: expected {MIN_FREE_BYTES // 1_000_000} MB free, got {megabytes} MB ({parent})"]
+    return []
 
 
 def safe_name(text: str) -> str:

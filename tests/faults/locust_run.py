@@ -111,7 +111,7 @@ def running_locust(
     keys = {"AZURE_OPENAI_API_KEY": API_KEY, "ORCHESTRATOR_FUNCTION_KEY": FUNCTIONS_KEY}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [str(LOCUST), *arguments, "--results-dir", str(results)],
+            [str(LOCUST), "--results-dir", str(results), *arguments],
             cwd=ROOT,
             env={**clean, **keys, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **(env or {})},
             stdin=subprocess.DEVNULL,
