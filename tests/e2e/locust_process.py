@@ -61,6 +61,10 @@ class Run:
         """Without arrivals that the end of the run overtook."""
         return [row for row in self.rows if row.outcome is not Outcome.DROPPED]
 
+    def code(self, verdict: int) -> int:
+        """The exit code of a verdict; a machine that is too busy to measure makes any of them UNTRUSTED."""
+        return 4 if self.facts["generator"]["saturated"] else verdict
+
     def locust_totals(self) -> dict[str, str]:
         """The last line of Locust's own statistics."""
         with (self.directory / "locust_stats.csv").open(newline="") as file:

@@ -17,14 +17,21 @@ from tests.load_models.test_scenarios import SHORTENED as LOAD_MODELS
 from tests.simulator_process import API_KEY, ROOT
 from tokenswarm.record import Outcome
 
+# Open load ends with a number of answers rather than after a time: how much of 2 s is load depends on the machine.
 SHORTENED = {
-    "balanced": ("--rate", "240", "--run-time", "2s"),
-    "context-heavy": ("--rate", "240", "--run-time", "2s"),
-    "generation-heavy": ("--rate", "240", "--run-time", "2s"),
-    "paygo-gpt35-4rpm": ("--deployment", "gpt-35-turbo-20k", "--rate", "60", "--run-time", "4s"),
-    "paygo-gpt35-50rpm": ("--deployment", "gpt-35-turbo-200k", "--rate", "500", "--run-time", "6s"),
+    "balanced": ("--rate", "240", "--run-time", "60s", "--max-total-requests", "6"),
+    "context-heavy": ("--rate", "240", "--run-time", "60s", "--max-total-requests", "6"),
+    "generation-heavy": ("--rate", "240", "--run-time", "60s", "--max-total-requests", "6"),
+    "paygo-gpt35-4rpm": (
+        *("--deployment", "gpt-35-turbo-20k", "--rate", "30", "--run-time", "60s"),
+        *("--max-total-requests", "3"),
+    ),
+    "paygo-gpt35-50rpm": (
+        *("--deployment", "gpt-35-turbo-200k", "--rate", "500", "--run-time", "60s"),
+        *("--max-total-requests", "50"),
+    ),
     "rag-peak": ("--stages", "threads=6, ramp=1s, duration=4s", "--think-time", "uniform(0.1, 0.2)"),
-    "smoke": ("-u", "3", "-r", "3", "-t", "2s"),
+    "smoke": ("-u", "3", "-r", "3", "-t", "60s", "--max-total-requests", "6"),
 }
 TOKENS = {"balanced": (500, 500), "context-heavy": (2000, 200), "generation-heavy": (500, 1000)}
 
@@ -38,8 +45,8 @@ def test_no_scenario_is_left_out() -> None:
 def test_chat_scenarios(name: str, target: Target, tmp_path: Path) -> None:
     finished = run_locust(scenario(name, *SHORTENED[name]), credentials(target), tmp_path)
     run = finished.run()
-    assert finished.code == 0, finished.output
-    assert len(run.sent) >= 3
+    assert finished.code == run.code(0), finished.output
+    assert len(run.sent) >= 6
     assert {row.outcome for row in run.sent} == {Outcome.OK}
     check_against_truth(run, target)
     assert {(row.prompt_tokens, row.completion_tokens) for row in run.sent} == {TOKENS.get(name, (100, 50))}
@@ -51,12 +58,12 @@ def test_four_requests_a_minute_fit_into_20k(target: Target, tmp_path: Path) -> 
     name = "paygo-gpt35-4rpm"
     finished = run_locust(scenario(name, *SHORTENED[name]), credentials(target), tmp_path)
     run = finished.run()
-    assert len(run.rows) in (3, 4)
+    assert len(run.sent) in (3, 4)
     assert {row.outcome for row in run.sent} == {Outcome.OK}
     assert {(row.prompt_tokens, row.completion_tokens) for row in run.sent} == {(4500, 500)}
     check_against_truth(run, target)
-    assert run.facts["verdict"]["state"] == "passed"
-    assert finished.code == 0
+    assert [criterion["state"] for criterion in run.facts["criteria"]] == ["held", "held"]
+    assert finished.code == run.code(0)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -66,7 +73,7 @@ def test_fifty_requests_a_minute_do_not_fit_into_200k(processes: int, target: Ta
     finished = run_locust(scenario(name, *flags), credentials(target), tmp_path)
     run = finished.run()
     throttled = run.outcomes(Outcome.THROTTLED)
-    assert len(run.rows) > 40
+    assert len(run.sent) >= 50
     assert len(run.outcomes(Outcome.OK)) <= 40  # 40 x 5000 = 200,000
     assert len(throttled) == len(run.sent) - len(run.outcomes(Outcome.OK)) > 0
     assert all(row.retry_after_ms for row in throttled)
@@ -76,7 +83,7 @@ def test_fifty_requests_a_minute_do_not_fit_into_200k(processes: int, target: Ta
     assert run.facts["accounting"]["planned"] == len(run.rows)
     assert {row.worker for row in run.sent} == ({"local"} if processes == 1 else {"w0", "w1"})
     assert [criterion["state"] for criterion in run.facts["criteria"]] == ["held", "failed"]
-    assert finished.code == 3
+    assert finished.code == run.code(3)
 
 
 @pytest.mark.parametrize("contract", ["v1", "v2"])
@@ -85,12 +92,12 @@ def test_the_peak_hour_of_the_orchestrator(contract: str, target: Target, tmp_pa
     variables = {**credentials(target), "ORCHESTRATOR_APP_APIKEY": API_KEY}
     finished = run_locust(scenario("rag-peak", *flags), variables, tmp_path)
     run = finished.run()
-    assert finished.code == 0, finished.output
+    assert finished.code == run.code(0), finished.output
     assert len(run.rows) >= 6
     assert {row.outcome for row in run.rows} == {Outcome.OK}
     assert {row.turn for row in run.rows} == {1, 2}
     assert all((row.ttft_ms is not None) == (contract == "v2") for row in run.rows)
-    assert all((row.stages is not None) == (contract == "v1") for row in run.rows)
+    assert all(row.stages is not None for row in run.rows)
     check_against_truth(run, target)
     by_conversation: dict[str | None, set[int | None]] = {}
     for row in run.rows:
@@ -100,10 +107,10 @@ def test_the_peak_hour_of_the_orchestrator(contract: str, target: Target, tmp_pa
 
 
 def test_two_processes_in_closed_loop(target: Target, tmp_path: Path) -> None:
-    flags = ["-u", "4", "-r", "4", "-t", "3s", "--processes", "2"]
+    flags = ["-u", "4", "-r", "4", "-t", "60s", "--max-total-requests", "16", "--processes", "2"]
     finished = run_locust(scenario("smoke", *flags), credentials(target), tmp_path)
     run = finished.run()
-    assert finished.code == 0, finished.output
+    assert finished.code == run.code(0), finished.output
     assert {row.worker for row in run.rows} == {"w0", "w1"}
     check_against_truth(run, target)
     assert not list(run.directory.glob("journal-*"))
@@ -129,7 +136,7 @@ def test_the_parameter_file_of_the_lab_as_it_is(change: type[str], target: Targe
     lab_file.write_bytes(change(LAB_FILE.format(url=target.url)).encode())
     finished = run_locust(scenario("parameter-file", "--env-file", str(lab_file)), {}, tmp_path)
     run = finished.run()
-    assert finished.code == 0, finished.output
+    assert finished.code == run.code(0), finished.output
     assert run.directory.parent.name == "aoai-4rpm-test"
     assert len(run.rows) in (2, 3)
     assert {(row.prompt_tokens, row.completion_tokens) for row in run.sent} == {(4500, 500)}
