@@ -68,6 +68,14 @@ class Accounting:
         due = (self.planned or 0) - self.overtaken
         return None if due <= 0 else 100.0 * self.first_attempts / due
 
+    @property
+    def unaccounted(self) -> int:
+        """Planned requests that are neither sent, dropped nor known to be lost: 0, or the identity is broken."""
+        if self.planned is None:
+            return 0
+        lost = sum(lost.rows for lost in self.lost)
+        return self.planned - self.first_attempts - self.outcomes[Outcome.DROPPED] - lost
+
     def facts(self) -> dict[str, Any]:
         """The `accounting` part of run.json."""
         failed = sum(n for outcome, n in self.outcomes.items() if outcome not in NOT_FAILED)

@@ -167,6 +167,8 @@ class Conductor:
                 f"load not delivered: {self.accounting.first_attempts} of {self.accounting.planned} planned requests "
                 f"were sent ({delivered:.1f} %)"
             )
+        if unaccounted := self.accounting.unaccounted:
+            reasons.append(f"accounting: {unaccounted} planned requests are neither sent, dropped nor lost")
         if is_saturated(self.health):
             late = sum(window.is_late for window in self.health)
             reasons.append(

@@ -71,6 +71,7 @@ def describe_tools() -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
         "git_commit": _git_commit(),
         "host": platform.node(),
+        "pid": os.getpid(),
     }
 
 

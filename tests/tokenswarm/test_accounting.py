@@ -1,44 +1,58 @@
-"""Counting records, by hand."""
-
 from __future__ import annotations
 
-from tokenswarm.accounting import Accounting
+from typing import Any
+
+from tokenswarm.accounting import Accounting, Lost
 from tokenswarm.record import Outcome, RequestRecord
 
 
-def dropped(lag_ms: float, error: str = "the run ended before a user was free") -> RequestRecord:
-    return RequestRecord(call_id="x", outcome=Outcome.DROPPED, lag_ms=lag_ms, error=error)
-
-
-def counted(*records: RequestRecord, planned: int) -> Accounting:
+def account(*outcomes: Outcome, **fields: Any) -> Accounting:
     accounting = Accounting()
-    for record in records:
-        accounting.add(record)
-    accounting.close(planned, [])
+    for outcome in outcomes:
+        accounting.add(RequestRecord(call_id="a", outcome=outcome, **fields))
     return accounting
 
 
-SENT = [RequestRecord(call_id=str(n), outcome=Outcome.OK) for n in range(11)]
+def test_the_identity_by_hand() -> None:
+    ok, throttled, timeout, cancelled, dropped = (
+        Outcome.OK,
+        Outcome.THROTTLED,
+        Outcome.TIMEOUT,
+        Outcome.CANCELLED,
+        Outcome.DROPPED,
+    )
+    accounting = account(ok, ok, throttled, timeout, cancelled, dropped, dropped)
+    accounting.close(9, [Lost("w1", 2, 10.0, 13.0, "worker died")])
+    facts = accounting.facts()
+    assert {name: facts[name] for name in ("rows", "sent", "ok", "throttled", "failed", "cancelled", "dropped")} == {
+        "rows": 7,
+        "sent": 5,
+        "ok": 2,
+        "throttled": 1,
+        "failed": 1,
+        "cancelled": 1,
+        "dropped": 2,
+    }
+    assert facts["planned"] == 9
+    assert accounting.unaccounted == 0
+    assert str(accounting.lost[0]) == "2 rows lost: worker died (w1, 3.0 s)"
 
 
-def test_what_the_end_of_the_run_overtook_was_not_undelivered() -> None:
-    accounting = counted(*SENT, dropped(40.0), planned=12)
+def test_retries_are_sent_and_not_planned() -> None:
+    accounting = account(Outcome.THROTTLED)
+    accounting.add(RequestRecord(call_id="a", attempt=2, outcome=Outcome.OK))
+    accounting.close(1, [])
+    assert (accounting.sent, accounting.first_attempts, accounting.unaccounted) == (2, 1, 0)
     assert accounting.delivered_pct == 100.0
-    assert (accounting.facts()["overtaken"], accounting.facts()["dropped"], accounting.facts()["sent"]) == (1, 1, 11)
 
 
-def test_what_had_waited_for_a_user_was() -> None:
-    assert counted(*SENT, dropped(1000.0), planned=12).delivered_pct == 100.0 * 11 / 12
-    assert counted(*SENT, dropped(10.0, "no free user within 0.01 s"), planned=12).delivered_pct == 100.0 * 11 / 12
+def test_what_is_missing_is_told() -> None:
+    accounting = account(Outcome.OK)
+    accounting.close(3, [])
+    assert accounting.unaccounted == 2
 
 
-def test_nothing_planned_is_no_percentage() -> None:
-    assert counted(planned=0).delivered_pct is None
-    assert counted(dropped(5.0), planned=1).delivered_pct is None
-
-
-def test_attempts_of_one_call_are_one_planned_request() -> None:
-    retry = RequestRecord(call_id="0", attempt=2, outcome=Outcome.THROTTLED)
-    accounting = counted(*SENT, retry, planned=11)
-    assert accounting.delivered_pct == 100.0
-    assert (accounting.sent, accounting.facts()["throttled"]) == (12, 1)
+def test_closed_loop_plans_nothing() -> None:
+    accounting = account(Outcome.OK)
+    accounting.close(None, [])
+    assert (accounting.delivered_pct, accounting.unaccounted) == (None, 0)
