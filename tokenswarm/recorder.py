@@ -112,10 +112,17 @@ def parse_rows(text: str) -> list[RequestRecord]:
 
 
 def read_journal_after(path: Path, rows: int) -> list[str]:
-    """Lines of a journal after its first `rows`, whole ones only: a line cut by a crash is left out."""
+    """Lines of a journal after its first `rows`, whole ones only: a line that a crash has cut or spoilt is left out."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
     lines = text.split("\n")[:-1]  # what follows the last line end was cut off
-    return [f"{line}\n" for line in lines[1 + rows :]]
+    return [f"{line}\n" for line in lines[1 + rows :] if _is_row(line)]
+
+
+def _is_row(line: str) -> bool:
+    try:
+        return len(parse_rows(f"{line}\n")) == 1
+    except (ValueError, TypeError, csv.Error):
+        return False

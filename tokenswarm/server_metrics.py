@@ -104,8 +104,11 @@ def read_samples(path: Path) -> list[ServerSample]:
     if not path.exists():
         return []
     problems: list[str] = []
-    with path.open(newline="", encoding="utf-8") as file:
-        samples = list(_parsed(csv.DictReader(file), path, problems))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            samples = list(_parsed(csv.DictReader(file), path, problems))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInput([f"server metrics: expected a CSV file in UTF-8, got {error} ({path})"]) from error
     if problems:
         raise BadInput(problems)
     return samples
