@@ -60,11 +60,11 @@ class Client:
         request = write_request("POST", url, all_headers, body, absolute)
         return self._transport.send(origin, request, sink_for, self._sending.timeout_s)
 
-    def _interrupted(self) -> Exchange:
-        """The exchange that the end of the run cut short, as far as it got."""
+    def _interrupted(self) -> Exchange | None:
+        """The exchange that the end of the run cut short, as far as it got; `None` if it had not begun."""
         exchange = self._transport.last if self._transport is not None else None
         if exchange is None:
-            exchange = Exchange(started_at=time.time(), started_ns=time.monotonic_ns())
+            return None
         if exchange.end_ms is None:
             exchange.end_ms = exchange.ms(time.monotonic_ns())
         exchange.failure = "cancelled"
@@ -94,7 +94,8 @@ class ChatClient(Client):
                     lambda status, headers: chat_sink(status, headers, request),
                 )
             except BaseException:
-                call.emit(chat_record(request, self._interrupted(), call, self._caller).record)
+                if (cut := self._interrupted()) is not None:
+                    call.emit(chat_record(request, cut, call, self._caller).record)
                 raise
             return chat_record(request, exchange, call, self._caller)
 
@@ -125,7 +126,8 @@ class RagClient(Client):
                     lambda status, _headers: RagStream() if streams and status == 200 else None,
                 )
             except BaseException:
-                call.emit(rag_record(request, target, self._interrupted(), call, self._caller).record)
+                if (cut := self._interrupted()) is not None:
+                    call.emit(rag_record(request, target, cut, call, self._caller).record)
                 raise
             return rag_record(request, target, exchange, call, self._caller)
 

@@ -28,6 +28,7 @@ from gevent import get_hub
 
 from tokenswarm.http_answer import HttpAnswer, ProtocolError
 from tokenswarm.loop_clock import LoopClock
+from tokenswarm.turnstile import Turnstile
 
 READ_BYTES = 65536
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -99,8 +100,10 @@ class Transport:
         through with the connection closed and the exchange so far left in `last`.
         """
         reused = self._origin == origin and self._connection is not None and self._connection.is_usable()
+        self.last = None
         if not reused:
             self.close()
+            Turnstile.of(get_hub()).pass_through()
         exchange = Exchange(started_at=time.time(), started_ns=time.monotonic_ns())
         self.last = exchange
         complete = False
@@ -145,7 +148,7 @@ class Transport:
         address = (host, port)
         if self._proxy is not None:
             address = (self._proxy.hostname or "", self._proxy.port or 3128)
-        plain = gevent.socket.create_connection(address)
+        plain = _dial(address)
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._proxy is not None and scheme == "https":
@@ -387,6 +390,23 @@ def proxy_for(scheme: str, host: str) -> str | None:
     if urllib.request.proxy_bypass(host):
         return None
     return proxies.get(scheme) or proxies.get("all")
+
+
+def _dial(address: tuple[str, int]) -> Any:
+    """A TCP connection. A numeric address needs no resolver, whose threads cost milliseconds when many connect."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, address[0])
+        except OSError:
+            continue
+        plain = gevent.socket.socket(family)
+        try:
+            plain.connect(address)
+        except BaseException:
+            plain.close()
+            raise
+        return plain
+    return gevent.socket.create_connection(address)
 
 
 def _ask_for_stamps(sock: Any) -> bool:

@@ -84,12 +84,13 @@ class TargetUser(User):
         """Send the next request, unless the run has ended while this user was about to."""
         if self.load_test.ended:
             raise StopUser
-        due, self.due = self.due, None
+        due = self.due
         with self.load_test.in_flight():
             self.send(due.arrival if due else None, due.scheduled_at if due else None)
 
     def emit(self, record: RequestRecord) -> None:
         """Record one finished attempt."""
+        self.due = None  # the arrival has a row now
         self.load_test.record(record)
 
     def send(self, arrival: Arrival | None, scheduled_at: float | None) -> None:
