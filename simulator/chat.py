@@ -230,8 +230,7 @@ class ChatTarget:
                 request=request,
                 identity=self._identity(job),
                 answers=[
-                    plan_answer(deployment, job.rng, uncached, request.max_tokens, multiplier)
-                    for _ in range(request.n)
+                    plan_answer(deployment, job.rng, uncached, request.max_tokens, multiplier) for _ in range(request.n)
                 ],
                 rng=job.rng,
                 headers=headers,

@@ -40,6 +40,7 @@ def count_tokens(pieces: int, messages: int) -> int:
     """Tokens of a prompt with this many pieces in this many messages."""
     return pieces + PER_MESSAGE * messages + PER_PROMPT
 
+
 Prefix = tuple[int, bytes]
 """Length in tokens, and digest."""
 

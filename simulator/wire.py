@@ -199,9 +199,7 @@ NO_DEPLOYMENT = Refusal(
 def no_model(model: str) -> Refusal:
     """What a plain OpenAI-compatible server says to an unknown model."""
     message = f"The model `{model}` does not exist or you do not have access to it."
-    return Refusal(
-        404, {"message": message, "type": "invalid_request_error", "param": None, "code": "model_not_found"}
-    )
+    return Refusal(404, {"message": message, "type": "invalid_request_error", "param": None, "code": "model_not_found"})
 
 
 def invalid(message: str, param: str | None = None, code: str | None = None) -> Refusal:

@@ -13,7 +13,6 @@ from tokenswarm.prompts import build_messages, build_prompt, estimate_messages, 
 from tokenswarm.request import ChatRequest, RagRequest
 from tokenswarm.settings import Settings
 
-
 MADE_UP_TOKENS = 100
 """Length of a made-up answer where the scenario says no max-tokens."""
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import gevent
 import pytest
-from tests.scripted_server import Action, ScriptedServer, close, reset, scripted_server
 
+from tests.scripted_server import Action, ScriptedServer, close, reset, scripted_server
 from tokenswarm.chat import ChatStream
 from tokenswarm.transport import Exchange, Transport, kernel_timestamps, proxy_for
 
