@@ -7,7 +7,7 @@ CHROMIUM := $(shell command -v chromedriver >/dev/null && { command -v chromium 
 BROWSER := $(if $(CHROMIUM),,-m "not browser")
 PYTEST_ARGS ?= -n 2
 
-.PHONY: help demo test check format ui simulator bench azure-bundle clean
+.PHONY: help demo test check format ui simulator bench torture azure-bundle clean
 .DELETE_ON_ERROR:
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make ui            Locust's web UI for a scenario: make ui SCENARIO=smoke HOST=http://127.0.0.1:8000"
 	@echo "make simulator     the stand-in targets on port 8000"
 	@echo "make bench         what the load generator costs and how exact it is"
+	@echo "make torture       faults, crashes, leaks, a soak of SOAK_MINUTES (10): what docs/reliability.md is about"
 	@echo "make azure-bundle  a folder to upload to Azure Load Testing: make azure-bundle KIND=rag SCENARIO=rag-peak"
 	@echo "make clean         remove .venv and everything that was made; results/ stays"
 
@@ -45,6 +46,12 @@ simulator: .venv/runtime.stamp
 
 bench: .venv/dev.stamp
 	$(BIN)/python -m benchmarks.accuracy $(ARGS)
+
+SOAK_MINUTES ?= 10
+torture: .venv/dev.stamp
+	$(BIN)/python -m pytest tests/faults
+	$(BIN)/python -m benchmarks.soak --minutes $(SOAK_MINUTES)
+	$(BIN)/python -m benchmarks.soak --minutes $(SOAK_MINUTES) --workers 2
 
 KIND ?= chat
 azure-bundle: .venv/dev.stamp
