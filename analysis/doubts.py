@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from analysis.metrics import SHORT_ANSWER_PCT
@@ -20,7 +20,8 @@ def doubts(summary: Summary) -> list[str]:
 
 
 def _target(summary: Summary) -> Iterator[str]:
-    if summary.settings.get("options.tls-verify") == "no":
+    options = summary.settings.get("options")
+    if isinstance(options, Mapping) and options.get("tls-verify") == "no":
         yield "TLS certificates were not checked (tls-verify = no): nobody knows that this was the right host."
 
 

@@ -75,7 +75,7 @@ def reports(folder: Path, directory: Path) -> list[str]:
     command = [sys.executable, "-m", "analysis", "report", str(directory), "--output", str(folder / "report")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    return [path.read_text() for path in sorted((folder / "report").iterdir()) if path.suffix != ".csv"]
+    return [path.read_text() for path in sorted((folder / "report").iterdir()) if path.suffix in (".md", ".html", ".json")]
 
 
 class _SetClock:
@@ -107,7 +107,7 @@ def test_a_step_of_the_wall_clock_bends_no_offset(monkeypatch: pytest.MonkeyPatc
         exchange = transport.send(("http", "127.0.0.1", server.port), b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
                                   lambda _status, _headers: ChatStream(), 5.0)  # fmt: skip
         transport.close()
-    assert clock.reads >= 4
+    assert clock.reads >= 3
     times = list(exchange.sink.times.at_ms)
     assert len(times) == 3
     assert times[0] >= 45.0
