@@ -7,18 +7,12 @@ runs in `test_stopping` (on the master `test_stop` fires before the workers have
 
 from __future__ import annotations
 
-from locust import argument_parser, events
 from locust.runners import MasterRunner, WorkerRunner
 
-import functools
-import gc
 import logging
 import math
-import os
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,30 +22,27 @@ import gevent.queue
 from tokenswarm.arrivals import Assignment, Plan, RatePlan
 from tokenswarm.conductor import Conductor
 from tokenswarm.criteria import ExitCode
-from tokenswarm.dataset import Questions
-from tokenswarm.fleet import DRAIN_EXTRA_S, Fleet
+from tokenswarm.fleet import Fleet
 from tokenswarm.forecast import describe_forecast
-from tokenswarm.health import Heartbeat, Window
-from tokenswarm.interrupts import is_made_by_master, leave_to_master
 from tokenswarm.locust_files import LocustFiles
-from tokenswarm.options import add_options
 from tokenswarm.orphan import MasterWatch
 from tokenswarm.preparation import Preparation
 from tokenswarm.problems import BadInput
 from tokenswarm.record import Outcome, RequestRecord
-from tokenswarm.recorder import Recorder
+from tokenswarm.request_event import fire_request
 from tokenswarm.schedule import Schedule
-from tokenswarm.sdk import ChatTemplate
 from tokenswarm.search import LevelPlan
+from tokenswarm.sender import Place, Sender
 from tokenswarm.settings import Settings
-from tokenswarm.shapes import UsersOverTime, choose_shape, choose_shape_at_each_start
+from tokenswarm.shapes import UsersOverTime
 from tokenswarm.stages import ThreadGroup
 from tokenswarm.surveyor import Surveyor, make_plan
 from tokenswarm.threads import Thread
 
-MARGIN_S = 0.1
 if TYPE_CHECKING:
     from tokenswarm.telemetry import Telemetry
+
+MARGIN_S = 0.1
 
 START_AFTER_S = 0.3
 """From "all users are there" to the first arrival of an open plan: time for the workers to hear of it."""
@@ -75,12 +66,10 @@ class LoadTest:
         self.is_master = isinstance(self.runner, MasterRunner)
         self.is_worker = isinstance(self.runner, WorkerRunner)
         self.settings: Settings | None = None
-        self.recorder: Recorder | None = None
-        self.schedule: Schedule | None = None
+        self.sender: Sender | None = None
         self.conductor: Conductor | None = None
         self.fleet = Fleet(self.runner) if self.is_master else None
         self.verdict_exit_code: ExitCode | None = None
-        self._heartbeat: Heartbeat | None = None
         self._files: LocustFiles | None = None
         self._origin: float | None = None
         self._ended_at: float | None = None
@@ -88,9 +77,6 @@ class LoadTest:
         self._has_spawned = False
         self._users = 0
         self._threads: gevent.queue.Queue[Thread] = gevent.queue.Queue()
-        self.questions: Questions | None = None
-        self.chat_template: ChatTemplate | None = None
-        self.telemetry: Telemetry | None = None
 
     def attach(self) -> None:
         """Listen to the environment's events."""
@@ -122,11 +108,6 @@ class LoadTest:
         return self.settings is not None
 
     @property
-    def heartbeat_windows(self) -> list[Window]:
-        """Of this process, those that have not been handed on yet."""
-        return list(self._heartbeat.windows) if self._heartbeat is not None else []
-
-    @property
     def ended(self) -> bool:
         """Whether the run is over and only what is under way is still waited for."""
         return self._ended_at is not None
@@ -155,6 +136,10 @@ class LoadTest:
             self._shape.threads.park("local")
 
     @property
+    def _schedule(self) -> Schedule | None:
+        return self.sender.schedule if self.sender is not None else None
+
+    @property
     def _shape(self) -> UsersOverTime | None:
         shape = self.environment.shape_class
         return shape if isinstance(shape, UsersOverTime) else None
@@ -170,28 +155,12 @@ class LoadTest:
         if self._shape is not None and self._shape.threads is not None:
             self._shape.threads.park(msg.node_id)
 
-    @contextmanager
-    def in_flight(self) -> Iterator[None]:
-        """Around a call: how many are under way is known when this process dies."""
-        recorder = self.recorder
-        if recorder is None:
-            yield
-            return
-        recorder.in_flight += 1
-        try:
-            yield
-        finally:
-            recorder.in_flight -= 1
-
     def record(self, record: RequestRecord) -> None:
         """Take one record: to the journal, and one Locust event if it was sent."""
-        record = self.preparation.secrets.clean(record)
-        if self.recorder is not None:
-            self.recorder.record(record)
+        if self.sender is not None:
+            self.sender.record(record)
         if record.outcome is not Outcome.DROPPED:
             fire_request(self.environment, record)
-        if self.telemetry is not None:
-            self.telemetry.emit(record)
 
     def _on_start(self, **_: Any) -> None:
         try:
@@ -226,27 +195,16 @@ class LoadTest:
         self.settings = settings
 
     def _begin_sending(self, settings: Settings) -> None:
-        if settings.chat is not None:
-            self.chat_template = ChatTemplate(settings.chat)
-            self.chat_template.current()  # now, not inside the first request
         observe = self.conductor.observe if self.conductor else None
         ship = (lambda message: self.runner.send_message("tokenswarm_rows", message)) if self.is_worker else None
-        self.recorder = Recorder(self.worker_name, self._journal_path(settings), observe, ship)
-        self._heartbeat = Heartbeat(self.worker_name)
-        self.recorder.facts = self._facts
-        self.telemetry = self._start_telemetry(settings)
-        if settings.questions is not None:
-            position, count = self._position()
-            self.questions = Questions(settings.questions, settings.dataset_order, settings.seed, position, count)
-        self.schedule = None
-        if settings.open_load:
-            target = "chat" if settings.chat is not None else "rag"
-            identity = {"worker": self.worker_name, "target": target, "name": self.preparation.request_name(target)}
-            self.schedule = Schedule(settings.max_lag_s, self.record, identity)
-        self.recorder.start()
-        gc.collect()
-        gc.freeze()  # what lives now lives on: a full collection would stop the loop for tens of ms
-        self._heartbeat.start()
+        telemetry = self._start_telemetry(settings)
+        self.sender = Sender(settings, self._place(settings), self._journal_path(settings), observe, ship, telemetry)
+        self.sender.begin()
+
+    def _place(self, settings: Settings) -> Place:
+        position, count = self._position()
+        target = "chat" if settings.chat is not None else "rag"
+        return Place(self.worker_name, position, count, target, self.preparation.request_name(target))
 
     def _start_telemetry(self, settings: Settings) -> Telemetry | None:
         """With `--otel`, where Locust could set it up; otherwise OpenTelemetry is not even imported."""
@@ -276,12 +234,6 @@ class LoadTest:
             directory.mkdir(parents=True, exist_ok=True)
         return directory / f"journal-{self.worker_name}.csv"
 
-    def _facts(self) -> dict[str, Any]:
-        """What travels with the rows to the master."""
-        windows = self._heartbeat.take() if self._heartbeat else []
-        offered = self.schedule.offered if self.schedule else None
-        return {"health": [window.to_message() for window in windows], "offered": offered}
-
     def _on_spawned(self, **_: Any) -> None:
         settings = self.settings
         if settings is None or not settings.open_load or self.is_worker or self._has_spawned:
@@ -305,8 +257,8 @@ class LoadTest:
         """Offer a plan's arrivals from Unix s `origin` on, through the workers where there are any."""
         if self.fleet is not None:
             self.fleet.start_plan(plan, origin, level)
-        elif self.schedule is not None:
-            self.schedule.start(plan, origin, [self.preparation.engine_assignment()])
+        elif self._schedule is not None:
+            self._schedule.start(plan, origin, [self.preparation.engine_assignment()])
 
     def _end_with_plan(self, conductor: Conductor, ends_at: float) -> None:
         """Stages and traces are over one day: the run is, too, with the last answer."""
@@ -341,7 +293,7 @@ class LoadTest:
 
     def _take_plan(self, msg: Any, **_: Any) -> None:
         """Worker: the master says when a plan starts, or that the workers have changed."""
-        schedule, settings = self.schedule, self.settings
+        schedule, settings = self._schedule, self.settings
         if schedule is None or settings is None:
             return
         assignment, origin, level = Assignment(*msg.data["assignment"]), msg.data["origin"], msg.data["level"]
@@ -355,7 +307,7 @@ class LoadTest:
         """Worker: stop for good, now, with everything that is known on its way before the answer."""
         self._ended_at = msg.data["until"]
         self.runner.stop()
-        if self.recorder is None:  # the start was refused here, or never came: there is nothing to wait for
+        if self.sender is None:  # the start was refused here, or never came: there is nothing to wait for
             nothing = {"worker": self.worker_name, "rows": 0, "text": "", "total": 0, "in_flight": 0, "done": True}
             self.runner.send_message("tokenswarm_rows", nothing)
 
@@ -377,8 +329,8 @@ class LoadTest:
             self._ended_at = time.time()
         if self.conductor is not None and self.conductor.surveyor is not None:
             self.conductor.surveyor.stop()
-        if self.schedule is not None:
-            self.schedule.stop(self._ended_at)
+        if self._schedule is not None:
+            self._schedule.stop(self._ended_at)
         if self.fleet is not None:
             self.fleet.drain(self._ended_at, self.environment.stop_timeout)
 
@@ -388,24 +340,19 @@ class LoadTest:
         if settings is None:
             return
         ended_at = self._ended_at if self._ended_at is not None else time.time()
-        if self.recorder is not None:
-            self._end_sending(self.recorder)
+        if self.sender is not None:
+            self._end_sending(self.sender)
         if self.conductor is not None:
             self._end_run(self.conductor, settings, ended_at)
 
-    def _end_sending(self, recorder: Recorder) -> None:
-        if self._heartbeat is not None:
-            self._heartbeat.stop()
-            if self.conductor is not None:
-                self.conductor.health += self._heartbeat.take()
+    def _end_sending(self, sender: Sender) -> None:
         if self.is_worker:
             self.runner._send_stats()  # before the rows that say "done": the master then writes its files
-        facts = self._facts
-        recorder.facts = lambda: {**facts(), "done": True}
-        recorder.close()
-        if self.conductor is not None and recorder.journal.problem:
-            self.conductor.problems.append(recorder.journal.problem)
-        gc.unfreeze()
+        windows = sender.end()
+        if self.conductor is not None:
+            self.conductor.health += windows
+            if sender.recorder.journal.problem:
+                self.conductor.problems.append(sender.recorder.journal.problem)
 
     def _end_run(self, conductor: Conductor, settings: Settings, ended_at: float) -> None:
         lost = self.fleet.finish(ended_at) if self.fleet is not None else []
@@ -424,7 +371,7 @@ class LoadTest:
     def _planned(self, ended_at: float) -> int:
         if self.fleet is not None:
             return self.fleet.planned(ended_at)
-        return self.schedule.offered if self.schedule is not None else 0
+        return self._schedule.offered if self._schedule is not None else 0
 
     def _announce(self, conductor: Conductor) -> None:
         verdict = conductor.verdict
@@ -458,79 +405,9 @@ class LoadTest:
         gevent.spawn(self.runner.quit if self.environment.web_ui is None else self.runner.stop)
 
 
-def fire_request(environment: Any, record: RequestRecord) -> None:
-    """Locust's event for one HTTP request: its statistics, CSVs, charts. `response_length` carries the tokens."""
-    failed = record.outcome is not Outcome.OK
-    environment.events.request.fire(
-        request_type="POST",
-        name=record.name,
-        response_time=record.e2e_ms,
-        response_length=record.total_tokens or 0,
-        exception=RequestFailed(f"{record.outcome.value}: {record.error}") if failed else None,
-        start_time=record.started_at,
-        context={"tokenswarm": record},
-    )
-
-
-class RequestFailed(Exception):
-    """What Locust's failure statistics show for a request that was not ok."""
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
 def load_test_of(environment: Any) -> LoadTest:
     """The environment's load test. Raises `RuntimeError` outside a Locust process that was set up by us."""
     load_test = getattr(environment, "tokenswarm", None)
     if not isinstance(load_test, LoadTest):
         raise RuntimeError("Tokenswarm's users need a Locust environment that fired its init event")
     return load_test
-
-
-def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> None:
-    preparation = Preparation(environment)
-    if not preparation.targets:
-        return
-    load_test = LoadTest(environment, preparation)
-    environment.tokenswarm = load_test
-    try:
-        preparation.prepare(is_worker=load_test.is_worker, has_web_ui=web_ui is not None)
-    except BadInput as error:
-        if web_ui is None and not load_test.is_worker:
-            print("Not started:", *(f"  - {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
-            sys.exit(int(ExitCode.BAD_INPUT))
-        for problem in error.problems:
-            logger.warning("Before a start: %s", problem)
-    load_test.attach()
-    if load_test.is_worker and is_made_by_master(environment.parsed_options.processes, sys.argv, os.environ):
-        leave_to_master(lambda: load_test.running, environment.stop_timeout + DRAIN_EXTRA_S)
-    if not load_test.is_worker:
-        _show(load_test, web_ui)
-    if not load_test.is_worker:
-        choose_shape(environment, environment.parsed_options.shape, environment.parsed_options.stages)
-        if web_ui is not None:
-            choose_shape_at_each_start(environment, web_ui)
-
-
-def _show(load_test: LoadTest, web_ui: Any) -> None:
-    """Where a run is looked at: the page of the web UI, or the terminal."""
-    from tokenswarm.terminal import attach_terminal  # these need this module
-    from tokenswarm.watch import Watch
-
-    watch = Watch(load_test)
-    watch.attach()
-    if web_ui is not None:
-        from tokenswarm.webui import attach_page
-
-        attach_page(watch, web_ui)
-    else:
-        attach_terminal(watch)
-
-
-def register() -> None:
-    """Make Locust know our options and set up a load test in each environment. Importing `users` does this."""
-    events.init_command_line_parser.add_listener(add_options)
-    events.init.add_listener(_on_init)
-    # Locust's worker builds its whole parser anew for each option of each spawn message: with ours, half a second in
-    # which nothing else runs, at each step of a shape. The function is pure; asked once, it costs 3 ms.
-    argument_parser.default_args_dict = functools.cache(argument_parser.default_args_dict)

@@ -17,9 +17,11 @@ from tokenswarm.arrivals import Arrival
 from tokenswarm.attempt import Caller
 from tokenswarm.client import ChatClient, RagClient
 from tokenswarm.composer import Composer
-from tokenswarm.loadtest import load_test_of, register
+from tokenswarm.loadtest import load_test_of
+from tokenswarm.locust_events import register
 from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.schedule import Due
+from tokenswarm.sender import Sender
 from tokenswarm.settings import Settings
 from tokenswarm.threads import Thread
 
@@ -37,21 +39,22 @@ class TargetUser(User):
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
         self.load_test = load_test_of(environment)
-        settings = self.load_test.settings
-        if settings is None:
+        settings, sender = self.load_test.settings, self.load_test.sender
+        if settings is None or sender is None:
             raise RuntimeError("users start after the load test")
         self.settings: Settings = settings
+        self.sender: Sender = sender
         number = self.load_test.next_user_number()
-        telemetry = self.load_test.telemetry
+        telemetry = sender.telemetry
         self.caller = Caller(self.load_test.worker_name, number, telemetry.headers if telemetry else None)
         self.rng = random.Random(f"{settings.seed}:{self.caller.worker}:{number}")
-        self.composer = Composer(settings, self.load_test.questions, self.rng, self.request_name)
+        self.composer = Composer(settings, sender.questions, self.rng, self.request_name)
         self.due: Due | None = None
         self.thread: Thread | None = None
 
     def wait_time(self) -> float:
         """Seconds to wait. The wait for an arrival happens in here: a user who waits can be stopped at once."""
-        schedule = self.load_test.schedule
+        schedule = self.sender.schedule
         if schedule is None:
             return self._think_s()
         self.due = schedule.take()
@@ -68,12 +71,12 @@ class TargetUser(User):
 
     def on_start(self) -> None:
         self.thread = self.load_test.take_thread()
-        if self.load_test.schedule is not None or self.thread is not None:
+        if self.sender.schedule is not None or self.thread is not None:
             self.wait()  # type: ignore[no-untyped-call]
 
     def on_stop(self) -> None:
         """An arrival that this user had taken and could not send any more is a dropped one."""
-        schedule, due = self.load_test.schedule, self.due
+        schedule, due = self.sender.schedule, self.due
         self.due = None
         if schedule is not None and due is not None:
             schedule.drop(due, "the run ended before it was sent")
@@ -85,7 +88,7 @@ class TargetUser(User):
         if self.load_test.ended:
             raise StopUser
         due = self.due
-        with self.load_test.in_flight():
+        with self.sender.in_flight():
             self.send(due.arrival if due else None, due.scheduled_at if due else None)
 
     def emit(self, record: RequestRecord) -> None:
@@ -109,7 +112,7 @@ class ChatUser(TargetUser):
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
-        template = self.load_test.chat_template
+        template = self.sender.chat_template
         assert template is not None
         self.client = ChatClient(template, self.settings.sending, self.caller)
 

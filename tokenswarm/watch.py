@@ -69,6 +69,8 @@ class Watch:
 
     def _sending(self) -> tuple[int, int | None, list[Window]]:
         """Of this process: requests under way, arrivals offered so far, and its heartbeat's windows."""
-        recorder, schedule = self.load_test.recorder, self.load_test.schedule
-        offered = schedule.offered if schedule else None
-        return recorder.in_flight if recorder else 0, offered, self.load_test.heartbeat_windows
+        sender = self.load_test.sender
+        if sender is None:
+            return 0, None, []
+        offered = sender.schedule.offered if sender.schedule is not None else None
+        return sender.recorder.in_flight, offered, list(sender.heartbeat.windows)

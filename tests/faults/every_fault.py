@@ -39,7 +39,7 @@ class Caller(ChatUser):
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
-        template = self.load_test.chat_template
+        template = self.sender.chat_template
         assert template is not None
         self.client = ChatClient(Moved(template, self.changes), self.settings.sending, self.caller)
 

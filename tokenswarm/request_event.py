@@ -1,0 +1,28 @@
+"""Locust's event for one HTTP request: what its statistics, CSVs and charts see of a record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tokenswarm.record import Outcome, RequestRecord
+
+
+def fire_request(environment: Any, record: RequestRecord) -> None:
+    """Fire it. `response_length` carries the tokens, so that Locust's own CSV yields TPM."""
+    failed = record.outcome is not Outcome.OK
+    environment.events.request.fire(
+        request_type="POST",
+        name=record.name,
+        response_time=record.e2e_ms,
+        response_length=record.total_tokens or 0,
+        exception=RequestFailed(f"{record.outcome.value}: {record.error}") if failed else None,
+        start_time=record.started_at,
+        context={"tokenswarm": record},
+    )
+
+
+class RequestFailed(Exception):
+    """What Locust's failure statistics show for a request that was not ok."""
+
+    def __repr__(self) -> str:
+        return str(self)

@@ -1,0 +1,99 @@
+"""What the users of one process share in one run: their arrivals, questions and template, and where their rows go."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tokenswarm.dataset import Questions
+from tokenswarm.health import Heartbeat, Window
+from tokenswarm.record import RequestRecord
+from tokenswarm.recorder import Recorder, Ship
+from tokenswarm.schedule import Schedule
+from tokenswarm.sdk import ChatTemplate
+from tokenswarm.settings import Settings
+
+if TYPE_CHECKING:
+    from tokenswarm.telemetry import Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which of the sending processes this is. `request_name`: of arrivals that no user takes, of `target`."""
+
+    worker: str
+    position: int
+    count: int
+    target: str
+    request_name: str
+
+
+class Sender:
+    """The sending side of one process in one run. `schedule`: `None` in closed loop; `questions`: without a dataset."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        place: Place,
+        journal: Path,
+        observe: Callable[[RequestRecord], None] | None,
+        ship: Ship | None,
+        telemetry: Telemetry | None,
+    ) -> None:
+        """Raises `OSError` when the journal cannot be created."""
+        self.place = place
+        self.telemetry = telemetry
+        self.recorder = Recorder(place.worker, journal, observe, ship)
+        self.recorder.facts = self._facts
+        self.heartbeat = Heartbeat(place.worker)
+        self.chat_template = ChatTemplate(settings.chat) if settings.chat is not None else None
+        self.questions: Questions | None = None
+        if settings.questions is not None:
+            order, seed = settings.dataset_order, settings.seed
+            self.questions = Questions(settings.questions, order, seed, place.position, place.count)
+        self.schedule: Schedule | None = None
+        if settings.open_load:
+            identity = {"worker": place.worker, "target": place.target, "name": place.request_name}
+            self.schedule = Schedule(settings.max_lag_s, self.record, identity)
+
+    def begin(self) -> None:
+        """Users are about to start."""
+        if self.chat_template is not None:
+            self.chat_template.current()  # now, not inside the first request
+        self.recorder.start()
+        gc.collect()
+        gc.freeze()  # what lives now lives on: a full collection would stop the loop for tens of ms
+        self.heartbeat.start()
+
+    def record(self, record: RequestRecord) -> None:
+        """Take one record, to the journal and to the application's traces."""
+        self.recorder.record(record)
+        if self.telemetry is not None:
+            self.telemetry.emit(record)
+
+    @contextmanager
+    def in_flight(self) -> Iterator[None]:
+        """Around a call: how many are under way is known when this process dies."""
+        self.recorder.in_flight += 1
+        try:
+            yield
+        finally:
+            self.recorder.in_flight -= 1
+
+    def end(self) -> list[Window]:
+        """All users have stopped: everything is on disk and on its way. The heartbeat's last windows."""
+        self.heartbeat.stop()
+        windows = list(self.heartbeat.windows)
+        self.recorder.facts = lambda: {**self._facts(), "done": True}
+        self.recorder.close()
+        gc.unfreeze()
+        return windows
+
+    def _facts(self) -> dict[str, Any]:
+        """What travels with the rows to the master."""
+        offered = self.schedule.offered if self.schedule is not None else None
+        return {"health": [window.to_message() for window in self.heartbeat.take()], "offered": offered}
