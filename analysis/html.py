@@ -20,10 +20,12 @@ from analysis import plots, report_tables
 from analysis.metrics import METRICS
 from analysis.plots import Plot
 from analysis.run import Run
+from analysis.server_plots import server_plots
 from analysis.summary import Summary
 from analysis.tables import format_duration, format_figure, format_time
 
 VERDICTS = {"passed": "Passed", "failed": "Failed", "untrusted": "Not to be trusted", "none": "No criteria"}
+SERVER_NOTE = "What the server said about itself while the run was on, from server_metrics.csv."
 TIME_NOTE = (
     "Time since the start. Rates are those of the 60 s before each point. Shaded: warm-up and "
     "cool-down, left out of the figures. Drag to zoom, double-click to go back."
@@ -48,6 +50,7 @@ def render(runs: Sequence[Run], summaries: Sequence[Summary]) -> str:
         _doubts(summaries, labels),
         _figures(summaries, labels),
         _plots("Over time", TIME_NOTE, plots.over_time(drawn), shown),
+        _plots("At the server", SERVER_NOTE, server_plots(drawn), shown),
         _plots("Distributions", PERCENTILE_NOTE, plots.distributions(drawn), shown),
         _stages(summaries, labels, plots.stages(drawn), shown),
         *(_breakdowns(summary, label, len(summaries) > 1) for summary, label in zip(summaries, labels, strict=True)),

@@ -31,8 +31,10 @@ from tokenswarm.problems import BadInput
 from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.request_event import fire_request
 from tokenswarm.schedule import Schedule
+from tokenswarm.scrape import Scraper
 from tokenswarm.search import LevelPlan
 from tokenswarm.sender import Place, Sender
+from tokenswarm.server_metrics import FILE_NAME
 from tokenswarm.settings import Settings
 from tokenswarm.shapes import UsersOverTime
 from tokenswarm.stages import ThreadGroup
@@ -71,6 +73,7 @@ class LoadTest:
         self.fleet = Fleet(self.runner) if self.is_master else None
         self.verdict_exit_code: ExitCode | None = None
         self._files: LocustFiles | None = None
+        self._scrapers: list[Scraper] = []
         self._origin: float | None = None
         self._ended_at: float | None = None
         self._interrupted = False
@@ -186,6 +189,9 @@ class LoadTest:
             self.environment.parsed_options.fleet_size = str(workers)
             self._files = LocustFiles(self.environment, self.conductor.directory)
             self._files.start()
+            self._scrapers = [Scraper(each, self.conductor.directory / FILE_NAME) for each in settings.endpoints]
+            for scraper in self._scrapers:
+                scraper.start()
             for line in describe_forecast(settings, options):
                 logger.info(line)
         if self.fleet is not None and self.conductor is not None:
@@ -360,6 +366,8 @@ class LoadTest:
         planned = None
         if settings.open_load and self._origin is not None:
             planned = self._planned(ended_at)
+        for scraper in self._scrapers:
+            scraper.stop()
         if self._files is not None:
             self._files.finish()
         verdict = conductor.finish(ended_at, planned, lost, self._interrupted)  # run.json last: then all is there

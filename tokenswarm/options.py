@@ -104,6 +104,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("search-hold", "search", "seconds each level of the capacity search is held; default 60"),
     Option("search-precision", "search", "percent between the level that holds and the one that breaks; default 5"),
     Option("server-metrics", "results", "server metrics to keep beside the client's: see docs/azure.md", in_form=False),
+    Option("server-failure-criteria", "verdict", "criteria on server metrics, judged by azure-metrics", in_form=False),
     Option("results-dir", "results", "where run directories go; default results", in_form=False),
     Option("test-name", "results", "name of the run directory's parent; default the scenario's name"),
     Option("output-format", "results",

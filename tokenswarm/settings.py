@@ -21,6 +21,7 @@ from tokenswarm.problems import BadInput
 from tokenswarm.prompts import SHAPE_PROFILES
 from tokenswarm.quantity import parse_duration, read_number
 from tokenswarm.request import ChatTarget, RagTarget, Sending, TokenProvider
+from tokenswarm.server_metrics import PrometheusEndpoint, parse_server_metrics
 from tokenswarm.stages import Shape, parse_shape, parse_stages
 from tokenswarm.targets import build_chat_target, build_rag_target
 from tokenswarm.traces import parse_trace_window, read_trace
@@ -74,6 +75,7 @@ class Settings:
     test_name: str
     output_format: str
     output_interval_s: float
+    endpoints: list[PrometheusEndpoint]
     secrets: list[str] = field(repr=False)
 
     @property
@@ -198,6 +200,7 @@ def build_settings(
         test_name=reader.get("test-name") or (Path(scenario).stem if scenario else "run"),
         output_format=reader.choice("output-format", "human"),
         output_interval_s=reader.number("output-interval", 0.1, 86400, 10.0) or 10.0,
+        endpoints=reader.read("server-metrics", lambda text: parse_server_metrics(text)[1], []),
         secrets=environment.secrets(),
     )
     _check_together(reader, settings, targets)
