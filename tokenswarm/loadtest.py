@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gevent
-import gevent.queue
 
 from tokenswarm.arrivals import Assignment, Plan, RatePlan
 from tokenswarm.conductor import Conductor
 from tokenswarm.criteria import ExitCode
 from tokenswarm.fleet import Fleet
 from tokenswarm.forecast import describe_forecast
+from tokenswarm.honesty import warn_beyond
 from tokenswarm.locust_files import LocustFiles
 from tokenswarm.orphan import MasterWatch
 from tokenswarm.preparation import Preparation
@@ -33,12 +33,14 @@ from tokenswarm.request_event import fire_request
 from tokenswarm.schedule import Schedule
 from tokenswarm.scrape import Scraper
 from tokenswarm.search import LevelPlan
+from tokenswarm.selfcheck import read_stored
 from tokenswarm.sender import Place, Sender
 from tokenswarm.server_metrics import FILE_NAME
 from tokenswarm.settings import Settings
 from tokenswarm.shapes import UsersOverTime
 from tokenswarm.stages import ThreadGroup
 from tokenswarm.surveyor import Surveyor, make_plan
+from tokenswarm.thread_desk import ThreadDesk
 from tokenswarm.threads import Thread
 
 if TYPE_CHECKING:
@@ -79,12 +81,12 @@ class LoadTest:
         self._interrupted = False
         self._has_spawned = False
         self._users = 0
-        self._threads: gevent.queue.Queue[Thread] = gevent.queue.Queue()
+        self.thread_desk = ThreadDesk(environment)
 
     def attach(self) -> None:
         """Listen to the environment's events."""
         listeners: dict[str, Callable[..., None]] = {
-            "test_start": self._on_start,
+            "test_start": self.start,
             "spawning_complete": self._on_spawned,
             "test_stopping": self._on_stopping,
             "test_stop": self._on_stop,
@@ -92,14 +94,12 @@ class LoadTest:
         }
         for name, listener in listeners.items():
             getattr(self.environment.events, name).add_listener(listener)
+        self.thread_desk.listen()
         if self.fleet is not None:
             self.fleet.listen(self.receive)
-            self.runner.register_message("tokenswarm_thread", self._give_thread)
-            self.runner.register_message("tokenswarm_parked", self._count_parked)
         if self.is_worker:
             self.runner.register_message("tokenswarm_plan", self._take_plan)
             self.runner.register_message("tokenswarm_drain", self._drain, concurrent=True)
-            self.runner.register_message("tokenswarm_thread", lambda msg, **_: self._threads.put(Thread(*msg.data)))
             MasterWatch(self.environment)
 
     @property
@@ -124,19 +124,7 @@ class LoadTest:
         """The next thread of a thread group, for a user that asks for it; `None` under any other load."""
         if self.settings is None or not isinstance(self.settings.shape, ThreadGroup):
             return None
-        if self.is_worker:
-            self.runner.send_message("tokenswarm_thread", None)
-            thread: Thread = self._threads.get()
-            return thread
-        threads = self._shape.threads if self._shape is not None else None
-        return threads.take("local") if threads is not None else None
-
-    def park_thread(self) -> None:
-        """A thread of this process has done its loops."""
-        if self.is_worker:
-            self.runner.send_message("tokenswarm_parked", None)
-        elif self._shape is not None and self._shape.threads is not None:
-            self._shape.threads.park("local")
+        return self.thread_desk.take()
 
     @property
     def _schedule(self) -> Schedule | None:
@@ -147,17 +135,6 @@ class LoadTest:
         shape = self.environment.shape_class
         return shape if isinstance(shape, UsersOverTime) else None
 
-    def _give_thread(self, msg: Any, **_: Any) -> None:
-        """Master: a user of a worker asks which thread it is."""
-        if self._shape is not None and self._shape.threads is not None:
-            thread = self._shape.threads.take(msg.node_id)
-            data = [thread.start_at, thread.ends_at, thread.loops]
-            self.runner.send_message("tokenswarm_thread", data, client_id=msg.node_id)
-
-    def _count_parked(self, msg: Any, **_: Any) -> None:
-        if self._shape is not None and self._shape.threads is not None:
-            self._shape.threads.park(msg.node_id)
-
     def record(self, record: RequestRecord) -> None:
         """Take one record: to the journal, and one Locust event if it was sent."""
         if self.sender is not None:
@@ -165,7 +142,8 @@ class LoadTest:
         if record.outcome is not Outcome.DROPPED:
             fire_request(self.environment, record)
 
-    def _on_start(self, **_: Any) -> None:
+    def start(self, **_: Any) -> None:
+        """A run starts: Locust's `test_start`."""
         try:
             settings = self.preparation.settings()
             if self.environment.web_ui is not None and not self.is_worker:
@@ -194,11 +172,19 @@ class LoadTest:
                 scraper.start()
             for line in describe_forecast(settings, options):
                 logger.info(line)
+            self._warn_beyond_selfcheck(settings, (options.get("num_users") or 1) / workers)
         if self.fleet is not None and self.conductor is not None:
             self.fleet.begin(self.conductor.directory)
         if not self.is_master:
             self._begin_sending(settings)
         self.settings = settings
+
+    def _warn_beyond_selfcheck(self, settings: Settings, users: float) -> None:
+        """In closed loop a worker's users are its streams; an open load's are known only when it runs."""
+        check = None if settings.open_load else read_stored()
+        warning = warn_beyond(check, users) if check is not None else None
+        if warning is not None:
+            logger.warning("Self-check: %s", warning)
 
     def _begin_sending(self, settings: Settings) -> None:
         observe = self.conductor.observe if self.conductor else None
@@ -393,7 +379,10 @@ class LoadTest:
     def _on_quitting(self, environment: Any, **_: Any) -> None:
         if self.settings is not None:
             self._interrupted = self._ended_at is None
-            self.runner.stop()
+            if self.is_master:  # its workers are to quit, which Locust tells none that was told to stop
+                self.runner.stop(send_stop_to_client=False)
+            else:
+                self.runner.stop()
         if not self.is_worker and self.verdict_exit_code is not None:
             environment.process_exit_code = int(self.verdict_exit_code)
 

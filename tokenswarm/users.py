@@ -66,7 +66,7 @@ class TargetUser(User):
             return think_s
         pause_s = self.thread.pause_s(think_s, time.time())
         if self.thread.parked:
-            self.load_test.park_thread()
+            self.load_test.thread_desk.park()
         return pause_s
 
     def on_start(self) -> None:
