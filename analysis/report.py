@@ -93,6 +93,6 @@ def append_step_summary(content: str) -> None:
 
 
 def _render_html(runs: Sequence[Run], summaries: Sequence[Summary]) -> str:
-    from analysis import html  # plotting is slow to import
+    from analysis.html import render  # plotting is slow to import
 
-    return html.render(list(runs), list(summaries))
+    return render(list(runs), list(summaries))
