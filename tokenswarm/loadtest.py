@@ -136,7 +136,8 @@ class LoadTest:
         return shape if isinstance(shape, UsersOverTime) else None
 
     def record(self, record: RequestRecord) -> None:
-        """Take one record: to the journal, and one Locust event if it was sent."""
+        """Take one record, rid of keys that a service told back: to the journal, and one Locust event if it was sent."""
+        record = self.preparation.secrets.clean(record)
         if self.sender is not None:
             self.sender.record(record)
         if record.outcome is not Outcome.DROPPED:

@@ -75,7 +75,9 @@ def reports(folder: Path, directory: Path) -> list[str]:
     command = [sys.executable, "-m", "analysis", "report", str(directory), "--output", str(folder / "report")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    return [path.read_text() for path in sorted((folder / "report").iterdir()) if path.suffix in (".md", ".html", ".json")]
+    return [
+        path.read_text() for path in sorted((folder / "report").iterdir()) if path.suffix in (".md", ".html", ".json")
+    ]
 
 
 class _SetClock:
