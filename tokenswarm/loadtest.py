@@ -136,7 +136,7 @@ class LoadTest:
         return shape if isinstance(shape, UsersOverTime) else None
 
     def record(self, record: RequestRecord) -> None:
-        """Take one record, rid of keys that a service told back: to the journal, and one Locust event if it was sent."""
+        """Take one record, less the keys a service told back: to the journal, and one Locust event if it was sent."""
         record = self.preparation.secrets.clean(record)
         if self.sender is not None:
             self.sender.record(record)
