@@ -41,14 +41,16 @@ def register() -> None:
 
 
 def _await_init(environment: Any, **_: Any) -> None:
-    """A worker that joins a running test is told to start while Locust still sets it up, before the init event.
-
-    Wait for that: the load test's own listener is then in the list of those to be called after this one.
-    """
+    """A worker that joins a running test is told to start while Locust still sets it up, before the init event: wait
+    for that, and hand the start on to the load test, which could not listen yet."""
+    if getattr(environment, "tokenswarm", None) is not None:
+        return
     ours = any(getattr(user, "target", None) for user in environment.user_classes)
     deadline = time.monotonic() + INIT_S
     while ours and getattr(environment, "tokenswarm", None) is None and time.monotonic() < deadline:
         gevent.sleep(0.01)
+    if getattr(environment, "tokenswarm", None) is not None:
+        environment.tokenswarm.start()
 
 
 def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> None:

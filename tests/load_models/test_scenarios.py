@@ -13,7 +13,7 @@ from tokenswarm.traces import read_trace
 
 QUICK = ("--deployment", "quick")
 SHORTENED = {
-    "open-poisson": (*QUICK, "--rate", "900", "--run-time", "3s", "--warm-up", "0"),
+    "open-poisson": (*QUICK, "--rate", "900", "--run-time", "3s", "--warm-up", "0", "--cool-down", "1"),
     "rate-stages": (*QUICK, "--rate-stages", "0s:60, 1s:1200, 1s:1200, 1s:60"),
     "trace-replay": (*QUICK, "--trace-speed", "20"),
     "stages": (*QUICK, "--stages", "1s:4, 2s:4, 1s:0", "--think-time", "0.2", "--max-tokens", "20"),
