@@ -9,12 +9,6 @@ from typing import Any
 
 from tokenswarm.record import NOT_FAILED, Outcome, RequestRecord
 
-END_OF_RUN = "the run ended before"
-"""How the error of an arrival begins that was dropped because the run was over."""
-
-OVERTAKEN_MS = 1000.0
-"""An arrival that had waited less than this when the run ended says nothing of whether the load could be delivered."""
-
 
 @dataclass(frozen=True, slots=True)
 class Lost:
@@ -36,7 +30,6 @@ class Accounting:
     def __init__(self) -> None:
         self.outcomes: Counter[Outcome] = Counter()
         self.first_attempts = 0
-        self.overtaken = 0
         self.planned: int | None = None
         self.lost: list[Lost] = []
 
@@ -44,8 +37,6 @@ class Accounting:
         self.outcomes[record.outcome] += 1
         if record.attempt == 1 and record.outcome is not Outcome.DROPPED:
             self.first_attempts += 1
-        if record.outcome is Outcome.DROPPED and (record.error or "").startswith(END_OF_RUN):
-            self.overtaken += (record.lag_ms or 0.0) < OVERTAKEN_MS
 
     def close(self, planned: int | None, lost: Sequence[Lost]) -> None:
         self.planned = planned
@@ -61,12 +52,8 @@ class Accounting:
 
     @property
     def delivered_pct(self) -> float | None:
-        """Planned requests that were sent, in percent; `None` when nothing was planned.
-
-        Without those of the last second that the end of the run overtook: one of them is 8 % of a run of 12.
-        """
-        due = (self.planned or 0) - self.overtaken
-        return None if due <= 0 else 100.0 * self.first_attempts / due
+        """Planned requests that were sent, in percent; `None` when nothing was planned."""
+        return None if not self.planned else 100.0 * self.first_attempts / self.planned
 
     @property
     def unaccounted(self) -> int:
@@ -88,7 +75,6 @@ class Accounting:
             "failed": failed,
             "cancelled": self.outcomes[Outcome.CANCELLED],
             "dropped": self.outcomes[Outcome.DROPPED],
-            "overtaken": self.overtaken,
             "rows": self.rows,
             "lost": [{**asdict(lost), "from": lost.begin, "to": lost.end} for lost in self.lost],
         }

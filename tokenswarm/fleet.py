@@ -50,6 +50,7 @@ class _Worker:
     planned_rows: int = 0
     reported: int = 0
     in_flight: int = 0
+    overtaken: int = 0
     journal: Path | None = None
     heard_at: float = field(default_factory=time.time)
     done: bool = False
@@ -93,6 +94,8 @@ class Fleet:
         self._offers: list[_Offer] = []
         self._watch: Any = None
         self._drained = gevent.event.Event()
+        self._until = math.inf
+        self._after_end = 0
         self.problems: list[str] = []
         """Why the count of the last run's requests cannot be trusted."""
 
@@ -107,6 +110,7 @@ class Fleet:
         self._workers = {client_id: self._expected(client_id, directory) for client_id in self._runner.clients}
         self._journal = Journal(directory / "requests.csv")
         self._offers = []
+        self._until, self._after_end = math.inf, 0
         self.problems = []
 
     def await_users(self) -> None:
@@ -127,11 +131,16 @@ class Fleet:
             self._watch = gevent.spawn(self._watch_workers)
 
     def planned(self, until: float) -> int:
-        """Arrivals of all plans that were due by Unix s `until`."""
-        return sum(offer.count_before(until) for offer in self._offers)
+        """Arrivals of all plans that were due by Unix s `until`, and those sent while word of the end was on its way.
+
+        Without those that the end overtook: see `Schedule.give_up`.
+        """
+        overtaken = sum(worker.overtaken for worker in self._workers.values())
+        return sum(offer.count_before(until) for offer in self._offers) + self._after_end - overtaken
 
     def drain(self, until: float, stop_timeout: float) -> None:
         """Stop all workers and wait until each has shipped everything, has died, or the time is up."""
+        self._until = until
         if self._watch is not None:
             self._watch.kill(block=False)
             self._watch = None
@@ -174,6 +183,7 @@ class Fleet:
         worker = self._worker(msg.node_id, message["worker"])
         worker.heard_at = time.time()
         worker.in_flight, worker.reported = message["in_flight"], message["total"]
+        worker.overtaken = message.get("overtaken", 0)
         if message.get("journal"):
             worker.journal = Path(message["journal"])
         if message["rows"]:
@@ -191,7 +201,10 @@ class Fleet:
             self._journal.add(text, rows)
         records = parse_rows(text)
         worker.rows += rows
-        worker.planned_rows += sum(record.scheduled_at is not None and record.attempt == 1 for record in records)
+        due = [record.scheduled_at for record in records if record.scheduled_at is not None and record.attempt == 1]
+        late = sum(instant >= self._until for instant in due)
+        worker.planned_rows += len(due) - late
+        self._after_end += late
         self._receive(message, records)
 
     def _worker(self, client_id: str, name: str) -> _Worker:

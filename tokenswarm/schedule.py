@@ -12,10 +12,13 @@ from typing import Any
 import gevent
 import gevent.queue
 
+from tokenswarm.alarm import Alarm
 from tokenswarm.arrivals import Arrival, Assignment, Plan, Share
 from tokenswarm.record import Outcome, RequestRecord
 
 PURGE_S = 0.25
+OVERTAKEN_S = 1.0
+"""An arrival that had waited less than this when the run ended is no part of it: it would have been sent, or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,10 @@ class Schedule:
         self._waiting: gevent.queue.Queue[Due] = gevent.queue.Queue()
         self._greenlets: list[Any] = []
         self._offers: list[_Offer] = []
+        self._ended_at = math.inf
         self.offered = 0
+        self.overtaken = 0
+        """Arrivals that were due in the last moment of the run and are not counted as offered."""
 
     @property
     def origin(self) -> float | None:
@@ -82,7 +88,8 @@ class Schedule:
             self.drop(due, self._too_late)
 
     def stop(self, until: float) -> None:
-        """End: arrivals due by Unix s `until` that no user has taken are dropped; later ones were never offered."""
+        """End: of the arrivals due by Unix s `until`, those that no user has taken are given up."""
+        self._ended_at = until
         for greenlet in self._greenlets:
             greenlet.kill()
         self._greenlets = []
@@ -91,7 +98,15 @@ class Schedule:
             while (arrival := offer.share.take_due(min(until, offer.until) - offer.origin)) is not None:
                 self._put(arrival, offer)
         while not self._waiting.empty():
-            self.drop(self._waiting.get(), "the run ended before a user was free")
+            self.give_up(self._waiting.get(), "the run ended before a user was free")
+
+    def give_up(self, due: Due, reason: str) -> None:
+        """The run ended before an arrival was sent: it is dropped, or was never offered if it had only just come."""
+        if self._ended_at - due.scheduled_at < OVERTAKEN_S:
+            self.offered -= 1
+            self.overtaken += due.scheduled_at < self._ended_at  # a later one was never among the planned
+        else:
+            self.drop(due, reason)
 
     def drop(self, due: Due, reason: str) -> None:
         """Record an arrival that is not sent."""
@@ -120,13 +135,15 @@ class Schedule:
 
     def _walk(self, offer: _Offer) -> None:
         share, origin = offer.share, offer.origin
-        while (next_s := share.next_due_offset_s) is not None and origin + next_s < offer.until:
-            wait = origin + next_s - time.time()
-            if wait > 0:
-                gevent.sleep(wait)
-            arrival = share.take_due(max(next_s, time.time() - origin))
-            if arrival is not None:
-                self._put(arrival, offer)
+        alarm = Alarm()
+        try:
+            while (next_s := share.next_due_offset_s) is not None and origin + next_s < offer.until:
+                alarm.wait_until(origin + next_s)
+                arrival = share.take_due(max(next_s, time.time() - origin))
+                if arrival is not None:
+                    self._put(arrival, offer)
+        finally:
+            alarm.close()
 
     def _purge(self) -> None:
         while True:

@@ -95,5 +95,9 @@ class Sender:
 
     def _facts(self) -> dict[str, Any]:
         """What travels with the rows to the master."""
-        offered = self.schedule.offered if self.schedule is not None else None
-        return {"health": [window.to_message() for window in self.heartbeat.take()], "offered": offered}
+        schedule = self.schedule
+        return {
+            "health": [window.to_message() for window in self.heartbeat.take()],
+            "offered": schedule.offered if schedule is not None else None,
+            "overtaken": schedule.overtaken if schedule is not None else 0,
+        }

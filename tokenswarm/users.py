@@ -75,11 +75,11 @@ class TargetUser(User):
             self.wait()  # type: ignore[no-untyped-call]
 
     def on_stop(self) -> None:
-        """An arrival that this user had taken and could not send any more is a dropped one."""
+        """An arrival that this user had taken and could not send any more is given up."""
         schedule, due = self.sender.schedule, self.due
         self.due = None
         if schedule is not None and due is not None:
-            schedule.drop(due, "the run ended before it was sent")
+            schedule.give_up(due, "the run ended before it was sent")
         self.close()
 
     @task

@@ -61,13 +61,14 @@ def test_an_arrival_that_waits_too_long_is_dropped_and_its_lag_is_known() -> Non
     assert "no free user within 0.05 s" in {str(record.error) for record in dropped}
 
 
-def test_what_is_due_at_the_end_is_dropped_and_what_is_not_is_not_offered() -> None:
+def test_what_waited_at_the_end_is_dropped_and_what_had_only_just_come_was_not_offered() -> None:
     dropped: list[RequestRecord] = []
     plan = schedule(dropped)
     origin = time.time() - 4.5  # five arrivals are due already: 0, 1, 2, 3, 4 s
     plan.start(constant(60), origin, ALL)
-    plan.stop(time.time())
-    assert plan.offered == len(dropped) == 5
+    plan.stop(origin + 4.5)
+    assert plan.offered == len(dropped) == 4
+    assert plan.overtaken == 1
     assert {str(record.error) for record in dropped} == {"the run ended before a user was free"}
 
 
