@@ -5,7 +5,8 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
 CHROMIUM := $(shell command -v chromedriver >/dev/null && { command -v chromium || command -v google-chrome; })
 BROWSER := $(if $(CHROMIUM),,-m "not browser")
-PYTEST_ARGS ?= -n 2
+# A file stays with one process: many files share runs among their tests.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .PHONY: help demo test check format ui simulator bench torture azure-bundle clean
 .DELETE_ON_ERROR:

@@ -35,6 +35,11 @@ class Target:
     def url(self) -> str:
         return self.simulator.chat_url
 
+    @property
+    def answered(self) -> int:
+        """How many answers have ended, as far as the log says; does not wait for the rest."""
+        return len(self.simulator.truth_path.read_text().splitlines()) - self.lines_before
+
     def truth(self) -> list[dict[str, Any]]:
         """What was received from outside, by now completely answered."""
         return [line for line in self.simulator.truth()[self.lines_before :] if not line["internal"]]

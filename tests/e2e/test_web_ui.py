@@ -80,7 +80,7 @@ def test_the_form_starts_with_the_scenarios_values(web: Web) -> None:
 
 def test_two_runs_from_the_form_leave_two_run_directories(web: Web, target: Target) -> None:
     assert web.start(context_tokens="120", max_tokens="30", test_name="mine")["success"] is True
-    wait_until(lambda: len(target.truth()) >= 4, "requests of the first run")
+    wait_until(lambda: target.answered >= 4, "requests of the first run")
     web.post("/stop")
     wait_until(lambda: web.states() == ["finished"], "the end of the first run")
     assert web.start(context_tokens="120", max_tokens="30", test_name="mine", run_time="2s")["success"] is True
