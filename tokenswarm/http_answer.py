@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httptools
 
 MAX_HEADERS = 200
@@ -27,7 +29,7 @@ class HttpAnswer:
     )
 
     def __init__(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: Any = httptools.HttpResponseParser(self)
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
         self.status = 0
@@ -53,6 +55,10 @@ class HttpAnswer:
         joined = body[0] if len(body) == 1 else b"".join(body)
         body.clear()
         return joined
+
+    def release(self) -> None:
+        """Nothing more will be fed: the parser and this answer hold each other, which only a full collection undoes."""
+        self._parser = None
 
     @property
     def ends_with_connection(self) -> bool:

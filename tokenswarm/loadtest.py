@@ -229,6 +229,8 @@ class LoadTest:
 
     def _on_spawned(self, **_: Any) -> None:
         settings = self.settings
+        if self.sender is not None and settings is not None and not self._has_spawned:
+            self.sender.settle()
         if settings is None or not settings.open_load or self.is_worker or self._has_spawned:
             return
         self._has_spawned = True  # Locust says so again when somebody changes the number of users

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from tokenswarm.telemetry import Telemetry
 
 
+COLLECT_SELDOM = (10_000, 20, 50)
+"""Thresholds of the garbage collector during a run: a request leaves no cycles, so there is little to find."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Which of the sending processes this is. `request_name`: of arrivals that no user takes, of `target`."""
@@ -46,6 +50,7 @@ class Sender:
     ) -> None:
         """Raises `OSError` when the journal cannot be created."""
         self.place = place
+        self._thresholds = gc.get_threshold()
         self.telemetry = telemetry
         self.recorder = Recorder(place.worker, journal, observe, ship)
         self.recorder.facts = self._facts
@@ -66,8 +71,15 @@ class Sender:
             self.chat_template.current()  # now, not inside the first request
         self.recorder.start()
         gc.collect()
-        gc.freeze()  # what lives now lives on: a full collection would stop the loop for tens of ms
+        self._thresholds = gc.get_threshold()
+        gc.set_threshold(*COLLECT_SELDOM)
+        self.settle()
         self.heartbeat.start()
+
+    def settle(self) -> None:
+        """What lives now lives on: the garbage collector need not look at it again. Called at the start and when all
+        users are there; a full collection over a thousand users stops the loop for 150 ms."""
+        gc.freeze()
 
     def record(self, record: RequestRecord) -> None:
         """Take one record, to the journal and to the application's traces."""
@@ -90,6 +102,7 @@ class Sender:
         windows = list(self.heartbeat.windows)
         self.recorder.facts = lambda: {**self._facts(), "done": True}
         self.recorder.close()
+        gc.set_threshold(*self._thresholds)
         gc.unfreeze()
         return windows
 

@@ -243,6 +243,7 @@ class _Connection:
             self._readable.stop()
             self._writable.stop()
             exchange.body = b"".join(self._body)
+            self._answer.release()
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
