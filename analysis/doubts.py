@@ -66,7 +66,7 @@ def _answers(summary: Summary) -> Iterator[str]:
             f"Answers used {length:.0f} % of max_tokens: a run with full answers would show higher E2E and lower RPM."
         )
     usage = values.get("usage_pct")
-    if usage is not None and usage < 100.0:
+    if usage is not None and 0.0 < usage < 100.0:  # without any there is no TPM that could be too low
         yield f"The service reported tokens for {usage:.0f} % of the answers only: TPM is too low by the rest."
     cached = values.get("cached_pct")
     if cached is not None and cached >= 5.0:
