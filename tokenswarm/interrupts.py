@@ -1,16 +1,18 @@
-"""Ctrl-C on a run of several processes: the terminal tells all of them, and only the master may end the run.
+"""Ctrl-C, taken between the steps of greenlets and by the process that may end the run.
 
-A worker that stops by itself stops beside the drain that the master has begun, and leaves while its rows are awaited.
-So a worker that `--processes` made lets the first Ctrl-C pass while a run is on: the master, which got it as well,
-tells it to stop. The second one, or a master that stays silent, ends the worker as usual.
+Python's own handler raises `KeyboardInterrupt` in whatever code runs at that moment: in the middle of writing a row,
+for instance. Here it is raised where Locust waits for it.
+
+The terminal tells all processes of a run, and only the master may end it: a worker that stops by itself stops beside
+the drain that the master has begun, and leaves while its rows are awaited. So a worker that `--processes` made lets
+the first Ctrl-C pass while a run is on: the master, which got it as well, tells it to stop. The second one, or a master
+that stays silent, ends the worker as usual.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from types import FrameType
 
 import gevent
 
@@ -20,19 +22,27 @@ def is_made_by_master(processes: int | None, arguments: Sequence[str], environ: 
     return bool(processes) and "--worker" not in arguments and not environ.get("LOCUST_MODE_WORKER")
 
 
+def wait_for_interrupts() -> None:
+    """From now on Ctrl-C reaches Locust where it waits, and nobody else."""
+    gevent.signal_handler(signal.SIGINT, _interrupt)
+
+
 def leave_to_master(is_running: Callable[[], bool], patience_s: float) -> None:
-    """Let the first Ctrl-C pass during a run, for at most `patience_s`."""
+    """The same, but let the first Ctrl-C pass during a run, for at most `patience_s`."""
     passed: list[bool] = []
 
-    def on_interrupt(number: int, frame: FrameType | None) -> None:
+    def on_signal() -> None:
         if passed or not is_running():
-            signal.default_int_handler(number, frame)
+            _interrupt()
+            return
         passed.append(True)
-        gevent.spawn_later(patience_s, _interrupt_again, is_running)
+        gevent.sleep(patience_s)
+        if is_running():
+            _interrupt()
 
-    signal.signal(signal.SIGINT, on_interrupt)
+    gevent.signal_handler(signal.SIGINT, on_signal)
 
 
-def _interrupt_again(is_running: Callable[[], bool]) -> None:
-    if is_running():
-        os.kill(os.getpid(), signal.SIGINT)
+def _interrupt() -> None:
+    """Raise in the main greenlet, as gevent itself does with an interrupt that hits its hub."""
+    gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())

@@ -15,7 +15,7 @@ import gevent
 
 from tokenswarm.criteria import ExitCode
 from tokenswarm.fleet import DRAIN_EXTRA_S
-from tokenswarm.interrupts import is_made_by_master, leave_to_master
+from tokenswarm.interrupts import is_made_by_master, leave_to_master, wait_for_interrupts
 from tokenswarm.loadtest import LoadTest
 from tokenswarm.options import add_options
 from tokenswarm.preparation import Preparation
@@ -71,7 +71,10 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> Non
     if load_test.is_worker:
         if is_made_by_master(environment.parsed_options.processes, sys.argv, os.environ):
             leave_to_master(lambda: load_test.running, environment.stop_timeout + DRAIN_EXTRA_S)
+        else:
+            wait_for_interrupts()
         return
+    wait_for_interrupts()
     _show(load_test, web_ui)
     choose_shape(environment, environment.parsed_options.shape, environment.parsed_options.stages)
     if web_ui is not None:

@@ -100,7 +100,8 @@ class Stages:
             return self._begins[stage]
         # The root of slope/2 x^2 + before x = rest in the form that also holds for slope 0. The square is that of the
         # value at the instant; rounding must not make it negative where a stage ends at 0.
-        into_s = 2 * rest / (before + math.sqrt(max(0.0, before * before + 2 * self._slope(stage) * rest)))
+        sum_of_values = before + math.sqrt(max(0.0, before * before + 2 * self._slope(stage) * rest))
+        into_s = 2 * rest / sum_of_values if sum_of_values else 0.0  # 0: an area too small for a square root
         return self._begins[stage] + min(into_s, duration_s)
 
     def _slope(self, stage: int) -> float:

@@ -188,3 +188,7 @@ def test_any_text_gives_a_shape_or_bad_input(kind: str, text: str) -> None:
         users = shape.users(0.0)
         assert users is not None and users >= 0
         assert math.isinf(shape.duration_s) or shape.users(shape.duration_s) is None
+
+
+def test_an_area_too_small_for_a_square_root_is_reached_at_once() -> None:
+    assert Stages((Stage(108.0, 0.5), Stage(10.0, 5.0))).instant(2.67e-322) == 0.0
