@@ -1,8 +1,8 @@
-"""Time and memory to read and sum up a large run directory.
+"""Time and memory to read and sum up a large run directory, and the ratio to `pandas.read_csv` of the same file.
 
     python -m benchmarks.analysis [--rows 100000,1000000]
 
-Each size is read in a process of its own, so that memory is that size's.
+Each size is read in a process of its own, so that memory is that size's; pandas reads it in another.
 """
 
 from __future__ import annotations
@@ -50,21 +50,38 @@ def measure_here(directory: Path) -> dict[str, Any]:
     return {"read s": loaded - began, "sum up s": summed - loaded, "peak RSS MB": peak_mb}
 
 
+def read_with_pandas(directory: Path) -> dict[str, Any]:
+    """The yardstick: the whole file by `pandas.read_csv`, in this process."""
+    import pandas as pd
+
+    began = time.perf_counter()
+    pd.read_csv(directory / "requests.csv", low_memory=False)
+    return {"read_csv s": time.perf_counter() - began}
+
+
 def measure(rows: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         size = write_run(Path(name), rows)
-        command = [sys.executable, "-m", "benchmarks.analysis", "--directory", name]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return {"rows": f"{rows:,}", "file MB": size / 1e6, **json.loads(done.stdout)}
+        ours, pandas = (_in_own_process(name, *how) for how in ((), ("--pandas",)))
+    ratio = (ours["read s"] + ours["sum up s"]) / pandas["read_csv s"]
+    return {"rows": f"{rows:,}", "file MB": size / 1e6, **ours, **pandas, "ours / read_csv": ratio}
+
+
+def _in_own_process(directory: str, *how: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.analysis", "--directory", directory, *how]
+    figures: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return figures
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--rows", default="100000,1000000")
     parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--pandas", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.directory is not None:
-        print(json.dumps(measure_here(options.directory)))
+        read = read_with_pandas if options.pandas else measure_here
+        print(json.dumps(read(options.directory)))
         return 0
     print(markdown_table([measure(int(rows)) for rows in options.rows.split(",")]))
     return 0
