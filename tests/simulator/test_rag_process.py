@@ -23,6 +23,7 @@ ttft_base_ms = 20
 tbt_ms = 1
 [deployments.small]
 tpm = 10
+minute_from = "first-request"
 [rag]
 answer_tokens = 20
 greeting_tokens = 5
