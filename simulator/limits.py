@@ -54,7 +54,7 @@ class Charge:
 def _admit_paygo(deployment: Deployment, state: State, now: float, charge: Charge) -> Decision:
     """Token estimate in a counter that starts anew each minute; request rate in short slices.
 
-    Minutes are the clock's, or are counted from the first request (`minute_from`). A request is refused when the
+    Both are the clock's, or are counted from the first request (`minute_from`). A request is refused when the
     counter had reached the limit before it, so the request that crosses the limit is still served. Refused requests
     are counted like the others.
     """
@@ -67,7 +67,7 @@ def _admit_paygo(deployment: Deployment, state: State, now: float, charge: Charg
     tokens_before = state["tokens"]
     state["tokens"] += charge.total
     state["requests"] += 1
-    slice_end = _count_in_slices(deployment, state, now)
+    slice_end = _count_in_slices(deployment, state, now, origin)
     minute_end = origin + (minute + 1) * 60
     headers = {
         "x-ratelimit-limit-requests": str(math.floor(deployment.rpm)),
@@ -84,17 +84,17 @@ def _admit_paygo(deployment: Deployment, state: State, now: float, charge: Charg
     return Decision(headers=headers)
 
 
-def _count_in_slices(deployment: Deployment, state: State, now: float) -> float | None:
-    """Count one request in every slice. Returns the end of the last slice that is overfull, or None."""
+def _count_in_slices(deployment: Deployment, state: State, now: float, origin: float) -> float | None:
+    """Count one request in every slice from `origin` on. Returns the end of the last that is overfull, or None."""
     assert deployment.rpm is not None
     slices = state.setdefault("slices", {})
     overfull_until: float | None = None
     for seconds in deployment.rpm_slices_s:
-        number = math.floor(now / seconds)
+        number = math.floor((now - origin) / seconds)
         count = slices[str(seconds)][1] + 1 if slices.get(str(seconds), (None,))[0] == number else 1
         slices[str(seconds)] = [number, count]
         if count > math.ceil(deployment.rpm * seconds / 60):
-            overfull_until = max(overfull_until or 0.0, (number + 1) * float(seconds))
+            overfull_until = max(overfull_until or 0.0, origin + (number + 1) * float(seconds))
     return overfull_until
 
 

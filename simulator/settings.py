@@ -50,7 +50,7 @@ class Deployment:
     tpm: int | None = _number(None, 1)
     """Tokens per minute that the pay-as-you-go limiter admits."""
     minute_from: str = _choice("clock", "first-request")
-    """Where the minutes of the token counter begin: with the clock's, or with the first request."""
+    """Where minutes and slices of the limiter begin: with the clock's, or with the first request."""
     rpm_per_1000_tpm: float = _number(6.0, 0.001)
     """Requests per minute for each 1000 TPM."""
     rpm_slices_s: tuple[int, ...] = (1, 10)

@@ -34,11 +34,13 @@ reasoning_std = 0
 {FAST}
 [deployments.small-quota]
 tpm = 1000
+minute_from = "first-request"
 rpm_slices_s = [60]
 rpm_per_1000_tpm = 1000
 {FAST}
 [deployments.few-calls]
 tpm = 1000000
+minute_from = "first-request"
 rpm_per_1000_tpm = 0.001
 rpm_slices_s = [60]
 {FAST}

@@ -26,7 +26,13 @@ from cryptography.x509.oid import NameOID
 from tests.simulator_process import API_KEY, ROOT, Simulator, running_simulator
 
 FAST = "ttft_base_ms = 1\nttft_std_ms = 0\nttft_per_token_ms = 0\ntbt_ms = 0.1\ntbt_std_ms = 0\n"
-LIMITED = f"[deployments.limited]\ntpm = 10000\nrpm_slices_s = [60]\nrpm_per_1000_tpm = 1000\n{FAST}"
+LIMITED = f"""
+[deployments.limited]
+tpm = 10000
+minute_from = "first-request"
+rpm_slices_s = [60]
+rpm_per_1000_tpm = 1000
+{FAST}"""
 OPEN = f"[deployments.open]\n{FAST}[deployments.endless]\ntbt_ms = 100\nmax_output_tokens = 100000\n"
 
 
@@ -44,8 +50,6 @@ def post(simulator: Simulator, deployment: str, max_tokens: int, mark: str = "")
 
 def test_several_processes_share_one_limiter_one_log_and_one_configuration():
     with running_simulator(LIMITED, workers=2) as simulator:
-        if time.time() % 60 > 55:
-            time.sleep(60 - time.time() % 60)  # the limiter's counter must not start anew in the middle
         with ThreadPoolExecutor(4) as pool:
             statuses = list(pool.map(lambda n: post(simulator, "limited", 492, str(n)), range(40)))
         # 500 each (1 piece + 4 + 3 + 492): the twentieth reaches 10,000.
