@@ -46,7 +46,7 @@ simulator: .venv/runtime.stamp
 	$(BIN)/python -m simulator $(ARGS)
 
 bench: .venv/dev.stamp
-	$(BIN)/python -m benchmarks.accuracy $(ARGS)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 SOAK_MINUTES ?= 10
 torture: .venv/dev.stamp
