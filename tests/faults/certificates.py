@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import ipaddress
 import ssl
 from pathlib import Path
@@ -12,6 +11,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.certificate import begin_certificate
+
 
 class Authority:
     """Signs server certificates."""
@@ -19,7 +20,7 @@ class Authority:
     def __init__(self, name: str) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
-        builder = _builder(self._name, self._name, self._key.public_key(), days=1)
+        builder = begin_certificate(self._name, self._name, self._key.public_key(), days=1)
         basic = x509.BasicConstraints(ca=True, path_length=None)
         self._certificate = builder.add_extension(basic, critical=True).sign(self._key, hashes.SHA256())
 
@@ -35,7 +36,7 @@ class Authority:
             alternative: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host))
         except ValueError:
             alternative = x509.DNSName(host)
-        builder = _builder(_name(host), self._name, key.public_key(), days)
+        builder = begin_certificate(_name(host), self._name, key.public_key(), days)
         builder = builder.add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
         path = folder / f"{host}{days}{id(self)}.pem"
@@ -52,18 +53,3 @@ class Authority:
 
 def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
-) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=2))
-        .not_valid_after(now + datetime.timedelta(days=days))
-    )

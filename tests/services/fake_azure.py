@@ -7,7 +7,6 @@ replaced: addresses, TLS, token requests, the vault's challenge and the batch qu
 
 from __future__ import annotations
 
-import datetime
 import json
 import ssl
 import threading
@@ -22,6 +21,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from tests.certificate import begin_certificate
 
 HOSTS = ["login.microsoftonline.com", "*.vault.azure.net", "*.metrics.monitor.azure.com"]
 TENANT = "11111111-2222-3333-4444-555555555555"
@@ -193,7 +194,7 @@ def _write_certificates(folder: Path) -> Path:
     authority_key = ec.generate_private_key(ec.SECP256R1())
     authority_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Tokenswarm test authority")])
     authority = (
-        _certificate(authority_name, authority_name, authority_key.public_key())
+        begin_certificate(authority_name, authority_name, authority_key.public_key(), days=1)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())
@@ -201,7 +202,9 @@ def _write_certificates(folder: Path) -> Path:
     key = ec.generate_private_key(ec.SECP256R1())
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
     server = (
-        _certificate(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "azure")]), authority_name, key.public_key())
+        begin_certificate(
+            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "azure")]), authority_name, key.public_key(), days=1
+        )
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in HOSTS]), critical=False)
         .add_extension(identifier, critical=False)
         .sign(authority_key, hashes.SHA256())
@@ -213,16 +216,3 @@ def _write_certificates(folder: Path) -> Path:
     ca_file = folder / "authority.pem"
     ca_file.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
     return ca_file
-
-
-def _certificate(subject: x509.Name, issuer: x509.Name, key: Any) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-    )
