@@ -27,13 +27,14 @@ class ChunkTimes:
         time in which they can have come: counted in `interpolated`, so that a row says so.
         """
         times = self.at_ms
-        if times and since_ms < times[-1]:
-            since_ms = times[-1]
-        span = at_ms - since_ms
         if count == 1:
             times.append(at_ms)
             self.latest_first_ms = at_ms
-        elif span <= TOGETHER_MS:
+            return
+        if times and since_ms < times[-1]:
+            since_ms = times[-1]
+        span = at_ms - since_ms
+        if span <= TOGETHER_MS:
             times.extend([at_ms] * count)
             self.latest_first_ms = at_ms
         else:

@@ -62,14 +62,7 @@ class Client:
 
     def _interrupted(self) -> Exchange | None:
         """The exchange that the end of the run cut short, as far as it got; `None` if it had not begun."""
-        exchange = self._transport.last if self._transport is not None else None
-        if exchange is None:
-            return None
-        if exchange.end_ms is None:
-            exchange.end_ms = exchange.ms(time.monotonic_ns())
-        exchange.failure = "cancelled"
-        exchange.error = "cancelled: the run was stopped"
-        return exchange
+        return self._transport.last if self._transport is not None else None
 
 
 class ChatClient(Client):

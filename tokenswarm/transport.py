@@ -63,7 +63,7 @@ class Exchange:
     body: bytes = b""
     sink: Any = None
     failure: str | None = None
-    """`timeout`, `connection_error`, `truncated` or `stream_error`; `None` when the answer is whole."""
+    """`timeout`, `connection_error`, `truncated`, `stream_error` or `cancelled`; `None` when the answer is whole."""
     error: str | None = None
 
     def ms(self, now_ns: int) -> float:
@@ -106,7 +106,6 @@ class Transport:
             Turnstile.of(get_hub()).pass_through()
         exchange = Exchange(started_at=time.time(), started_ns=time.monotonic_ns())
         self.last = exchange
-        complete = False
         try:
             with gevent.Timeout(timeout_s, _Expired):
                 if not reused:
@@ -115,15 +114,15 @@ class Transport:
                     exchange.connect_ms = exchange.ms(time.monotonic_ns())
                 assert self._connection is not None
                 self._connection.run(exchange, request, sink_for)
-            complete = exchange.failure is None
         except _Expired:
-            _fail(exchange, "timeout", f"no complete answer within {timeout_s:g} s")
+            _cut_short(exchange, "timeout", f"no complete answer within {timeout_s:g} s")
         except (OSError, ssl.SSLError, ProtocolError) as error:
-            _fail(exchange, "connection_error", _describe(error))
+            _cut_short(exchange, "connection_error", _describe(error))
+        except BaseException:
+            _cut_short(exchange, "cancelled", "cancelled: the run was stopped")
+            raise
         finally:
-            if exchange.end_ms is None:
-                exchange.end_ms = exchange.ms(time.monotonic_ns())
-            if not complete or self._connection is None or not self._connection.keep_alive:
+            if exchange.failure is not None or self._connection is None or not self._connection.keep_alive:
                 self.close()
         return exchange
 
@@ -202,6 +201,7 @@ class _Connection:
         self._readable = hub.loop.io(plain.fileno(), 1)
         self._writable = hub.loop.io(plain.fileno(), 2)
         self._clock = LoopClock.of(hub)
+        self._turnstile = Turnstile.of(hub)
         self._wake = gevent.event.Event()
         self._idle = True
         self.keep_alive = False
@@ -355,14 +355,13 @@ class _Connection:
         self._stop()
 
     def _fail(self, failure: str, error: str) -> None:
-        self._exchange.end_ms = self._exchange.ms(time.monotonic_ns())
-        _fail(self._exchange, failure, error)
+        _cut_short(self._exchange, failure, error)
         self._stop()
 
     def _stop(self) -> None:
         self._done = True
         self._readable.stop()
-        self._wake.set()
+        self._turnstile.wake_in_turn(self._wake)
 
 
 def kernel_timestamps() -> bool:
@@ -460,8 +459,10 @@ def _open_tunnel(plain: Any, host: str, port: int, proxy: Any) -> None:
         raise ConnectionError(f"proxy {proxy.hostname} refused the tunnel: {status or 'no answer'}")
 
 
-def _fail(exchange: Exchange, failure: str, error: str) -> None:
-    if exchange.failure is None:
+def _cut_short(exchange: Exchange, failure: str, error: str) -> None:
+    """End an exchange now, unless its answer has ended already and its user only waits for a turn to go on."""
+    if exchange.end_ms is None:
+        exchange.end_ms = exchange.ms(time.monotonic_ns())
         exchange.failure = failure
         exchange.error = error
 

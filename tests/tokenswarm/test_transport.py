@@ -217,6 +217,39 @@ def test_a_killed_greenlet_leaves_its_exchange_and_no_open_connection() -> None:
     assert transport._connection is None
 
 
+class EndlessQueue:
+    """A turnstile before which there are always others."""
+
+    def wake_in_turn(self, sleeper: object) -> None: ...
+
+
+@pytest.mark.parametrize("timeout_s", [1.0, 10.0], ids=["its time is up", "the run is stopped"])
+def test_an_answer_that_has_ended_is_whole_though_its_user_waits_for_a_turn(timeout_s: float) -> None:
+    answered = threading.Event()
+    script: list[Action] = [
+        CHUNKED,
+        framed(TOKEN),
+        lambda _connection: bool(answered.wait(5)) or None,
+        framed(FINISH) + b"0\r\n\r\n",
+    ]
+    transport = Transport()
+    with scripted_server(script) as server:
+        sending = gevent.spawn(send, server, transport, timeout_s)
+        while transport.last is None or transport.last.first_byte_ms is None:
+            gevent.sleep(0.001)
+        assert transport._connection is not None
+        transport._connection._turnstile = EndlessQueue()  # type: ignore[assignment]
+        answered.set()
+        while transport.last.end_ms is None:
+            gevent.sleep(0.001)
+        assert not sending.ready()
+        sending.join(5.0) if timeout_s == 1.0 else sending.kill()
+    transport.close()
+    assert sending.ready()
+    assert (transport.last.failure, transport.last.error) == (None, None)
+    assert transport.last.end_ms < 1000.0
+
+
 def test_a_huge_body_is_refused() -> None:
     def flood(connection: socket.socket) -> None:
         for _ in range(40):
