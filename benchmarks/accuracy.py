@@ -43,8 +43,15 @@ class Cell:
     run: dict[str, Any]
 
 
-def run_cell(streams: int, seconds: float, tls: bool, at_once: bool, extra: list[str] | None = None) -> Cell:
-    """Run our load generator once against a fresh target."""
+def run_cell(
+    streams: int,
+    seconds: float,
+    tls: bool,
+    at_once: bool,
+    extra: list[str] | None = None,
+    on_cores: set[int] | None = None,
+) -> Cell:
+    """Run our load generator once against a fresh target; `on_cores`, by default on all but the target's."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         arguments: list[str] = []
@@ -57,7 +64,7 @@ def run_cell(streams: int, seconds: float, tls: bool, at_once: bool, extra: list
             job = tokenswarm_job(Work(Path(sys.executable), folder, target.url, streams, seconds))
             spread = [] if at_once else ["-f", str(ROOT / "benchmarks" / "spread_locustfile.py")]
             command = [*job.command, *spread, *trusting, *(extra or [])]
-            samples = run_pinned(Job(command, job.read, job.environment), folder, seconds + 120)
+            samples = run_pinned(Job(command, job.read, job.environment), folder, seconds + 120, on_cores)
         records = [RequestRecord.from_row(row) for row in read_rows(folder)]
         run = _read_run(folder)
     return Cell(streams, records, target, samples, run)

@@ -17,6 +17,8 @@ class Sample:
     cpu_s: float
     rss: int
     processes: int
+    children_cpu_s: float = 0.0
+    """The same without the process at the root, which is a fleet's master."""
 
 
 @dataclass
@@ -58,7 +60,8 @@ class TreeSampler:
                 continue
             count += 1
             self._cpu[process.pid] = times.user + times.system
-        self.samples.append(Sample(time.time(), sum(self._cpu.values()), rss, count))
+        used = sum(self._cpu.values())
+        self.samples.append(Sample(time.time(), used, rss, count, used - self._cpu.get(self.pid, 0.0)))
 
 
 def cpu_between(samples: list[Sample], start: float, end: float) -> tuple[float, float]:

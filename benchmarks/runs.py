@@ -13,13 +13,15 @@ from benchmarks.target import cores
 from benchmarks.tools import Job
 
 
-def run_pinned(job: Job, folder: Path, timeout: float) -> list[Sample]:
+def run_pinned(job: Job, folder: Path, timeout: float, on_cores: set[int] | None = None) -> list[Sample]:
     """Run a job in `folder` and in a session of its own. Raises `RuntimeError` unless it ends well in time.
+
+    It runs on `on_cores`, by default on all but the target's.
 
     1 is how load testers say that some request failed, which the end of a run can cause; 4 is our own word that the
     generator was saturated, which some of these runs are meant to bring about.
     """
-    own_cores = cores()[0]
+    own_cores = on_cores or cores()[0]
     with open(folder / "output.txt", "w") as output:
         process = subprocess.Popen(
             job.command,
