@@ -35,6 +35,8 @@ def _window(summary: Summary) -> Iterator[str]:
 
 def _load(summary: Summary) -> Iterator[str]:
     values = summary.overall.values
+    for warning in summary.self_check("beyond_self_check"):
+        yield f"A worker carried too much: {warning}."
     if summary.generator.get("saturated") is True:
         yield "The load generator was saturated: use more processes or machines, or less load."
     elif summary.generator.get("windows_late"):

@@ -322,6 +322,7 @@ def _sources(summaries: Sequence[Summary]) -> str:
         source = SOURCES.get(summary.source, summary.source)
         lines.append(f"{summary.label}: {source}, {summary.path}")
         lines += [f"{summary.label}: {line}" for line in summary.accounting.lines()]
+        lines += [f"{summary.label}: {line}" for line in summary.self_check("self_checks")]
         lines += [f"{summary.source} cannot tell: {spot}" for spot in summary.blind_spots]
     used = [
         name

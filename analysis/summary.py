@@ -66,6 +66,11 @@ class Summary:
     skipped_lines: int = 0
     schema_version: int = SCHEMA_VERSION
 
+    def self_check(self, key: str) -> list[str]:
+        """What the generator's machines said of themselves: lines of `self_checks` or of `beyond_self_check`."""
+        lines = self.generator.get(key)
+        return [str(line) for line in lines] if isinstance(lines, list) else []
+
     def as_json(self) -> dict[str, Any]:
         """Plain data for `json.dumps`: no NaN, tables as lists of objects."""
         plain: dict[str, Any] = _plain(self)

@@ -76,6 +76,8 @@ class Conductor:
         self._auto_stop = AutoStopMonitor(settings.auto_stop) if settings.auto_stop else None
         self._read_lags_ms = array("f")
         self._tokens = 0
+        self._self_checks: dict[str, None] = {}
+        self._beyond: dict[str, None] = {}
         self._failed_by_stop = False
 
     def open(self) -> None:
@@ -98,6 +100,11 @@ class Conductor:
             observer(record)
         if self.stop_reason is None:
             self._check_limits(record)
+
+    def note_burden(self, facts: Mapping[str, Any]) -> None:
+        """What one sending process says of its machine's self-check."""
+        self._self_checks |= dict.fromkeys(filter(None, [facts.get("self_check")]))
+        self._beyond |= dict.fromkeys(filter(None, [facts.get("beyond")]))
 
     @property
     def answered(self) -> int:
@@ -203,7 +210,11 @@ class Conductor:
             "window": {"warm_up_s": settings.warm_up_s, "cool_down_s": settings.cool_down_s},
             "accounting": self.accounting.facts(),
             "delivery": self._delivery(),
-            "generator": summarise(self.health, self._read_lags_ms),
+            "generator": {
+                **summarise(self.health, self._read_lags_ms),
+                "self_checks": list(self._self_checks),
+                "beyond_self_check": list(self._beyond),
+            },
             "length_shortfall": self.shortfall.facts(),
             "search": self.surveyor.facts() if self.surveyor is not None else None,
             "criteria": [_result_facts(result) for result in self.verdict.results] if self.verdict else [],

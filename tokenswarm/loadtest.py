@@ -23,7 +23,6 @@ from tokenswarm.conductor import Conductor
 from tokenswarm.criteria import ExitCode
 from tokenswarm.fleet import Fleet
 from tokenswarm.forecast import describe_forecast
-from tokenswarm.honesty import warn_beyond
 from tokenswarm.locust_files import LocustFiles
 from tokenswarm.orphan import MasterWatch
 from tokenswarm.preparation import Preparation
@@ -33,7 +32,6 @@ from tokenswarm.request_event import fire_request
 from tokenswarm.schedule import Schedule
 from tokenswarm.scrape import Scraper
 from tokenswarm.search import LevelPlan
-from tokenswarm.selfcheck import read_stored
 from tokenswarm.sender import Place, Sender
 from tokenswarm.server_metrics import FILE_NAME
 from tokenswarm.settings import Settings
@@ -173,19 +171,11 @@ class LoadTest:
                 scraper.start()
             for line in describe_forecast(settings, options):
                 logger.info(line)
-            self._warn_beyond_selfcheck(settings, (options.get("num_users") or 1) / workers)
         if self.fleet is not None and self.conductor is not None:
             self.fleet.begin(self.conductor.directory)
         if not self.is_master:
             self._begin_sending(settings)
         self.settings = settings
-
-    def _warn_beyond_selfcheck(self, settings: Settings, users: float) -> None:
-        """In closed loop a worker's users are its streams; an open load's are known only when it runs."""
-        check = None if settings.open_load else read_stored()
-        warning = warn_beyond(check, users) if check is not None else None
-        if warning is not None:
-            logger.warning("Self-check: %s", warning)
 
     def _begin_sending(self, settings: Settings) -> None:
         observe = self.conductor.observe if self.conductor else None
@@ -314,6 +304,7 @@ class LoadTest:
         for record in records:
             conductor.observe(record)
         conductor.health += self.fleet.health_of(message) if self.fleet else []
+        conductor.note_burden(message)
         if message.get("problem") and message["problem"] not in conductor.problems:
             conductor.problems.append(message["problem"])
 
@@ -346,6 +337,7 @@ class LoadTest:
         windows = sender.end()
         if self.conductor is not None:
             self.conductor.health += windows
+            self.conductor.note_burden(sender.burden.facts())
             if sender.recorder.journal.problem:
                 self.conductor.problems.append(sender.recorder.journal.problem)
 

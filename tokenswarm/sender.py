@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tokenswarm.burden import Burden
 from tokenswarm.dataset import Questions
 from tokenswarm.health import Heartbeat, Window
 from tokenswarm.record import RequestRecord
 from tokenswarm.recorder import Recorder, Ship
 from tokenswarm.schedule import Schedule
 from tokenswarm.sdk import ChatTemplate
+from tokenswarm.selfcheck import read_stored
 from tokenswarm.settings import Settings
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class Sender:
         self.recorder = Recorder(place.worker, journal, observe, ship)
         self.recorder.facts = self._facts
         self.heartbeat = Heartbeat(place.worker)
+        self.burden = Burden(read_stored(), lambda: self.recorder.in_flight)
         self.chat_template = ChatTemplate(settings.chat) if settings.chat is not None else None
         self.questions: Questions | None = None
         if settings.questions is not None:
@@ -70,8 +73,8 @@ class Sender:
         """Users are about to start."""
         if self.chat_template is not None:
             self.chat_template.current()  # now, not inside the first request
-        # Locust's `Runner.stop` looks at its own call stack: 60 ms of reading source files when done for the first time,
-        # and nothing else is read meanwhile, of answers that are still on their way.
+        # Locust's `Runner.stop` looks at its own call stack: 60 ms of reading source files when done for the first
+        # time, and nothing else is read meanwhile, of answers that are still on their way.
         inspect.stack()
         self.recorder.start()
         gc.collect()
@@ -79,6 +82,7 @@ class Sender:
         gc.set_threshold(*COLLECT_SELDOM)
         self.settle()
         self.heartbeat.start()
+        self.burden.start()
 
     def settle(self) -> None:
         """What lives now lives on: the garbage collector need not look at it again. Called at the start and when all
@@ -88,6 +92,7 @@ class Sender:
     def record(self, record: RequestRecord) -> None:
         """Take one record, to the journal and to the application's traces."""
         self.recorder.record(record)
+        self.burden.add(record)
         if self.telemetry is not None:
             self.telemetry.emit(record)
 
@@ -103,6 +108,7 @@ class Sender:
     def end(self) -> list[Window]:
         """All users have stopped: everything is on disk and on its way. The heartbeat's last windows."""
         self.heartbeat.stop()
+        self.burden.stop()
         windows = list(self.heartbeat.windows)
         self.recorder.facts = lambda: {**self._facts(), "done": True}
         self.recorder.close()
@@ -117,4 +123,5 @@ class Sender:
             "health": [window.to_message() for window in self.heartbeat.take()],
             "offered": schedule.offered if schedule is not None else None,
             "overtaken": schedule.overtaken if schedule is not None else 0,
+            **self.burden.facts(),
         }
