@@ -46,6 +46,7 @@ class ClientCounts:
     served: Range
     throttled: int
     prompt_tokens: Range
+    uncached_prompt_tokens: Range
     completion_tokens: Range
     unanswered: int
     without_usage: int
@@ -65,6 +66,7 @@ def count_client(rows: pd.DataFrame, target: str) -> ClientCounts | None:
         served=Range(int(served.sum()), int(served.sum() + (maybe_served & ~served).sum())),
         throttled=int((sent["status"] == 429).fillna(False).sum()),
         prompt_tokens=_tokens(sent, "prompt_tokens", unknown, "context_tokens"),
+        uncached_prompt_tokens=_uncached(sent, unknown),
         completion_tokens=_tokens(sent, "completion_tokens", unknown, "max_tokens"),
         unanswered=int(unanswered.sum()),
         without_usage=int(unknown.sum()),
@@ -75,6 +77,15 @@ def _tokens(sent: pd.DataFrame, column: str, unknown: pd.Series[bool], bound: st
     low = float(sent[column].sum())
     bounds = sent.loc[unknown, bound]
     return Range(low, None if bounds.isna().any() else low + float(bounds.sum()))
+
+
+def _uncached(sent: pd.DataFrame, unknown: pd.Series[bool]) -> Range:
+    """Prompt tokens that no cache had; where the service did not say how many it had, all or none of them."""
+    prompt = _tokens(sent, "prompt_tokens", unknown, "context_tokens")
+    told = sent["cached_tokens"].notna()
+    low = float((sent["prompt_tokens"] - sent["cached_tokens"])[told].sum())
+    cached = float(sent["cached_tokens"].sum())
+    return Range(low, None if prompt.high is None else prompt.high - cached)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +105,8 @@ class _Check(NamedTuple):
     source: str
     metric: str
     client: Callable[[ClientCounts], Range]
+    always: bool = True
+    """Whether it is told too when the service has others of the compared metrics, but not this one."""
 
 
 _CHECKS = (
@@ -104,6 +117,14 @@ _CHECKS = (
     _Check("requests", "rag", "azure", "Requests", lambda counts: counts.requests),
     _Check("requests", "chat", "prometheus", "requests", lambda counts: counts.served),
     _Check("prompt tokens", "chat", "prometheus", "prompt_tokens", lambda counts: counts.prompt_tokens),
+    _Check(
+        "uncached prompt tokens",
+        "chat",
+        "prometheus",
+        "uncached_prompt_tokens",
+        lambda counts: counts.uncached_prompt_tokens,
+        always=False,
+    ),
     _Check("generated tokens", "chat", "prometheus", "generated_tokens", lambda counts: counts.completion_tokens),
 )
 
@@ -124,7 +145,8 @@ def compare(
 
 def _is_there(check: _Check, samples: Sequence[ServerSample]) -> bool:
     """Whether the file has any of the metrics that are compared for the target and the source of `check`."""
-    metrics = {other.metric for other in _CHECKS if (other.target, other.source) == (check.target, check.source)}
+    alike = [other for other in _CHECKS if (other.target, other.source) == (check.target, check.source)]
+    metrics = {other.metric for other in alike if check.always or other is check}
     return any(sample.source == check.source and sample.metric in metrics for sample in samples)
 
 

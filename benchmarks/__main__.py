@@ -1,4 +1,4 @@
-"""All benchmarks in order: `python -m benchmarks [--quick] > figures.md`. About 15 minutes; 4 with `--quick`.
+"""All benchmarks in order: `python -m benchmarks [--quick] > figures.md`. About 20 minutes; 4 with `--quick`.
 
 Needs a machine that does nothing else. Peers are installed into the user's cache when they are not there yet.
 """
@@ -14,17 +14,19 @@ FULL = (
     ("The same, all streams started at once", "accuracy --streams 10,50,200,500,1000 --at-once"),
     ("TLS", "accuracy --streams 50,200,500,1000 --tls"),
     ("Peers", "peers --streams 10,50,200 --seconds 18"),
-    ("Workers", "workers --workers 0,1,2,4 --streams-per-worker 100"),
+    ("Workers", "workers --workers 1,2,4"),
     ("Rows", "rows"),
-    ("Arrivals", "arrivals --rates 3000,12000"),
+    ("What the master carries", "master"),
+    ("Arrivals", "arrivals"),
     ("Analysis", "analysis --rows 100000,1000000"),
 )
 QUICK = (
     ("Accuracy and CPU per chunk", "accuracy --streams 50,1000 --seconds 10"),
     ("TLS", "accuracy --streams 50 --tls --seconds 10"),
     ("Peers", "peers --tools tokenswarm,locust,servebench --streams 50 --seconds 10"),
-    ("Workers", "workers --workers 0,2 --streams-per-worker 50 --seconds 10"),
+    ("Workers", "workers --workers 1,2 --streams-per-worker 50 --seconds 10"),
     ("Rows", "rows"),
+    ("What the master carries", "master --rows-per-s 1000 --seconds 10"),
     ("Arrivals", "arrivals --rates 3000 --seconds 10"),
     ("Analysis", "analysis --rows 100000"),
 )

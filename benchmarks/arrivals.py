@@ -3,8 +3,8 @@
     python -m benchmarks.arrivals [--rates 300,3000,12000] [--seconds 20]
 
 Rates are requests per minute. The second table runs the load generator against the known-timing target with Poisson
-and constant arrivals: lag of each request behind its due instant, the gaps' coefficient of variation (1 for Poisson, 0 for
-constant), and for Poisson a Kolmogorov-Smirnov test of the gaps between starts against the exponential distribution of
+and constant arrivals: lag of each request behind its due instant; the gaps' coefficient of variation (1 for Poisson, 0
+for constant); for Poisson a Kolmogorov-Smirnov test of the gaps between starts against the exponential distribution of
 the asked rate, for the starts as planned and as they were: a p below 0.05 says that they are not Poisson.
 """
 
@@ -25,6 +25,7 @@ from benchmarks.accuracy import Cell, run_cell
 from benchmarks.figures import markdown_table, percentile
 from benchmarks.target import E2E_MS
 from tokenswarm.arrivals import Assignment, Plan, constant, gamma, partition, poisson
+
 
 def planning_rows(count: int = 100_000) -> list[dict[str, Any]]:
     """CPU per arrival of each kind: walked whole, and the share of one worker of four."""

@@ -27,6 +27,7 @@ import gevent.socket
 from gevent import get_hub
 
 from tokenswarm.http_answer import HttpAnswer, ProtocolError
+from tokenswarm.kept_connections import KeptConnections
 from tokenswarm.loop_clock import LoopClock
 from tokenswarm.turnstile import Turnstile
 
@@ -99,7 +100,7 @@ class Transport:
         Never raises for a failure of the network or the service: see `Exchange.failure`. Greenlet exits pass
         through with the connection closed and the exchange so far left in `last`.
         """
-        reused = self._origin == origin and self._connection is not None and self._connection.is_usable()
+        reused = self._is_kept(origin)
         self.last = None
         if not reused:
             self.close()
@@ -125,6 +126,15 @@ class Transport:
             if exchange.failure is not None or self._connection is None or not self._connection.keep_alive:
                 self.close()
         return exchange
+
+    def _is_kept(self, origin: Origin) -> bool:
+        """Whether there is a connection that can be used again."""
+        if self._origin != origin or self._connection is None:
+            return False
+        usable = self._connection.is_usable()
+        kept = KeptConnections.of(get_hub())
+        kept.note(origin, usable, self._connection.idle_s)
+        return usable and kept.worth_keeping(origin)
 
     def try_connection(self, origin: Origin, timeout_s: float) -> str | None:
         """Connect, shake hands, send nothing. What kept it from working, `None` when it worked."""
@@ -203,7 +213,6 @@ class _Connection:
         self._clock = LoopClock.of(hub)
         self._turnstile = Turnstile.of(hub)
         self._wake = gevent.event.Event()
-        self._idle = True
         self.keep_alive = False
 
     def is_usable(self) -> bool:
@@ -215,6 +224,11 @@ class _Connection:
         except OSError:
             return False
         return False
+
+    @property
+    def idle_s(self) -> float:
+        """s since something was last read."""
+        return (time.monotonic_ns() - self._last_read_ns) / 1e9
 
     def close(self) -> None:
         self._readable.stop()

@@ -132,6 +132,14 @@ def test_scraped_counts_are_compared_with_what_was_served() -> None:
     }
 
 
+def test_a_server_that_counts_only_what_its_cache_had_not_is_held_against_that() -> None:
+    told = {**OK, "cached_tokens": 90}
+    scraped = sample("uncached_prompt_tokens", 20, source="prometheus")
+    assert states(table(told, told), scraped)["chat uncached prompt tokens (scraped)"] == "agrees"
+    assert states(table(told, OK), scraped)["chat uncached prompt tokens (scraped)"] == "explained"
+    assert states(table(told), scraped)["chat uncached prompt tokens (scraped)"] == "differs"
+
+
 def test_curves_sum_totals_over_their_split_and_average_the_rest() -> None:
     made = curves(
         [

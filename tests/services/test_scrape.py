@@ -78,7 +78,7 @@ def test_llama_cpp_and_tgi_get_the_same_names() -> None:
         {one.metric: one.value for one in samples_between(empty, parse_exposition(text, 1, NAMES), NAMES, "r")}
         for text in (llama, tgi)
     )
-    assert of_llama == {"prompt_tokens": 7, "generated_tokens": 3, "requests_waiting": 2}
+    assert of_llama == {"uncached_prompt_tokens": 7, "generated_tokens": 3, "requests_waiting": 2}
     assert of_tgi == {"prompt_tokens": 7, "generated_tokens": 3, "requests_waiting": 2, "requests": 1}
 
 
@@ -126,7 +126,7 @@ def test_scrapes_in_the_background_and_loses_nothing_over_a_gap(tmp_path: Path) 
     samples = read_samples(path)
     assert sum(one.value for one in samples) == 10 * (Metrics.readings - 1)
     assert scraper.failures == 1
-    assert all(one.source == "prometheus" and one.metric == "prompt_tokens" for one in samples)
+    assert all(one.source == "prometheus" and one.metric == "uncached_prompt_tokens" for one in samples)
 
 
 def test_an_endpoint_that_never_answers_leaves_no_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,57 @@
+"""Whether a server keeps connections as its answers say. Some close them a moment later: llama.cpp does after streams.
+
+A request that is written on such a connection before its end is seen is lost: the server never reads it, and what looks
+like the service failing is a race of the client's own making. So when kept connections turn out to be closed again and
+again, none is kept any more. A server that closes those that lie idle is not meant: it does so after seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import Any
+
+PROMPT_S = 1.0
+"""A connection that is found closed this soon after its last answer was not idle."""
+ENOUGH = 3
+SHARE = 0.25
+"""Of the kept connections, the share found closed from which none is kept; a restart closes some too."""
+
+logger = logging.getLogger(__name__)
+
+
+class KeptConnections:
+    """What became of the connections that one process has kept, by origin."""
+
+    def __init__(self) -> None:
+        self._tried: Counter[Any] = Counter()
+        self._closed: Counter[Any] = Counter()
+        self._given_up: set[Any] = set()
+
+    def worth_keeping(self, origin: Any) -> bool:
+        return origin not in self._given_up
+
+    def note(self, origin: Any, usable: bool, idle_s: float) -> None:
+        """A kept connection was looked at before its next request, `idle_s` after its last answer."""
+        self._tried[origin] += 1
+        self._closed[origin] += not usable and idle_s < PROMPT_S
+        closed, tried = self._closed[origin], self._tried[origin]
+        if closed >= ENOUGH and closed > SHARE * tried and origin not in self._given_up:
+            self._given_up.add(origin)
+            logger.warning(
+                "%s:%s closes connections that its answers said to keep (%d of %d): from now on each request opens its "
+                "own, and its TTFT holds the time for that (connect_ms)",
+                *origin[1:3],
+                closed,
+                tried,
+            )
+
+    @classmethod
+    def of(cls, hub: Any) -> KeptConnections:
+        """Those of a hub, made on first use."""
+        found = getattr(hub, "tokenswarm_kept_connections", None)
+        if found is None:
+            found = cls()
+            hub.tokenswarm_kept_connections = found
+        assert isinstance(found, cls)
+        return found
