@@ -61,6 +61,7 @@ class Conductor:
         self.health: list[Window] = []
         self.problems: list[str] = []
         self.stop_reason: str | None = None
+        self.interrupted = False
         self.verdict: Verdict | None = None
         self.workers = workers
         self.surveyor: Surveyor | None = None
@@ -120,7 +121,7 @@ class Conductor:
 
     def finish(self, ended_at: float, planned: int | None, lost: Sequence[Lost], interrupted: bool) -> Verdict:
         """The end: `planned` arrivals were due until then (`None`: closed loop). Writes run.json and the verdict."""
-        self.ended_at = ended_at
+        self.ended_at, self.interrupted = ended_at, interrupted
         self.accounting.close(planned, lost)
         if warning := self.shortfall.describe():
             logger.warning("%s", warning)

@@ -46,6 +46,7 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "functionKey": "the same, as GPT-RAG's load test calls it",
         "ORCHESTRATOR_APP_APIKEY": "API key of a version 2 orchestrator (X-API-KEY)",
         "DAPR_API_TOKEN": "token of the orchestrator's Dapr sidecar (dapr-api-token)",
+        "ORCHESTRATOR_BEARER_TOKEN": "access token of a user, or key of a Prompt Flow endpoint (Authorization: Bearer)",
         "AZURE_TENANT_ID": "tenant of a service principal",
         "AZURE_CLIENT_ID": "the service principal, or a user-assigned managed identity",
         "AZURE_CLIENT_SECRET": "secret of the service principal",
@@ -67,6 +68,7 @@ SECRET_NAMES = frozenset(
         "functionKey",
         "ORCHESTRATOR_APP_APIKEY",
         "DAPR_API_TOKEN",
+        "ORCHESTRATOR_BEARER_TOKEN",
         "AZURE_CLIENT_SECRET",
     }
 )
@@ -244,15 +246,15 @@ def api_key(environment: Environment, api: str) -> str | None:
 
 
 def rag_headers(environment: Environment, contract: str) -> dict[str, str]:
-    """The header that authenticates at an orchestrator of contract v1 or v2; empty without a key for it."""
+    """The headers that authenticate at an orchestrator of contract v1 or v2: its key's, and a user's bearer token."""
     if contract == "v1":
         candidates = [("x-functions-key", name) for name in FUNCTION_KEY_NAMES]
     else:
         candidates = [("dapr-api-token", "DAPR_API_TOKEN"), ("X-API-KEY", "ORCHESTRATOR_APP_APIKEY")]
-    for header, name in candidates:
-        if name in environment:
-            return {header: environment[name]}
-    return {}
+    headers = [{header: environment[name]} for header, name in candidates if name in environment][:1]
+    if "ORCHESTRATOR_BEARER_TOKEN" in environment:
+        headers.append({"Authorization": f"Bearer {environment['ORCHESTRATOR_BEARER_TOKEN']}"})
+    return dict(ChainMap(*headers))
 
 
 def identity_variables(environment: Environment) -> dict[str, str]:

@@ -31,7 +31,7 @@ KEY_NAMES = {
     "x-api-key": "ORCHESTRATOR_APP_APIKEY",
     "dapr-api-token": "DAPR_API_TOKEN",
     "api-key": "AZURE_OPENAI_API_KEY",
-    "authorization": "OPENAI_API_KEY (as a bearer token)",
+    "authorization": "OPENAI_API_KEY, for an orchestrator ORCHESTRATOR_BEARER_TOKEN (as a bearer token)",
 }
 """Header that carries a key in a plan, and the name under which it is given here."""
 

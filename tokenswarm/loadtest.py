@@ -369,7 +369,8 @@ class LoadTest:
             logger.info("Criterion %s", result)
         for reason in verdict.reasons:
             logger.warning("Verdict: %s", reason)
-        logger.info("Verdict: %s. Run directory: %s", verdict.state.upper(), conductor.directory)
+        cut = ", of a run that was interrupted" if conductor.interrupted else ""
+        logger.info("Verdict: %s%s. Run directory: %s", verdict.state.upper(), cut, conductor.directory)
 
     def _on_quitting(self, environment: Any, **_: Any) -> None:
         if self.settings is not None:

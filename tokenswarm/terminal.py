@@ -200,7 +200,8 @@ def verdict_lines(pulse: Pulse) -> list[str]:
     lines = [f"  {marks[result.state]:<8}{result}" for result in verdict.results]
     lines += [f"  {reason}" for reason in _other_reasons(verdict)]
     exit_code = f"exit code {int(verdict.exit_code)}" if conductor.settings.criteria else "no criteria were given"
-    return [*lines, f"Verdict: {verdict.state.upper()} ({exit_code})", f"Run: {conductor.directory}"]
+    cut = ", of a run that was interrupted" if conductor.interrupted else ""
+    return [*lines, f"Verdict: {verdict.state.upper()} ({exit_code}){cut}", f"Run: {conductor.directory}"]
 
 
 def failure_lines(errors: Iterable[Any]) -> list[str]:

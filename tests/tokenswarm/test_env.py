@@ -223,6 +223,9 @@ def test_headers_of_the_orchestrator():
     assert rag_headers(environment(ORCHESTRATOR_APP_APIKEY="a"), "v2") == {"X-API-KEY": "a"}
     assert rag_headers(environment(ORCHESTRATOR_FUNCTION_KEY="o", functionKey="f"), "v1") == {"x-functions-key": "o"}
     assert rag_headers(environment(), "v1") == {}
+    bearer = environment(ORCHESTRATOR_BEARER_TOKEN="t", ORCHESTRATOR_APP_APIKEY="a")
+    assert rag_headers(bearer, "v2") == {"X-API-KEY": "a", "Authorization": "Bearer t"}
+    assert rag_headers(bearer, "v1") == {"Authorization": "Bearer t"}
 
 
 def test_a_service_principal_can_come_from_a_file():
