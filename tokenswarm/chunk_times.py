@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from itertools import pairwise
+from operator import sub
 
 TOGETHER_MS = 2.0
 """Chunks of one read are taken to have arrived together when the read leaves no more doubt than this (ms)."""
@@ -55,7 +55,7 @@ class ChunkTimes:
         times = self.at_ms
         if len(times) < 2:
             return None, None
-        gaps = sorted(later - earlier for earlier, later in pairwise(times))
+        gaps = sorted(map(sub, times[1:], times))
         position = 0.95 * (len(gaps) - 1)
         low = int(position)
         high = min(low + 1, len(gaps) - 1)

@@ -178,7 +178,8 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return repr(round(value, 6)) if abs(value) > 1e6 else repr(round(value, 3))
-    return str(value).translate(_ONE_LINE)
+    text = str(value)
+    return text if text.isprintable() else text.translate(_ONE_LINE)
 
 
 _ONE_LINE = dict.fromkeys([*range(32), 127, 0x85, 0x2028, 0x2029], " ")
