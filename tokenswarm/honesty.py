@@ -12,24 +12,29 @@ from typing import Any
 
 from tokenswarm.accuracy import Accuracy
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
+KEPT_UP_PCT = 90.0
+"""A level that brings less of its chunks has found the end of its core."""
 BUSY_PCT = 10.0
 """Other work on the machine above this (percent of one core) makes a self-check look worse than the machine is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What was found at one number of concurrent streams. `cpu_pct`: of one core, `None` when not sampled."""
+    """What was found at one number of concurrent streams. `cpu_pct`: of one core, `None` when not sampled;
+    `delivered_pct`: chunks that came, in percent of those that so many streams without a pause between them bring."""
 
     streams: int
     chunks_per_s: float
     cpu_pct: float | None
     accuracy: Accuracy | None  # None: no request began and ended in the window
+    delivered_pct: float
 
     @property
     def honest(self) -> bool:
-        return self.accuracy is not None and self.accuracy.honest
+        """Right, and keeping up: a generator that sends less than it is asked to can be right about that little."""
+        return self.accuracy is not None and self.accuracy.honest and self.delivered_pct >= KEPT_UP_PCT
 
     @property
     def cpu_us_per_chunk(self) -> float | None:
@@ -107,6 +112,7 @@ def describe(check: SelfCheck) -> str:
 _COLUMNS = (
     ("streams", 8),
     ("chunks/s", 9),
+    ("of due", 8),
     ("requests", 9),
     ("TTFT p95", 9),
     ("TTFT max", 9),
@@ -144,7 +150,15 @@ def _cells(level: Level) -> list[str]:
             _figure(found.read_lag_p95_ms, ".2f"),
         ]
     cost = [_figure(level.cpu_pct, ".0f"), _figure(level.cpu_us_per_chunk, ".1f")]
-    return [str(level.streams), f"{level.chunks_per_s:,.0f}", *errors, *cost, "yes" if level.honest else "no"]
+    delivered = f"{level.delivered_pct:.0f} %"
+    return [
+        str(level.streams),
+        f"{level.chunks_per_s:,.0f}",
+        delivered,
+        *errors,
+        *cost,
+        "yes" if level.honest else "no",
+    ]
 
 
 def _figure(value: float | None, form: str) -> str:
@@ -183,4 +197,5 @@ def _level(data: dict[str, Any]) -> Level:
         chunks_per_s=data["chunks_per_s"],
         cpu_pct=data["cpu_pct"],
         accuracy=None if accuracy is None else Accuracy(**accuracy),
+        delivered_pct=data["delivered_pct"],
     )

@@ -214,9 +214,9 @@ def _level(
         accuracy = compare(inside, truths)
     except ValueError:
         accuracy = None
-    return Level(
-        streams, chunks_between(truths.values(), begin, end) / (end - begin), cpu_pct(cpu, begin, end), accuracy
-    )
+    chunks_per_s = chunks_between(truths.values(), begin, end) / (end - begin)
+    delivered_pct = chunks_per_s / (streams * TOKENS / ANSWER_S) * 100.0
+    return Level(streams, chunks_per_s, cpu_pct(cpu, begin, end), accuracy, delivered_pct)
 
 
 def cpu_pct(samples: Sequence[CpuSample], begin: float, end: float) -> float | None:

@@ -36,7 +36,7 @@ def text_report(directory: Path) -> str:
 
 def keep_self_check(cache: Path) -> dict[str, str]:
     """This machine is right up to 2 streams and wrong beyond; the environment in which that is known."""
-    levels = [Level(2, 1e6, 10.0, RIGHT), Level(4, 2e6, 20.0, WRONG)]
+    levels = [Level(2, 1e6, 10.0, RIGHT, 100.0), Level(4, 2e6, 20.0, WRONG, 100.0)]
     store(SelfCheck(time.time(), this_machine(), 0.0, levels), cache / "tokenswarm" / "selfcheck.json")
     return {"XDG_CACHE_HOME": str(cache)}
 

@@ -23,7 +23,7 @@ MACHINE = Machine(host="bench", cores=2, python="3.11.7", clock="kernel", shared
 
 
 def check(*accuracies: Accuracy | None) -> SelfCheck:
-    levels = [Level(100 * n, 4600.0 * n, 8.0 * n, accuracy) for n, accuracy in enumerate(accuracies, 1)]
+    levels = [Level(100 * n, 4600.0 * n, 8.0 * n, accuracy, 99.6) for n, accuracy in enumerate(accuracies, 1)]
     return SelfCheck(1000.0, MACHINE, 3.0, levels)
 
 
@@ -33,6 +33,11 @@ def test_the_honest_maximum_is_the_last_level_before_the_first_wrong_one() -> No
     assert best.streams == 200
     assert check(WRONG, RIGHT).best is None
     assert check(None, RIGHT).best is None
+
+
+def test_a_level_that_does_not_keep_up_is_not_honest_however_right_it_is() -> None:
+    slow = dataclasses.replace(check(RIGHT).levels[0], delivered_pct=75.0)
+    assert not slow.honest
 
 
 def test_a_run_within_the_maximum_is_not_warned_of() -> None:
@@ -60,9 +65,24 @@ def test_one_line_and_a_table() -> None:
         "worker; there TTFT p95 is off by 0.40 ms, E2E p95 by 0.50 ms, TBT by +0.002 ms, tokens by 0"
     )
     rows = [line.split() for line in table(found).splitlines()]
-    assert rows[1] == ["100", "4,600", "120", "0.40", "1.50", "+0.002", "0.50", "0", "0.70", "8", "17.4", "yes"]
+    assert rows[1] == [
+        "100",
+        "4,600",
+        "100",
+        "%",
+        "120",
+        "0.40",
+        "1.50",
+        "+0.002",
+        "0.50",
+        "0",
+        "0.70",
+        "8",
+        "17.4",
+        "yes",
+    ]
     assert rows[2][-1] == "no"
-    assert rows[3] == ["300", "13,800", "0", "–", "–", "–", "–", "–", "–", "24", "17.4", "no"]
+    assert rows[3] == ["300", "13,800", "100", "%", "0", "–", "–", "–", "–", "–", "–", "24", "17.4", "no"]
     assert "wrong at every load" in describe(check(WRONG))
 
 
