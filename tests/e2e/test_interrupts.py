@@ -61,6 +61,7 @@ def test_a_run_that_is_interrupted(
     run = finished.run()
     assert "Traceback" not in finished.output
     assert run.facts["state"] == "interrupted"
+    assert ", of a run that was interrupted" in finished.output
     assert run.facts["verdict"] is not None
     assert len(run.rows) > 0
     check_against_truth(run, target)

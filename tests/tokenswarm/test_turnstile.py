@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import time
+from collections import Counter
+
 import gevent
 import pytest
+from gevent.event import Event
 
-from tokenswarm.turnstile import Turnstile
+from tokenswarm.turnstile import WOKEN_IN_A_TURN, Turnstile
 
 
 class Turns:
@@ -46,6 +50,33 @@ def test_many_pass_in_order_at_most_one_in_a_turn() -> None:
     assert [number for number, _ in passed] == list(range(50))
     at = [turn for _, turn in passed]
     assert len(set(at)) == len(at)
+
+
+def test_sleepers_are_woken_in_order_few_in_a_turn() -> None:
+    turnstile = Turnstile(gevent.get_hub().loop)
+    turns = Turns()
+    woken: list[tuple[int, int]] = []
+
+    def user(number: int) -> None:
+        sleeper = Event()
+        turnstile.wake_in_turn(sleeper)
+        sleeper.wait()
+        woken.append((number, turns.count))
+
+    gevent.joinall([gevent.spawn(user, number) for number in range(50)], timeout=10, raise_error=True)
+    turns.stop()
+    assert [number for number, _ in woken] == list(range(50))
+    in_a_turn = Counter(turn for _, turn in woken)
+    assert max(in_a_turn.values()) == WOKEN_IN_A_TURN
+
+
+def test_who_is_woken_last_need_not_wait_for_something_to_happen() -> None:
+    turnstile = Turnstile(gevent.get_hub().loop)
+    sleeper = Event()
+    began = time.monotonic()
+    turnstile.wake_in_turn(sleeper)
+    assert sleeper.wait(timeout=10.0)  # which would be the next thing to happen
+    assert time.monotonic() - began < 5.0
 
 
 def test_input_is_looked_at_between_two_users() -> None:
