@@ -12,7 +12,7 @@ import datetime
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 
 from analysis.run import Run, load_run
 from analysis.server_metrics import (
+    FRESH_S,
     Comparison,
     ServerCriterion,
     ServerCriterionResult,
@@ -111,6 +112,9 @@ class Span:
     def as_datetimes(self) -> tuple[datetime.datetime, datetime.datetime]:
         return _utc(self.start), _utc(self.end)
 
+
+CREDENTIAL_NAMES = ("AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE", "IDENTITY_ENDPOINT", "MSI_ENDPOINT")
+"""Variables that azure-identity looks for; one of them says that there is somebody to be."""
 
 ClientOf = Callable[[str], Any]
 """Region to MetricsClient."""
@@ -304,17 +308,55 @@ def run_command(arguments: argparse.Namespace) -> int:
     """Query, store, compare, judge, print. Returns an `ExitCode`. Raises `BadInput`."""
     run = load_run(arguments.run)
     resources, criteria = _asked(run, arguments)
-    deployment = run.setting("target", "deployment")
-    gathered = gather(resources, span_of(run), _one(deployment), metrics_clients(arguments.endpoint), criteria)
-    path = run.path / FILE_NAME
-    kept = [sample for sample in read_samples(path) if sample.source != "azure"]
-    if gathered.samples or not gathered.problems:
-        write_samples(path, [*kept, *gathered.samples])
-    results = judge(criteria, read_samples(path))
+    gathered = _store(run, resources, criteria, metrics_clients(arguments.endpoint))
+    results = judge(criteria, read_samples(run.path / FILE_NAME))
     print("\n".join(_lines(gathered, check_run(run, now=time.time()), results)))
     if gathered.problems:
         raise BadInput(gathered.problems)
     return ExitCode.CRITERIA_FAILED if any(result.state != "held" for result in results) else ExitCode.OK
+
+
+def _store(
+    run: Run, resources: Sequence[AzureResource], criteria: Sequence[ServerCriterion], client_of: ClientOf
+) -> Gathered:
+    """Ask, and replace what the run directory has from Azure, unless nothing came but refusals."""
+    gathered = gather(resources, span_of(run), _one(run.setting("target", "deployment")), client_of, criteria)
+    path = run.path / FILE_NAME
+    kept = [sample for sample in read_samples(path) if sample.source != "azure"]
+    if gathered.samples or not gathered.problems:
+        write_samples(path, [*kept, *gathered.samples])
+    return gathered
+
+
+def complete(run: Run, environment: Mapping[str, str], now: float) -> list[str]:
+    """For a report: ask Azure Monitor about the resources that the run names, as far as that has not been done.
+
+    Not without credentials, and not again once the answers were asked for late enough to be whole. Returns what there
+    is to say about it; a refusal is said too, since a report needs no server metrics.
+    """
+    try:
+        resources, _ = parse_server_metrics(str(run.setting("options", "server-metrics") or ""))
+        if not resources or _is_complete(run) or not _has_credentials(environment):
+            return []
+        criteria = parse_server_criteria(str(run.setting("options", "server-failure-criteria") or ""))
+        gathered = _store(run, resources, criteria, metrics_clients())
+        return [*_lines(gathered, check_run(run, now=now), []), *gathered.problems]
+    except BadInput as error:
+        return error.problems
+
+
+def _is_complete(run: Run) -> bool:
+    """Whether the run directory has values of Azure's that were stored when all of them could be there."""
+    path = run.path / FILE_NAME
+    if not any(sample.source == "azure" for sample in read_samples(path)):
+        return False
+    return bool(path.stat().st_mtime > (run.number("ended_at") or 0.0) + FRESH_S)
+
+
+def _has_credentials(environment: Mapping[str, str]) -> bool:
+    """A service principal, a managed identity or a login of the command line. Without one, asking is slow to fail."""
+    profile = Path(environment.get("AZURE_CONFIG_DIR") or Path.home() / ".azure") / "azureProfile.json"
+    return any(environment.get(name) for name in CREDENTIAL_NAMES) or profile.is_file()
 
 
 def _asked(run: Run, arguments: argparse.Namespace) -> tuple[list[AzureResource], list[ServerCriterion]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from analysis import exports, junit, markdown, text
+from analysis import azure_metrics, exports, junit, markdown, text
 from analysis.run import Run, load_runs
 from analysis.summary import Summary, summarise
 from tokenswarm.criteria import ExitCode, parse_criteria
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, or another tool's results")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="where to write (default: the run directory)")
     parser.add_argument("--failure-criteria", metavar="TEXT", help="judge by these instead of the run's own")
+    parser.add_argument("--no-azure", action="store_true", help="do not ask Azure Monitor about the run's resources")
     parser.add_argument("--no-html", action="store_true", help="leave out the HTML page")
     parser.add_argument(
         "--step-summary", action="store_true", help="append the Markdown report to $GITHUB_STEP_SUMMARY as well"
@@ -31,9 +33,14 @@ def main(args: argparse.Namespace) -> int:
     if args.failure_criteria is not None:
         parse_criteria(args.failure_criteria)
     runs = load_runs(args.runs)
+    said = (
+        [] if args.no_azure else [line for run in runs for line in azure_metrics.complete(run, os.environ, time.time())]
+    )
     directory = args.output or output_directory(runs)
     summaries = [summarise(run, args.failure_criteria) for run in runs]
     text.print_report(summaries)
+    for line in said:
+        print(line)
     sys.stdout.flush()
     written = write(directory, runs, summaries, html=not args.no_html)
     if args.step_summary:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -16,7 +17,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from analysis.azure_metrics import main
+from analysis.__main__ import main as analyse
+from analysis.azure_metrics import CREDENTIAL_NAMES, main
 from tests.services.fake_azure import Azure, Seen
 from tokenswarm.record import COLUMNS, Outcome, RequestRecord, TokenSource
 from tokenswarm.server_metrics import FILE_NAME, ServerSample, append_samples, read_samples
@@ -189,6 +191,49 @@ def test_a_second_query_replaces_the_first_and_keeps_what_was_scraped(azure: Azu
     main([str(run)])
     assert read_samples(run / FILE_NAME) == once
     assert scraped in once
+
+
+def test_a_report_asks_by_itself_until_the_answers_are_whole(
+    azure: Azure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    azure.metrics = good
+    run = write_run(tmp_path)
+    assert analyse(["report", str(run)]) == 0
+    printed = capsys.readouterr().out
+    (line,) = (line for line in printed.splitlines() if line.startswith("chat requests "))
+    assert line.endswith("agrees")
+    assert "NormalizedRUConsumption" in (run / "report.html").read_text()
+    asked = len(azure.requests_to(".metrics.monitor.azure.com"))
+    assert asked > 0
+    os.utime(run / FILE_NAME, (START + 200, START + 200))  # stored at once after the run: minutes may have been missing
+    assert analyse(["report", str(run), "--no-html"]) == 0
+    again = len(azure.requests_to(".metrics.monitor.azure.com"))
+    assert again == 2 * asked
+    os.utime(run / FILE_NAME, (START + 1000, START + 1000))
+    assert analyse(["report", str(run), "--no-html"]) == 0
+    assert len(azure.requests_to(".metrics.monitor.azure.com")) == again
+
+
+def test_a_report_does_without_what_is_refused(
+    azure: Azure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    azure.metrics = lambda _seen: (403, {"error": {"code": "AuthorizationFailed", "message": "x"}})
+    run = write_run(tmp_path)
+    assert analyse(["report", str(run), "--no-html"]) == 0
+    assert "cosmos: expected its metrics, got: forbidden" in capsys.readouterr().out
+    assert (run / "report.md").is_file()
+
+
+@pytest.mark.parametrize("how", ["without credentials", "not wanted"])
+def test_a_report_asks_nobody(azure: Azure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    azure.metrics = good
+    if how == "without credentials":
+        for name in CREDENTIAL_NAMES:
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("AZURE_CONFIG_DIR", str(tmp_path / "none"))
+    flags = ["--no-azure"] if how == "not wanted" else []
+    assert analyse(["report", str(write_run(tmp_path)), "--no-html", *flags]) == 0
+    assert azure.requests_to(".metrics.monitor.azure.com") == []
 
 
 @pytest.mark.parametrize(("limit", "code"), [("90", 3), ("96", 0)])
