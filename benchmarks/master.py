@@ -15,7 +15,6 @@ import datetime
 import json
 import os
 import platform
-import socket
 import sys
 import tempfile
 import threading
@@ -28,7 +27,7 @@ from typing import Any
 import psutil
 
 from benchmarks.figures import markdown_table, percentile
-from benchmarks.runs import run_pinned
+from benchmarks.runs import free_port, run_pinned
 from benchmarks.target import running_target
 from benchmarks.tools import Job, Work, read_rows, tokenswarm_job
 
@@ -73,12 +72,6 @@ class Asker:
             if "--web-port" in command and (parent is None or "--web-port" not in parent.cmdline()):
                 times = process.cpu_times()
                 self.cpu.append((time.time(), times.user + times.system))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def master_row(workers: int, rate: float, seconds: float) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -45,6 +46,13 @@ def run_pinned(job: Job, folder: Path, timeout: float, on_cores: set[int] | None
         text = (folder / "output.txt").read_text(errors="replace")
         raise RuntimeError(f"exit {code}: {' '.join(job.command)}\n{text[-2000:]}")
     return samples
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _end_session(process: subprocess.Popen[bytes]) -> None:

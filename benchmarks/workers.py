@@ -12,19 +12,17 @@ import argparse
 import datetime
 import os
 import platform
-import socket
 import sys
 from typing import Any
 
 from benchmarks.accuracy import row_of, run_cell, window_of
 from benchmarks.figures import chunks_between, markdown_table
+from benchmarks.runs import free_port
 
 
 def scaling_row(workers: int, per_worker: int, seconds: float) -> dict[str, Any]:
     """One run with a master and `workers` processes, on all cores."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        bus = str(probe.getsockname()[1])
+    bus = str(free_port())
     extra = ["--processes", str(workers), "--master-bind-port", bus, "--master-port", bus]
     everywhere = set(os.sched_getaffinity(0))
     cell = run_cell(workers * per_worker, seconds, tls=False, at_once=False, extra=extra, on_cores=everywhere)
