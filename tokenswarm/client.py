@@ -16,6 +16,7 @@ import gevent
 
 from tokenswarm.answer import Call, Emit, Reply, chat_record, rag_record
 from tokenswarm.attempt import Caller
+from tokenswarm.connecting import proxy_for
 from tokenswarm.rag import RagStream
 from tokenswarm.request import (
     ChatRequest,
@@ -29,7 +30,7 @@ from tokenswarm.request import (
 )
 from tokenswarm.retry import wait_before_retry
 from tokenswarm.sdk import ChatTemplate, encode_body
-from tokenswarm.transport import Exchange, SinkFor, Transport, proxy_for
+from tokenswarm.transport import Exchange, SinkFor, Transport
 
 REQUEST_ID_HEADER = "x-ms-client-request-id"
 """Carries `<call_id>-<attempt>`; Azure services write it into their logs."""

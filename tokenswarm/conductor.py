@@ -19,6 +19,7 @@ import gevent
 
 from tokenswarm.accounting import Accounting, Lost
 from tokenswarm.autostop import AutoStopMonitor
+from tokenswarm.connecting import kernel_timestamps
 from tokenswarm.criteria import CriterionResult, Verdict, decide, evaluate
 from tokenswarm.health import Window, is_saturated, summarise
 from tokenswarm.options import OPTIONS
@@ -29,7 +30,6 @@ from tokenswarm.samples import Samples
 from tokenswarm.settings import Settings
 from tokenswarm.shortfall import Shortfall
 from tokenswarm.surveyor import Surveyor
-from tokenswarm.transport import kernel_timestamps
 
 POLL_S = 0.05
 ANSWERS_EXTRA_S = 5.0

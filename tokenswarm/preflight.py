@@ -11,10 +11,11 @@ from urllib.parse import quote, urlsplit
 
 import httpx2
 
+from tokenswarm.connecting import proxy_for
 from tokenswarm.request import ChatTarget, RagTarget, write_request
 from tokenswarm.sdk import make_sdk_client
 from tokenswarm.settings import Settings
-from tokenswarm.transport import Exchange, Origin, Transport, proxy_for
+from tokenswarm.transport import Exchange, Origin, Transport
 
 PATIENCE_S = 10.0
 NOT_THERE = frozenset({"DeploymentNotFound", "model_not_found"})

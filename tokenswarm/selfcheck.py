@@ -26,10 +26,10 @@ from typing import Any
 import psutil
 
 from tokenswarm.accuracy import Accuracy, Truth, chunks_between, compare, read_truth
+from tokenswarm.connecting import kernel_timestamps
 from tokenswarm.criteria import ExitCode
 from tokenswarm.honesty import Level, Machine, SelfCheck, describe, from_json, table, to_json
 from tokenswarm.record import RequestRecord
-from tokenswarm.transport import kernel_timestamps
 
 PACKAGES = Path(__file__).resolve().parent.parent
 LEVELS = (50, 200, 500, 1000, 1500, 2000)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from tokenswarm import arrivals
 from tokenswarm.arrivals import Plan, parse_rate
 from tokenswarm.autostop import AutoStop, parse_auto_stop
+from tokenswarm.connecting import tls_context
 from tokenswarm.criteria import Criterion, parse_criteria
 from tokenswarm.dataset import Question, load_dataset
 from tokenswarm.env import Environment, option_defaults, option_source
@@ -25,7 +26,6 @@ from tokenswarm.server_metrics import PrometheusEndpoint, parse_server_metrics
 from tokenswarm.stages import Shape, parse_shape, parse_stages
 from tokenswarm.targets import build_chat_target, build_rag_target
 from tokenswarm.traces import parse_trace_window, read_trace
-from tokenswarm.transport import tls_context
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""The only module that touches a socket or stamps time.
+"""Requests out, answers in: the only module that stamps time. Its sockets come from `connecting`.
 
 A request is written by the user's greenlet, which then sleeps; the answer is read by an I/O watcher in gevent's hub:
 read, stamp, frame, hand on. The time of received bytes is when they reached the machine: the kernel's receive
@@ -13,9 +13,7 @@ import os
 import socket
 import ssl
 import struct
-import sys
 import time
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -23,19 +21,17 @@ from urllib.parse import urlsplit
 
 import gevent
 import gevent.event
-import gevent.socket
 from gevent import get_hub
 
+from tokenswarm.connecting import READ_BYTES, Tls, ask_for_stamps, dial, open_tunnel, shake_hands
 from tokenswarm.http_answer import HttpAnswer, ProtocolError
 from tokenswarm.kept_connections import KeptConnections
 from tokenswarm.loop_clock import LoopClock
 from tokenswarm.turnstile import Turnstile
 
-READ_BYTES = 65536
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """A body that is collected whole (errors, non-streamed answers) may not be larger."""
 
-_SO_TIMESTAMPNS = 35  # Linux; the socket module has no name for it
 _TIMESPEC = struct.Struct("qq")
 _STAMP_SLACK_NS = 1_000_000
 """The two clocks are not looked at in the same instant."""
@@ -157,13 +153,13 @@ class Transport:
         address = (host, port)
         if self._proxy is not None:
             address = (self._proxy.hostname or "", self._proxy.port or 3128)
-        plain = _dial(address)
+        plain = dial(address)
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._proxy is not None and scheme == "https":
-                _open_tunnel(plain, host, port, self._proxy)
-            stamped = _ask_for_stamps(plain)
-            tls = _handshake(plain, self._tls, host) if scheme == "https" else None
+                open_tunnel(plain, host, port, self._proxy)
+            stamped = ask_for_stamps(plain)
+            tls = shake_hands(plain, self._tls, host) if scheme == "https" else None
         except BaseException:
             plain.close()
             raise
@@ -174,35 +170,10 @@ class _Expired(BaseException):
     """The request's time is up. Not an Exception, so that no handler in between takes it."""
 
 
-class _Tls:
-    """A TLS session over memory: the socket stays ours, and with it the kernel's timestamps."""
-
-    __slots__ = ("incoming", "outgoing", "session")
-
-    def __init__(self, context: ssl.SSLContext, host: str) -> None:
-        self.incoming = ssl.MemoryBIO()
-        self.outgoing = ssl.MemoryBIO()
-        self.session = context.wrap_bio(self.incoming, self.outgoing, server_hostname=host)
-
-    def decrypt(self, data: bytes) -> bytes:
-        self.incoming.write(data)
-        pieces = []
-        try:
-            while piece := self.session.read(READ_BYTES):
-                pieces.append(piece)
-        except ssl.SSLWantReadError:
-            pass
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def encrypt(self, data: bytes) -> bytes:
-        self.session.write(data)
-        return self.outgoing.read()
-
-
 class _Connection:
     """A connected socket, read by an I/O watcher while an exchange runs on it."""
 
-    def __init__(self, plain: Any, tls: _Tls | None, stamped: bool) -> None:
+    def __init__(self, plain: Any, tls: Tls | None, stamped: bool) -> None:
         self._plain = plain
         self._raw = getattr(plain, "_sock", plain)
         self._tls = tls
@@ -376,101 +347,6 @@ class _Connection:
         self._done = True
         self._readable.stop()
         self._turnstile.wake_in_turn(self._wake)
-
-
-def kernel_timestamps() -> bool:
-    """Whether this machine stamps received data in the kernel (then `run.json` says clock: kernel)."""
-    if not sys.platform.startswith("linux"):
-        return False
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        return _ask_for_stamps(probe)
-
-
-def tls_context(ca_file: str | None = None, verify: bool = True) -> ssl.SSLContext:
-    """A client context; certificates are verified unless told otherwise. Raises `OSError`/`ssl.SSLError` for `ca_file`.
-
-    One context serves all users: making one costs tens of milliseconds.
-    """
-    context = ssl.create_default_context(cafile=ca_file)
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def proxy_for(scheme: str, host: str) -> str | None:
-    """The proxy that the environment names for an origin (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`), or `None`."""
-    proxies = urllib.request.getproxies()
-    if urllib.request.proxy_bypass(host):
-        return None
-    return proxies.get(scheme) or proxies.get("all")
-
-
-def _dial(address: tuple[str, int]) -> Any:
-    """A TCP connection. A numeric address needs no resolver, whose threads cost milliseconds when many connect."""
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, address[0])
-        except OSError:
-            continue
-        plain = gevent.socket.socket(family)
-        try:
-            plain.connect(address)
-        except BaseException:
-            plain.close()
-            raise
-        return plain
-    return gevent.socket.create_connection(address)
-
-
-def _ask_for_stamps(sock: Any) -> bool:
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-    except OSError:
-        return False
-    return True
-
-
-def _handshake(plain: Any, context: ssl.SSLContext | None, host: str) -> _Tls:
-    tls = _Tls(context if context is not None else tls_context(), host)
-    while True:
-        try:
-            tls.session.do_handshake()
-        except ssl.SSLWantReadError:
-            plain.sendall(tls.outgoing.read())
-            data = plain.recv(READ_BYTES)
-            if not data:
-                raise ConnectionResetError(errno.ECONNRESET, "connection closed during the TLS handshake") from None
-            tls.incoming.write(data)
-        except ssl.SSLError:
-            plain.sendall(tls.outgoing.read())  # the alert that tells the peer why
-            raise
-        else:
-            break
-    plain.sendall(tls.outgoing.read())
-    return tls
-
-
-def _open_tunnel(plain: Any, host: str, port: int, proxy: Any) -> None:
-    """Ask an HTTP proxy for a tunnel. Raises `ConnectionError` when it refuses."""
-    from base64 import b64encode
-
-    lines = [f"CONNECT {host}:{port} HTTP/1.1", f"Host: {host}:{port}"]
-    if proxy.username:
-        credentials = b64encode(f"{proxy.username}:{proxy.password or ''}".encode()).decode()
-        lines.append(f"Proxy-Authorization: Basic {credentials}")
-    plain.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
-    reply = b""
-    while b"\r\n\r\n" not in reply and len(reply) < READ_BYTES:
-        data = plain.recv(1)
-        if not data:
-            break
-        reply += data
-    status = reply.split(b"\r\n", 1)[0].decode("latin-1")
-    if " 200" not in status:
-        raise ConnectionError(f"proxy {proxy.hostname} refused the tunnel: {status or 'no answer'}")
 
 
 def _cut_short(exchange: Exchange, failure: str, error: str) -> None:

@@ -38,7 +38,7 @@ def test_the_record_needs_the_standard_library_only() -> None:
     assert packages(ROOT / "tokenswarm" / "record.py") <= sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("module", ["transport", "client", "answer", "attempt", "request", "sdk"])
+@pytest.mark.parametrize("module", ["transport", "connecting", "client", "answer", "attempt", "request", "sdk"])
 def test_the_client_knows_nothing_of_locust(module: str) -> None:
     assert "locust" not in packages(ROOT / "tokenswarm" / f"{module}.py")
 
