@@ -10,10 +10,7 @@ requests too: the worst case, in which requests go in waves for ever since the t
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -23,7 +20,7 @@ from typing import Any
 from benchmarks.certificate import make_certificate
 from benchmarks.figures import chunks_between, markdown_table, percentile
 from benchmarks.process_tree import Sample, cpu_between
-from benchmarks.runs import run_pinned
+from benchmarks.runs import describe_machine, run_pinned
 from benchmarks.target import E2E_MS, ROOT, RunningTarget, running_target
 from benchmarks.tools import Job, Work, read_rows, tokenswarm_job
 from tokenswarm.accuracy import client_request_id, compare, error_of, read_truth
@@ -132,7 +129,7 @@ def main() -> int:
         rows.append(row_of(cell, options.at_once))
         print(rows[-1], file=sys.stderr, flush=True)
     kind = ("TLS" if options.tls else "plain") + (", all at once" if options.at_once else "")
-    print(f"{datetime.date.today()}, {os.cpu_count()} cores, {platform.platform()}, {kind}\n")
+    print(f"{describe_machine()}, {kind}\n")
     print(markdown_table(rows))
     return 0
 

@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-import datetime
 import json
-import os
-import platform
 import sys
 import tempfile
 import threading
@@ -27,7 +24,7 @@ from typing import Any
 import psutil
 
 from benchmarks.figures import markdown_table, percentile
-from benchmarks.runs import free_port, run_pinned
+from benchmarks.runs import describe_machine, free_port, run_pinned
 from benchmarks.target import running_target
 from benchmarks.tools import Job, Work, read_rows, tokenswarm_job
 
@@ -132,7 +129,7 @@ def main() -> int:
     for rate in map(float, options.rows_per_s.split(",")):
         rows.append(master_row(options.workers, rate, options.seconds))
         print(rows[-1], file=sys.stderr, flush=True)
-    print(f"{datetime.date.today()}, {os.cpu_count()} cores, {platform.platform()}\n")
+    print(f"{describe_machine()}\n")
     print(markdown_table(rows))
     return 0
 

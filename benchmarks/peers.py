@@ -11,9 +11,7 @@ that keep figures per request.
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -33,7 +31,7 @@ from benchmarks.figures import (
     true_ttft_ms,
 )
 from benchmarks.process_tree import Sample, cpu_between
-from benchmarks.runs import run_pinned
+from benchmarks.runs import describe_machine, run_pinned
 from benchmarks.target import running_target
 from benchmarks.tools import TOOLS, Reported, Tool, Work
 
@@ -193,7 +191,7 @@ def main() -> int:
                 print(f"{name} at {streams}: no figures: {error}", file=sys.stderr, flush=True)
                 break
             print(row_of(runs[-1]), file=sys.stderr, flush=True)
-    print(f"{datetime.date.today()}, {os.cpu_count()} cores, {platform.platform()}\n")
+    print(f"{describe_machine()}\n")
     if runs:
         print(markdown_table([row_of(run) for run in sorted(runs, key=lambda run: run.streams)]))
     if ratios := ratio_rows(sorted(runs, key=lambda run: run.streams), "tokenswarm"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -46,6 +48,11 @@ def run_pinned(job: Job, folder: Path, timeout: float, on_cores: set[int] | None
         text = (folder / "output.txt").read_text(errors="replace")
         raise RuntimeError(f"exit {code}: {' '.join(job.command)}\n{text[-2000:]}")
     return samples
+
+
+def describe_machine() -> str:
+    """Date, cores and platform, for the line over a table."""
+    return f"{datetime.date.today()}, {os.cpu_count()} cores, {platform.platform()}"
 
 
 def free_port() -> int:

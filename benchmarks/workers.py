@@ -9,15 +9,13 @@ target's too. The cost of a worker is its CPU time for each chunk that came to i
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
-import platform
 import sys
 from typing import Any
 
 from benchmarks.accuracy import row_of, run_cell, window_of
 from benchmarks.figures import chunks_between, markdown_table
-from benchmarks.runs import free_port
+from benchmarks.runs import describe_machine, free_port
 
 
 def scaling_row(workers: int, per_worker: int, seconds: float) -> dict[str, Any]:
@@ -61,7 +59,7 @@ def main() -> int:
     for workers in map(int, options.workers.split(",")):
         rows.append(scaling_row(workers, options.streams_per_worker, options.seconds))
         print(rows[-1], file=sys.stderr, flush=True)
-    print(f"{datetime.date.today()}, {os.cpu_count()} cores, {platform.platform()}\n")
+    print(f"{describe_machine()}\n")
     print(markdown_table(rows))
     return 0
 

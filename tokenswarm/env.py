@@ -251,10 +251,11 @@ def rag_headers(environment: Environment, contract: str) -> dict[str, str]:
         candidates = [("x-functions-key", name) for name in FUNCTION_KEY_NAMES]
     else:
         candidates = [("dapr-api-token", "DAPR_API_TOKEN"), ("X-API-KEY", "ORCHESTRATOR_APP_APIKEY")]
-    headers = [{header: environment[name]} for header, name in candidates if name in environment][:1]
+    keys = [(header, environment[name]) for header, name in candidates if name in environment]
+    headers = dict(keys[:1])
     if "ORCHESTRATOR_BEARER_TOKEN" in environment:
-        headers.append({"Authorization": f"Bearer {environment['ORCHESTRATOR_BEARER_TOKEN']}"})
-    return dict(ChainMap(*headers))
+        headers["Authorization"] = f"Bearer {environment['ORCHESTRATOR_BEARER_TOKEN']}"
+    return headers
 
 
 def identity_variables(environment: Environment) -> dict[str, str]:

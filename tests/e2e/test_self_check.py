@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 import sys
 import time
@@ -12,21 +11,9 @@ import pytest
 
 from tests.e2e.locust_process import Target, credentials, run_locust, scenario
 from tests.simulator_process import ROOT
-from tokenswarm.accuracy import Accuracy
+from tests.tokenswarm.test_honesty import RIGHT, WRONG
 from tokenswarm.honesty import Level, SelfCheck
 from tokenswarm.selfcheck import store, this_machine
-
-RIGHT = Accuracy(
-    requests=100,
-    unmatched=0,
-    ttft_p95_ms=0.1,
-    ttft_max_ms=0.2,
-    tbt_mean_ms=0.0,
-    e2e_p95_ms=0.1,
-    tokens_wrong=0,
-    read_lag_p95_ms=0.1,
-)
-WRONG = dataclasses.replace(RIGHT, ttft_p95_ms=50.0)
 
 
 def text_report(directory: Path) -> str:
