@@ -1,8 +1,8 @@
 """`python -m analysis azure-metrics RUN`: what Azure Monitor says about a run, beside what the client saw.
 
-Asks for the metrics of the resources in the option `server-metrics` over the minutes of the run, stores them in
-`server_metrics.csv` of the run directory (rows scraped during the run stay), compares both sides and judges
-`server-failure-criteria`. Needs the role Monitoring Reader on the subscription.
+Asks for the metrics of the resources in the option `server-metrics` over the minutes of the run, to its last answer,
+stores them in `server_metrics.csv` of the run directory (rows scraped during the run stay), compares both sides and
+judges `server-failure-criteria`. Needs the role Monitoring Reader on the subscription.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from analysis.metrics import ended
 from analysis.run import Run, load_run
 from analysis.server_metrics import (
     FRESH_S,
@@ -44,6 +47,8 @@ from tokenswarm.server_metrics import (
 )
 
 INTERVAL_S = 60.0
+MARGIN_S = 1.0
+"""Asked for beyond both ends of a run: the service's clock is not ours, and it may count an answer after its end."""
 MAX_NAMES = 20
 """Metric names in one query, the service's limit."""
 MAX_SERIES = 1000
@@ -273,22 +278,28 @@ def metrics_clients(endpoint: str | None = None) -> ClientOf:
 
 
 def span_of(run: Run) -> Span:
-    """The minutes of the run, from run.json or else from its rows. Raises `BadInput` when neither has any."""
-    rows = run.rows
+    """The minutes from the start of the run to its last answer, from run.json and its rows. Raises `BadInput` when
+    neither has any."""
     started_at = run.number("started_at")
-    ended_at = run.number("ended_at")
-    if started_at is None and len(rows):
-        started_at = float(rows["started_at"].min())
-    if ended_at is None and len(rows):
-        ended_at = float((rows["started_at"] + rows["e2e_ms"].fillna(0.0) / 1000).max())
+    if started_at is None and len(run.rows):
+        started_at = float(run.rows["started_at"].min())
+    ended_at = _last_end(run)
     if started_at is None or ended_at is None or not math.isfinite(started_at + ended_at):
         raise BadInput([f"{run.path}: expected started_at and ended_at, or rows with instants, got neither"])
-    return Span.of(started_at, max(started_at, ended_at))
+    return Span.of(started_at - MARGIN_S, max(started_at, ended_at) + MARGIN_S)
+
+
+def _last_end(run: Run) -> float | None:
+    """Unix s at which load and answers had ended: a run that drains gets answers after its end."""
+    ends = [at for at in (run.number("ended_at"),) if at is not None]
+    if len(run.rows):
+        ends.append(float(np.nanmax(ended(run.rows))))
+    return max(ends, default=None)
 
 
 def check_run(run: Run, *, now: float) -> list[Comparison]:
     """Client against server for a run whose `server_metrics.csv` is there."""
-    ended_at = run.number("ended_at")
+    ended_at = _last_end(run)
     return compare(
         read_samples(run.path / FILE_NAME),
         {target: count_client(run.rows, target) for target in ("chat", "rag")},
@@ -350,7 +361,7 @@ def _is_complete(run: Run) -> bool:
     path = run.path / FILE_NAME
     if not any(sample.source == "azure" for sample in read_samples(path)):
         return False
-    return bool(path.stat().st_mtime > (run.number("ended_at") or 0.0) + FRESH_S)
+    return bool(path.stat().st_mtime > (_last_end(run) or 0.0) + FRESH_S)
 
 
 def _has_credentials(environment: Mapping[str, str]) -> bool:

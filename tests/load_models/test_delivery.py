@@ -111,9 +111,11 @@ def test_too_few_users_deliver_less_than_was_offered_and_fail(runs: dict[str, Lo
     run = runs["too-few-users"]
     accounting = run.facts["accounting"]
     assert accounting["sent"] + accounting["dropped"] == accounting["planned"]
-    # 46 % where nothing else runs; in any case the users had no free moment.
-    assert run.facts["delivery"]["delivered_pct"] < 60
+    assert run.facts["delivery"]["delivered_pct"] == pytest.approx(100 * accounting["sent"] / accounting["planned"])
+    # As many as 5 users can serve, and no more: how many are planned depends on when a busy machine starts the load.
     duration_s = run.facts["ended_at"] - min(row.started_at or math.inf for row in run.sent)
+    assert 0 < accounting["sent"] - 5 <= 5 * duration_s / 0.2
+    assert accounting["dropped"] > 0
     assert sum(row.e2e_ms or 0.0 for row in run.sent) / 1000 > 0.75 * 5 * duration_s
     assert run.facts["verdict"]["state"] == "untrusted"
     assert any(reason.startswith("load not delivered") for reason in run.facts["verdict"]["reasons"])

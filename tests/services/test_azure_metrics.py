@@ -150,6 +150,26 @@ def test_the_query_is_for_the_minutes_and_the_deployment_of_the_run(azure: Azure
     assert "filter" not in cosmos.query
 
 
+@pytest.mark.parametrize(
+    ("ended_at", "e2e_ms", "until"),
+    [(58.0, 500.0, 60.0), (58.0, 4000.0, 120.0), (59.9, 500.0, 120.0), (100.0, 500.0, 120.0)],
+    ids=["within-the-minute", "answered-while-draining", "on-the-edge", "nothing-at-the-end"],
+)
+def test_the_minutes_reach_to_the_last_answer(
+    azure: Azure, tmp_path: Path, ended_at: float, e2e_ms: float, until: float
+) -> None:
+    azure.metrics = good
+    run = write_run(tmp_path)
+    meta = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(meta | {"ended_at": START + ended_at}))
+    last = RequestRecord(call_id="last", started_at=START + 57, e2e_ms=e2e_ms, status=200, outcome=Outcome.OK)
+    with (run / "requests.csv").open("a", newline="") as file:
+        csv.writer(file).writerow(last.to_row())
+    main([str(run)])
+    queries = azure.requests_to(".metrics.monitor.azure.com")
+    assert {datetime.fromisoformat(one.query["endtime"][0]).timestamp() for one in queries} == {START + until}
+
+
 def test_a_metric_the_service_does_not_know_does_not_lose_the_others(azure: Azure, tmp_path: Path) -> None:
     def picky(seen: Seen) -> tuple[int, Any]:
         if "AzureOpenAINormalizedTBTInMS" in seen.query["metricnames"][0]:
