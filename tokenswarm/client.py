@@ -73,9 +73,16 @@ class ChatClient(Client):
         super().__init__(sending, caller)
         self._template = template
 
-    def call(self, request: ChatRequest, emit: Emit, scheduled_at: float | None = None) -> Reply:
-        """Send a request, and again as `retry` says; `emit` gets a record as each attempt ends."""
-        body = encode_body(chat_body(request, self._template.target.deployment))
+    def encode(self, request: ChatRequest) -> bytes:
+        """The body that a request is sent with."""
+        return encode_body(chat_body(request, self._template.target.deployment))
+
+    def call(
+        self, request: ChatRequest, emit: Emit, scheduled_at: float | None = None, encoded: bytes | None = None
+    ) -> Reply:
+        """Send a request, and again as `retry` says; `emit` gets a record as each attempt ends. `encoded`: its body,
+        where that was made before the request was due."""
+        body = self.encode(request) if encoded is None else encoded
 
         def attempt(call: Call) -> Reply:
             template = self._template.current()
@@ -104,10 +111,17 @@ class RagClient(Client):
         self._target = target
         self._headers = {"Content-Type": "application/json", "Accept": "*/*", **target.headers}
 
-    def call(self, request: RagRequest, emit: Emit, scheduled_at: float | None = None) -> Reply:
-        """Send a question, and again as `retry` says; `emit` gets a record as each attempt ends."""
+    def encode(self, request: RagRequest) -> bytes:
+        """The body that a question is sent with."""
+        return rag_body(request, self._target)
+
+    def call(
+        self, request: RagRequest, emit: Emit, scheduled_at: float | None = None, encoded: bytes | None = None
+    ) -> Reply:
+        """Send a question, and again as `retry` says; `emit` gets a record as each attempt ends. `encoded`: its body,
+        where that was made before the question was due."""
         target = self._target
-        body = rag_body(request, target)
+        body = self.encode(request) if encoded is None else encoded
         streams = target.contract != "v1"
 
         def attempt(call: Call) -> Reply:

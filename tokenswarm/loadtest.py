@@ -29,7 +29,7 @@ from tokenswarm.preparation import Preparation
 from tokenswarm.problems import BadInput
 from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.request_event import fire_request
-from tokenswarm.schedule import Schedule
+from tokenswarm.schedule import AHEAD_S, Schedule
 from tokenswarm.scrape import Scraper
 from tokenswarm.search import LevelPlan
 from tokenswarm.sender import Place, Sender
@@ -265,7 +265,8 @@ class LoadTest:
             raise BadInput(["rate: expected a running load test with an open load, got none"])
         if conductor.surveyor is not None or not isinstance(settings.plan, RatePlan | LevelPlan):
             raise BadInput(["rate: expected a load of rate or rate-stages; a search or a trace chooses its own"])
-        origin = max(time.time() + (CHANGE_AFTER_S if self.fleet is not None else 0.0), self._origin)
+        after_s = CHANGE_AFTER_S if self.fleet is not None else AHEAD_S
+        origin = max(time.time() + after_s, self._origin)
         first_index = self._planned(origin)
         self._start_level(make_plan(settings, rate_rpm, first_index, NO_END_S), origin)
         conductor.rate_changes.append((origin, rate_rpm))

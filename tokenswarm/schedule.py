@@ -1,21 +1,27 @@
-"""Open-loop arrivals of one process: each goes to a free user when it is due, or is dropped when none is free."""
+"""Open-loop arrivals of one process: each goes to a free user, who sends it when it is due, or is dropped when none is
+free."""
 
 from __future__ import annotations
 
 import math
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gevent
 import gevent.queue
+from gevent.event import Event
 
 from tokenswarm.alarm import Alarm
 from tokenswarm.arrivals import Arrival, Assignment, Plan, Share
 from tokenswarm.record import Outcome, RequestRecord
 
+AHEAD_S = 0.01
+"""A free user gets an arrival this long before it is due and puts the request together: what that takes would else be
+the least gap between two requests, and no gap of a Poisson process is too short."""
 PURGE_S = 0.25
 OVERTAKEN_S = 1.0
 """An arrival that had waited less than this when the run ended is no part of it: it would have been sent, or not."""
@@ -23,22 +29,37 @@ OVERTAKEN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """An arrival and the Unix s at which it should be sent."""
+    """An arrival and the Unix s at which it should be sent. `come` is set then, or when the run ends before."""
 
     arrival: Arrival
     scheduled_at: float
+    come: Event = field(default_factory=Event, repr=False, compare=False)
 
 
 @dataclass(slots=True)
 class _Offer:
-    """This process's share of one plan, whose arrivals count from Unix s `origin` on and end before `until`."""
+    """This process's share of one plan, whose arrivals count from Unix s `origin` on and end before `until`.
+    `ahead`: those that have been put and are not due yet, in their order."""
 
     share: Share
     origin: float
     until: float = math.inf
+    ahead: deque[Due] = field(default_factory=deque)
 
     def due_at(self, arrival: Arrival) -> float:
         return self.origin + arrival.due_offset_s
+
+    def next_event_at(self) -> float:
+        """Unix s at which an arrival is to be put or has come; infinite when there are no more."""
+        next_s = self.share.next_due_offset_s
+        due_at = math.inf if next_s is None else self.origin + next_s
+        put_at = due_at - AHEAD_S if due_at < self.until else math.inf
+        return min(put_at, self.ahead[0].scheduled_at) if self.ahead else put_at
+
+    def let_come(self, until: float) -> None:
+        """What is due at or before Unix s `until` may be sent."""
+        while self.ahead and self.ahead[0].scheduled_at <= until:
+            self.ahead.popleft().come.set()
 
 
 class Schedule:
@@ -66,7 +87,8 @@ class Schedule:
         return self._offers[-1].origin if self._offers else None
 
     def start(self, plan: Plan, origin: float, assignments: Sequence[Assignment]) -> None:
-        """Offer this process's arrivals of `plan` from Unix s `origin` on; an earlier plan is over from there on."""
+        """Offer this process's arrivals of `plan` from Unix s `origin` on; an earlier plan is over from there on, which
+        must not be sooner than `AHEAD_S` from now."""
         if self._offers:
             self._offers[-1].until = origin
         else:
@@ -80,7 +102,7 @@ class Schedule:
             self._offers[-1].share.assign(assignment)
 
     def take(self) -> Due:
-        """Wait for the next arrival that is not too late; the caller sends it at once."""
+        """Wait for the next arrival that is not too late; the caller sends it as soon as it has `come`."""
         while True:
             due: Due = self._waiting.get()
             if time.time() - due.scheduled_at <= self._max_lag_s:
@@ -99,6 +121,8 @@ class Schedule:
                 self._put(arrival, offer)
         while not self._waiting.empty():
             self.give_up(self._waiting.get(), "the run ended before a user was free")
+        for offer in offers:
+            offer.let_come(math.inf)
 
     def give_up(self, due: Due, reason: str) -> None:
         """The run ended before an arrival was sent: it is dropped, or was never offered if it had only just come."""
@@ -131,15 +155,18 @@ class Schedule:
         due_at = offer.due_at(arrival)
         if due_at < offer.until:
             self.offered += 1
-            self._waiting.put(Due(arrival, due_at))
+            due = Due(arrival, due_at)
+            offer.ahead.append(due)
+            self._waiting.put(due)
 
     def _walk(self, offer: _Offer) -> None:
-        share, origin = offer.share, offer.origin
         alarm = Alarm()
         try:
-            while (next_s := share.next_due_offset_s) is not None and origin + next_s < offer.until:
-                alarm.wait_until(origin + next_s)
-                arrival = share.take_due(max(next_s, time.time() - origin))
+            while (event_at := offer.next_event_at()) < math.inf:
+                alarm.wait_until(event_at)
+                now = max(event_at, time.time())
+                offer.let_come(now)
+                arrival = offer.share.take_due(now + AHEAD_S - offer.origin)
                 if arrival is not None:
                     self._put(arrival, offer)
         finally:

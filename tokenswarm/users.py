@@ -20,6 +20,7 @@ from tokenswarm.composer import Composer
 from tokenswarm.loadtest import load_test_of
 from tokenswarm.locust_events import register
 from tokenswarm.record import Outcome, RequestRecord
+from tokenswarm.request import ChatRequest, RagRequest
 from tokenswarm.schedule import Due
 from tokenswarm.sender import Sender
 from tokenswarm.settings import Settings
@@ -79,7 +80,7 @@ class TargetUser(User):
         schedule, due = self.sender.schedule, self.due
         self.due = None
         if schedule is not None and due is not None:
-            schedule.give_up(due, "the run ended before it was sent")
+            schedule.give_up(due, "its user was stopped before it was sent")
         self.close()
 
     @task
@@ -88,15 +89,24 @@ class TargetUser(User):
         if self.load_test.ended:
             raise StopUser
         due = self.due
+        request, body = self.compose(due.arrival if due else None)
+        if due is not None:
+            due.come.wait()
+            if self.load_test.ended:
+                raise StopUser
         with self.sender.in_flight():
-            self.send(due.arrival if due else None, due.scheduled_at if due else None)
+            self.send(request, body, due.scheduled_at if due else None)
 
     def emit(self, record: RequestRecord) -> None:
         """Record one finished attempt."""
         self.due = None  # the arrival has a row now
         self.load_test.record(record)
 
-    def send(self, arrival: Arrival | None, scheduled_at: float | None) -> None:
+    def compose(self, arrival: Arrival | None) -> tuple[Any, bytes]:
+        """Put the next request and its body together, which is done before it is due."""
+        raise NotImplementedError
+
+    def send(self, request: Any, body: bytes, scheduled_at: float | None) -> None:
         raise NotImplementedError
 
     def close(self) -> None:
@@ -116,8 +126,12 @@ class ChatUser(TargetUser):
         assert template is not None
         self.client = ChatClient(template, self.settings.sending, self.caller)
 
-    def send(self, arrival: Arrival | None, scheduled_at: float | None) -> None:
-        reply = self.client.call(self.composer.next_chat(arrival), self.emit, scheduled_at)
+    def compose(self, arrival: Arrival | None) -> tuple[ChatRequest, bytes]:
+        request = self.composer.next_chat(arrival)
+        return request, self.client.encode(request)
+
+    def send(self, request: ChatRequest, body: bytes, scheduled_at: float | None) -> None:
+        reply = self.client.call(request, self.emit, scheduled_at, body)
         self.composer.answer(reply.text, None, reply.record.outcome is Outcome.OK)
 
     def close(self) -> None:
@@ -136,8 +150,12 @@ class RagUser(TargetUser):
         assert self.settings.rag is not None
         self.client = RagClient(self.settings.rag, self.settings.sending, self.caller)
 
-    def send(self, arrival: Arrival | None, scheduled_at: float | None) -> None:
-        reply = self.client.call(self.composer.next_question(arrival), self.emit, scheduled_at)
+    def compose(self, arrival: Arrival | None) -> tuple[RagRequest, bytes]:
+        request = self.composer.next_question(arrival)
+        return request, self.client.encode(request)
+
+    def send(self, request: RagRequest, body: bytes, scheduled_at: float | None) -> None:
+        reply = self.client.call(request, self.emit, scheduled_at, body)
         record = reply.record
         self.composer.answer(reply.text, record.conversation_id, record.outcome is Outcome.OK)
 

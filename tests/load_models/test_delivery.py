@@ -51,6 +51,9 @@ RUNS = {
 }  # fmt: skip
 ALONE = {
     "5-per-second": (*QUICK, "--rate", "5/s", "--run-time", "4s", "-u", "5", "-r", "5"),
+    "slow-composer": (
+        *QUICK, "-f", "tests/load_models/slow_composer.py", "--rate", "20/s", "--run-time", "3s", "-u", "9", "-r", "9",
+    ),
     "200-per-second": (
         *QUICK, "--rate", "200/s", "--arrival", "poisson", "--seed", "9", "--run-time", "4s", "-u", "100", "-r", "100",
     ),
@@ -93,7 +96,7 @@ def test_a_constant_rate_is_offered_to_the_request(runs: dict[str, LoadRun]) -> 
     assert len(due) >= 15
 
 
-@pytest.mark.parametrize("name", ["5-per-second", "200-per-second"])
+@pytest.mark.parametrize("name", ["5-per-second", "200-per-second", "slow-composer"])
 def test_requests_start_when_they_are_due(runs: dict[str, LoadRun], name: str) -> None:
     # The best quarter: a busy machine stops this process for longer than a send takes. benchmarks/ has the p99.
     assert quantiles((row.lag_ms or 0.0 for row in runs[name].sent), n=4)[0] < 5

@@ -7,7 +7,7 @@ import gevent
 
 from tokenswarm.arrivals import Assignment, constant
 from tokenswarm.record import Outcome, RequestRecord
-from tokenswarm.schedule import Due, Schedule
+from tokenswarm.schedule import AHEAD_S, Due, Schedule
 
 IDENTITY: dict[str, Any] = {"worker": "w0", "target": "chat", "name": "chat"}
 ALL = [Assignment(0, 0, 1)]
@@ -20,6 +20,10 @@ def schedule(dropped: list[RequestRecord], max_lag_s: float = 10.0) -> Schedule:
 def take(source: Schedule, taken: list[Due], hold_s: float = 0.0) -> None:
     while True:
         due = source.take()
+        due.come.wait()
+        if time.time() < due.scheduled_at:  # the run has ended before
+            source.give_up(due, "")
+            return
         taken.append(due)
         gevent.sleep(hold_s)
 
@@ -40,6 +44,30 @@ def test_arrivals_go_to_free_users_when_they_are_due() -> None:
     assert plan.offered == len(taken) + len(dropped)
     assert plan.offered == int((until - origin) / 0.01) + 1
     assert len(dropped) <= 1
+
+
+def test_a_free_user_gets_an_arrival_ahead_and_may_send_it_when_it_is_due() -> None:
+    plan = schedule([])
+    origin = time.time() + 0.2
+    plan.start(constant(60), origin, ALL)
+    due = plan.take()
+    assert origin - AHEAD_S <= time.time() < origin
+    assert not due.come.is_set()
+    due.come.wait()
+    assert time.time() >= due.scheduled_at == origin
+    plan.stop(time.time())
+
+
+def test_what_is_ahead_when_the_run_ends_was_not_offered() -> None:
+    dropped: list[RequestRecord] = []
+    plan = schedule(dropped)
+    until = time.time()
+    plan.start(constant(60), until + AHEAD_S / 2, ALL)
+    due = plan.take()
+    plan.stop(until)
+    assert due.come.is_set()  # its user goes on, and learns that the run has ended
+    plan.give_up(due, "its user was stopped before it was sent")
+    assert (plan.offered, plan.overtaken, dropped) == (0, 0, [])
 
 
 def test_an_arrival_that_waits_too_long_is_dropped_and_its_lag_is_known() -> None:
@@ -98,7 +126,7 @@ def test_a_new_plan_takes_over_without_losing_what_was_due() -> None:
     user = gevent.spawn(take, plan, taken)
     first = time.time() - 0.05
     plan.start(constant(6000), first, ALL)
-    second = time.time()
+    second = time.time() + AHEAD_S
     plan.start(constant(600), second, ALL)
     gevent.sleep(0.25)
     plan.stop(time.time())

@@ -1,0 +1,15 @@
+"""A locustfile whose users take 6 ms to put a request together, as long conversations may."""
+
+from __future__ import annotations
+
+import time
+
+from tokenswarm.arrivals import Arrival
+from tokenswarm.request import ChatRequest
+from tokenswarm.users import ChatUser
+
+
+class SlowComposer(ChatUser):
+    def compose(self, arrival: Arrival | None) -> tuple[ChatRequest, bytes]:
+        time.sleep(0.006)
+        return super().compose(arrival)
