@@ -6,14 +6,14 @@ at the end would need the memory twice. A column in which nothing was observed t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tokenswarm.record import Outcome
+from tokenswarm.record import Outcome, error_kind
 
 Values = npt.NDArray[Any]
 
@@ -66,7 +66,7 @@ class Columns:
         self.offsets = OFFSETS if compact else (*OFFSETS, *EXTRA_OFFSETS)
         self.integers = INTEGERS if compact else {**INTEGERS, **EXTRA_INTEGERS}
         self.labels = LABELS if compact else (*LABELS, *EXTRA_LABELS)
-        self._texts = {name: _Label() for name in self.labels}
+        self._texts = {name: _Label(error_kind if name == "error" else str) for name in self.labels}
         self._held: dict[str, Values] = {}
         self._stages: list[pd.DataFrame] = []
         self.rows = 0
@@ -143,9 +143,13 @@ class Columns:
 
 
 class _Label:
-    """Codes for the distinct texts of one column, the same over all chunks; too many distinct ones are one."""
+    """Codes for the distinct texts of one column, the same over all chunks; too many distinct ones are one.
 
-    def __init__(self) -> None:
+    `kind_of` gives texts that are to count as one the same text.
+    """
+
+    def __init__(self, kind_of: Callable[[str], str]) -> None:
+        self._kind_of = kind_of
         self._known: dict[str, int] = {}
 
     def codes(self, column: pd.Series[Any]) -> Values:
@@ -153,7 +157,7 @@ class _Label:
         return mapped[column.cat.codes.to_numpy()]
 
     def _code(self, text: str) -> int:
-        text = text[:ERROR_LENGTH]
+        text = self._kind_of(text)[:ERROR_LENGTH]
         if text not in self._known and len(self._known) >= DISTINCT_ERRORS:
             text = OTHER_ERROR
         return self._known.setdefault(text, len(self._known))

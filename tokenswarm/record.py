@@ -8,6 +8,7 @@ milliseconds since `started_at` and are measured on a monotonic clock.
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, get_type_hints
@@ -29,6 +30,22 @@ class Outcome(StrEnum):
     CONTENT_FILTER = "content_filter"
     CANCELLED = "cancelled"
     DROPPED = "dropped"
+
+
+_VARYING = re.compile(
+    r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"  # UUID
+    r"|\b(?=[a-f]*\d)[0-9a-f]{16,}\b"  # another hexadecimal id
+    r"|(?<![\w:./-])(?<!HTTP )\d+(?:[.,]\d+)*(?!\.?[\w:-]| s\b)"  # a number, no status, name, date or address
+)
+
+
+def error_kind(error: str) -> str:
+    """An error text without what differs from one request to the next: ids and numbers are `#`.
+
+    Azure OpenAI says in each 429 after how many seconds to come again; by their whole texts they would be dozens of
+    kinds of failure. HTTP status, dates, names and addresses stay, and so does our own `30 s` of a timeout.
+    """
+    return _VARYING.sub("#", error)
 
 
 NOT_SENT = frozenset({Outcome.DROPPED})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tokenswarm.record import Outcome, RequestRecord
+from tokenswarm.record import Outcome, RequestRecord, error_kind
 
 
 def fire_request(environment: Any, record: RequestRecord) -> None:
@@ -15,14 +15,14 @@ def fire_request(environment: Any, record: RequestRecord) -> None:
         name=record.name,
         response_time=record.e2e_ms,
         response_length=record.total_tokens or 0,
-        exception=RequestFailed(f"{record.outcome.value}: {record.error}") if failed else None,
+        exception=RequestFailed(f"{record.outcome.value}: {error_kind(record.error or '')}") if failed else None,
         start_time=record.started_at,
         context={"tokenswarm": record},
     )
 
 
 class RequestFailed(Exception):
-    """What Locust's failure statistics show for a request that was not ok."""
+    """What Locust's failure statistics show for a request that was not ok: they count by this text."""
 
     def __repr__(self) -> str:
         return str(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,12 @@ def test_fifty_requests_a_minute_do_not_fit_into_200k(processes: int, target: Ta
     assert len(run.outcomes(Outcome.OK)) <= 40  # 40 x 5000 = 200,000
     assert len(throttled) == len(run.sent) - len(run.outcomes(Outcome.OK)) > 0
     assert all(row.retry_after_ms for row in throttled)
+    # Each says after how many seconds to come again; for Locust they are one kind of failure all the same.
+    with (run.directory / "locust_failures.csv").open(newline="") as file:
+        (failure,) = csv.DictReader(file)
+    assert failure["Occurrences"] == str(len(throttled))
+    assert "retry after # seconds" in failure["Error"]
+    assert all(row.error and "retry after #" not in row.error for row in throttled)
     check_against_truth(run, target)
     assert run.facts["accounting"]["failed"] == 0
     assert run.facts["workers"] == processes

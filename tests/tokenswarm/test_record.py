@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenswarm.journal import HEADER, format_row
-from tokenswarm.record import COLUMN_DOCS, COLUMNS, Outcome, RequestRecord, TokenSource, tbt_ms
+from tokenswarm.record import COLUMN_DOCS, COLUMNS, Outcome, RequestRecord, TokenSource, error_kind, tbt_ms
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=30)
 MS = st.floats(0, 1e6).map(lambda value: round(value, 3)) | st.none()
@@ -91,3 +91,31 @@ def test_tokens_of_a_record() -> None:
     assert (record.total_tokens, record.estimated_tokens) == (10, 17)
     assert RequestRecord(call_id="a", outcome=Outcome.OK).total_tokens is None
     assert RequestRecord(call_id="a", outcome=Outcome.OK).estimated_tokens is None
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (
+            "HTTP 429: 429: Requests under API version 2024-02-01 exceed the limit. Please retry after 7 seconds.",
+            "HTTP 429: 429: Requests under API version 2024-02-01 exceed the limit. Please retry after # seconds.",
+        ),
+        (
+            "HTTP 400: this model's maximum is 8,192 tokens, you requested 26351 tokens (26251 in the messages).",
+            "HTTP 400: this model's maximum is # tokens, you requested # tokens (# in the messages).",
+        ),
+        ("gpt-35-turbo used 100.5%, retry in 7.", "gpt-35-turbo used #%, retry in #."),
+        ("request 0f8fad5b-d9cb-469f-a165-70867728950e, trace 4bf92f3577b34da6a3ce929d0e0e4736", "request #, trace #"),
+        ("no complete answer within 30 s", "no complete answer within 30 s"),
+        ("ConnectionError: proxy 10.0.0.1:3128 refused", "ConnectionError: proxy 10.0.0.1:3128 refused"),
+        ("HTTP 503", "HTTP 503"),
+        ("HTTP 503: defaced facade", "HTTP 503: defaced facade"),
+    ],
+)
+def test_an_errors_kind_has_nothing_that_differs_between_requests(error: str, kind: str) -> None:
+    assert error_kind(error) == kind
+
+
+@given(st.text(max_size=80))
+def test_a_kind_is_of_its_own_kind(error: str) -> None:
+    assert error_kind(error_kind(error)) == error_kind(error)
