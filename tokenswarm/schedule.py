@@ -29,7 +29,7 @@ OVERTAKEN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """An arrival and the Unix s at which it should be sent. `come` is set then, or when the run ends before."""
+    """An arrival and the Unix s at which it should be sent; `come` is set then."""
 
     arrival: Arrival
     scheduled_at: float
@@ -121,8 +121,10 @@ class Schedule:
                 self._put(arrival, offer)
         while not self._waiting.empty():
             self.give_up(self._waiting.get(), "the run ended before a user was free")
-        for offer in offers:
-            offer.let_come(math.inf)
+
+    def put_back(self, due: Due) -> None:
+        """Another user may send an arrival that has been taken: its user is stopped, and the run goes on."""
+        self._waiting.put(due)
 
     def give_up(self, due: Due, reason: str) -> None:
         """The run ended before an arrival was sent: it is dropped, or was never offered if it had only just come."""

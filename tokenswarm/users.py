@@ -51,6 +51,7 @@ class TargetUser(User):
         self.rng = random.Random(f"{settings.seed}:{self.caller.worker}:{number}")
         self.composer = Composer(settings, sender.questions, self.rng, self.request_name)
         self.due: Due | None = None
+        self.composed: tuple[Any, bytes] | None = None
         self.thread: Thread | None = None
 
     def wait_time(self) -> float:
@@ -59,6 +60,8 @@ class TargetUser(User):
         if schedule is None:
             return self._think_s()
         self.due = schedule.take()
+        self.composed = self.compose(self.due.arrival)
+        self.due.come.wait()
         return 0.0
 
     def _think_s(self) -> float:
@@ -76,11 +79,14 @@ class TargetUser(User):
             self.wait()  # type: ignore[no-untyped-call]
 
     def on_stop(self) -> None:
-        """An arrival that this user had taken and could not send any more is given up."""
+        """An arrival that this user had taken and could not send any more is another user's, or given up at the end."""
         schedule, due = self.sender.schedule, self.due
         self.due = None
         if schedule is not None and due is not None:
-            schedule.give_up(due, "its user was stopped before it was sent")
+            if self.load_test.ended:
+                schedule.give_up(due, "the run ended before it was sent")
+            else:
+                schedule.put_back(due)
         self.close()
 
     @task
@@ -89,11 +95,8 @@ class TargetUser(User):
         if self.load_test.ended:
             raise StopUser
         due = self.due
-        request, body = self.compose(due.arrival if due else None)
-        if due is not None:
-            due.come.wait()
-            if self.load_test.ended:
-                raise StopUser
+        request, body = self.composed or self.compose(None)
+        self.composed = None
         with self.sender.in_flight():
             self.send(request, body, due.scheduled_at if due else None)
 

@@ -20,10 +20,11 @@ def schedule(dropped: list[RequestRecord], max_lag_s: float = 10.0) -> Schedule:
 def take(source: Schedule, taken: list[Due], hold_s: float = 0.0) -> None:
     while True:
         due = source.take()
-        due.come.wait()
-        if time.time() < due.scheduled_at:  # the run has ended before
-            source.give_up(due, "")
-            return
+        try:
+            due.come.wait()
+        except gevent.GreenletExit:  # killed after the end
+            source.give_up(due, "the run ended before it was sent")
+            raise
         taken.append(due)
         gevent.sleep(hold_s)
 
@@ -65,9 +66,19 @@ def test_what_is_ahead_when_the_run_ends_was_not_offered() -> None:
     plan.start(constant(60), until + AHEAD_S / 2, ALL)
     due = plan.take()
     plan.stop(until)
-    assert due.come.is_set()  # its user goes on, and learns that the run has ended
-    plan.give_up(due, "its user was stopped before it was sent")
+    assert not due.come.is_set()
+    plan.give_up(due, "the run ended before it was sent")
     assert (plan.offered, plan.overtaken, dropped) == (0, 0, [])
+
+
+def test_what_a_stopped_user_had_taken_is_another_users() -> None:
+    plan = schedule([])
+    plan.start(constant(60), time.time(), ALL)
+    due = plan.take()
+    plan.put_back(due)
+    assert plan.take() is due
+    assert plan.offered == 1
+    plan.stop(time.time())
 
 
 def test_an_arrival_that_waits_too_long_is_dropped_and_its_lag_is_known() -> None:
