@@ -17,7 +17,7 @@ def refused(arguments: list[str], variables: Mapping[str, str], target: Target, 
     assert finished.code == 2, finished.output
     assert "Traceback" not in finished.output
     assert target.truth() == []
-    assert not [path for path in finished.results.rglob("*") if path.is_file()]
+    assert not list(finished.results.rglob("*"))
     return finished.output.splitlines()
 
 
