@@ -105,7 +105,7 @@ def describe(check: SelfCheck) -> str:
     return (
         f"Self-check ({where}): right up to {best.streams} streams ({best.chunks_per_s:,.0f} chunks/s) per "
         f"worker; there TTFT p95 is off by {best.accuracy.ttft_p95_ms:.2f} ms, E2E p95 by "
-        f"{best.accuracy.e2e_p95_ms:.2f} ms, TBT by {best.accuracy.tbt_mean_ms or 0.0:+.3f} ms, tokens by 0"
+        f"{best.accuracy.e2e_p95_ms:.2f} ms, TBT by {_figure(best.accuracy.tbt_mean_ms, '+z.3f')} ms, tokens by 0"
     )
 
 
@@ -144,7 +144,7 @@ def _cells(level: Level) -> list[str]:
             str(found.requests),
             f"{found.ttft_p95_ms:.2f}",
             f"{found.ttft_max_ms:.2f}",
-            _figure(found.tbt_mean_ms, "+.3f"),
+            _figure(found.tbt_mean_ms, "+z.3f"),
             f"{found.e2e_p95_ms:.2f}",
             str(found.tokens_wrong),
             _figure(found.read_lag_p95_ms, ".2f"),
