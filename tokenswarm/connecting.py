@@ -27,11 +27,14 @@ class Tls:
         self.session = context.wrap_bio(self.incoming, self.outgoing, server_hostname=host)
 
     def decrypt(self, data: bytes) -> bytes:
+        """What the records completed by `data` say; an unfinished record waits for its rest."""
         self.incoming.write(data)
         pieces = []
         try:
             while piece := self.session.read(READ_BYTES):
                 pieces.append(piece)
+                if not self.incoming.pending and not self.session.pending():
+                    break  # asking once more would only raise, which costs as much as decrypting
         except ssl.SSLWantReadError:
             pass
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
