@@ -49,6 +49,11 @@ class EventDecoder:
         return events
 
     @property
+    def at_boundary(self) -> bool:
+        """Whether the next byte begins an event, of a stream whose lines end with a line feed."""
+        return not self._tail and not self._carriage_returns
+
+    @property
     def unfinished(self) -> bool:
         """Whether bytes of an event without its closing blank line are left: the stream was cut."""
         return bool(self._tail.strip(b"\n"))

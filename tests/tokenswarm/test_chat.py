@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import random
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -128,6 +130,56 @@ def test_a_stream_that_ends_without_finish_reason_is_cut() -> None:
     stream = ChatStream()
     feed(stream, ROLE, chunk({"content": "a"}))
     assert stream.cut
+
+
+_CONTENTS = st.text(
+    st.sampled_from(['"', "\\", "\n", "\r", "}", "{", ":", " ", "a", "Z", "~", "\x7f", "é", "→"]), max_size=4
+)
+
+
+@given(
+    st.lists(_CONTENTS | st.sampled_from(["word", " the"]), min_size=2, max_size=20),
+    st.booleans(),
+    st.sampled_from([b"\n", b"\r\n", b"\r"]),
+    st.integers(0, 60),
+    st.randoms(use_true_random=False),
+)
+def test_what_is_seen_at_a_glance_is_what_reading_it_whole_gives(
+    contents: list[str], ascii_only: bool, line_end: bytes, cuts: int, rng: random.Random
+) -> None:
+    bodies = [chunk({"content": content}) for content in contents]
+    bodies[rng.randrange(len(bodies))] = chunk({"content": "x"}, rng.choice([None, "stop"]))
+    texts = [json.dumps(body, separators=(",", ":"), ensure_ascii=ascii_only).encode() for body in bodies]
+    events = [b"data: " + text + line_end * 2 for text in texts]
+    whole = b"".join(events)
+    places = sorted(rng.choices(range(len(whole) + 1), k=cuts)) if rng.random() < 0.5 else []
+    pieces = [whole[a:b] for a, b in pairwise([0, *places, len(whole)])] if places else events
+    glancing, reading = ChatStream(), ChatStream(keep_text=True)
+    for number, piece in enumerate(pieces):
+        glancing.feed(piece, float(number), float(number))
+        reading.feed(piece, float(number), float(number))
+    assert list(glancing.times.at_ms) == list(reading.times.at_ms)
+    assert len(reading.times.at_ms) == sum(bool(body["choices"][0]["delta"]["content"]) for body in bodies)
+    assert glancing.visible_ms == reading.visible_ms
+    assert glancing.undecodable is reading.undecodable is None
+
+
+@pytest.mark.parametrize(
+    ("data", "tokens"),
+    [
+        (b"", 0),
+        (b'"', 0),  # ends the string: what follows is no JSON
+        (b'","content":"y', 1),
+        (b"x", 1),
+        (b"\xc3", 0),
+        (b"\xc3\xa9", 1),
+    ],
+)
+def test_only_plain_characters_pass_at_a_glance(data: bytes, tokens: int) -> None:
+    stream = ChatStream()
+    feed(stream, chunk({"content": "a"}), chunk({"content": "b"}))  # learnt
+    stream.feed(event(chunk({"content": "@"})).replace(b"@", data), 30.0, 30.0)
+    assert len(stream.times.at_ms) == 2 + tokens
 
 
 @given(st.lists(st.binary(max_size=80), max_size=12))
