@@ -48,7 +48,7 @@ def print_verdict(summary: Summary) -> None:
     aside = " (no failure criteria)" if judgement.state == "none" else ""
     print(f"{judgement.state}{aside}: {summary.label}")
     for item in judgement.criteria:
-        found = "no data" if item.value is None else f"found {tables.format_figure(item.value)}, n={item.n:,}"
+        found = "no data" if item.value is None else f"found {tables.format_found(item)}, n={item.n:,}"
         print(f"  {item.state.replace('_', ' ')}: {item.text} ({'; '.join(filter(None, (found, item.note)))})")
     told = {item.text for item in judgement.criteria}
     for reason in judgement.reasons:

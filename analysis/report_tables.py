@@ -16,7 +16,7 @@ from analysis.metrics import METRICS, is_failed, is_sent, outcome_is, started
 from analysis.run import Run, texts
 from analysis.series import inside_window
 from analysis.summary import Summary
-from analysis.tables import ABSENT, format_figure
+from analysis.tables import ABSENT, format_figure, format_found
 from analysis.verdict import Judged
 from tokenswarm.record import Outcome
 
@@ -190,7 +190,7 @@ def criteria_table(criteria: Sequence[Judged]) -> str:
     for judged in criteria:
         cells = [
             _state_cell(judged),
-            cell(format_figure(judged.value)),
+            cell(format_found(judged)),
             cell(_count(judged.n)),
             cell(judged.note, words=True),
         ]
@@ -214,7 +214,7 @@ def criteria_of_several(judged: Sequence[Sequence[Judged]], labels: Sequence[str
 
 def _state_cell(judged: Judged, *, with_value: bool = False) -> str:
     word, style = STATES.get(judged.state, (judged.state, "none"))
-    found = f" {escape(format_figure(judged.value))}" if with_value else ""
+    found = f" {escape(format_found(judged))}" if with_value else ""
     return f'<td class="text"><span class="state {style}">{escape(word)}</span>{found}</td>'
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 from analysis.figures import Distribution, Estimate, Group
 from analysis.metrics import LOW_IS_BAD, METRICS
 from analysis.summary import Summary
+from analysis.verdict import Judged
 
 ABSENT = "–"
 PERCENTILES = ("p50", "p95", "p99")
@@ -100,6 +101,11 @@ def format_figure(value: float | None, unit: str = "") -> str:
     return f"{value:,.{digits}f}{suffix}"
 
 
+def format_found(judged: Judged) -> str:
+    """What a criterion found, with its unit; an en dash without data."""
+    return ABSENT if judged.value is None else f"{format_figure(judged.value)} {judged.unit}".rstrip()
+
+
 def _digits(size: float) -> int:
     if size >= 100:
         return 0
@@ -182,7 +188,7 @@ def criteria(summary: Summary) -> Table | None:
     if not summary.judgement.criteria:
         return None
     rows = [
-        [item.text, item.state.replace("_", " "), format_figure(item.value), f"{item.n:,}", item.note]
+        [item.text, item.state.replace("_", " "), format_found(item), f"{item.n:,}", item.note]
         for item in summary.judgement.criteria
     ]
     return Table("Failure criteria", ["fails when", "state", "found", "n", "note"], rows)

@@ -30,7 +30,7 @@ DELIVERED_AT_LEAST_PCT = 99.0
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One criterion. `state`: held, failed or no_data; `value` is `None` without data."""
+    """One criterion. `state`: held, failed or no_data; `value`, in `unit`, is `None` without data."""
 
     text: str
     state: str
@@ -42,6 +42,7 @@ class Judged:
     name: str | None
     n: int
     note: str = ""
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,4 +222,5 @@ def _judged(result: CriterionResult) -> Judged:
         criterion.name,
         result.n,
         result.note,
+        criterion.unit,
     )

@@ -216,8 +216,8 @@ def print_verdicts(runs: Sequence[tuple[Job, Path]]) -> None:
         verdict = facts["verdict"]
         print(f"  {job.title:20} {verdict['state'].upper():10} (exit code {verdict['exit_code']})")
         for criterion in facts["criteria"]:
-            value = "no data" if criterion["value"] is None else f"{criterion['value']:.4g}"
-            print(f"      fails if {criterion['text']}: {criterion['state']}, {value} of {criterion['n']} requests")
+            value = "no data" if criterion["value"] is None else f"{criterion['value']:.4g} {criterion['unit']}"
+            print(f"      fails if {criterion['text']}: {criterion['state']}, {value} (n={criterion['n']})")
         for reason in verdict["reasons"]:
             if verdict["state"] == "untrusted":
                 print(f"      {reason}")

@@ -260,6 +260,7 @@ def _result_facts(result: CriterionResult) -> dict[str, Any]:
         "text": str(result.criterion),
         "state": result.state,
         "value": result.value,
+        "unit": result.criterion.unit,
         "n": result.n,
         "note": result.note,
     }

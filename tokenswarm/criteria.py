@@ -105,6 +105,11 @@ class Criterion:
     operator: str
     threshold: float
 
+    @property
+    def unit(self) -> str:
+        """Unit of the value and the threshold: ms, %, /s or /min; empty for a count."""
+        return "" if self.aggregation == "count" else METRICS[self.metric].units[0]
+
     def is_true(self, value: float) -> bool:
         """Whether `value` makes the run fail."""
         return value > self.threshold if self.operator == ">" else value < self.threshold
@@ -126,7 +131,8 @@ class CriterionResult:
     note: str = ""
 
     def __str__(self) -> str:
-        found = "no data" if self.value is None else f"{format_number(round(self.value, 3))} (n={self.n})"
+        figure = "" if self.value is None else f"{format_number(round(self.value, 3))} {self.criterion.unit}".rstrip()
+        found = f"{figure} (n={self.n})" if figure else "no data"
         return f"{self.criterion.text}: {found}" + (f"; {self.note}" if self.note else "")
 
 

@@ -229,6 +229,7 @@ def _criterion(result: CriterionResult) -> dict[str, Any]:
         "text": str(result.criterion),
         "state": result.state,
         "value": result.value,
+        "unit": result.criterion.unit,
         "n": result.n,
         "note": result.note,
     }

@@ -258,4 +258,4 @@ def test_the_verdict(
 
 def test_a_reason_reads_as_criterion_value_and_n() -> None:
     verdict = decide([judge("max(e2e_ms) > 500", [record(e2e_ms=900.25)])], [], True)
-    assert verdict.reasons == ["max(e2e_ms) > 500: 900.25 (n=1)"]
+    assert verdict.reasons == ["max(e2e_ms) > 500: 900.25 ms (n=1)"]

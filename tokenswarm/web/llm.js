@@ -90,7 +90,8 @@ function showTables(run) {
   const words = { held: ["held", "good"], failed: ["FAILED", "bad"], no_data: ["no data", "bad"] };
   fill("criteria", run.criteria.map((each) => [
     cell(each.text), cell(...(run.ended_at === null && each.state === "no_data" ? ["no data yet", ""] : words[each.state])),
-    cell(formatNumber(each.value), "number"), cell(formatNumber(each.n), "number"), cell(each.note),
+    cell(each.value === null ? formatNumber(null) : `${formatNumber(each.value)} ${each.unit}`, "number"),
+    cell(formatNumber(each.n), "number"), cell(each.note),
   ]));
   fill("workers", run.workers.map((each) => [
     cell(each.worker), ...[each.lag_p95_ms, each.lag_max_ms, each.cpu_pct].map((value) => cell(formatNumber(value), "number")),
