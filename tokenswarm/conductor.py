@@ -218,7 +218,7 @@ class Conductor:
             },
             "length_shortfall": self.shortfall.facts(),
             "search": self.surveyor.facts() if self.surveyor is not None else None,
-            "criteria": [_result_facts(result) for result in self.verdict.results] if self.verdict else [],
+            "criteria": [result.facts() for result in self.verdict.results] if self.verdict else [],
             "verdict": None
             if self.verdict is None
             else {
@@ -253,17 +253,6 @@ def write_locust_csvs(environment: Any, directory: Path) -> None:
     ):
         with open(directory / f"locust_{name}.csv", "w", encoding="utf-8", newline="") as file:
             write(csv.writer(file))
-
-
-def _result_facts(result: CriterionResult) -> dict[str, Any]:
-    return {
-        "text": str(result.criterion),
-        "state": result.state,
-        "value": result.value,
-        "unit": result.criterion.unit,
-        "n": result.n,
-        "note": result.note,
-    }
 
 
 def _shown_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tokenswarm.autostop import AutoStop, AutoStopMonitor, parse_auto_stop
 from tokenswarm.goodput import Goodput, parse_goodput
@@ -129,6 +129,17 @@ class CriterionResult:
     value: float | None
     n: int
     note: str = ""
+
+    def facts(self) -> dict[str, Any]:
+        """For run.json and the live page."""
+        return {
+            "text": str(self.criterion),
+            "state": self.state,
+            "value": self.value,
+            "unit": self.criterion.unit,
+            "n": self.n,
+            "note": self.note,
+        }
 
     def __str__(self) -> str:
         figure = "" if self.value is None else f"{format_number(round(self.value, 3))} {self.criterion.unit}".rstrip()

@@ -102,7 +102,7 @@ class Pulse:
             "quota": {"tpm": settings.quota_tpm, "rpm": settings.quota_rpm, "ptu": settings.ptu},
             "service": dataclasses.asdict(self.live.service),
             "workers": [_worker(window) for window in self.windows],
-            "criteria": [_criterion(result) for result in self.criteria(now)],
+            "criteria": [result.facts() for result in self.criteria(now)],
             "verdict": _verdict(conductor),
             "problems": list(conductor.problems),
             "stop_reason": conductor.stop_reason,
@@ -221,17 +221,6 @@ def _worker(window: Window) -> dict[str, Any]:
         "cpu_pct": window.cpu_pct,
         "late": window.is_late,
         "at": window.ended_at,
-    }
-
-
-def _criterion(result: CriterionResult) -> dict[str, Any]:
-    return {
-        "text": str(result.criterion),
-        "state": result.state,
-        "value": result.value,
-        "unit": result.criterion.unit,
-        "n": result.n,
-        "note": result.note,
     }
 
 
