@@ -1,6 +1,6 @@
 """`python -m analysis COMMAND ...`: what a run directory says. Each command is a module, imported when asked.
 
-Exit codes are those of `tokenswarm.criteria.ExitCode`.
+Exit codes are those of `tokenswarm.metrics.criteria.ExitCode`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tokenswarm.criteria import ExitCode
+from tokenswarm.metrics.criteria import ExitCode
 from tokenswarm.problems import BadInput
 
 
@@ -23,13 +23,19 @@ class _Command(NamedTuple):
 
 
 COMMANDS = {
-    "report": _Command("analysis.report", "figures of one or several runs: terminal, Markdown, HTML, JSON, CSV, JUnit"),
-    "check": _Command("analysis.check", "judge a run by its failure criteria; the exit code says the verdict"),
-    "compare": _Command("analysis.compare", "what differs between two runs, and whether it is more than chance"),
-    "sizing": _Command("analysis.sizing", "RPM, TPM and provisioned units for a number of users"),
-    "recover": _Command("analysis.recover", "rebuild the rows of a run that was cut by a crash"),
-    "azure-metrics": _Command("analysis.azure_metrics", "what Azure Monitor counted during a run", "run_command"),
-    "metrics": _Command("analysis.metrics_command", "the table of all metrics and their definitions"),
+    "report": _Command(
+        "analysis.commands.report", "figures of one or several runs: terminal, Markdown, HTML, JSON, CSV, JUnit"
+    ),
+    "check": _Command("analysis.commands.check", "judge a run by its failure criteria; the exit code says the verdict"),
+    "compare": _Command(
+        "analysis.commands.compare", "what differs between two runs, and whether it is more than chance"
+    ),
+    "sizing": _Command("analysis.commands.sizing", "RPM, TPM and provisioned units for a number of users"),
+    "recover": _Command("analysis.commands.recover", "rebuild the rows of a run that was cut by a crash"),
+    "azure-metrics": _Command(
+        "analysis.commands.azure_metrics", "what Azure Monitor counted during a run", "run_command"
+    ),
+    "metrics": _Command("analysis.commands.metrics", "the table of all metrics and their definitions"),
 }
 
 

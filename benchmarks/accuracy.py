@@ -23,7 +23,7 @@ from benchmarks.process_tree import Sample, cpu_between
 from benchmarks.runs import describe_machine, run_pinned
 from benchmarks.target import E2E_MS, ROOT, RunningTarget, running_target
 from benchmarks.tools import Job, Work, read_rows, tokenswarm_job
-from tokenswarm.accuracy import client_request_id, compare, error_of, read_truth
+from tokenswarm.generator.accuracy import client_request_id, compare, error_of, read_truth
 from tokenswarm.record import Outcome, RequestRecord
 
 E2E_S = E2E_MS / 1000.0

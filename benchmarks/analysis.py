@@ -19,8 +19,8 @@ from typing import Any
 
 from benchmarks.figures import markdown_table
 from benchmarks.rows import typical_record
-from tokenswarm.journal import format_row
 from tokenswarm.record import COLUMNS
+from tokenswarm.results.journal import format_row
 
 
 def write_run(directory: Path, rows: int) -> int:
@@ -38,8 +38,8 @@ def write_run(directory: Path, rows: int) -> int:
 
 def measure_here(directory: Path) -> dict[str, Any]:
     """Read and sum up in this process."""
-    from analysis.run import load_run
-    from analysis.summary import summarise
+    from analysis.figures.summary import summarise
+    from analysis.sources.run import load_run
 
     began = time.perf_counter()
     run = load_run(directory)

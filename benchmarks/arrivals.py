@@ -24,7 +24,7 @@ import scipy.stats  # type: ignore[import-untyped]
 from benchmarks.accuracy import Cell, run_cell
 from benchmarks.figures import markdown_table, percentile
 from benchmarks.target import E2E_MS
-from tokenswarm.arrivals import Assignment, Plan, constant, gamma, partition, poisson
+from tokenswarm.workload.arrivals import Assignment, Plan, constant, gamma, partition, poisson
 
 
 def planning_rows(count: int = 100_000) -> list[dict[str, Any]]:

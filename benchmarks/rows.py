@@ -19,10 +19,10 @@ from typing import Any
 import msgpack  # type: ignore[import-untyped]
 
 from benchmarks.figures import markdown_table
-from tokenswarm.journal import Journal
+from tokenswarm.metrics.samples import Samples
 from tokenswarm.record import Outcome, RequestRecord, TokenSource
-from tokenswarm.recorder import SHIP_ROWS, Recorder, parse_rows
-from tokenswarm.samples import Samples
+from tokenswarm.results.journal import Journal
+from tokenswarm.results.recorder import SHIP_ROWS, Recorder, parse_rows
 
 
 def typical_record(number: int) -> RequestRecord:

@@ -27,7 +27,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tokenswarm.env import NAMES  # noqa: E402
+from tokenswarm.config.environment import NAMES  # noqa: E402
 
 PROGRESS_EVERY_S = 5.0
 PATIENCE_S = 90.0

@@ -16,10 +16,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from analysis.metrics import markdown_table  # noqa: E402
-from tokenswarm.criteria import AZURE_METRICS, METRICS, ExitCode  # noqa: E402
-from tokenswarm.env import NAMES, OPTION_NAMES, SECRET_NAMES  # noqa: E402
-from tokenswarm.options import OPTIONS  # noqa: E402
+from analysis.figures.metrics import markdown_table  # noqa: E402
+from tokenswarm.config.environment import NAMES, OPTION_NAMES, SECRET_NAMES  # noqa: E402
+from tokenswarm.config.options import OPTIONS  # noqa: E402
+from tokenswarm.metrics.criteria import AZURE_METRICS, METRICS, ExitCode  # noqa: E402
 from tokenswarm.record import COLUMN_DOCS, COLUMNS  # noqa: E402
 
 PAGES = ("README.md", "docs/scenarios.md", "docs/metrics.md", "docs/criteria.md")

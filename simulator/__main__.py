@@ -8,8 +8,8 @@ import logging
 import sys
 from pathlib import Path
 
-from simulator.server import Place, serve
-from simulator.settings import ConfigError, load_settings
+from simulator.config.settings import ConfigError, load_settings
+from simulator.server.server import Place, serve
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 

@@ -13,18 +13,18 @@ import random
 import time
 from typing import Any, ClassVar
 
-from tokenswarm.arrivals import Arrival
-from tokenswarm.attempt import Caller
-from tokenswarm.client import ChatClient, RagClient
-from tokenswarm.composer import Composer
-from tokenswarm.loadtest import load_test_of
-from tokenswarm.locust_events import register
+from tokenswarm.apis.request import ChatRequest, RagRequest
+from tokenswarm.client.attempt import Caller
+from tokenswarm.client.call import ChatClient, RagClient
+from tokenswarm.config.settings import Settings
+from tokenswarm.plugin import register
 from tokenswarm.record import Outcome, RequestRecord
-from tokenswarm.request import ChatRequest, RagRequest
-from tokenswarm.schedule import Due
-from tokenswarm.sender import Sender
-from tokenswarm.settings import Settings
-from tokenswarm.threads import Thread
+from tokenswarm.runner.load_test import load_test_of
+from tokenswarm.sender.composer import Composer
+from tokenswarm.sender.schedule import Due
+from tokenswarm.sender.sender import Sender
+from tokenswarm.workload.arrivals import Arrival
+from tokenswarm.workload.thread_group import Thread
 
 register()
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.bootstrap import (
+from analysis.compare.bootstrap import (
     EXACT_ROWS,
     Interval,
     Sample,

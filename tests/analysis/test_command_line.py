@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from analysis import exports, markdown, tables
 from analysis.__main__ import COMMANDS, main
-from analysis.figures import Estimate
-from analysis.metrics import METRICS, markdown_table
-from analysis.report import output_directory
-from analysis.run import load_run
-from analysis.summary import summarise
+from analysis.commands.report import output_directory
+from analysis.figures.metrics import METRICS, markdown_table
+from analysis.figures.summary import summarise
+from analysis.report import exports, markdown, tables
+from analysis.sources.run import load_run
+from analysis.statistics import Estimate
 from tests.analysis.run_directories import T, answered, refused, worked_meta, worked_records, worked_run, write_run
 from tokenswarm.record import Outcome
 

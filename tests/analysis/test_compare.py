@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from analysis import compare as command
-from analysis.comparison import SAME, TOO_FEW, WORSE, Comparison, compare, judge
-from analysis.gate import parse_gates
-from analysis.measures import Side, load_side, measure, save_side
-from analysis.run import load_run
-from analysis.summary import summarise
+from analysis.commands import compare as command
+from analysis.compare.comparison import SAME, TOO_FEW, WORSE, Comparison, compare, judge
+from analysis.compare.gate import parse_gates
+from analysis.compare.measures import Side, load_side, measure, save_side
+from analysis.figures.summary import summarise
+from analysis.sources.run import load_run
 from tests.analysis.synthetic import make_records, write_run
 from tokenswarm.problems import BadInput
 from tokenswarm.record import Outcome

@@ -3,9 +3,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from analysis.metrics import markdown_table
-from analysis.run import load_run
-from analysis.summary import summarise
+from analysis.figures.metrics import markdown_table
+from analysis.figures.summary import summarise
+from analysis.sources.run import load_run
 from tests.analysis.run_directories import worked_run
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.figures import carries, distribution, interpolate, interval_ranks, mean_estimate, percentile_estimate
-from tokenswarm import criteria
+from analysis.statistics import carries, distribution, interpolate, interval_ranks, mean_estimate, percentile_estimate
+from tokenswarm.metrics import criteria
 
 FLOATS = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300)
 

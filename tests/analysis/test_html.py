@@ -12,14 +12,14 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
-from analysis import plots
-from analysis.comparison import compare
-from analysis.comparison_page import render_comparison
-from analysis.gate import parse_gates
-from analysis.html import render
-from analysis.measures import measure
-from analysis.run import load_run
-from analysis.summary import summarise
+from analysis.compare.comparison import compare
+from analysis.compare.gate import parse_gates
+from analysis.compare.measures import measure
+from analysis.compare.page import render_comparison
+from analysis.figures.summary import summarise
+from analysis.report import plots
+from analysis.report.html import render
+from analysis.sources.run import load_run
 from tests.analysis.synthetic import make_records, write_run
 from tokenswarm.record import Outcome, RequestRecord
 

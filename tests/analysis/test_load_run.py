@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.run import load_run, load_runs, texts
-from analysis.summary import summarise
+from analysis.figures.summary import summarise
+from analysis.sources.run import load_run, load_runs, texts
 from tests.analysis.run_directories import (
     T,
     answered,
@@ -124,6 +124,9 @@ def test_loading_imports_no_load_generator() -> None:
     import subprocess
     import sys
 
-    code = "import analysis.report, analysis.check, sys; print({'locust', 'gevent', 'openai'} & set(sys.modules))"
+    code = (
+        "import analysis.commands.report, analysis.commands.check, sys;"
+        "print({'locust', 'gevent', 'openai'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.__main__ import main
-from analysis.jmeter import outcome
-from analysis.run import load_run
-from analysis.summary import Summary, summarise
+from analysis.figures.summary import Summary, summarise
+from analysis.sources.jmeter_results import outcome
+from analysis.sources.run import load_run
 from tokenswarm.problems import BadInput
 from tokenswarm.record import Outcome
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import main
-from analysis.recover import KEPT
-from analysis.run import load_run
-from analysis.summary import summarise
+from analysis.commands.recover import KEPT
+from analysis.figures.summary import summarise
+from analysis.sources.run import load_run
 from tests.analysis.run_directories import T, worked_records, worked_run, write_rows, write_run
 
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis import columns as columns_module
-from analysis import metrics
-from analysis import rows as rows_module
-from analysis.columns import stage_pairs
-from analysis.rows import frame, read_rows, texts
+from analysis.figures import metrics
+from analysis.sources import columns as columns_module
+from analysis.sources import rows as rows_module
+from analysis.sources.columns import stage_pairs
+from analysis.sources.rows import frame, read_rows, texts
 from tests.analysis.run_directories import T, answered, dropped, refused, worked_records, write_rows
 from tokenswarm.problems import BadInput
 from tokenswarm.record import COLUMNS, Outcome, RequestRecord

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis import series
-from analysis.run import Run, load_run
-from analysis.summary import summarise
+from analysis.figures import series
+from analysis.figures.summary import summarise
+from analysis.sources.run import Run, load_run
 from tests.analysis.synthetic import START, make_records, write_run
 from tokenswarm.record import Outcome, RequestRecord, TokenSource
 

@@ -6,8 +6,8 @@ import json
 import pytest
 from scipy import stats
 
-from analysis import sizing
-from analysis.demand import Demand, Prices, Tokens, Units, burst_rpm, read_models, size
+from analysis.commands import sizing
+from analysis.sizing.demand import Demand, Prices, Tokens, Units, burst_rpm, read_models, size
 from tokenswarm.problems import BadInput
 
 

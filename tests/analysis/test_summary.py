@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis import metrics
-from analysis.group import group
-from analysis.metrics import METRICS
-from analysis.rows import read_rows
-from analysis.run import Run, load_run
-from analysis.summary import Summary, summarise
-from analysis.window import Window
+from analysis.figures import metrics
+from analysis.figures.group import group
+from analysis.figures.metrics import METRICS
+from analysis.figures.summary import Summary, summarise
+from analysis.figures.window import Window
+from analysis.sources.rows import read_rows
+from analysis.sources.run import Run, load_run
 from tests.analysis.run_directories import (
     T,
     answered,
@@ -26,7 +26,7 @@ from tests.analysis.run_directories import (
     write_rows,
     write_run,
 )
-from tokenswarm.criteria import Samples, evaluate, parse_criteria, parse_goodput
+from tokenswarm.metrics.criteria import Samples, evaluate, parse_criteria, parse_goodput
 from tokenswarm.record import Outcome, RequestRecord
 
 
@@ -356,7 +356,7 @@ def test_windows_add_up_to_the_whole(tmp_path_factory: pytest.TempPathFactory, s
 @given(st.integers(0, 10_000))
 def test_the_report_and_the_criteria_see_the_same_run(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     """The criteria on `Samples` fed record by record, as live, against the columns and against the summary."""
-    from analysis.row_samples import RowSamples
+    from analysis.figures.row_samples import RowSamples
 
     records = _random_records(seed)
     rows = read_rows(write_rows(tmp_path_factory.mktemp("same") / "a.csv", records)).rows

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tokenswarm.options import OPTIONS
+from tokenswarm.config.options import OPTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.simulator_process import API_KEY, FUNCTIONS_KEY, ROOT, Simulator
-from tokenswarm.env import NAMES
+from tokenswarm.config.environment import NAMES
 from tokenswarm.record import Outcome, RequestRecord
 
 LOCUST = [sys.executable, "-m", "locust"]

@@ -12,8 +12,8 @@ import os
 from typing import Any, ClassVar
 
 from tests.simulator_process import API_KEY
-from tokenswarm.client import ChatClient, RagClient
-from tokenswarm.sdk import ChatTemplate, Template
+from tokenswarm.client.call import ChatClient, RagClient
+from tokenswarm.client.sdk import ChatTemplate, Template
 from tokenswarm.users import ChatUser, RagUser
 
 KIND = os.environ["KIND"]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from simulator.faults import ALL
+from simulator.config.fault_specs import ALL
 from tests.faults.certificates import Authority
 from tests.faults.locust_run import LocustRun, check_identity, headless, run_locust
 from tests.scripted_server import close, scripted_server

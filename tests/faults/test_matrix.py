@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from simulator.faults import ALL
+from simulator.config.fault_specs import ALL
 from tests.faults import matrix
 from tests.faults.matrix import CONNECTIONS, DOC, KINDS, MAX_PEAK_RSS, ONLY_CHAT, Seen
 

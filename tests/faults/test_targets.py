@@ -15,8 +15,8 @@ from tests.faults.certificates import Authority
 from tests.faults.locust_run import check_identity, headless, run_locust, running_locust
 from tests.scripted_server import close, scripted_server
 from tests.simulator_process import ROOT, running_simulator
-from tokenswarm.chat import ChatStream
-from tokenswarm.transport import Transport
+from tokenswarm.apis.chat_completions import ChatStream
+from tokenswarm.transport.exchange import Transport
 
 FAST = "[deployments.gpt-35-turbo]\nttft_base_ms = 5\nttft_std_ms = 0\ntbt_ms = 2\ntbt_std_ms = 0\n"
 TOKEN = b'data: {"choices":[{"delta":{"content":"x"},"finish_reason":null}]}\n\n'
@@ -87,7 +87,7 @@ class _SetClock:
         self._true = time.time_ns
         self._step_ns = int(step_s * 1e9)
         self.reads = 0
-        monkeypatch.setattr("tokenswarm.transport.time.time_ns", self)
+        monkeypatch.setattr("tokenswarm.transport.exchange.time.time_ns", self)
 
     def __call__(self) -> int:
         self.reads += 1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from tokenswarm.arrivals import Arrival
-from tokenswarm.request import ChatRequest
+from tokenswarm.apis.request import ChatRequest
 from tokenswarm.users import ChatUser
+from tokenswarm.workload.arrivals import Arrival
 
 
 class SlowComposer(ChatUser):

@@ -14,8 +14,8 @@ import pytest
 
 from tests.load_models.load_run import LoadRun, command, free_port, read_run, read_truth, run_all, start
 from tests.simulator_process import Simulator
-from tokenswarm.arrivals import constant, poisson
 from tokenswarm.record import Outcome
+from tokenswarm.workload.arrivals import constant, poisson
 
 QUICK = ("--deployment", "quick", "--context-tokens", "50", "--max-tokens", "20")
 RANDOM = (*QUICK, "--rate", "1200", "--arrival", "poisson", "--seed", "7", "--run-time", "4s", "-u", "40", "-r", "100")

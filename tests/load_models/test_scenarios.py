@@ -9,7 +9,7 @@ import pytest
 from tests.load_models.load_run import LoadRun, command, run_all
 from tests.simulator_process import Simulator
 from tokenswarm.record import Outcome, RequestRecord
-from tokenswarm.traces import read_trace
+from tokenswarm.workload.traces import read_trace
 
 QUICK = ("--deployment", "quick")
 SHORTENED = {

@@ -4,12 +4,9 @@ import math
 
 import pytest
 
-from simulator.limits import Charge, admit
-from simulator.settings import Deployment
-from tokenswarm.arrivals import Lengths
-from tokenswarm.criteria import CriterionResult, parse_criteria
-from tokenswarm.lengths import Length
-from tokenswarm.search import (
+from simulator.chat.limits import Charge, admit
+from simulator.config.settings import Deployment
+from tokenswarm.control.capacity_search import (
     Level,
     LevelPlan,
     Search,
@@ -21,6 +18,9 @@ from tokenswarm.search import (
     hold_s,
     short_number,
 )
+from tokenswarm.metrics.criteria import CriterionResult, parse_criteria
+from tokenswarm.workload.arrivals import Lengths
+from tokenswarm.workload.distributions import Length
 
 CRITERIA = parse_criteria("p95(ttft_ms) > 1000; percentage(throttled) > 1")
 

@@ -15,10 +15,10 @@ import pytest
 
 from tests.load_models.load_run import LoadRun, command, free_port, read_run, read_truth, run_all, start
 from tests.simulator_process import ROOT, Simulator
-from tokenswarm.prompts import block_text
 from tokenswarm.record import Outcome
-from tokenswarm.stages import ThreadGroup
-from tokenswarm.threads import LEAD_S, PARKED_S, Thread, Threads
+from tokenswarm.workload.prompts import block_text
+from tokenswarm.workload.stages import ThreadGroup
+from tokenswarm.workload.thread_group import LEAD_S, PARKED_S, Thread, Threads
 
 QUICK = ("--deployment", "quick", "--context-tokens", "50", "--max-tokens", "20")
 MOONCAKE = [
@@ -125,8 +125,8 @@ def await_end(results: Path) -> None:
 
 TICKS = """
 import json, time, types
-from tokenswarm.shapes import UsersOverTime, choose_shape
-from tokenswarm.stages import parse_shape
+from tokenswarm.runner.shapes import UsersOverTime, choose_shape
+from tokenswarm.workload.stages import parse_shape
 
 def tick(shape, seconds):
     shape.start_time = time.perf_counter() - seconds

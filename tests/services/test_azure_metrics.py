@@ -18,10 +18,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from analysis.__main__ import main as analyse
-from analysis.azure_metrics import CREDENTIAL_NAMES, main
+from analysis.commands.azure_metrics import CREDENTIAL_NAMES, main
 from tests.services.fake_azure import Azure, Seen
+from tokenswarm.metrics.server_metrics import FILE_NAME, ServerSample, append_samples, read_samples
 from tokenswarm.record import COLUMNS, Outcome, RequestRecord, TokenSource
-from tokenswarm.server_metrics import FILE_NAME, ServerSample, append_samples, read_samples
 
 START = 1_800_000_000.0  # a whole minute
 GROUP = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/g/providers"

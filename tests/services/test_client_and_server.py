@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.rows import frame
-from analysis.server_metrics import Curve, Range, compare, count_client, curves, judge, parse_server_criteria
+from analysis.server.client_and_server import Curve, Range, compare, count_client, curves, judge, parse_server_criteria
+from analysis.sources.rows import frame
+from tokenswarm.metrics.server_metrics import ServerSample, convert
 from tokenswarm.problems import BadInput
-from tokenswarm.server_metrics import ServerSample, convert
 
 
 def sample(metric: str, value: float, aggregation: str = "total", *, at: float = 0, unit: str = "Count", **other: str):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tokenswarm.engines import Engines, read_engines
+from tokenswarm.config.engines import Engines, read_engines
 from tokenswarm.problems import BadInput
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.services.fake_azure import Azure
-from tokenswarm.identity import DEFAULT_SCOPE, Token, TokenSource, default_credential, renewal_delay_s
+from tokenswarm.config.entra import DEFAULT_SCOPE, Token, TokenSource, default_credential, renewal_delay_s
 from tokenswarm.problems import BadInput
 
 
@@ -112,7 +112,7 @@ def test_other_greenlets_run_while_a_token_is_fetched_under_monkey_patching(azur
     script = """
         from gevent import monkey; monkey.patch_all()
         import gevent, time
-        from tokenswarm.identity import TokenSource, default_credential
+        from tokenswarm.config.entra import TokenSource, default_credential
         source = TokenSource(default_credential())
         source.start()
         beats, done = [], gevent.event.Event()

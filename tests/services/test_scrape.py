@@ -8,8 +8,16 @@ from typing import Any
 
 import pytest
 
-from tokenswarm.scrape import NAMES, Reading, Scraper, names_of, parse_exposition, read_endpoint, samples_between
-from tokenswarm.server_metrics import Metric, PrometheusEndpoint, ServerSample, read_samples
+from tokenswarm.metrics.server_metrics import Metric, PrometheusEndpoint, ServerSample, read_samples
+from tokenswarm.results.prometheus import (
+    NAMES,
+    Reading,
+    Scraper,
+    names_of,
+    parse_exposition,
+    read_endpoint,
+    samples_between,
+)
 
 VLLM = """\
 # HELP vllm:num_requests_running Number of requests in model execution batches.

@@ -11,8 +11,8 @@ import pytest
 
 from analysis.__main__ import main
 from tests.simulator_process import API_KEY, Simulator
-from tokenswarm.scrape import Scraper
-from tokenswarm.server_metrics import FILE_NAME, append_samples, parse_server_metrics, read_samples
+from tokenswarm.metrics.server_metrics import FILE_NAME, append_samples, parse_server_metrics, read_samples
+from tokenswarm.results.prometheus import Scraper
 
 PROJECT = Path(__file__).resolve().parents[2]
 ACCOUNT = (

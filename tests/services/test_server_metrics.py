@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenswarm.problems import BadInput
-from tokenswarm.server_metrics import (
+from tokenswarm.metrics.server_metrics import (
     AzureResource,
     Metric,
     PrometheusEndpoint,
@@ -18,6 +17,7 @@ from tokenswarm.server_metrics import (
     read_samples,
     write_samples,
 )
+from tokenswarm.problems import BadInput
 
 ACCOUNT = "/subscriptions/s/resourceGroups/g/providers/Microsoft.CognitiveServices/accounts/aoai"
 

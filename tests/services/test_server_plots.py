@@ -2,13 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from analysis.plots import drawable
-from analysis.run import load_run
-from analysis.server_plots import server_plots
-from analysis.summary import summarise
+from analysis.figures.summary import summarise
+from analysis.report.plots import drawable
+from analysis.report.server_plots import server_plots
+from analysis.sources.run import load_run
 from tests.services.test_azure_metrics import START, write_run
 from tests.services.test_client_and_server import sample
-from tokenswarm.server_metrics import FILE_NAME, append_samples
+from tokenswarm.metrics.server_metrics import FILE_NAME, append_samples
 
 
 def plots_of(run_path: Path):

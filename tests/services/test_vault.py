@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import pytest
 
 from tests.services.fake_azure import Azure
+from tokenswarm.config.keyvault import fetch_secrets
 from tokenswarm.problems import BadInput
-from tokenswarm.vault import fetch_secrets
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from simulator.rag import Orchestrator, RagSettings
-from simulator.truth import TruthLog
+from simulator.rag.target import Orchestrator, RagSettings
+from simulator.truth.log import TruthLog
 
 FUNCTIONS_KEY = {"x-functions-key": "simulator-function-key"}
 API_KEY = {"x-api-key": "simulator-key"}

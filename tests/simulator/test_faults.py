@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.faults import ALL, Fault, check_spec, parse_fault, pick_fault
+from simulator.config.fault_specs import ALL, Fault, check_spec, parse_fault, pick_fault
 from tests.simulator_process import API_KEY, FUNCTIONS_KEY, Simulator, running_simulator
 
 FAST = "ttft_base_ms = 1\nttft_std_ms = 0\nttft_per_token_ms = 0\ntbt_ms = 1\ntbt_std_ms = 0\n"

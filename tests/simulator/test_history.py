@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from simulator.history import Exchange, History
-from simulator.pipeline import draw_delay_s
+from simulator.rag.history import Exchange, History
+from simulator.rag.pipeline import draw_delay_s
 
 PROCESSES, TURNS = 4, 40
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from benchmarks.certificate import make_certificate
-from simulator.known_answer import Timing, chunk_offsets, chunk_sizes, override
+from simulator.known_timing.answer import Timing, chunk_offsets, chunk_sizes, override
 from tests.known_target import Running, known_target, truth_of
 
 TIMING = ("--ttft-ms", "30", "--tbt-ms", "2", "--tokens", "10")

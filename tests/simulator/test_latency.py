@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from simulator.latency import WORDS, load_multiplier, plan_answer, seeded
-from simulator.settings import Deployment
+from simulator.chat.latency import WORDS, load_multiplier, plan_answer, seeded
+from simulator.config.settings import Deployment
 
 EXACT = Deployment(ttft_base_ms=100, ttft_per_token_ms=0.5, ttft_std_ms=0, tbt_ms=20, tbt_std_ms=0)
 

@@ -13,8 +13,8 @@ import pytest
 from azure.core.credentials import AccessToken
 from azure.monitor.querymetrics import MetricAggregationType, MetricsClient
 
-from simulator.monitor import BadQuery, answer, parse_query
-from simulator.tally import Tally
+from simulator.truth.azure_monitor import BadQuery, answer, parse_query
+from simulator.truth.tally import Tally
 from tests.simulator_process import API_KEY, Simulator, running_simulator
 
 MINUTE = 1_795_515_600

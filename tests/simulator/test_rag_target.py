@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from simulator.rag import BadBody, parse_ask
+from simulator.rag.target import BadBody, parse_ask
 from tests.simulator.rag_server import API_KEY, FUNCTIONS_KEY, Target, running_target
 
 QUESTION = "How many children fit in the front box of the Otter?"

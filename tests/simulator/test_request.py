@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.request import KNOWN_FIELDS, ChatRequest, Refused, check_prompt, parse_chat, parse_json
-from simulator.settings import Deployment
+from simulator.chat.request import KNOWN_FIELDS, ChatRequest, Refused, check_prompt, parse_chat, parse_json
+from simulator.config.settings import Deployment
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),

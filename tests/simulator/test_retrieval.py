@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from simulator.retrieval import Index, extract_terms, read_corpus
-from simulator.triage import Intent, rewrite, triage
+from simulator.rag.retrieval import Index, extract_terms, read_corpus
+from simulator.rag.triage import Intent, rewrite, triage
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 INDEX = Index(read_corpus())

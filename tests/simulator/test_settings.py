@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.settings import ConfigError, Deployment, Settings, load_settings
+from simulator.config.settings import ConfigError, Deployment, Settings, load_settings
 
 
 def test_the_defaults_offer_both_quotas_an_unlimited_a_provisioned_and_a_reasoning_deployment():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.timing_wheel import TimingWheel
+from simulator.known_timing.timing_wheel import TimingWheel
 
 
 @dataclass

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.tokens import PromptCache, count_tokens, prefixes, prompt_pieces
+from simulator.chat.tokens import PromptCache, count_tokens, prefixes, prompt_pieces
 
 
 def test_pieces_of_all_texts_plus_four_a_message_plus_three():

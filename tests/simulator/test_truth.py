@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from simulator.tally import Tally
-from simulator.truth import FIELDS, TruthLog
+from simulator.truth.log import FIELDS, TruthLog
+from simulator.truth.tally import Tally
 
 
 def entry(number: int, **more: object) -> dict[str, object]:
@@ -75,7 +75,7 @@ def test_what_a_full_disk_refuses_is_written_later(tmp_path, monkeypatch):
         room[0] -= count
         return count
 
-    monkeypatch.setattr("simulator.truth.os.write", write)
+    monkeypatch.setattr("simulator.truth.log.os.write", write)
     log.write(entry(1))
     log.write(entry(2))
     log.flush()
@@ -87,13 +87,13 @@ def test_what_a_full_disk_refuses_is_written_later(tmp_path, monkeypatch):
 
 
 def test_the_counts_of_all_processes_add_up(tmp_path, monkeypatch):
-    monkeypatch.setattr("simulator.truth.os.getpid", lambda: 1)
+    monkeypatch.setattr("simulator.truth.log.os.getpid", lambda: 1)
     first = TruthLog(None, tmp_path)
     first.write(entry(1))
     first.in_flight = 2
     first.gauges = lambda: {"d": [2, 1]}
     first.flush()
-    monkeypatch.setattr("simulator.truth.os.getpid", lambda: 2)
+    monkeypatch.setattr("simulator.truth.log.os.getpid", lambda: 2)
     second = TruthLog(None, tmp_path)
     second.write(entry(10, status=429, outcome="throttled", reason="tokens", internal=True))
     second.gauges = lambda: {"d": [1, 0], "e": [0, 0]}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tokenswarm.accounting import Accounting, Lost
+from tokenswarm.metrics.accounting import Accounting, Lost
 from tokenswarm.record import Outcome, RequestRecord
 
 

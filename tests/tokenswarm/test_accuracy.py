@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tokenswarm.accuracy import Accuracy, chunks_between, compare, read_truth
+from tokenswarm.generator.accuracy import Accuracy, chunks_between, compare, read_truth
 from tokenswarm.record import Outcome, RequestRecord
 
 

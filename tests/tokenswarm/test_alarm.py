@@ -5,7 +5,7 @@ import time
 
 import gevent
 
-from tokenswarm.alarm import Alarm
+from tokenswarm.sender.timer import Alarm
 
 
 def test_it_is_never_early_and_fits_short_waits() -> None:

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tokenswarm import arrivals
-from tokenswarm.arrivals import (
+from tokenswarm.problems import BadInput
+from tokenswarm.workload import arrivals
+from tokenswarm.workload.arrivals import (
     Arrival,
     Assignment,
     DueCounter,
@@ -24,10 +25,9 @@ from tokenswarm.arrivals import (
     partition,
     walk,
 )
-from tokenswarm.lengths import parse_length
-from tokenswarm.problems import BadInput
-from tokenswarm.stages import parse_stages
-from tokenswarm.traces import TraceRow, read_trace
+from tokenswarm.workload.distributions import parse_length
+from tokenswarm.workload.stages import parse_stages
+from tokenswarm.workload.traces import TraceRow, read_trace
 
 SAMPLE = Path(__file__).parents[2] / "scenarios" / "traces" / "sample-azure.csv"
 RAMP = parse_stages("2m:10, 5m:50, 1m:0")  # 185 arrivals: 10 + 150 + 25

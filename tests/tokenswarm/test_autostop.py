@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenswarm.autostop import AutoStop, AutoStopMonitor, parse_auto_stop
+from tokenswarm.metrics.autostop import AutoStop, AutoStopMonitor, parse_auto_stop
 from tokenswarm.problems import BadInput
 from tokenswarm.record import Outcome, RequestRecord
 

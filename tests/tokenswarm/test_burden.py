@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.tokenswarm.test_honesty import RIGHT, WRONG, check
-from tokenswarm.burden import RATE_OVER_S, Burden
+from tokenswarm.generator.overload import RATE_OVER_S, Burden
 from tokenswarm.record import Outcome, RequestRecord
 
 

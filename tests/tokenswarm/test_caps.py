@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from tokenswarm.caps import check_load, is_loopback
-from tokenswarm.env import Environment, read_environment
-from tokenswarm.settings import Settings, build_settings
+from tokenswarm.config.environment import Environment, read_environment
+from tokenswarm.config.settings import Settings, build_settings
+from tokenswarm.preflight.load_limits import check_load, is_loopback
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenswarm.chat import (
+from tokenswarm.apis.chat_completions import (
     ChatStream,
     Usage,
     describe_error,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tokenswarm.chunk_times import ChunkTimes
+from tokenswarm.apis.chunk_times import ChunkTimes
 
 
 def test_one_chunk_a_read_has_the_time_of_its_read() -> None:

@@ -9,11 +9,11 @@ import gevent
 import pytest
 
 from tests.scripted_server import Action, close, scripted_server
-from tokenswarm.attempt import Caller
-from tokenswarm.client import ChatClient, RagClient
+from tokenswarm.apis.request import ChatRequest, ChatTarget, RagRequest, RagTarget, Sending, write_request
+from tokenswarm.client.attempt import Caller
+from tokenswarm.client.call import ChatClient, RagClient
+from tokenswarm.client.sdk import ChatTemplate
 from tokenswarm.record import Outcome, RequestRecord, TokenSource
-from tokenswarm.request import ChatRequest, ChatTarget, RagRequest, RagTarget, Sending, write_request
-from tokenswarm.sdk import ChatTemplate
 
 CALLER = Caller("w0", 7)
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\napim-request-id: req-1\r\n"

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.tokenswarm.test_settings import settings
-from tokenswarm.arrivals import Arrival
-from tokenswarm.composer import Composer
-from tokenswarm.dataset import Questions, load_dataset
+from tokenswarm.sender.composer import Composer
+from tokenswarm.workload.arrivals import Arrival
+from tokenswarm.workload.dataset import Questions, load_dataset
 
 
 def composer(seed: int = 1, questions: Questions | None = None, targets: str = "chat", **options: Any) -> Composer:

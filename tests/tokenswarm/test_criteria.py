@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenswarm.criteria import (
+from tokenswarm.metrics.criteria import (
     ExitCode,
     Samples,
     decide,

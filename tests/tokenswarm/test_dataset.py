@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenswarm.dataset import Message, Question, Questions, load_dataset, parse_dataset
 from tokenswarm.problems import BadInput
+from tokenswarm.workload.dataset import Message, Question, Questions, load_dataset, parse_dataset
 
 
 def problems_of(data: bytes | str, form: str = "csv") -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenswarm.env import (
+from tokenswarm.config.environment import (
     IDENTITY_NAMES,
     NAMES,
     SECRET_NAMES,

@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from tokenswarm.criteria import METRICS, Samples, evaluate, parse_criteria, parse_goodput
-from tokenswarm.gauges import Gauges
+from tokenswarm.live.criteria_so_far import Gauges
+from tokenswarm.metrics.criteria import METRICS, Samples, evaluate, parse_criteria, parse_goodput
+from tokenswarm.metrics.histogram import RELATIVE_ERROR
 from tokenswarm.record import Outcome, RequestRecord, TokenSource
-from tokenswarm.sketch import RELATIVE_ERROR
 
 START = 12_000.0
 EVERY = "; ".join(

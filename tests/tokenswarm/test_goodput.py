@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenswarm.goodput import LIMIT_METRICS, Goodput, parse_goodput
+from tokenswarm.metrics.goodput import LIMIT_METRICS, Goodput, parse_goodput
 from tokenswarm.problems import BadInput
 from tokenswarm.record import Outcome, RequestRecord
 

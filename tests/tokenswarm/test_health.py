@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import gevent
 
-from tokenswarm.health import Heartbeat, Window, is_saturated, make_window, summarise
+from tokenswarm.generator.heartbeat import Heartbeat, Window, is_saturated, make_window, summarise
 
 
 def window(p95: float = 1.0, p98: float = 1.0, largest: float = 1.0) -> Window:

@@ -5,8 +5,17 @@ import json
 
 import pytest
 
-from tokenswarm.accuracy import Accuracy
-from tokenswarm.honesty import Level, Machine, SelfCheck, describe, from_json, table, to_json, warn_beyond
+from tokenswarm.generator.accuracy import Accuracy
+from tokenswarm.generator.selfcheck_result import (
+    Level,
+    Machine,
+    SelfCheck,
+    describe,
+    from_json,
+    table,
+    to_json,
+    warn_beyond,
+)
 
 RIGHT = Accuracy(
     requests=120,

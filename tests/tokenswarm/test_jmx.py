@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenswarm.dataset import load_dataset
-from tokenswarm.jmeter import parse_properties, read_plan
-from tokenswarm.jmx import Scenario, main, scenario_of, write_scenario
-from tokenswarm.lengths import parse_pause
+from tokenswarm.jmx.__main__ import Scenario, main, scenario_of, write_scenario
+from tokenswarm.jmx.plan import parse_properties, read_plan
 from tokenswarm.problems import BadInput
-from tokenswarm.stages import parse_shape
+from tokenswarm.workload.dataset import load_dataset
+from tokenswarm.workload.distributions import parse_pause
+from tokenswarm.workload.stages import parse_shape
 
 QUESTION_BODY = '{\r\n  "conversation_id": "",\r\n  "question": "${randomquestion}"\r\n}'
 

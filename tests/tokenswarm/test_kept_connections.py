@@ -4,8 +4,8 @@ import pytest
 
 from tests.scripted_server import Action, close, scripted_server
 from tests.tokenswarm.test_transport import CHUNKED, FINISH, TOKEN, framed, send
-from tokenswarm.kept_connections import ENOUGH, KeptConnections
-from tokenswarm.transport import Transport
+from tokenswarm.transport.exchange import Transport
+from tokenswarm.transport.keepalive import ENOUGH, KeptConnections
 
 ORIGIN = ("http", "example.org", 80)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenswarm.lengths import Length, Pause, parse_length, parse_pause
 from tokenswarm.problems import BadInput
+from tokenswarm.workload.distributions import Length, Pause, parse_length, parse_pause
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tokenswarm.limits import Machine, check_limits
+from tokenswarm.preflight.machine_limits import Machine, check_limits
 
 
 def test_a_machine_that_can_carry_the_load() -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tokenswarm.live import Live
+from tokenswarm.live.last_minute import Live
+from tokenswarm.metrics.histogram import RELATIVE_ERROR
 from tokenswarm.record import Outcome, RequestRecord, TokenSource
-from tokenswarm.sketch import RELATIVE_ERROR
 
 START = 1000.25
 

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from tests.known_target import Running, known_target, truth_of
-from tokenswarm.accuracy import Truth, client_request_id, read_truth
-from tokenswarm.attempt import Caller
-from tokenswarm.client import ChatClient
-from tokenswarm.criteria import Samples, evaluate, parse_criteria
+from tokenswarm.apis.request import ChatRequest, ChatTarget, Sending
+from tokenswarm.client.attempt import Caller
+from tokenswarm.client.call import ChatClient
+from tokenswarm.client.sdk import ChatTemplate
+from tokenswarm.generator.accuracy import Truth, client_request_id, read_truth
+from tokenswarm.metrics.criteria import Samples, evaluate, parse_criteria
 from tokenswarm.record import Outcome, RequestRecord, TokenSource
-from tokenswarm.request import ChatRequest, ChatTarget, Sending
-from tokenswarm.sdk import ChatTemplate
 
 TIMING = ("--ttft-ms", "120", "--tbt-ms", "5", "--tokens", "16")
 LATE_MS = 2000.0  # a loaded machine; a real fault here would be hundreds of ms in the other direction

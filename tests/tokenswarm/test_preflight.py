@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.simulator_process import API_KEY, Simulator, running_simulator
-from tokenswarm import preflight
-from tokenswarm.env import Environment
-from tokenswarm.preflight import check_targets
-from tokenswarm.settings import Settings, build_settings
+from tokenswarm.config.environment import Environment
+from tokenswarm.config.settings import Settings, build_settings
+from tokenswarm.preflight import reachability as preflight
+from tokenswarm.preflight.reachability import check_targets
 
 HOSTS = {"azure": "", "azure-v1": "/openai/v1", "openai": "/v1"}
 

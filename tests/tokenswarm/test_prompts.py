@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenswarm.prompts import (
+from tokenswarm.workload.prompts import (
     BLOCK_TOKENS,
     CLOSING,
     SHAPE_PROFILES,

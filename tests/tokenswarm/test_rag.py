@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenswarm.rag import MAX_TEXT_BYTES, AnswerTooLarge, RagStream, parse_reply, parse_server_timing
+from tokenswarm.apis.gpt_rag import MAX_TEXT_BYTES, AnswerTooLarge, RagStream, parse_reply, parse_server_timing
 
 ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tokenswarm.journal import HEADER, Journal, format_row
 from tokenswarm.record import COLUMNS, Outcome, RequestRecord
-from tokenswarm.recorder import Recorder, parse_rows, read_journal_after
+from tokenswarm.results.journal import HEADER, Journal, format_row
+from tokenswarm.results.recorder import Recorder, parse_rows, read_journal_after
 
 
 def record(number: int, **fields: Any) -> RequestRecord:
@@ -64,7 +64,7 @@ def test_the_rest_of_a_journal_after_what_was_shipped(tmp_path: Path) -> None:
 def test_a_killed_process_keeps_what_was_flushed(tmp_path: Path) -> None:
     path = tmp_path / "requests.csv"
     code = (
-        "import sys, time; from pathlib import Path; from tokenswarm.recorder import Recorder;"
+        "import sys, time; from pathlib import Path; from tokenswarm.results.recorder import Recorder;"
         "from tokenswarm.record import *; r = Recorder('w', Path(sys.argv[1]));"
         "[r.record(RequestRecord(call_id=f'c{i}', outcome=Outcome.OK)) for i in range(50)]; r.flush();"
         "print('flushed', flush=True); time.sleep(30)"

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from tokenswarm.client.retry import wait_before_retry
 from tokenswarm.record import Outcome, RequestRecord
-from tokenswarm.retry import wait_before_retry
 
 
 def record(outcome: Outcome = Outcome.THROTTLED, status: int | None = 429, **fields: Any) -> RequestRecord:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenswarm.criteria import Samples, carries, parse_goodput, percentile
+from tokenswarm.metrics.criteria import Samples, carries, parse_goodput, percentile
+from tokenswarm.metrics.samples import QUANTITIES
 from tokenswarm.record import Outcome, RequestRecord, TokenSource
-from tokenswarm.samples import QUANTITIES
 
 MINUTE = 1_700_000_040  # start of a clock minute
 

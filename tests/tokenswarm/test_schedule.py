@@ -5,9 +5,9 @@ from typing import Any
 
 import gevent
 
-from tokenswarm.arrivals import Assignment, constant
 from tokenswarm.record import Outcome, RequestRecord
-from tokenswarm.schedule import AHEAD_S, Due, Schedule
+from tokenswarm.sender.schedule import AHEAD_S, Due, Schedule
+from tokenswarm.workload.arrivals import Assignment, constant
 
 IDENTITY: dict[str, Any] = {"worker": "w0", "target": "chat", "name": "chat"}
 ALL = [Assignment(0, 0, 1)]

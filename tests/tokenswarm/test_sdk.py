@@ -9,10 +9,10 @@ import httpx2
 import pytest
 
 from tests.scripted_server import scripted_server
-from tokenswarm.attempt import Caller
-from tokenswarm.client import REQUEST_ID_HEADER, ChatClient
-from tokenswarm.request import ChatRequest, ChatTarget, Sending, chat_body
-from tokenswarm.sdk import ChatTemplate, encode_body, make_sdk_client
+from tokenswarm.apis.request import ChatRequest, ChatTarget, Sending, chat_body
+from tokenswarm.client.attempt import Caller
+from tokenswarm.client.call import REQUEST_ID_HEADER, ChatClient
+from tokenswarm.client.sdk import ChatTemplate, encode_body, make_sdk_client
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
 MESSAGES = [{"role": "user", "content": 'Grüße, "you" \\ 你好 \U0001f600 \n'}]

@@ -8,9 +8,17 @@ from typing import Any
 
 import pytest
 
-from tokenswarm.honesty import SelfCheck, from_json
+from tokenswarm.generator.selfcheck_result import SelfCheck, from_json
 from tokenswarm.record import Outcome, RequestRecord
-from tokenswarm.selfcheck import clean_environment, cpu_pct, judge, parse_levels, read_stored, store, this_machine
+from tokenswarm.selfcheck.__main__ import (
+    clean_environment,
+    cpu_pct,
+    judge,
+    parse_levels,
+    read_stored,
+    store,
+    this_machine,
+)
 
 ANSWER_S = 2.18
 

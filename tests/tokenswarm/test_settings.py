@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
-from tokenswarm.arrivals import RatePlan
-from tokenswarm.env import Environment
-from tokenswarm.options import OPTIONS
+from tokenswarm.config.environment import Environment
+from tokenswarm.config.options import OPTIONS
+from tokenswarm.config.settings import Settings, build_settings
 from tokenswarm.problems import BadInput
-from tokenswarm.settings import Settings, build_settings
+from tokenswarm.workload.arrivals import RatePlan
 
 KEY = {"AZURE_OPENAI_API_KEY": "azure-key-123", "AZURE_OPENAI_ENDPOINT": "http://127.0.0.1:1"}
 LAB = {

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenswarm.samples import percentile
-from tokenswarm.sketch import RELATIVE_ERROR, Sketch
+from tokenswarm.metrics.histogram import RELATIVE_ERROR, Sketch
+from tokenswarm.metrics.samples import percentile
 
 VALUES = st.lists(st.floats(0.01, 1e7), min_size=1, max_size=300)
 

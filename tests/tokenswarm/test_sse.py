@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenswarm.sse import MAX_EVENT_BYTES, EventDecoder, EventTooLarge
+from tokenswarm.apis.sse import MAX_EVENT_BYTES, EventDecoder, EventTooLarge
 
 
 def decode(*pieces: bytes) -> list[bytes]:

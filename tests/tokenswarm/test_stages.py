@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenswarm.problems import BadInput
-from tokenswarm.stages import Stage, Stages, ThreadGroup, parse_shape, parse_stages
+from tokenswarm.workload.stages import Stage, Stages, ThreadGroup, parse_shape, parse_stages
 
 RAMP = parse_stages("2m:10, 5m:50, 1m:0")
 

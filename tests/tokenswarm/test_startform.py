@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tokenswarm.options import OPTIONS
-from tokenswarm.problems import BadInput
-from tokenswarm.startform import (
+from tokenswarm.config.options import OPTIONS
+from tokenswarm.live.start_form import (
     GROUPS,
     describe_form,
     list_scenarios,
@@ -16,6 +15,7 @@ from tokenswarm.startform import (
     read_scenario,
     would_be_options,
 )
+from tokenswarm.problems import BadInput
 
 OPTIONS_NOW = {
     "num_users": 1,

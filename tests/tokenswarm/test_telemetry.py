@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import StatusCode
 
 from tokenswarm.record import Outcome, RequestRecord, TokenSource
-from tokenswarm.telemetry import Telemetry
+from tokenswarm.sender.tracing import Telemetry
 
 CALL = "00112233445566778899aabbccddeeff"
 CHAT = SimpleNamespace(api="azure", deployment="gpt-4o", endpoint="https://lab.openai.azure.com")

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from tests.simulator_process import API_KEY, FUNCTIONS_KEY, ROOT, Simulator, running_simulator
-from tokenswarm.live import Figures, Quantiles, Tally
-from tokenswarm.terminal import failure_lines, header_line, interval_lines
+from tokenswarm.live.last_minute import Figures, Quantiles, Tally
+from tokenswarm.live.terminal import failure_lines, header_line, interval_lines
 
 
 def figures(name: str | None, p95: float | None) -> Figures:

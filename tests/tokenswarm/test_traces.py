@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tokenswarm.problems import BadInput
-from tokenswarm.traces import TraceRow, parse_trace_window, read_trace
+from tokenswarm.workload.traces import TraceRow, parse_trace_window, read_trace
 
 SAMPLE = Path(__file__).parents[2] / "scenarios" / "traces" / "sample-azure.csv"
 

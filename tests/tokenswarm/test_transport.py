@@ -10,9 +10,9 @@ import gevent
 import pytest
 
 from tests.scripted_server import Action, ScriptedServer, close, reset, scripted_server
-from tokenswarm.chat import ChatStream
-from tokenswarm.connecting import kernel_timestamps, proxy_for
-from tokenswarm.transport import Exchange, Transport
+from tokenswarm.apis.chat_completions import ChatStream
+from tokenswarm.transport.connect import kernel_timestamps, proxy_for
+from tokenswarm.transport.exchange import Exchange, Transport
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"

@@ -7,7 +7,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from tokenswarm.turnstile import WOKEN_IN_A_TURN, Turnstile
+from tokenswarm.transport.run_queue import WOKEN_IN_A_TURN, Turnstile
 
 
 class Turns:

@@ -1,0 +1,56 @@
+"""`python -m analysis check RUN`: the failure criteria judged on the rows; the exit code is the verdict."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis.commands.report import append_step_summary, write_files
+from analysis.figures.summary import Summary, summarise
+from analysis.report import junit, markdown, tables
+from analysis.sources.run import load_runs
+from tokenswarm.metrics.criteria import ExitCode, parse_criteria
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, or another tool's results")
+    parser.add_argument(
+        "--failure-criteria", metavar="TEXT", help="as in a scenario, true means failed; default: the run's own"
+    )
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML, one test case for each criterion")
+    parser.add_argument("--step-summary", action="store_true", help="append a report to $GITHUB_STEP_SUMMARY")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Judge each run and print why. Returns the gravest exit code. Raises `BadInput`."""
+    if args.failure_criteria is not None:
+        parse_criteria(args.failure_criteria)
+    summaries = [summarise(run, args.failure_criteria) for run in load_runs(args.runs)]
+    for summary in summaries:
+        print_verdict(summary)
+    if args.junit is not None:
+        write_files(args.junit.parent, {args.junit.name: junit.render(summaries)})
+    if args.step_summary:
+        append_step_summary(markdown.render(summaries))
+    return worst(summaries)
+
+
+def worst(summaries: Sequence[Summary]) -> int:
+    """The gravest exit code: not to be trusted before failed before passed."""
+    return max((summary.judgement.exit_code for summary in summaries), default=int(ExitCode.OK))
+
+
+def print_verdict(summary: Summary) -> None:
+    """One line for the verdict, one for each criterion, one for each other reason."""
+    judgement = summary.judgement
+    aside = " (no failure criteria)" if judgement.state == "none" else ""
+    print(f"{judgement.state}{aside}: {summary.label}")
+    for item in judgement.criteria:
+        found = "no data" if item.value is None else f"found {tables.format_found(item)}, n={item.n:,}"
+        print(f"  {item.state.replace('_', ' ')}: {item.text} ({'; '.join(filter(None, (found, item.note)))})")
+    told = {item.text for item in judgement.criteria}
+    for reason in judgement.reasons:
+        if not any(reason.startswith(text) for text in told):
+            print(f"  {reason}")

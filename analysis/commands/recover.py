@@ -1,0 +1,213 @@
+"""`python -m analysis recover RUN`: rebuild requests.csv from what the processes of a run left behind.
+
+Each process appends its rows to a journal, at most a second behind. After a crash requests.csv may lack the last of
+them. Recovery writes every whole row once, keeps the old requests.csv beside the new one, leaves the journals where
+they are and notes in run.json what it did. Requests that were under way at the crash have no row: how many they were
+is in the `.inflight` file of each process, and they are counted as lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from analysis.sources.run import journals, read_meta
+from tokenswarm.metrics.criteria import ExitCode
+from tokenswarm.problems import BadInput
+from tokenswarm.record import COLUMNS, RequestRecord
+
+KEPT = "requests-before-recovery.csv"
+_COUNT = struct.Struct("<q")
+UNDER_WAY = "the process was killed with requests under way"
+
+
+@dataclass(slots=True)
+class Recovered:
+    """Rows of the new requests.csv, by where they come from, and lines that could not be used."""
+
+    rows: int = 0
+    from_journals: int = 0
+    twice: int = 0
+    skipped_lines: int = 0
+    sent: int = 0
+    dropped: int = 0
+    cancelled: int = 0
+    last_end: float | None = None
+    under_way: dict[str, int] = field(default_factory=dict)
+    """Requests without a row, by process."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="directory of a run that did not end in order")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Recover and say what was done. Raises `BadInput`."""
+    if not args.run.is_dir():
+        raise BadInput([f"{args.run}: expected a run directory, got {'a file' if args.run.exists() else 'nothing'}"])
+    meta, notes = read_meta(args.run)
+    left = journals(args.run)
+    if not left and meta.get("state") != "running":
+        print(f"{args.run}: no journals: nothing to recover")
+        return ExitCode.OK
+    if meta.get("state") == "running" and _is_alive(meta):
+        raise BadInput([f"{args.run}: expected a run that has ended, got one whose process is still there"])
+    found = recover(args.run, meta)
+    for note in notes:
+        print(note)
+    print(
+        f"{found.rows} rows in requests.csv, {found.from_journals} of them from {len(left)} journals; "
+        f"{found.skipped_lines} cut or unreadable lines skipped; "
+        f"{sum(found.under_way.values())} requests were under way"
+    )
+    return ExitCode.OK
+
+
+def recover(directory: Path, meta: dict[str, Any]) -> Recovered:
+    """Write requests.csv from itself and the journals, and run.json with what is known. Raises `BadInput`."""
+    found = Recovered(under_way=_under_way(directory))
+    target, part = directory / "requests.csv", directory / "requests.csv.part"
+    kept = directory / KEPT
+    original = kept if kept.exists() else target
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for row in _rows([original, *journals(directory)], found):
+                writer.writerow(row)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists() and not kept.exists():
+            os.replace(target, kept)
+        os.replace(part, target)
+        _write_meta(directory, _recovered_meta(meta, found))
+    except OSError as error:
+        raise BadInput([f"{directory}: expected a directory to write to, got {error.strerror}"]) from error
+    return found
+
+
+def _under_way(directory: Path) -> dict[str, int]:
+    """What each process that was killed had under way; a process that ended in order leaves no such file."""
+    counts: dict[str, int] = {}
+    for path in sorted(directory.glob("*.inflight")):
+        worker = "local" if path.stem == "requests" else path.stem.removeprefix("journal-")
+        data = path.read_bytes()
+        counts[worker] = max(0, _COUNT.unpack(data)[0]) if len(data) == _COUNT.size else 0
+    return counts
+
+
+def _lost(meta: dict[str, Any], found: Recovered) -> list[dict[str, Any]]:
+    """Lost requests that the run counted itself, and those that its processes left."""
+    accounting = meta.get("accounting")
+    known = accounting.get("lost") if isinstance(accounting, dict) else None
+    kept = [each for each in known or [] if isinstance(each, dict) and each.get("reason") != UNDER_WAY]
+    begin, end = meta.get("started_at"), found.last_end
+    return kept + [
+        {"worker": worker, "rows": rows, "from": begin, "to": end, "reason": UNDER_WAY}
+        for worker, rows in found.under_way.items()
+        if rows
+    ]
+
+
+def _rows(paths: list[Path], found: Recovered) -> Iterator[list[str]]:
+    """Cells of every whole row once, whichever file has it first."""
+    seen: set[tuple[str, str]] = set()
+    for number, path in enumerate(paths):
+        for cells in _whole_rows(path, found):
+            record = _parse(cells, found)
+            if record is None:
+                continue
+            key = (record.call_id, str(record.attempt))
+            if key in seen:
+                found.twice += 1
+                continue
+            seen.add(key)
+            found.from_journals += number > 0
+            _count(record, found)
+            yield [cells.get(column, "") for column in COLUMNS]
+
+
+def _whole_rows(path: Path, found: Recovered) -> Iterator[dict[str, str]]:
+    """Rows of a file as column to cell; a line without line end, or of another width, was cut."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        header = next(csv.reader([next(file, "")]), [])
+        for line in file:
+            cells = next(csv.reader([line]), [])
+            if line.endswith("\n") and len(cells) == len(header):
+                yield dict(zip(header, cells, strict=True))
+            elif line.strip():
+                found.skipped_lines += 1
+
+
+def _parse(cells: dict[str, str], found: Recovered) -> RequestRecord | None:
+    try:
+        return RequestRecord.from_row(cells)
+    except (ValueError, TypeError):
+        found.skipped_lines += 1
+        return None
+
+
+def _count(record: RequestRecord, found: Recovered) -> None:
+    found.rows += 1
+    if record.outcome == "dropped":
+        found.dropped += 1
+    else:
+        found.sent += 1
+    found.cancelled += record.outcome == "cancelled"
+    if record.started_at is not None:
+        end = record.started_at + (record.e2e_ms or 0.0) / 1000.0
+        found.last_end = end if found.last_end is None else max(found.last_end, end)
+
+
+def _recovered_meta(meta: dict[str, Any], found: Recovered) -> dict[str, Any]:
+    accounting = meta.get("accounting")
+    counts: dict[str, Any] = {
+        "sent": found.sent,
+        "dropped": found.dropped,
+        "cancelled": found.cancelled,
+        "rows": found.rows,
+    }
+    if lost := _lost(meta, found):
+        counts["lost"] = lost
+    return {
+        "schema_version": 1,
+        **meta,
+        "ended_at": meta.get("ended_at") or found.last_end,
+        "accounting": {**(accounting if isinstance(accounting, dict) else {}), **counts},
+        "recovered": {
+            "at": time.time(),
+            "rows_from_journals": found.from_journals,
+            "skipped_lines": found.skipped_lines,
+        },
+    }
+
+
+def _write_meta(directory: Path, meta: dict[str, Any]) -> None:
+    part = directory / "run.json.part"
+    part.write_text(json.dumps(meta, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(part, directory / "run.json")
+
+
+def _is_alive(meta: dict[str, Any]) -> bool:
+    """Whether the process that wrote run.json still runs on this machine."""
+    pid, host = meta.get("pid"), meta.get("host")
+    if not isinstance(pid, int) or host != os.uname().nodename:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

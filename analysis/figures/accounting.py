@@ -1,0 +1,106 @@
+"""The accounting identity: every request that was planned is a row, or is counted as dropped or lost.
+
+    planned = sent for the first time + dropped
+    sent = rows = ok + throttled + failed + cancelled (+ lost)
+
+The left sides are what the generator counted itself (run.json), the right sides what is found in the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from analysis.figures import metrics
+from analysis.sources.run import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accounting:
+    """Counts over the whole run, window or not. `planned` and `counted` (sent) are the generator's own, `None` when
+    it left none; `problems` has one line for each way in which the identity does not hold."""
+
+    planned: int | None = None
+    counted: int | None = None
+    sent: int = 0
+    first_attempts: int = 0
+    ok: int = 0
+    throttled: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    dropped: int = 0
+    lost: int = 0
+    lost_spans: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    skipped_lines: int = 0
+    problems: Sequence[str] = field(default_factory=list)
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing is missing and nothing is counted twice."""
+        return not self.problems
+
+    def lines(self) -> list[str]:
+        """The identity in numbers, for a report."""
+        parts = f"{self.ok} ok + {self.throttled} throttled + {self.failed} failed + {self.cancelled} cancelled"
+        lost = f" + {self.lost} lost" if self.lost else ""
+        lines = [f"{self.sent + self.lost} sent = {parts}{lost}"]
+        if self.planned is not None:
+            lines.insert(
+                0, f"{self.planned} planned = {self.first_attempts} sent (first attempts) + {self.dropped} dropped"
+            )
+        return lines
+
+
+def account(run: Run) -> Accounting:
+    """Counts of `run` and whether they add up."""
+    found = metrics.counts(run.rows) if run.given is None else run.given.overall.counts
+    first = int((metrics.is_offered(run.rows) & metrics.is_sent(run.rows)).sum())
+    lost_spans = [span for span in run.setting("accounting", "lost") or [] if isinstance(span, Mapping)]
+    made = Accounting(
+        planned=_whole(run.number("accounting", "planned")),
+        counted=_whole(run.number("accounting", "sent")),
+        sent=found.sent,
+        first_attempts=first,
+        ok=found.ok,
+        throttled=found.throttled or 0,
+        failed=found.failed,
+        cancelled=found.cancelled or 0,
+        dropped=found.dropped or 0,
+        lost=sum(_rows_of(span) for span in lost_spans),
+        lost_spans=lost_spans,
+        skipped_lines=run.skipped_lines,
+    )
+    return _with_problems(made)
+
+
+def _with_problems(made: Accounting) -> Accounting:
+    problems = []
+    if made.counted is not None and made.counted not in (made.sent, made.sent + made.lost):
+        problems.append(
+            f"the generator counted {made.counted} requests sent, found are {made.sent} rows and {made.lost} lost"
+        )
+    if made.planned is not None and made.planned != made.first_attempts + made.dropped + made.lost:
+        problems.append(
+            f"{made.planned} arrivals were planned, found are {made.first_attempts} sent, {made.dropped} "
+            f"dropped and {made.lost} lost"
+        )
+    problems += [_lost_text(span) for span in made.lost_spans]
+    if made.skipped_lines:
+        problems.append(f"{made.skipped_lines} lines could not be read")
+    return replace(made, problems=problems)
+
+
+def _lost_text(span: Mapping[str, Any]) -> str:
+    reason = f": {span['reason']}" if span.get("reason") else ""
+    between = f"between {span.get('from', '?')} and {span.get('to', '?')} (Unix s)"
+    return f"{_rows_of(span)} rows of worker {span.get('worker', 'unknown')} were lost {between}{reason}"
+
+
+def _rows_of(span: Mapping[str, Any]) -> int:
+    rows = span.get("rows")
+    return rows if isinstance(rows, int) else 0
+
+
+def _whole(number: float | None) -> int | None:
+    return None if number is None else int(number)

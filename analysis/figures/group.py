@@ -1,0 +1,184 @@
+"""All figures of one population: the whole run, one request name, one turn.
+
+Each figure takes the rows that belong to it: counts, shares and latencies the requests started in the window, rates of
+completed requests and of used tokens those that ended in it. Columns are taken one after the other and given up again:
+a run of ten million rows has room for a few of them beside its table.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analysis.figures import metrics
+from analysis.figures.metrics import LOW_IS_BAD, PER_REQUEST, Mask, Values, chosen, per_minute, percentage
+from analysis.figures.window import MINUTE_S, Window
+from analysis.sources.rows import Table, part
+from analysis.statistics import Counts, Distribution, Group, distribution
+from tokenswarm.metrics.criteria import Goodput
+from tokenswarm.record import TokenSource
+
+
+def group(rows: Table, window: Window, key: str = "", goodput: Goodput | None = None) -> Group:
+    """Figures of `rows`, which may also lie outside the window."""
+    inside = window.contains(metrics.started(rows))
+    within = part(rows, inside)
+    found = metrics.counts(within)
+    values: dict[str, float | None] = _counts(found) | _shares(within, found) | _token_shares(within)
+    values |= _request_rates(rows, window, found) | _used_tokens(rows, window) | _estimated_tokens(within, window)
+    values |= _goodput(within, window, goodput, found)
+    distributions = {name: _distribution(within, name) for name in PER_REQUEST}
+    call_values, call_distributions = _calls(within)
+    present = {name: made for name, made in (distributions | call_distributions).items() if made.n}
+    return Group(key, found, values | call_values, present)
+
+
+def _distribution(rows: Table, name: str) -> Distribution:
+    return distribution(name, metrics.values_of(rows, name), name in LOW_IS_BAD)
+
+
+def _counts(found: Counts) -> dict[str, float | None]:
+    settled = found.sent - (found.cancelled or 0)
+    throttled, cancelled, dropped = found.throttled or 0, found.cancelled or 0, found.dropped or 0
+    return {
+        "requests": float(found.sent),
+        "ok": float(found.ok),
+        "failed": float(found.failed),
+        "throttled": float(throttled),
+        "cancelled": float(cancelled),
+        "dropped": float(dropped),
+        "error_pct": percentage(found.failed, settled),
+        "throttled_pct": percentage(throttled, settled),
+    }
+
+
+def _shares(rows: Table, found: Counts) -> dict[str, float | None]:
+    usage = (rows["token_source"] == str(TokenSource.USAGE)).to_numpy(bool) & metrics.is_ok(rows)
+    return {
+        "dropped_pct": percentage(found.dropped or 0, float(metrics.is_offered(rows).sum())),
+        "usage_pct": percentage(float(usage.sum()), found.ok),
+    }
+
+
+def _token_shares(rows: Table) -> dict[str, float | None]:
+    ok = metrics.is_ok(rows)
+    generated, limit = metrics.numbers(rows["completion_tokens"]), metrics.numbers(rows["max_tokens"])
+    both = ok & ~np.isnan(generated) & ~np.isnan(limit)
+    length = percentage(float(generated[both].sum()), float(limit[both].sum()))
+    del generated, limit, both
+    return {
+        "answer_length_pct": length,
+        "cached_pct": _part_of(rows, "cached_tokens", "prompt_tokens"),
+        "reasoning_pct": _part_of(rows, "reasoning_tokens", "completion_tokens"),
+    }
+
+
+def _part_of(rows: Table, part_column: str, whole_column: str) -> float | None:
+    """Share of tokens in percent; `None` when the part was never reported."""
+    amounts = metrics.usage_tokens(rows, part_column)
+    known = ~np.isnan(amounts)
+    if not known.any():
+        return None
+    amount = float(amounts[known].sum())
+    del amounts
+    return percentage(amount, float(np.nansum(metrics.usage_tokens(rows, whole_column)[known])))
+
+
+def _request_rates(rows: Table, window: Window, found: Counts) -> dict[str, float | None]:
+    due = chosen(metrics.due(rows), metrics.is_offered(rows))
+    offered = float(window.contains(due).sum())
+    del due
+    end = metrics.ended(rows)
+    instants = chosen(end, metrics.is_ok(rows) & window.contains(end))
+    del end
+    ones = np.ones(len(instants), np.int8)
+    return {
+        "rpm_offered": per_minute(offered, window.length_s),
+        "rpm_started": per_minute(float(found.sent), window.length_s),
+        "rpm": per_minute(float(len(instants)), window.length_s),
+        "rpm_max_minute": _minute_max(window, instants, ones),
+        "rpm_max_60s": _best_60s(window, instants, ones),
+    }
+
+
+def _used_tokens(rows: Table, window: Window) -> dict[str, float | None]:
+    end = metrics.ended(rows)
+    by_end = window.contains(end) & metrics.is_sent(rows)
+    prompt, generated = (
+        _sum(chosen(metrics.usage_tokens(rows, column), by_end)) for column in ("prompt_tokens", "completion_tokens")
+    )
+    used = metrics.used_tokens(rows)
+    by_end &= ~np.isnan(used)
+    end, used = chosen(end, by_end), chosen(used, by_end)
+    total = _sum(used)
+    return {
+        "tokens_prompt": prompt,
+        "tokens_generated": generated,
+        "tokens": total,
+        "tpm_prompt": _rate(prompt, window),
+        "tpm_generated": _rate(generated, window),
+        "tpm": _rate(total, window),
+        "tpm_max_minute": None if total is None else _minute_max(window, end, used),
+        "tpm_max_60s": None if total is None else _best_60s(window, end, used),
+    }
+
+
+def _estimated_tokens(within: Table, window: Window) -> dict[str, float | None]:
+    at, estimated = metrics.started(within), metrics.estimated_tokens(within)
+    total = _sum(estimated)
+    return {
+        "tpm_estimated": _rate(total, window),
+        "tpm_estimated_max_minute": None if total is None else _minute_max(window, at, estimated),
+        "tpm_estimated_max_60s": None if total is None else _best_60s(window, at, estimated),
+    }
+
+
+def _goodput(rows: Table, window: Window, goodput: Goodput | None, found: Counts) -> dict[str, float | None]:
+    if goodput is None:
+        return {"goodput_pct": None, "goodput_rpm": None}
+    met = float(metrics.is_good(rows, goodput).sum())
+    base = found.sent + (found.dropped or 0) - (found.cancelled or 0)
+    return {"goodput_pct": percentage(met, base), "goodput_rpm": per_minute(met, window.length_s)}
+
+
+def _calls(rows: Table) -> tuple[dict[str, float | None], dict[str, Distribution]]:
+    """User-perceived figures, only where some call was retried: elsewhere they say nothing new."""
+    first = metrics.is_first(rows)
+    if first.all():
+        return {"calls": None, "calls_ok_pct": None, "attempts_per_call": None}, {}
+    calls, answered, waits = metrics.call_latencies(rows)
+    sent = int(metrics.is_sent(rows).sum())
+    values = {
+        "calls": float(calls),
+        "calls_ok_pct": percentage(answered, calls),
+        "attempts_per_call": sent / calls if calls else None,
+    }
+    at_once = rows["e2e_ms"].to_numpy()[metrics.is_ok(rows) & first]
+    return values, {
+        "call_e2e_ms": distribution("call_e2e_ms", waits),
+        "first_attempt_e2e_ms": distribution("first_attempt_e2e_ms", at_once),
+    }
+
+
+def _sum(values: Values) -> float | None:
+    """Sum of the known values; `None` when none is known: unknown tokens are not 0."""
+    known = ~np.isnan(values)
+    return float(np.sum(values, where=known, dtype=np.float64)) if known.any() else None
+
+
+def _rate(total: float | None, window: Window) -> float | None:
+    return None if total is None else per_minute(total, window.length_s)
+
+
+def _best_60s(window: Window, instants: Values, amounts: Values) -> float | None:
+    """Greatest sum in any 60 s; `None` for a window that is shorter: it has no 60 s."""
+    return None if window.length_s < MINUTE_S else metrics.sliding_max(instants, amounts) or 0.0
+
+
+def _minute_max(window: Window, instants: Values, amounts: Values) -> float | None:
+    """Greatest sum of the known amounts over one full clock minute; `None` without a full minute."""
+    minutes = window.full_minutes()
+    if not len(minutes):
+        return None
+    known: Mask = ~np.isnan(amounts) & (instants >= minutes.start) & (instants < minutes.stop)
+    place = ((chosen(instants, known) - minutes.start) // minutes.step).astype(np.int32)
+    return float(np.bincount(place, chosen(amounts, known), len(minutes)).max())

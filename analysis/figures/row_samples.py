@@ -1,0 +1,106 @@
+"""`Samples` over the table of requests: the criteria are evaluated by `tokenswarm.metrics.criteria` itself, without a
+copy of ten million records."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.figures import metrics
+from analysis.sources.rows import Table, part
+from tokenswarm.metrics.criteria import Goodput, Minute, Samples
+from tokenswarm.metrics.samples import Window
+from tokenswarm.record import Outcome
+
+Mask = npt.NDArray[np.bool_]
+
+
+class RowSamples(Samples):
+    """Answers what `Samples` answers, from columns. Records cannot be added."""
+
+    def __init__(self, rows: pd.DataFrame, goodput: Goodput | None = None) -> None:
+        super().__init__(goodput)
+        self._rows_all = rows
+
+    def __len__(self) -> int:
+        return len(self._rows_all)
+
+    @property
+    def names(self) -> list[str]:
+        return [str(name) for name in self._rows_all["name"].cat.categories]
+
+    def values(
+        self, metric: str, name: str | None = None, window: Window | None = None, *, by_end: bool = False
+    ) -> list[float]:
+        rows = self._named(name)
+        values = metrics.values_of(part(rows, _within(_instants(rows, by_end), window)), metric)
+        found: list[float] = values[~np.isnan(values)].tolist()
+        return found
+
+    def count(self, what: str, name: str | None = None, window: Window | None = None, *, by_end: bool = False) -> int:
+        rows = self._named(name)
+        return int((self._is(rows, what) & _within(_instants(rows, by_end), window)).sum())
+
+    def total(self, quantity: str, name: str | None = None, window: Window | None = None) -> float:
+        instants, amounts = self._quantity(quantity, name)
+        return float(np.nansum(amounts[_within(instants, window)]))
+
+    def with_tokens(self, name: str | None = None, window: Window | None = None) -> int:
+        instants, amounts = self._quantity("tokens", name)
+        return int((_within(instants, window) & ~np.isnan(amounts)).sum())
+
+    def full_minutes(self, window: Window, name: str | None = None) -> list[Minute]:
+        first, last = math.ceil(window[0] / 60), math.floor(window[1] / 60)
+        series = [self._by_minute(quantity, name, first, max(first, last)) for quantity in Minute._fields]
+        return [Minute(*(int(value) for value in values)) for values in zip(*series, strict=True)]
+
+    def span(self) -> Window | None:
+        if not len(self._rows_all):
+            return None
+        return float(metrics.started(self._rows_all).min()), float(metrics.ended(self._rows_all).max())
+
+    def _named(self, name: str | None) -> Table:
+        if name is None:
+            return self._rows_all
+        chosen = (self._rows_all["name"] == name).to_numpy(bool)
+        return part(self._rows_all, chosen)
+
+    def _by_minute(self, quantity: str, name: str | None, first: int, last: int) -> npt.NDArray[Any]:
+        instants, amounts = self._quantity(quantity, name)
+        place = np.floor(instants / 60).astype(np.int64) - first
+        inside = (place >= 0) & (place < last - first) & ~np.isnan(amounts)
+        return np.bincount(place[inside], amounts[inside], last - first)[: last - first]
+
+    def _quantity(self, quantity: str, name: str | None) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Instants and amounts of a quantity: each of its own rows, at its own instant."""
+        rows = self._named(name)
+        if quantity == "offered":
+            return metrics.due(rows), np.where(metrics.is_offered(rows), 1.0, np.nan)
+        if quantity == "started":
+            return metrics.started(rows), np.where(metrics.is_sent(rows), 1.0, np.nan)
+        if quantity == "completed":
+            return metrics.ended(rows), np.where(metrics.is_ok(rows), 1.0, np.nan)
+        if quantity == "tokens":
+            return metrics.ended(rows), metrics.used_tokens(rows)
+        return metrics.started(rows), metrics.estimated_tokens(rows)
+
+    def _is(self, rows: Table, what: str) -> Mask:
+        if what == "goodput":
+            return np.zeros(len(rows), bool) if self.goodput is None else metrics.is_good(rows, self.goodput)
+        if what in ("ok", "throttled", "cancelled", "dropped"):
+            return metrics.outcome_is(rows, Outcome(what))
+        return {"sent": metrics.is_sent, "failed": metrics.is_failed, "offered": metrics.is_offered}[what](rows)
+
+
+def _instants(rows: Table, by_end: bool) -> npt.NDArray[Any]:
+    return metrics.ended(rows) if by_end else metrics.started(rows)
+
+
+def _within(instants: npt.NDArray[Any], window: Window | None) -> Mask:
+    if window is None:
+        return np.ones(len(instants), bool)
+    return (instants >= window[0]) & (instants <= window[1])

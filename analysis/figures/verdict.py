@@ -1,0 +1,226 @@
+"""The verdict of a run: its failure criteria judged again on its rows, and whether the measurement can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.figures.accounting import account
+from analysis.figures.metrics import is_ok
+from analysis.figures.row_samples import RowSamples
+from analysis.figures.window import window_of
+from analysis.sources.run import TOKENSWARM, Run
+from analysis.statistics import Group
+from tokenswarm.metrics.criteria import (
+    Criterion,
+    CriterionResult,
+    ExitCode,
+    Goodput,
+    decide,
+    evaluate,
+    parse_criteria,
+    parse_goodput,
+    percentile_of,
+)
+from tokenswarm.problems import BadInput
+
+DELIVERED_AT_LEAST_PCT = 99.0
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One criterion. `state`: held, failed or no_data; `value`, in `unit`, is `None` without data."""
+
+    text: str
+    state: str
+    value: float | None
+    threshold: float
+    operator: str
+    metric: str
+    aggregation: str
+    name: str | None
+    n: int
+    note: str = ""
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """`state`: passed, failed, untrusted or none; `exit_code` as documented; one reason a line."""
+
+    state: str
+    exit_code: int
+    reasons: Sequence[str]
+    criteria: Sequence[Judged]
+
+
+def judge(run: Run, failure_criteria: str | None = None) -> Judgement:
+    """Judge `run` by `failure_criteria`, or by its own when it is `None`. Raises `BadInput` for text that is none.
+
+    A run without a single answered request has failed, whatever its criteria say: it measured nothing.
+    """
+    text = own_criteria(run) if failure_criteria is None else failure_criteria
+    criteria = parse_criteria(text)
+    results = _of_search(run, criteria) if failure_criteria is None and is_search(run) else _evaluate(run, criteria)
+    verdict = decide(results, untrusted_reasons(run), bool(criteria))
+    state, code, reasons = verdict.state, verdict.exit_code, list(verdict.reasons)
+    fatal = fatal_reasons(run)
+    if fatal and state != "untrusted":
+        state, code = "failed", ExitCode.CRITERIA_FAILED
+    return Judgement(state, int(code), fatal + reasons, [_judged(result) for result in results])
+
+
+def is_search(run: Run) -> bool:
+    """Whether the run searched for the capacity: it then breaks its criteria on purpose, level by level."""
+    return isinstance(run.setting("search"), Mapping)
+
+
+def _of_search(run: Run, criteria: list[Criterion]) -> list[CriterionResult]:
+    """The criteria as the search judged them, at the level it answers with."""
+    judged = run.setting("criteria")
+    items = [item for item in judged if isinstance(item, Mapping)] if isinstance(judged, list) else []
+    by_text = {str(item.get("text")): item for item in items}
+    return [_at_level(criterion, by_text.get(str(criterion), {})) for criterion in criteria]
+
+
+def _at_level(criterion: Criterion, item: Mapping[str, Any]) -> CriterionResult:
+    value, n, state = item.get("value"), item.get("n"), item.get("state")
+    if not isinstance(value, int | float) or state not in ("held", "failed"):
+        return CriterionResult(criterion, "no_data", None, 0, "the search judged no level by it")
+    note = "at the level the search answers with"
+    return CriterionResult(criterion, str(state), float(value), n if isinstance(n, int) else 0, note)
+
+
+def own_criteria(run: Run) -> str:
+    """The criteria a run was started with: the option, else what run.json judged."""
+    text = run.setting("options", "failure-criteria")
+    if isinstance(text, list):
+        return "\n".join(str(line) for line in text)
+    if isinstance(text, str) and text.strip():
+        return text
+    judged = run.setting("criteria")
+    lines = [item.get("text") for item in judged if isinstance(item, Mapping)] if isinstance(judged, list) else []
+    return "\n".join(line for line in lines if isinstance(line, str))
+
+
+def fatal_reasons(run: Run) -> list[str]:
+    """Why a run has failed before any criterion is looked at."""
+    reasons = []
+    if run.state in ("crashed", "recovered"):
+        reasons.append("the run did not end in order: its figures are of what was left behind")
+    stop = run.setting("stop_reason")
+    if isinstance(stop, str) and stop.startswith("auto-stop"):
+        reasons.append(stop)
+    if not _requests(run):
+        reasons.append("no request was sent: nothing was measured")
+    elif not _answered(run):
+        reasons.append("no request was answered")
+    return reasons
+
+
+def untrusted_reasons(run: Run) -> list[str]:
+    """Why the figures of a run are not to be trusted: what the generator noted at the end, and what the rows show."""
+    if run.source != TOKENSWARM or run.state in ("crashed", "recovered"):
+        return []
+    return (_noted(run) or _measured(run)) + list(account(run).problems)
+
+
+def _noted(run: Run) -> list[str]:
+    """The generator's own doubts, without the criteria among its reasons and without lost rows, which are counted."""
+    if run.setting("verdict", "state") != "untrusted":
+        return []
+    reasons, judged = run.setting("verdict", "reasons"), run.setting("criteria")
+    texts = [str(item.get("text")) for item in judged if isinstance(item, Mapping)] if isinstance(judged, list) else []
+    doubts = [str(reason) for reason in reasons] if isinstance(reasons, list) else []
+    kept = [doubt for doubt in doubts if not doubt.startswith(tuple(texts)) and " rows lost: " not in doubt]
+    return kept if kept or account(run).problems else ["the generator marked the run as untrusted"]
+
+
+def _measured(run: Run) -> list[str]:
+    reasons = []
+    if run.setting("generator", "saturated") is True:
+        reasons.append("load generator saturated: latencies contain its own delay")
+    delivered = run.number("delivery", "delivered_pct")
+    if delivered is not None and delivered < DELIVERED_AT_LEAST_PCT and not is_search(run):
+        reasons.append(f"load not delivered: {delivered:.1f} % of the planned requests were sent")
+    return reasons
+
+
+def _requests(run: Run) -> int:
+    return run.given.overall.counts.sent if run.given is not None else len(run.rows)
+
+
+def _answered(run: Run) -> int:
+    return run.given.overall.counts.ok if run.given is not None else int(is_ok(run.rows).sum())
+
+
+def _evaluate(run: Run, criteria: list[Criterion]) -> list[CriterionResult]:
+    if run.given is not None:
+        return [_of_given(criterion, run.given.overall, run.given.by_name) for criterion in criteria]
+    if not criteria:
+        return []
+    window = window_of(run)
+    span = None if window is None else (window.start, window.end)
+    return evaluate(criteria, RowSamples(run.rows, _goodput(run)), span)
+
+
+def _goodput(run: Run) -> Goodput | None:
+    text = run.setting("options", "goodput")
+    try:
+        return parse_goodput(text) if isinstance(text, str) and text.strip() else None
+    except BadInput:
+        return None
+
+
+_SCALARS = {
+    ("error", "percentage"): "error_pct",
+    ("requests", "count"): "requests",
+    ("rpm", "avg"): "rpm",
+    ("tpm", "avg"): "tpm",
+    ("throttled", "percentage"): "throttled_pct",
+    ("throttled", "count"): "throttled",
+}
+
+
+def _of_given(criterion: Criterion, overall: Group, by_name: Mapping[str, Group]) -> CriterionResult:
+    """A criterion on the aggregates of another tool: only what that tool states, nothing derived."""
+    found = overall if criterion.name is None else by_name.get(criterion.name)
+    value = None if found is None else _stated(criterion, found)
+    if found is None or value is None:
+        return CriterionResult(criterion, "no_data", None, 0, "this source does not state it")
+    state = "failed" if criterion.is_true(value) else "held"
+    return CriterionResult(criterion, state, value, found.counts.sent, "as stated by the source")
+
+
+def _stated(criterion: Criterion, found: Group) -> float | None:
+    scalar = _SCALARS.get((criterion.metric, criterion.aggregation))
+    if scalar is not None:
+        return found.values.get(scalar)
+    if criterion.metric == "requests_per_sec":
+        rate = found.values.get("rpm_started")
+        return None if rate is None else rate / 60.0
+    stated = found.distribution(criterion.metric)
+    percent = percentile_of(criterion.aggregation)
+    if percent is not None:
+        return stated.percentile(f"p{percent:g}").value
+    plain: dict[str, float | None] = {"avg": stated.avg.value, "min": stated.min, "max": stated.max}
+    return plain.get(criterion.aggregation)
+
+
+def _judged(result: CriterionResult) -> Judged:
+    criterion = result.criterion
+    value: Any = result.value
+    return Judged(
+        criterion.text,
+        result.state,
+        None if value is None else float(value),
+        criterion.threshold,
+        criterion.operator,
+        criterion.metric,
+        criterion.aggregation,
+        criterion.name,
+        result.n,
+        result.note,
+        criterion.unit,
+    )

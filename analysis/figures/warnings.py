@@ -1,0 +1,87 @@
+"""What makes the figures of a run doubtful, in plain words and with what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from analysis.figures.metrics import SHORT_ANSWER_PCT
+
+if TYPE_CHECKING:
+    from analysis.figures.summary import Summary
+
+FEW_ANSWERS = 100
+WIDE_INTERVAL = 0.2
+
+
+def doubts(summary: Summary) -> list[str]:
+    """One line for each doubt, gravest first."""
+    return [*_target(summary), *_window(summary), *_load(summary), *_answers(summary), *_precision(summary)]
+
+
+def _target(summary: Summary) -> Iterator[str]:
+    options = summary.settings.get("options")
+    if isinstance(options, Mapping) and options.get("tls-verify") == "no":
+        yield "TLS certificates were not checked (tls-verify = no): nobody knows that this was the right host."
+
+
+def _window(summary: Summary) -> Iterator[str]:
+    window = summary.window
+    if window is not None and window.length_s <= 0:
+        yield "Warm-up and cool-down leave nothing of the run: shorten them, or run longer."
+    if summary.skipped_lines:
+        yield f"{summary.skipped_lines} lines could not be read and are missing in every figure."
+
+
+def _load(summary: Summary) -> Iterator[str]:
+    values = summary.overall.values
+    for warning in summary.self_check("beyond_self_check"):
+        yield f"A worker carried too much: {warning}."
+    if summary.generator.get("saturated") is True:
+        yield "The load generator was saturated: use more processes or machines, or less load."
+    elif summary.generator.get("windows_late"):
+        lag = summary.generator.get("loop_lag_max_ms")
+        late = f" (by up to {lag:.0f} ms)" if isinstance(lag, int | float) else ""
+        yield (
+            f"The generator's event loop was late in {summary.generator['windows_late']} of "
+            f"{summary.generator.get('windows', '?')} windows{late}: latencies of those moments contain it."
+        )
+    if values.get("dropped"):
+        yield (
+            f"{values['dropped']:.0f} arrivals found no free user and were not sent: raise users (or max-lag), or the "
+            "service is slower than the rate needs."
+        )
+    lags = summary.overall.distribution("lag_ms")
+    due, sent = (
+        summary.overall.distribution("e2e_from_due_ms").avg.value,
+        summary.overall.distribution("e2e_ms").avg.value,
+    )
+    if lags.n and due and sent and due > 1.05 * sent:
+        yield f"Requests started late ({lags.avg.value:.0f} ms on average): judge by the figures from the due instant."
+
+
+def _answers(summary: Summary) -> Iterator[str]:
+    values = summary.overall.values
+    length = values.get("answer_length_pct")
+    if length is not None and length < SHORT_ANSWER_PCT:
+        yield (
+            f"Answers used {length:.0f} % of max_tokens: a run with full answers would show higher E2E and lower RPM."
+        )
+    usage = values.get("usage_pct")
+    if usage is not None and 0.0 < usage < 100.0:  # without any there is no TPM that could be too low
+        yield f"The service reported tokens for {usage:.0f} % of the answers only: TPM is too low by the rest."
+    cached = values.get("cached_pct")
+    if cached is not None and cached >= 5.0:
+        yield f"{cached:.0f} % of the prompt tokens came from the prompt cache: TTFT is that of a warm cache."
+
+
+def _precision(summary: Summary) -> Iterator[str]:
+    e2e = summary.overall.distribution("e2e_ms")
+    if 0 < e2e.n < FEW_ANSWERS:
+        yield f"Only {e2e.n} answers: no p99, and p95 moves by itself from run to run. Run longer to compare builds."
+        return
+    estimate = e2e.percentile("p95")
+    if estimate.value and estimate.low is not None and estimate.high is not None:
+        width = (estimate.high - estimate.low) / estimate.value
+        if width > WIDE_INTERVAL:
+            yield f"p95 of E2E is known to {100 * width / 2:.0f} % only (95 % interval): run longer for a finer answer."

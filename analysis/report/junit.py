@@ -1,0 +1,65 @@
+"""JUnit XML: one test case for each failure criterion, one for the run itself."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+
+from analysis.figures.summary import Summary
+from analysis.report.tables import format_found
+
+_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def render(summaries: Sequence[Summary]) -> str:
+    """The document. A criterion that is true, or has no data, is a failure; a run not to be trusted is an error."""
+    suites = ElementTree.Element("testsuites", name="tokenswarm")
+    for summary in summaries:
+        _add_suite(suites, summary)
+    ElementTree.indent(suites)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"
+
+
+def _add_suite(suites: ElementTree.Element, summary: Summary) -> None:
+    criteria = summary.judgement.criteria
+    failures = sum(item.state != "held" for item in criteria) + (_run_problem(summary) == "failure")
+    errors = int(_run_problem(summary) == "error")
+    seconds = 0.0 if summary.window is None else summary.window.length_s
+    suite = ElementTree.SubElement(
+        suites,
+        "testsuite",
+        name=_clean(summary.label),
+        tests=str(len(criteria) + 1),
+        failures=str(failures),
+        errors=str(errors),
+        time=f"{seconds:.3f}",
+    )
+    _add_run(suite, summary)
+    for item in criteria:
+        case = ElementTree.SubElement(suite, "testcase", classname=_clean(summary.label), name=_clean(item.text))
+        if item.state != "held":
+            found = "no data" if item.value is None else f"found {format_found(item)}, n={item.n}"
+            message = "; ".join(filter(None, (found, item.note)))
+            ElementTree.SubElement(case, "failure", message=_clean(message), type=item.state).text = _clean(item.text)
+
+
+def _add_run(suite: ElementTree.Element, summary: Summary) -> None:
+    case = ElementTree.SubElement(suite, "testcase", classname=_clean(summary.label), name="the run can be judged")
+    kind = _run_problem(summary)
+    if kind is not None:
+        reasons = "\n".join(summary.judgement.reasons)
+        ElementTree.SubElement(case, kind, message=_clean(summary.judgement.state)).text = _clean(reasons)
+
+
+def _run_problem(summary: Summary) -> str | None:
+    """error: not to be trusted. failure: failed by something else than a criterion."""
+    if summary.judgement.state == "untrusted":
+        return "error"
+    broken = any(item.state != "held" for item in summary.judgement.criteria)
+    return "failure" if summary.judgement.state == "failed" and not broken else None
+
+
+def _clean(text: str) -> str:
+    """Without the control characters that XML cannot hold."""
+    return _ILLEGAL.sub("?", text)

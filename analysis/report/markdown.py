@@ -1,0 +1,105 @@
+"""A report as Markdown, for pull requests and `$GITHUB_STEP_SUMMARY`. Everything that came from outside is escaped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from analysis.figures.summary import Summary
+from analysis.report import tables
+from analysis.report.terminal import remarks
+
+MARKS = {"passed": "✅", "failed": "❌", "untrusted": "⚠️", "none": "▫️"}
+CHART_MINUTES = range(3, 61)
+"""Minutes of a run for which a chart is legible: below, a table says as much; above, labels overlap."""
+TABLE_MINUTES = 120
+
+_SPECIAL = re.compile(r"([\\`*_\[\]#|~$])")
+
+
+def render(summaries: Sequence[Summary]) -> str:
+    """The whole report."""
+    return "\n".join(line for part in _parts(summaries) for line in part) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text that Markdown, and HTML within it, shows as it is: on one line, no link, no mention, no markup."""
+    plain = " ".join(text.split())
+    plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "&#64;")
+    return _SPECIAL.sub(r"\\\1", plain).replace("://", "&#58;//").replace("www.", "www&#46;")
+
+
+def _parts(summaries: Sequence[Summary]) -> Iterator[list[str]]:
+    yield [f"# {_title(summaries)}", ""]
+    for summary in summaries:
+        yield _verdict(summary)
+    yield table(tables.overview(summaries))
+    yield table(tables.latencies(summaries))
+    for summary in summaries:
+        yield from _details(summary, len(summaries) > 1)
+    for summary in summaries:
+        yield _remarks(summary)
+
+
+def _title(summaries: Sequence[Summary]) -> str:
+    return f"Load test: {escape(summaries[0].label)}" if len(summaries) == 1 else f"Load test: {len(summaries)} runs"
+
+
+def _verdict(summary: Summary) -> list[str]:
+    state = summary.judgement.state
+    lines = [f"{MARKS.get(state, '')} **{state}**: {escape(summary.label)}", ""]
+    lines += [f"- {escape(reason)}" for reason in summary.judgement.reasons]
+    return [*lines, ""] if summary.judgement.reasons else lines
+
+
+def _details(summary: Summary, several: bool) -> Iterator[list[str]]:
+    if several:
+        yield [f"## {escape(summary.label)}", ""]
+    for make in (tables.search, tables.criteria, tables.by_name, tables.by_turn, tables.by_stage):
+        made = make(summary)
+        if made is not None:
+            yield table(made)
+    yield chart(summary)
+    made = tables.minutes(summary)
+    if made is not None and len(made.rows) <= TABLE_MINUTES:
+        yield ["<details><summary>By clock minute</summary>", "", *table(made)[2:], "</details>", ""]
+
+
+def table(content: tables.Table) -> list[str]:
+    """A table with its title and notes."""
+    head = "| " + " | ".join(escape(cell) for cell in content.header) + " |"
+    ruler = "|---|" + "---:|" * (len(content.header) - 1)
+    rows = ["| " + " | ".join(escape(cell) for cell in row) + " |" for row in content.rows]
+    notes = [escape(note) for note in content.notes]
+    return [f"### {content.title}", "", head, ruler, *rows, "", *notes, *([""] if notes else [])]
+
+
+def chart(summary: Summary) -> list[str]:
+    """Used and estimated tokens by minute with the quota, as a Mermaid chart; nothing when it would not help."""
+    minutes = summary.minutes
+    if len(minutes) not in CHART_MINUTES or minutes["tokens"].isna().all():
+        return []
+    series = [minutes["tokens"].fillna(0.0).tolist()]
+    drawn = ["used (bars)"]
+    if minutes["tokens_estimated"].notna().any():
+        series.append(minutes["tokens_estimated"].fillna(0.0).tolist())
+        drawn.append("estimated by the limiter (line)")
+    if summary.quota is not None and summary.quota.tpm:
+        series.append([summary.quota.tpm] * len(minutes))
+        drawn.append("quota (flat line)")
+    top = max(max(values) for values in series)
+    lines = [
+        "```mermaid",
+        "xychart-beta",
+        '    title "Tokens per clock minute"',
+        "    x-axis [" + ", ".join(str(number) for number in range(1, len(minutes) + 1)) + "]",
+        f'    y-axis "tokens" 0 --> {max(1.0, 1.05 * top):.0f}',
+    ]
+    for number, values in enumerate(series):
+        lines.append(f"    {'line' if number else 'bar'} [" + ", ".join(f"{value:.0f}" for value in values) + "]")
+    return [*lines, "```", "", "Minute of the run; " + ", ".join(drawn) + ".", ""]
+
+
+def _remarks(summary: Summary) -> list[str]:
+    lines = [f"- {escape(kind)}: {escape(line)}" for kind, line in remarks(summary)]
+    return [f"### Remarks: {escape(summary.label)}", "", *lines, ""] if lines else []

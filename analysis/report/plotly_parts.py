@@ -1,0 +1,99 @@
+"""Pieces of plotly.js specifications: layouts, lines, dots, limits. Texts are escaped here."""
+
+from __future__ import annotations
+
+import html
+import math
+from typing import Any
+
+import numpy as np
+
+from analysis.figures.metrics import Values
+from analysis.figures.series import Curve
+
+Spec = dict[str, Any]
+
+LEGEND: Spec = {
+    "orientation": "h",
+    "x": 0,
+    "y": 1.02,
+    "yanchor": "bottom",
+    "bgcolor": "rgba(0,0,0,0)",
+    "font": {"size": 12},
+}
+
+
+def base_layout(x_title: str | None, y_title: str | None) -> Spec:
+    """Layout of any plot: no frame, no background, a legend above, axis titles as given."""
+    axis: Spec = {
+        "zeroline": False,
+        "ticks": "outside",
+        "ticklen": 6,
+        "tickcolor": "rgba(0,0,0,0)",
+        "automargin": True,
+        "gridwidth": 1,
+        "title": {"standoff": 8},
+        "tickformat": ",~f",
+    }
+    return {
+        "height": 270,
+        "margin": {"l": 8, "r": 12, "t": 30, "b": 8},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 12},
+        "xaxis": axis | {"title": {"text": x_title or "", "standoff": 8, "font": {"size": 12}}, "showgrid": False},
+        "yaxis": axis | {"title": {"text": y_title or "", "standoff": 8, "font": {"size": 12}}},
+        "legend": dict(LEGEND),
+        "showlegend": True,
+        "hovermode": "closest",
+        "hoverlabel": {"bgcolor": "#1f2430", "bordercolor": "#1f2430", "font": {"color": "#f2f4f8", "size": 12}},
+        "shapes": [],
+        "annotations": [],
+    }
+
+
+def as_times(seconds: Values) -> list[str]:
+    """Seconds since the start as plotly dates, so that ticks fall on whole minutes."""
+    stamps = np.datetime64("2000-01-01T00:00:00.000") + (seconds * 1000).astype("timedelta64[ms]")
+    return [str(stamp) for stamp in stamps]
+
+
+def draw_curve(curve: Curve, name: str, colour: str, *, dash: str = "solid", markers: bool = False) -> Spec:
+    """A line over numbers."""
+    return {
+        "type": "scatter", "mode": "lines+markers" if markers else "lines", "name": escape_text(name),
+        "x": [round(float(x), 4) for x in curve.x], "y": rounded(curve.y),
+        "line": {"color": colour, "width": 2, "dash": dash}, "marker": {"size": 5}, "hovertemplate": "%{y:,.4~r}",
+    }  # fmt: skip
+
+
+def draw_dots(curve: Curve, name: str, colour: str, *, times: bool = False) -> Spec:
+    """Small translucent dots over numbers, or over seconds since the start (`times`)."""
+    return {
+        "type": "scatter", "mode": "markers", "name": escape_text(name),
+        "x": as_times(curve.x) if times else [round(float(x), 3) for x in curve.x], "y": rounded(curve.y),
+        "marker": {"size": 3.5, "color": colour, "opacity": 0.35, "line": {"width": 0}},
+        "hoverinfo": "skip",
+    }  # fmt: skip
+
+
+def rounded(values: Values) -> list[float | None]:
+    """Four significant digits are all that a plot shows; gaps are null."""
+    return [float(f"{value:.4g}") if math.isfinite(value) else None for value in values.tolist()]
+
+
+def escape_text(text: str) -> str:
+    """plotly.js reads a little HTML in texts: what comes from a run stays text."""
+    return html.escape(text, quote=False)
+
+
+def draw_limit(layout: Spec, value: float, label: str, colour: str) -> None:
+    """A dashed line across the plot at a value, with its label at the right end."""
+    layout["shapes"].append({
+        "type": "line", "xref": "paper", "yref": "y", "x0": 0, "x1": 1, "y0": value, "y1": value,
+        "line": {"color": colour, "width": 1.5, "dash": "dash"},
+    })  # fmt: skip
+    layout["annotations"].append({
+        "xref": "paper", "yref": "y", "x": 1, "y": value, "text": escape_text(label), "showarrow": False,
+        "xanchor": "right", "yanchor": "bottom", "font": {"color": colour, "size": 11},
+    })  # fmt: skip

@@ -1,0 +1,74 @@
+"""Plots of what the server said about itself (`server_metrics.csv`), on the time axis of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from analysis.report.plotly_parts import Spec, as_times, base_layout, escape_text, rounded
+from analysis.report.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, TEAL, Drawn, Plot
+from analysis.server.client_and_server import Curve, curves
+from tokenswarm.metrics.server_metrics import FILE_NAME, read_samples
+
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, TEAL, RED, GREY)
+AGGREGATION_DASH = {"maximum": "dot", "minimum": "dash"}
+
+
+def server_plots(drawn: Sequence[Drawn]) -> list[Plot]:
+    """One plot for each resource and unit of each run that has server metrics; none for the others.
+
+    Tokens are drawn apart from other counts, which they would flatten.
+    """
+    plots = []
+    for number, one in enumerate(drawn):
+        groups: dict[tuple[str, str], list[Curve]] = {}
+        for curve in curves(read_samples(one.run.path / FILE_NAME) if one.run.path.is_dir() else []):
+            groups.setdefault((curve.resource, _axis(curve)), []).append(curve)
+        plots += [
+            _plot(one, f"server-{number}-{place}", resource, axis, group)
+            for place, ((resource, axis), group) in enumerate(groups.items())
+        ]
+    return plots
+
+
+def _axis(curve: Curve) -> str:
+    if curve.unit != "count":
+        return curve.unit or "value"
+    counted = "tokens" if "token" in curve.metric.lower() else "count"
+    return f"{counted} / {curve.interval_s:.0f} s" if curve.aggregation == "total" else counted
+
+
+def _plot(one: Drawn, key: str, resource: str, axis: str, group: Sequence[Curve]) -> Plot:
+    layout = base_layout(None, axis)
+    layout["xaxis"] |= {
+        "type": "date",
+        "tickformat": "%M:%S" if one.clock.length_s < 3600 else "%H:%M",
+        "hoverformat": "%H:%M:%S",
+        "range": as_times(np.array([0.0, one.clock.length_s])),
+        "nticks": 7,
+    }
+    layout["yaxis"] |= {"rangemode": "tozero"}
+    layout["hovermode"] = "x unified"
+    data = [_line(one, curve, COLOURS[place % len(COLOURS)]) for place, curve in enumerate(group)]
+    return Plot(
+        key,
+        f"{resource}: {axis}",
+        "As the service reports it, at the middle of each interval.",
+        {"data": data, "layout": layout},
+    )
+
+
+def _line(one: Drawn, curve: Curve, colour: str) -> Spec:
+    """Values at the middle of their interval, which may reach beyond the run: the service counts whole minutes."""
+    seconds = np.array([at + curve.interval_s / 2 - one.clock.origin for at, _ in curve.points])
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": escape_text(f"{curve.metric} ({curve.aggregation})"),
+        "x": as_times(np.clip(seconds, 0.0, one.clock.length_s)),
+        "y": rounded(np.array([value for _, value in curve.points])),
+        "line": {"color": colour, "width": 2, "dash": AGGREGATION_DASH.get(curve.aggregation, "solid")},
+        "marker": {"size": 5},
+        "hovertemplate": "%{y:,.4~r}",
+    }

@@ -1,0 +1,83 @@
+"""A report for the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import IO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from analysis.figures.summary import Summary
+from analysis.report import tables
+
+COLOURS = {"passed": "bold green", "failed": "bold red", "untrusted": "bold yellow", "none": "bold"}
+PLAIN_WIDTH = 160
+"""Columns when the output is no terminal: a log should not be folded at 80."""
+
+
+def print_report(summaries: Sequence[Summary], file: IO[str] | None = None) -> None:
+    """Verdict first, then the tables, then what needs saying."""
+    console = Console(file=file or sys.stdout, highlight=False, soft_wrap=False, emoji=False, markup=False)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    for summary in summaries:
+        _print_verdict(console, summary)
+    _print_table(console, tables.overview(summaries))
+    _print_table(console, tables.latencies(summaries))
+    for summary in summaries:
+        for table in _details(summary):
+            _print_table(console, table, summary.label if len(summaries) > 1 else "")
+    for summary in summaries:
+        _print_remarks(console, summary)
+
+
+def _details(summary: Summary) -> Iterator[tables.Table]:
+    for make in (tables.search, tables.by_name, tables.by_turn, tables.by_stage, tables.criteria):
+        table = make(summary)
+        if table is not None:
+            yield table
+
+
+def _print_verdict(console: Console, summary: Summary) -> None:
+    state = summary.judgement.state
+    console.print(Text.assemble((state.upper(), COLOURS.get(state, "bold")), f"  {summary.label}"))
+    for reason in summary.judgement.reasons:
+        console.print(Text(f"  - {reason}"))
+
+
+def _print_table(console: Console, table: tables.Table, whose: str = "") -> None:
+    if not table.rows:
+        return
+    shown = RichTable(title=" ".join(filter(None, (table.title, whose))), title_justify="left", box=box.SIMPLE_HEAD)
+    for number, column in enumerate(table.header):
+        shown.add_column(Text(column), justify="left" if number == 0 else "right", overflow="fold")
+    for row in table.rows:
+        shown.add_row(*(Text(cell) for cell in row))
+    console.print(shown)
+    for note in table.notes:
+        console.print(Text(f"  {note}"))
+
+
+def _print_remarks(console: Console, summary: Summary) -> None:
+    lines = list(remarks(summary))
+    if lines:
+        console.print(Text(summary.label, "bold"))
+    for kind, line in lines:
+        console.print(Text(f"  {kind}: {line}"))
+
+
+def remarks(summary: Summary) -> Iterator[tuple[str, str]]:
+    """Everything that needs saying beside the figures: (kind, line)."""
+    yield from (("rows", line) for line in summary.accounting.lines())
+    yield from (("rows", problem) for problem in summary.accounting.problems)
+    yield from (("doubt", line) for line in summary.warnings)
+    yield from (("generator", line) for line in summary.self_check("self_checks"))
+    if summary.quota is not None:
+        yield from (("429", line) for line in summary.quota.explained)
+        yield from (("advice", line) for line in summary.quota.advice)
+    yield from (("note", line) for line in summary.notes)
+    yield from ((f"{summary.source} cannot tell", line) for line in summary.blind_spots)

@@ -1,0 +1,218 @@
+"""Locust's own CSVs (`--csv`): `*_stats.csv`, `*_stats_history.csv`, `*_failures.csv`. No rows, only aggregates.
+
+Locust adds up `response_length` exactly, so average content size x request count is the number of tokens when the
+locustfile reports tokens there, as Tokenswarm's do.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.figures.metrics import per_minute, percentage
+from analysis.figures.minutes import COLUMNS
+from analysis.figures.window import MINUTE_S
+from analysis.sources.run import Given, Run
+from analysis.statistics import Counts, Distribution, Estimate, Group, carries
+from tokenswarm.problems import BadInput
+
+STATS = {"Type", "Name", "Request Count", "Failure Count", "Average Content Size"}
+HISTORY = {"Timestamp", "Name", "Total Request Count", "Total Failure Count", "Total Average Content Size"}
+AGGREGATED = "Aggregated"
+BLIND_SPOTS = [
+    "exact percentiles: Locust keeps response times to two digits (from 1 s on to 100 ms, from 10 s on to 1 s)",
+    "failures apart from answers: response times are of both together",
+    "TTFT, TBT, and which part of the tokens was prompt or answer",
+    "a warm-up: the figures are of the whole run, ramp included",
+    "whether content size means tokens: TPM is right only if the locustfile reports tokens as response_length "
+    "(Tokenswarm's do; others report bytes)",
+]
+_THROTTLED = re.compile(r"\b429\b")
+
+
+def is_stats(head: str) -> bool:
+    """Whether a file begins as `*_stats.csv`."""
+    return _columns(head) >= STATS
+
+
+def is_history(head: str) -> bool:
+    """Whether a file begins as `*_stats_history.csv`."""
+    return _columns(head) >= HISTORY
+
+
+def load(path: Path, files: Sequence[Path]) -> Run:
+    """The run that left these files. Raises `BadInput` without a readable `*_stats.csv` or history."""
+    stats, histories = _one_each(path, files)
+    history = _history(histories) if histories is not None else []
+    start, end = (float(history[0]["Timestamp"]), float(history[-1]["Timestamp"])) if history else (None, None)
+    throttled, failures_known = _throttled(_beside(stats or histories, "_failures.csv"))
+    rows = _rows(stats) if stats is not None else []
+    overall_row = next((row for row in rows if row["Name"] == AGGREGATED), None) or (
+        _as_stats(history[-1]) if history else None
+    )
+    if overall_row is None:
+        raise BadInput([f"{path}: expected a line {AGGREGATED} in Locust's CSV, got none"])
+    seconds = _seconds(overall_row, start, end)
+    by_name = {
+        row["Name"]: _group(row["Name"], row, seconds, throttled.get(row["Name"], 0), failures_known)
+        for row in rows
+        if row["Name"] != AGGREGATED
+    }
+    overall = _group("", overall_row, seconds, sum(throttled.values()), failures_known)
+    notes = [] if start is not None else ["no history: the length of the run is taken from its rate"]
+    return Run(
+        path=path,
+        label=_label(path, stats or histories),
+        source="locust",
+        given=Given(overall, by_name, _minutes(history), start, end),
+        blind_spots=list(BLIND_SPOTS),
+        notes=notes + ([] if failures_known else ["no *_failures.csv: 429s are among the failures"]),
+    )
+
+
+def _columns(head: str) -> set[str]:
+    return set(next(csv.reader(head.splitlines()[:1]), []))
+
+
+def _one_each(path: Path, files: Sequence[Path]) -> tuple[Path | None, Path | None]:
+    """The statistics and the history; of a single file given, the other one beside it."""
+    stats = [file for file in files if file.name.endswith("_stats.csv")]
+    histories = [file for file in files if file.name.endswith("_stats_history.csv")]
+    if len(stats) > 1 or len(histories) > 1:
+        names = ", ".join(file.name for file in (*stats, *histories))
+        raise BadInput([f"{path}: expected the CSVs of one Locust run, got several ({names}): name one *_stats.csv"])
+    found, history = next(iter(stats), None), next(iter(histories), None)
+    if found is not None and history is None:
+        history = _beside(found, "_stats_history.csv")
+    if history is not None and found is None:
+        found = _beside(history, "_stats.csv")
+    if found is None and history is None:
+        found = files[0]
+    return found, history
+
+
+def _beside(file: Path | None, suffix: str) -> Path | None:
+    if file is None:
+        return None
+    stem = re.sub(r"_stats(_history)?\.csv$", "", file.name)
+    other = file.with_name(stem + suffix)
+    return other if other.exists() and other != file else None
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8-sig", errors="replace", newline="") as opened:
+        return [row for row in csv.DictReader(opened) if row.get("Name") and None not in row.values()]
+
+
+def _history(file: Path) -> list[dict[str, str]]:
+    """The lines of all requests together, in time; a cut one is left out."""
+    return [row for row in _rows(file) if row["Name"] == AGGREGATED and _number(row.get("Timestamp")) is not None]
+
+
+def _as_stats(row: Mapping[str, str]) -> dict[str, str]:
+    """A history line in the words of the statistics."""
+    return {re.sub("^Total ", "", key): value for key, value in row.items()}
+
+
+def _throttled(file: Path | None) -> tuple[dict[str, int], bool]:
+    """429s by request name, by the text of the failures; and whether they could be told at all."""
+    if file is None:
+        return {}, False
+    found: dict[str, int] = {}
+    for row in _rows(file):
+        if _THROTTLED.search(row.get("Error") or ""):
+            found[row["Name"]] = found.get(row["Name"], 0) + int(_number(row.get("Occurrences")) or 0)
+    return found, True
+
+
+def _seconds(row: Mapping[str, str], start: float | None, end: float | None) -> float:
+    if start is not None and end is not None and end > start:
+        return end - start
+    rate = _number(row.get("Requests/s"))
+    return (_number(row.get("Request Count")) or 0.0) / rate if rate else 0.0
+
+
+def _group(key: str, row: Mapping[str, str], seconds: float, throttled: int, failures_known: bool) -> Group:
+    sent, bad = int(_number(row["Request Count"]) or 0), int(_number(row["Failure Count"]) or 0)
+    failed = max(0, bad - throttled)
+    counts = Counts(
+        sent=sent,
+        ok=sent - bad,
+        failed=failed,
+        throttled=throttled if failures_known else None,
+        cancelled=None,
+        dropped=None,
+    )
+    size = _number(row.get("Average Content Size"))
+    tokens = size * sent if size else None
+    values: dict[str, float | None] = {
+        "requests": float(sent),
+        "ok": float(sent - bad),
+        "failed": float(failed),
+        "throttled": float(throttled) if failures_known else None,
+        "error_pct": percentage(failed, sent),
+        "throttled_pct": percentage(throttled, sent) if failures_known else None,
+        "rpm_started": per_minute(sent, seconds),
+        "rpm": per_minute(sent - bad, seconds),
+        "tokens": tokens,
+        "tpm": None if tokens is None else per_minute(tokens, seconds),
+    }
+    return Group(key, counts, values, {"response_time_ms": _response_times(row, sent)} if sent else {})
+
+
+def _response_times(row: Mapping[str, str], n: int) -> Distribution:
+    percentiles = {}
+    for column, cell in row.items():
+        match = re.fullmatch(r"([\d.]+)%", column)
+        if match and float(match[1]) < 100:
+            percent = float(match[1])
+            percentiles[f"p{percent:g}"] = Estimate(_number(cell) if carries(n, percent) else None)
+    average = Estimate(_number(row.get("Average Response Time")))
+    lowest, highest = _number(row.get("Min Response Time")), _number(row.get("Max Response Time"))
+    return Distribution("response_time_ms", n, average, lowest, highest, percentiles)
+
+
+def _minutes(history: list[dict[str, str]]) -> pd.DataFrame | None:
+    """Differences of the running totals at the ends of clock minutes."""
+    if not history:
+        return None
+    last: dict[int, tuple[float, float, float]] = {}
+    for at, totals in _totals(history):
+        last[int(at // MINUTE_S) * MINUTE_S] = totals
+    made = pd.DataFrame({column: np.full(len(last), np.nan) for column in COLUMNS})
+    made["minute"], made["full"] = list(last), _full(list(last), history)
+    sent, failed, tokens = (np.diff(np.array(series), prepend=0.0) for series in zip(*last.values(), strict=True))
+    made["completed"], made["failed"], made["started"] = sent - failed, failed, sent
+    made["tokens"] = tokens if tokens.any() else np.nan
+    return made
+
+
+def _totals(history: list[dict[str, str]]) -> Iterator[tuple[float, tuple[float, float, float]]]:
+    for row in history:
+        sent = _number(row["Total Request Count"]) or 0.0
+        size = _number(row["Total Average Content Size"]) or 0.0
+        yield float(row["Timestamp"]), (sent, _number(row["Total Failure Count"]) or 0.0, sent * size)
+
+
+def _full(minutes: list[int], history: list[dict[str, str]]) -> list[bool]:
+    start, end = float(history[0]["Timestamp"]), float(history[-1]["Timestamp"])
+    return [start <= minute and minute + MINUTE_S <= end for minute in minutes]
+
+
+def _number(cell: Any) -> float | None:
+    try:
+        value = float(cell)
+    except (TypeError, ValueError):
+        return None
+    return value if np.isfinite(value) else None
+
+
+def _label(path: Path, file: Path | None) -> str:
+    name = re.sub(r"_?stats(_history)?\.csv$", "", file.name) if file is not None else ""
+    return name or path.resolve().name

@@ -1,0 +1,132 @@
+"""From an exchange to the fields of a record: instants, the service's own headers, and what the outcome was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tokenswarm.apis.chat_completions import is_content_filter
+from tokenswarm.apis.chunk_times import ChunkTimes
+from tokenswarm.record import Outcome
+from tokenswarm.transport.exchange import Exchange
+
+_FAILURES = {
+    "timeout": Outcome.TIMEOUT,
+    "connection_error": Outcome.CONNECTION_ERROR,
+    "truncated": Outcome.TRUNCATED,
+    "stream_error": Outcome.STREAM_ERROR,
+    "cancelled": Outcome.CANCELLED,
+}
+_REQUEST_IDS = ("apim-request-id", "x-request-id", "x-correlation-id", "request-id")
+MAX_ERROR_CHARACTERS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sends: the process and the virtual user in it, as they stand in the record."""
+
+    worker: str
+    user: int
+    trace_headers: Callable[[str, int], Mapping[str, str]] | None = None
+    """What an attempt (call id, number) carries for the target's traces; `None` when nothing is traced."""
+
+
+def timing_fields(exchange: Exchange) -> dict[str, Any]:
+    """The record's instants and offsets of an exchange."""
+    return {
+        "started_at": exchange.started_at,
+        "connect_ms": exchange.connect_ms,
+        "sent_ms": exchange.sent_ms,
+        "headers_ms": exchange.headers_ms,
+        "first_byte_ms": exchange.first_byte_ms,
+        "e2e_ms": exchange.end_ms,
+        "read_lag_ms": exchange.read_lag_ms,
+    }
+
+
+def chunk_fields(times: ChunkTimes) -> dict[str, Any]:
+    """The record's stream fields; absent when no token came."""
+    if not times.at_ms:
+        return {}
+    longest, p95 = times.gaps()
+    return {
+        "ttft_ms": times.first_ms,
+        "last_token_ms": times.last_ms,
+        "chunks": len(times.at_ms),
+        "chunks_interpolated": times.interpolated,
+        "gap_max_ms": longest,
+        "gap_p95_ms": p95,
+    }
+
+
+def service_fields(headers: dict[str, str]) -> dict[str, Any]:
+    """What the service says of itself in headers. Any may be missing, empty or -1: then the field is absent.
+
+    Names: Azure OpenAI quota documentation (x-ratelimit-*, retry-after-ms), azure-openai-benchmark (utilization).
+    """
+    return {
+        "request_id": next((headers[name] for name in _REQUEST_IDS if headers.get(name)), None),
+        "region": headers.get("x-ms-region") or None,
+        "utilization_pct": _number(headers.get("azure-openai-deployment-utilization", "").rstrip("% ")),
+        "remaining_tokens": _whole(headers.get("x-ratelimit-remaining-tokens")),
+        "remaining_requests": _whole(headers.get("x-ratelimit-remaining-requests")),
+        "retry_after_ms": retry_after_ms(headers),
+    }
+
+
+def retry_after_ms(headers: dict[str, str]) -> float | None:
+    """ms the service asks to wait: `retry-after-ms`, else `retry-after` in seconds; `None` without either."""
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds
+    seconds = _number(headers.get("retry-after"))
+    return None if seconds is None else seconds * 1000.0
+
+
+def failed_outcome(exchange: Exchange) -> tuple[Outcome, str] | None:
+    """The outcome of an exchange that is no whole answer of status 2xx, with its error text; `None` if it is one."""
+    status = exchange.status
+    if exchange.failure is not None and (status is None or status < 300 or exchange.failure == "cancelled"):
+        return _FAILURES[exchange.failure], exchange.error or exchange.failure
+    if status is None:
+        return Outcome.CONNECTION_ERROR, exchange.error or "no answer"
+    if status == 429:
+        return Outcome.THROTTLED, _status_error(exchange)
+    if status == 400 and is_content_filter(exchange.body):
+        return Outcome.CONTENT_FILTER, _status_error(exchange)
+    if 300 <= status < 400:
+        return Outcome.HTTP_ERROR, f"HTTP {status}: redirect not followed"
+    if status >= 400:
+        return Outcome.HTTP_ERROR, _status_error(exchange)
+    return None
+
+
+def _status_error(exchange: Exchange) -> str:
+    """`HTTP 429: code: message`, or the start of a body that is no JSON error."""
+    text = exchange.body[:4096].decode("utf-8", "replace")
+    try:
+        body = json.loads(exchange.body)
+        error = body.get("error", body.get("detail")) if isinstance(body, dict) else None
+        if isinstance(error, dict):
+            text = ": ".join(str(error[key]) for key in ("code", "message") if error.get(key))
+        elif error:
+            text = str(error)
+    except ValueError:
+        pass
+    text = " ".join(text.split())[:MAX_ERROR_CHARACTERS]
+    return f"HTTP {exchange.status}: {text}" if text else f"HTTP {exchange.status}"
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text) if text else None
+    except ValueError:
+        return None
+    return value if value is not None and 0 <= value < 1e15 else None
+
+
+def _whole(text: str | None) -> int | None:
+    value = _number(text)
+    return None if value is None else int(value)

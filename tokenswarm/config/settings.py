@@ -1,0 +1,319 @@
+"""What a run will do: every option checked and given its meaning, all problems at once. No clock, no socket."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tokenswarm.apis.request import ChatTarget, RagTarget, Sending, TokenProvider
+from tokenswarm.config.environment import Environment, option_defaults, option_source
+from tokenswarm.config.options import OPTIONS
+from tokenswarm.config.targets import build_chat_target, build_rag_target
+from tokenswarm.metrics.autostop import AutoStop, parse_auto_stop
+from tokenswarm.metrics.criteria import Criterion, parse_criteria
+from tokenswarm.metrics.goodput import Goodput, parse_goodput
+from tokenswarm.metrics.server_metrics import PrometheusEndpoint, parse_server_metrics
+from tokenswarm.problems import BadInput
+from tokenswarm.quantity import parse_duration, read_number
+from tokenswarm.transport.connect import tls_context
+from tokenswarm.workload import arrivals
+from tokenswarm.workload.arrivals import Plan, parse_rate
+from tokenswarm.workload.dataset import Question, load_dataset
+from tokenswarm.workload.distributions import Length, Pause, parse_length, parse_pause
+from tokenswarm.workload.prompts import SHAPE_PROFILES
+from tokenswarm.workload.stages import Shape, parse_shape, parse_stages
+from tokenswarm.workload.traces import parse_trace_window, read_trace
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The run's parameters after every check. Durations in s, rates in requests per minute, tokens as counts."""
+
+    chat: ChatTarget | None
+    rag: RagTarget | None
+    sending: Sending
+    context: Length
+    output: Length | None
+    max_tokens_field: str
+    questions: list[Question] | None
+    dataset_order: str
+    unique_prefix: bool
+    system_prompt: str | None
+    stream: bool
+    body: Mapping[str, Any]
+    turns: int
+    think_time: Pause
+    start_turn: Length
+    plan: Plan | None
+    arrival: str
+    arrival_smoothness: float
+    max_lag_s: float
+    shape: Shape | None
+    confirm_load: bool
+    seed: int
+    quota_tpm: float | None
+    quota_rpm: float | None
+    ptu: float | None
+    criteria: list[Criterion]
+    auto_stop: AutoStop | None
+    goodput: Goodput | None
+    warm_up_s: float
+    cool_down_s: float
+    max_total_tokens: float | None
+    max_total_requests: float | None
+    price_prompt: float | None
+    price_completion: float | None
+    search: tuple[float, float] | None
+    search_hold_s: float
+    search_precision_pct: float
+    results: Path
+    test_name: str
+    output_format: str
+    output_interval_s: float
+    endpoints: list[PrometheusEndpoint]
+    secrets: list[str] = field(repr=False)
+
+    @property
+    def open_load(self) -> bool:
+        """Whether arrivals decide when requests are sent, not users."""
+        return self.plan is not None or self.search is not None
+
+
+class _Reader:
+    """Looks options up, parses them, and collects what is wrong with them."""
+
+    def __init__(self, options: Mapping[str, Any], environment: Environment) -> None:
+        self._options = options
+        self._environment = environment
+        self._defaults = option_defaults(environment)
+        self.problems: list[str] = []
+
+    def get(self, name: str) -> str | None:
+        """The option's text, or what the environment says for it; `None` when neither is given."""
+        value = self._options.get(name.replace("-", "_"))
+        text = "" if value is None else str(value).strip()
+        return text or self._defaults.get(name)
+
+    def where(self, name: str) -> str:
+        given = self._options.get(name.replace("-", "_"))
+        source = None if given not in (None, "") else option_source(self._environment, name)
+        return f"{name}, {source}" if source else name
+
+    def read(self, name: str, parse: Callable[[str], T], default: T) -> T:
+        text = self.get(name)
+        if text is None:
+            return default
+        try:
+            return parse(text)
+        except BadInput as error:
+            named = [problem if name in problem else f"{name}: {problem}" for problem in error.problems]
+            self.problems += named
+        return default
+
+    def number(self, name: str, low: float, high: float, default: float | None = None) -> float | None:
+        def parse(text: str) -> float | None:
+            value = read_number(text)
+            if value is None or not low <= value <= high:
+                raise BadInput([f"{self.where(name)}: expected a number from {low:g} to {high:g}, got {text!r}"])
+            return value
+
+        return self.read(name, parse, default)
+
+    def whole(self, name: str, low: int, high: int, default: int) -> int:
+        value = self.number(name, low, high, float(default))
+        if value is None or not value.is_integer():
+            self.problems.append(f"{self.where(name)}: expected a whole number, got {self.get(name)!r}")
+            return default
+        return int(value)
+
+    def choice(self, name: str, default: str) -> str:
+        choices = next(option.choices for option in OPTIONS if option.name == name)
+        text = self.get(name) or default
+        if text not in choices:
+            self.problems.append(f"{self.where(name)}: expected {' or '.join(choices)}, got {text!r}")
+            return default
+        return text
+
+    def duration(self, name: str, default: float) -> float:
+        return self.read(name, lambda text: parse_duration(text, self.where(name)), default)
+
+
+def build_settings(
+    options: Mapping[str, Any],
+    environment: Environment,
+    targets: set[str],
+    scenario: str | None = None,
+    token: TokenProvider | None = None,
+) -> Settings:
+    """Check everything. `options`: by attribute name, `host` included; `targets`: chat, rag or both, as users need.
+
+    Raises `BadInput` with every problem found.
+    """
+    reader = _Reader(options, environment)
+    seed = reader.whole("seed", 0, 2**53, 1)
+    context, output = _lengths(reader)
+    plan = _plan(reader, seed, context, output)
+    settings = Settings(
+        chat=build_chat_target(reader.get, environment, token, reader.problems) if "chat" in targets else None,
+        rag=build_rag_target(reader.get, environment, reader.problems) if "rag" in targets else None,
+        sending=_sending(reader),
+        context=context,
+        output=output,
+        max_tokens_field=reader.choice("max-tokens-field", "max_tokens"),
+        questions=reader.read("dataset", load_dataset, None),
+        dataset_order=reader.choice("dataset-order", "sequential"),
+        unique_prefix=reader.choice("prompt-prefix", "unique") == "unique",
+        system_prompt=reader.get("system-prompt"),
+        stream=reader.choice("stream", "yes") == "yes",
+        body=_body(reader),
+        turns=reader.whole("turns-per-conversation", 1, 1000, reader.whole("turns", 1, 1000, 1)),
+        think_time=reader.read("think-time", parse_pause, Pause("fixed", 0.0)),
+        start_turn=reader.read("start-conversations-at", lambda text: parse_length(text, 1000), Length("fixed", 1.0)),
+        plan=plan,
+        arrival=reader.choice("arrival", "constant"),
+        arrival_smoothness=reader.number("arrival-smoothness", 0.01, 1000, 1.0) or 1.0,
+        max_lag_s=reader.duration("max-lag", 10.0),
+        shape=_shape(reader),
+        confirm_load=reader.choice("confirm-load", "no") == "yes",
+        seed=seed,
+        quota_tpm=reader.number("quota-tpm", 1, 1e12),
+        quota_rpm=reader.number("quota-rpm", 1, 1e9),
+        ptu=reader.number("ptu", 1, 1e6),
+        criteria=reader.read("failure-criteria", parse_criteria, []),
+        auto_stop=reader.read("auto-stop", parse_auto_stop, None),
+        goodput=reader.read("goodput", parse_goodput, None),
+        warm_up_s=reader.duration("warm-up", 0.0),
+        cool_down_s=reader.duration("cool-down", 0.0),
+        max_total_tokens=reader.number("max-total-tokens", 1, 1e15),
+        max_total_requests=reader.number("max-total-requests", 1, 1e12),
+        price_prompt=reader.number("price-prompt", 0, 1e6),
+        price_completion=reader.number("price-completion", 0, 1e6),
+        search=reader.read("search", _parse_search, None),
+        search_hold_s=reader.duration("search-hold", 60.0),
+        search_precision_pct=reader.number("search-precision", 0.5, 50, 5.0) or 5.0,
+        results=Path(reader.get("results-dir") or "results"),
+        test_name=reader.get("test-name") or (Path(scenario).stem if scenario else "run"),
+        output_format=reader.choice("output-format", "human"),
+        output_interval_s=reader.number("output-interval", 0.1, 86400, 10.0) or 10.0,
+        endpoints=reader.read("server-metrics", lambda text: parse_server_metrics(text)[1], []),
+        secrets=environment.secrets(),
+    )
+    _check_together(reader, settings, targets)
+    if reader.problems:
+        raise BadInput(dict.fromkeys(reader.problems))
+    return settings
+
+
+def _lengths(reader: _Reader) -> tuple[Length, Length | None]:
+    profile = SHAPE_PROFILES[reader.choice("shape-profile", "custom")]
+    context_default = Length("fixed", float(profile.context_tokens if profile else 500))
+    output_default = Length("fixed", float(profile.max_tokens)) if profile else None
+    context = reader.read(
+        "context-tokens", lambda text: parse_length(text, where=reader.where("context-tokens")), context_default
+    )
+    output = reader.read(
+        "max-tokens", lambda text: parse_length(text, where=reader.where("max-tokens")), output_default
+    )
+    return context, output
+
+
+def _plan(reader: _Reader, seed: int, context: Length, output: Length | None) -> Plan | None:
+    sources = [name for name in ("rate", "rate-stages", "trace", "search") if reader.get(name)]
+    if len(sources) > 1:
+        reader.problems.append(
+            f"open load: expected one of rate, rate-stages, trace and search, got {', '.join(sources)}"
+        )
+        return None
+    kind = reader.choice("arrival", "constant")
+    smoothness = reader.number("arrival-smoothness", 0.01, 1000, 1.0) or 1.0
+    lengths = arrivals.Lengths(seed, context, output)
+    if sources == ["trace"]:
+        return _trace_plan(reader, lengths)
+    try:
+        if sources == ["rate"]:
+            rate = reader.read("rate", lambda text: parse_rate(text, reader.where("rate")), None)
+            return None if rate is None else arrivals.RatePlan(kind, rate, seed, smoothness, lengths)
+        if sources == ["rate-stages"]:
+            stages = reader.read("rate-stages", lambda text: parse_stages(text, where="rate-stages"), None)
+            return None if stages is None else arrivals.staged(stages, kind, seed, smoothness, lengths)
+    except BadInput as error:
+        reader.problems += error.problems
+    return None
+
+
+def _trace_plan(reader: _Reader, lengths: arrivals.Lengths) -> Plan | None:
+    rows = reader.read("trace", read_trace, None)
+    speed = reader.number("trace-speed", 0.001, arrivals.MAX_SPEED, 1.0) or 1.0
+    window = reader.read("trace-window", parse_trace_window, None)
+    if rows is None:
+        return None
+    # A length that was not asked for is the trace's own.
+    context = lengths.context if reader.get("context-tokens") else None
+    output = lengths.output if reader.get("max-tokens") else None
+    try:
+        return arrivals.trace(rows, speed, window, arrivals.Lengths(lengths.seed, context, output))
+    except BadInput as error:
+        reader.problems += error.problems
+        return None
+
+
+def _shape(reader: _Reader) -> Shape | None:
+    kind = reader.get("shape")
+    if kind is None:
+        if reader.get("stages"):
+            reader.problems.append("stages: expected a shape beside it, got none (rates are given by rate-stages)")
+        return None
+    return reader.read("stages", lambda text: parse_shape(kind, text), None)
+
+
+def _sending(reader: _Reader) -> Sending:
+    verify = reader.choice("tls-verify", "yes") == "yes"
+    ca_file = reader.get("ca-file")
+    try:
+        tls = tls_context(ca_file, verify)
+    except OSError as error:
+        reader.problems.append(f"ca-file: expected a PEM file with certificates, got {ca_file!r} ({error})")
+        tls = tls_context()
+    timeout_s = reader.number("timeout", 0.01, 86400, 120.0)
+    return Sending(timeout_s=timeout_s or 120.0, retry=reader.choice("retry", "none"), tls=tls)
+
+
+def _body(reader: _Reader) -> dict[str, Any]:
+    ranges = {
+        "temperature": (0.0, 2.0),
+        "top-p": (0.0, 1.0),
+        "frequency-penalty": (-2.0, 2.0),
+        "presence-penalty": (-2.0, 2.0),
+    }
+    given = {name.replace("-", "_"): reader.number(name, *limits) for name, limits in ranges.items()}
+    body: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if reader.get("n"):
+        body["n"] = reader.whole("n", 1, 128, 1)
+    return body
+
+
+def _parse_search(text: str) -> tuple[float, float]:
+    low_text, separator, high_text = text.partition("..")
+    low, high = read_number(low_text), read_number(high_text)
+    if not separator or low is None or high is None or not 0 < low < high or not math.isfinite(high):
+        raise BadInput([f"search: expected lowest..highest requests per minute, as 10..120, got {text!r}"])
+    return low, high
+
+
+def _check_together(reader: _Reader, settings: Settings, targets: set[str]) -> None:
+    if settings.shape is not None and (settings.plan is not None or settings.search is not None):
+        reader.problems.append("shape: expected no rate, rate-stages, trace or search beside it, got both")
+    if settings.search is not None and not settings.criteria:
+        reader.problems.append("search: expected failure-criteria that say what the highest rate must hold, got none")
+    if "rag" in targets and settings.questions is None and reader.get("dataset") is None:
+        reader.problems.append("dataset: expected a file of questions for the orchestrator, got none")
+    if settings.context.kind == "dataset" and reader.get("dataset") is None:
+        reader.problems.append("context-tokens: expected --dataset beside the value dataset, got none")
+    for name, length in (("context-tokens", settings.context), ("max-tokens", settings.output)):
+        if length is not None and length.kind == "trace" and reader.get("trace") is None:
+            reader.problems.append(f"{name}: expected --trace beside the value trace, got none")

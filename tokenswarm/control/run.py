@@ -1,0 +1,285 @@
+"""The run as a whole, in the process that has all rows (a local run's only process, or the master).
+
+It makes the run directory, sees every record once, stops the run when a rule says so, and at the end gives the
+verdict and writes down what happened.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import logging
+import time
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gevent
+
+from tokenswarm.apis.request import ChatTarget
+from tokenswarm.config.options import OPTIONS
+from tokenswarm.config.settings import Settings
+from tokenswarm.control.search_driver import Surveyor
+from tokenswarm.generator.heartbeat import Window, is_saturated, summarise
+from tokenswarm.metrics.accounting import Accounting, Lost
+from tokenswarm.metrics.answer_length import Shortfall
+from tokenswarm.metrics.autostop import AutoStopMonitor
+from tokenswarm.metrics.criteria import CriterionResult, Verdict, decide, evaluate
+from tokenswarm.metrics.samples import Samples
+from tokenswarm.record import Outcome, RequestRecord
+from tokenswarm.results.run_directory import describe_tools, name_directory, write_run_json
+from tokenswarm.transport.connect import kernel_timestamps
+
+POLL_S = 0.05
+ANSWERS_EXTRA_S = 5.0
+"""How much longer than a request may take its row is awaited: those of a dead worker never come."""
+
+MIN_DELIVERED_PCT = 99.0
+"""A run that sent less of what it was to offer has not tested what it was asked to test."""
+
+logger = logging.getLogger(__name__)
+
+
+class Conductor:
+    """One run. `stop(reason)` ends it from inside; `environment_facts` are workers, host and scenario for run.json."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: Mapping[str, Any],
+        scenario: Path | None,
+        workers: int,
+        stop: Callable[[str], None],
+    ) -> None:
+        self.settings = settings
+        self.started_at = time.time()
+        self.ended_at: float | None = None
+        self.directory = name_directory(settings.results, settings.test_name, self.started_at)
+        self.samples = Samples(settings.goodput)
+        self.accounting = Accounting()
+        self.health: list[Window] = []
+        self.problems: list[str] = []
+        self.stop_reason: str | None = None
+        self.interrupted = False
+        self.verdict: Verdict | None = None
+        self.workers = workers
+        self.surveyor: Surveyor | None = None
+        """Set while a capacity search decides what is offered."""
+        self.shortfall = Shortfall()
+        self.rate_changes: list[tuple[float, float]] = []
+        """Rates in requests per minute that were set while the run was on, and the Unix s from which they hold."""
+        self.observers: list[Callable[[RequestRecord], None]] = []
+        """Whoever else wants each record as it comes."""
+        self._options = options
+        self._scenario = scenario
+        self._stop = stop
+        self._auto_stop = AutoStopMonitor(settings.auto_stop) if settings.auto_stop else None
+        self._read_lags_ms = array("f")
+        self._tokens = 0
+        self._self_checks: dict[str, None] = {}
+        self._beyond: dict[str, None] = {}
+        self._failed_by_stop = False
+
+    def open(self) -> None:
+        """Make the run directory and say in run.json that the run is on. Raises `OSError`."""
+        self.directory.mkdir(parents=True)
+        self._write(state="running")
+        logger.info("Writing this run to %s", self.directory)
+
+    def observe(self, record: RequestRecord) -> None:
+        """Take in one record, from whichever process."""
+        self.samples.add(record)
+        self.accounting.add(record)
+        self.shortfall.add(record)
+        if self.surveyor is not None:
+            self.surveyor.observe(record)
+        if record.read_lag_ms is not None:
+            self._read_lags_ms.append(record.read_lag_ms)
+        self._tokens += record.total_tokens or 0
+        for observer in self.observers:
+            observer(record)
+        if self.stop_reason is None:
+            self._check_limits(record)
+
+    def note_burden(self, facts: Mapping[str, Any]) -> None:
+        """What one sending process says of its machine's self-check."""
+        self._self_checks |= dict.fromkeys(filter(None, [facts.get("self_check")]))
+        self._beyond |= dict.fromkeys(filter(None, [facts.get("beyond")]))
+
+    @property
+    def answered(self) -> int:
+        """Arrivals that have come to something: calls of which a row is there, and dropped ones."""
+        return self.accounting.first_attempts + self.accounting.outcomes[Outcome.DROPPED]
+
+    def await_answers(self, count: int) -> None:
+        """Wait until so many arrivals have been answered, or none can come any more."""
+        limit_s = self.settings.max_lag_s + self.settings.sending.timeout_s + ANSWERS_EXTRA_S
+        deadline = time.monotonic() + limit_s
+        while self.answered < count and time.monotonic() < deadline:
+            gevent.sleep(POLL_S)
+
+    def finish(self, ended_at: float, planned: int | None, lost: Sequence[Lost], interrupted: bool) -> Verdict:
+        """The end: `planned` arrivals were due until then (`None`: closed loop). Writes run.json and the verdict."""
+        self.ended_at, self.interrupted = ended_at, interrupted
+        self.accounting.close(planned, lost)
+        if warning := self.shortfall.describe():
+            logger.warning("%s", warning)
+        if self.surveyor is not None:
+            results = self.surveyor.results
+        else:
+            results = evaluate(self.settings.criteria, self.samples, self.window)
+        self.verdict = self._judge(results)
+        self._write(state="interrupted" if interrupted else "finished")
+        return self.verdict
+
+    @property
+    def window(self) -> tuple[float, float] | None:
+        """Unix s from the end of the warm-up to the start of the cool-down; `None` when nothing lies between."""
+        end = self.ended_at if self.ended_at is not None else time.time()
+        begin, end = self.started_at + self.settings.warm_up_s, end - self.settings.cool_down_s
+        return (begin, end) if end > begin else None
+
+    def _check_limits(self, record: RequestRecord) -> None:
+        settings = self.settings
+        if self._auto_stop is not None and self._auto_stop.add(record):
+            self._failed_by_stop = True
+            self.end(f"auto-stop: more than {settings.auto_stop} of the requests failed")
+        elif settings.max_total_tokens is not None and self._tokens >= settings.max_total_tokens:
+            self.end(f"budget: max-total-tokens of {settings.max_total_tokens:.0f} reached ({self._tokens} used)")
+        elif settings.max_total_requests is not None and self.accounting.sent >= settings.max_total_requests:
+            self.end(f"budget: max-total-requests of {settings.max_total_requests:.0f} reached")
+
+    def end(self, reason: str) -> None:
+        """Stop the run from inside, and say why."""
+        self.stop_reason = reason
+        logger.warning("Stopping the run: %s", reason)
+        self._stop(reason)
+
+    def _judge(self, results: list[CriterionResult]) -> Verdict:
+        verdict = decide(results, self._distrust(), bool(self.settings.criteria))
+        if self._failed_by_stop and verdict.state in ("passed", "none"):
+            verdict = dataclasses.replace(verdict, state="failed", exit_code=type(verdict.exit_code).CRITERIA_FAILED)
+        if self._failed_by_stop and self.stop_reason is not None:
+            verdict = dataclasses.replace(verdict, reasons=[self.stop_reason, *verdict.reasons])
+        return verdict
+
+    def _distrust(self) -> list[str]:
+        """Why the figures cannot be trusted, if they cannot."""
+        reasons = list(self.problems)
+        delivered = self.accounting.delivered_pct
+        if self.surveyor is not None:  # a search offers more than can be delivered on purpose: its levels are judged
+            reasons += self.surveyor.distrust
+        elif delivered is not None and delivered < MIN_DELIVERED_PCT:
+            reasons.append(
+                f"load not delivered: {self.accounting.first_attempts} of {self.accounting.planned} planned requests "
+                f"were sent ({delivered:.1f} %)"
+            )
+        if unaccounted := self.accounting.unaccounted:
+            reasons.append(f"accounting: {unaccounted} planned requests are neither sent, dropped nor lost")
+        if is_saturated(self.health):
+            late = sum(window.is_late for window in self.health)
+            reasons.append(
+                f"load generator saturated: its event loop was late in {late} of {len(self.health)} windows "
+                f"(lag up to {max(window.lag_max_ms for window in self.health):.0f} ms)"
+            )
+        reasons += [str(lost) for lost in self.accounting.lost]
+        return reasons
+
+    def _write(self, state: str) -> None:
+        try:
+            write_run_json(self.directory, self._facts(state))
+        except OSError as error:
+            self.problems.append(f"run.json could not be written: {error}")
+            logger.error("run.json could not be written to %s: %s", self.directory, error)
+
+    def _facts(self, state: str) -> dict[str, Any]:
+        settings = self.settings
+        return {
+            **describe_tools(),
+            "test_name": settings.test_name,
+            "scenario": _scenario_facts(self._scenario),
+            "options": _shown_options(self._options),
+            "target": _target_facts(settings),
+            "started_at": self.started_at,
+            "ended_at": self.ended_at,
+            "state": state,
+            "seed": settings.seed,
+            "workers": self.workers,
+            "clock": "kernel" if kernel_timestamps() else "user",
+            "quota": {"tpm": settings.quota_tpm, "rpm": settings.quota_rpm, "ptu": settings.ptu},
+            "window": {"warm_up_s": settings.warm_up_s, "cool_down_s": settings.cool_down_s},
+            "accounting": self.accounting.facts(),
+            "delivery": self._delivery(),
+            "generator": {
+                **summarise(self.health, self._read_lags_ms),
+                "self_checks": list(self._self_checks),
+                "beyond_self_check": list(self._beyond),
+            },
+            "length_shortfall": self.shortfall.facts(),
+            "search": self.surveyor.facts() if self.surveyor is not None else None,
+            "criteria": [result.facts() for result in self.verdict.results] if self.verdict else [],
+            "verdict": None
+            if self.verdict is None
+            else {
+                "state": self.verdict.state,
+                "exit_code": int(self.verdict.exit_code),
+                "reasons": self.verdict.reasons,
+            },
+            "rate_changes": [{"at": at, "rate_rpm": rate_rpm} for at, rate_rpm in self.rate_changes],
+            "stop_reason": self.stop_reason,
+        }
+
+    def _delivery(self) -> dict[str, float | None]:
+        minutes = (self.ended_at - self.started_at) / 60 if self.ended_at else None
+        planned = self.accounting.planned
+        return {
+            "offered_rpm": planned / minutes if minutes and planned is not None else None,
+            "started_rpm": self.accounting.sent / minutes if minutes else None,
+            "completed_rpm": self.accounting.outcomes[Outcome.OK] / minutes if minutes else None,
+            "delivered_pct": self.accounting.delivered_pct,
+        }
+
+
+def write_locust_csvs(environment: Any, directory: Path) -> None:
+    """Locust's own statistics at their final state. Raises `OSError`."""
+    from locust.stats import PERCENTILES_TO_REPORT, StatsCSV
+
+    statistics = StatsCSV(environment, PERCENTILES_TO_REPORT)
+    for name, write in (
+        ("stats", statistics.requests_csv),
+        ("failures", statistics.failures_csv),
+        ("exceptions", statistics.exceptions_csv),
+    ):
+        with open(directory / f"locust_{name}.csv", "w", encoding="utf-8", newline="") as file:
+            write(csv.writer(file))
+
+
+def _shown_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that were given, under their names; Locust's own load options too."""
+    named = {option.name: options.get(option.attribute) for option in OPTIONS if option.name != "run-directory"}
+    own = {name: options.get(name.replace("-", "_")) for name in ("spawn-rate", "run-time", "stop-timeout", "host")}
+    shown = {**named, "users": options.get("num_users"), **own}
+    return {name: value for name, value in shown.items() if value not in (None, "")}
+
+
+def _scenario_facts(scenario: Path | None) -> dict[str, str | None]:
+    if scenario is None:
+        return {"path": None, "text": None}
+    try:
+        text: str | None = scenario.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        text = None
+    return {"path": str(scenario), "text": text}
+
+
+def _target_facts(settings: Settings) -> dict[str, str | None]:
+    chat, rag = settings.chat, settings.rag
+    kind = "mixed" if chat and rag else "chat" if chat else "rag"
+    api = chat.api if isinstance(chat, ChatTarget) else rag.contract if rag else None
+    return {
+        "kind": kind,
+        "host": chat.endpoint if chat else rag.url if rag else None,
+        "api": api,
+        "deployment": chat.deployment if chat else None,
+    }

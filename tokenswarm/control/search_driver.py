@@ -1,0 +1,156 @@
+"""Carries a capacity search out, in the process that has all rows: starts each level, waits for its answers, judges."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import gevent
+
+from tokenswarm.control.capacity_search import Level, LevelPlan, Search, Step, find_breaks, find_runaway, hold_s
+from tokenswarm.metrics.criteria import Criterion, CriterionResult, evaluate
+from tokenswarm.record import RequestRecord
+from tokenswarm.workload.arrivals import Lengths
+
+if TYPE_CHECKING:
+    from tokenswarm.config.settings import Settings
+    from tokenswarm.control.run import Conductor
+
+START_AFTER_S = 0.3
+"""From the start of a level's plan to its first arrival: time for the workers to hear of it."""
+
+RATE_METRICS = frozenset({"tpm", "rpm", "requests_per_sec"})
+
+logger = logging.getLogger(__name__)
+
+
+class Surveyor:
+    """`start_level(plan, origin)` offers a level's arrivals from Unix s `origin` on; `finished(sentence)` is told the
+    answer."""
+
+    def __init__(
+        self,
+        conductor: Conductor,
+        start_level: Callable[[LevelPlan, float], None],
+        finished: Callable[[str], None],
+    ) -> None:
+        settings = conductor.settings
+        assert settings.search is not None
+        self.search = Search(*settings.search, settings.search_precision_pct)
+        self._conductor = conductor
+        self._settings = settings
+        self._start_level = start_level
+        self._finished = finished
+        self.step: Step | None = None
+        """The level that is on; the next one while it is being prepared."""
+        self._utilization: list[tuple[float, float]] = []
+        self._offered = 0
+        self._greenlet: Any = None
+
+    def start(self) -> None:
+        self._greenlet = gevent.spawn(self._survey)
+
+    def stop(self) -> None:
+        """The run ends, with or without an answer."""
+        if self._greenlet is not None and self._greenlet is not gevent.getcurrent():
+            self._greenlet.kill(block=False)
+
+    def observe(self, record: RequestRecord) -> None:
+        """Every record of the run."""
+        if record.utilization_pct is not None and record.started_at is not None:
+            self._utilization.append((record.started_at, record.utilization_pct))
+
+    @property
+    def results(self) -> list[CriterionResult]:
+        """What the run's criteria came to on the level that the verdict is about."""
+        judged = self.search.judged
+        return list(judged.results) if judged is not None else []
+
+    @property
+    def distrust(self) -> list[str]:
+        """Why there is no answer although no criterion failed."""
+        judged = self.search.judged
+        if judged is None:
+            return []
+        failed = any(result.state != "held" for result in judged.results)
+        return [] if failed or judged.holds else [f"search: {reason}" for reason in judged.breaks]
+
+    def facts(self) -> dict[str, Any]:
+        """The `search` part of run.json."""
+        return self.search.facts(self._settings.criteria)
+
+    def _survey(self) -> None:
+        while (step := self.search.next()) is not None:
+            self.step = step
+            plan = make_plan(self._settings, step.rate_rpm, self._offered)
+            begin = self._next_begin()
+            logger.info(
+                "Search: %g RPM (%s) for %.0f s, in %.1f s",
+                step.rate_rpm, step.purpose, plan.duration, begin - time.time(),
+            )  # fmt: skip
+            self._utilization = []
+            answered = self._conductor.answered
+            self._start_level(plan, begin)
+            gevent.sleep(begin + plan.duration - time.time())
+            planned = plan.count_before(math.inf)
+            self._offered += planned
+            self._conductor.await_answers(answered + planned)
+            level = self._judge(step, plan, begin, self._first_attempts_since(begin))
+            self.search.add(level)
+            logger.info("Search: %g RPM %s", step.rate_rpm, ", ".join(level.breaks) or "holds")
+        self.step = None
+        sentence = self.search.sentence(self._settings.criteria)
+        logger.info("Search: %s", sentence)
+        self._finished(sentence)
+
+    def _next_begin(self) -> float:
+        """A limiter that counts per clock minute must see whole minutes of one rate."""
+        soon = time.time() + START_AFTER_S
+        return math.ceil(soon / 60) * 60.0 if counts_minutes(self._settings) else soon
+
+    def _first_attempts_since(self, begin: float) -> int:
+        samples, window = self._conductor.samples, (begin, time.time())
+        return samples.count("offered", None, window) - samples.count("dropped", None, window)
+
+    def _judge(self, step: Step, plan: LevelPlan, begin: float, sent: int) -> Level:
+        samples, end = self._conductor.samples, begin + plan.duration
+        until = time.time()  # what was late to start belongs to the level, too
+        results = [
+            evaluate([criterion], samples, (begin, end if criterion.metric in RATE_METRICS else until))[0]
+            for criterion in self._settings.criteria
+        ]
+        planned = plan.count_before(math.inf)
+        breaks = find_breaks(results, planned, sent)
+        runaway = find_runaway(self._utilization, begin, end)
+        minutes = plan.duration / 60
+        has_tokens = samples.with_tokens(None, (begin, until)) > 0
+        return Level(
+            step,
+            begin,
+            end,
+            planned,
+            tuple([*breaks, runaway] if runaway else breaks),
+            tuple(results),
+            completed_rpm=samples.count("ok", None, (begin, until)) / minutes,
+            tpm=samples.total("tokens", None, (begin, until)) / minutes if has_tokens else None,
+            utilization_pct=max((percent for _, percent in self._utilization), default=None),
+        )
+
+
+def counts_minutes(settings: Settings) -> bool:
+    """Whether the deployment has a quota per clock minute, as the scenario says."""
+    return settings.quota_tpm is not None or settings.quota_rpm is not None
+
+
+def make_plan(settings: Settings, rate_rpm: float, first_index: int, duration: float | None = None) -> LevelPlan:
+    """The plan of a level; a worker is told the duration that the master has worked out."""
+    if duration is None:
+        criteria: list[Criterion] = settings.criteria
+        duration = hold_s(rate_rpm, criteria, settings.search_hold_s, counts_minutes(settings))
+    lengths = Lengths(settings.seed, settings.context, settings.output)
+    return LevelPlan(
+        settings.arrival, rate_rpm, duration, first_index, settings.seed, settings.arrival_smoothness, lengths
+    )

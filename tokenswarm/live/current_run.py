@@ -1,0 +1,76 @@
+"""Follows the runs of one Locust environment: a pulse for each, and whoever shows it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tokenswarm.generator.heartbeat import Window
+from tokenswarm.live.monitor import Pulse
+from tokenswarm.record import RequestRecord
+
+if TYPE_CHECKING:
+    from tokenswarm.runner.load_test import LoadTest
+
+logger = logging.getLogger(__name__)
+
+Listener = Callable[[Pulse], None]
+
+
+class Watch:
+    """`pulse` is of the run that is on, or of the last one; `None` before the first. Not for workers."""
+
+    def __init__(self, load_test: LoadTest) -> None:
+        self.load_test = load_test
+        self.pulse: Pulse | None = None
+        self.started: list[Listener] = []
+        self.ended: list[Listener] = []
+        self._is_on = False
+
+    def attach(self) -> None:
+        """Listen to the environment's events; the load test's own listeners must come first."""
+        events = self.load_test.environment.events
+        events.test_start.add_listener(self._on_start)
+        events.test_stop.add_listener(self._on_stop)
+        if self.load_test.fleet is not None:
+            self.load_test.fleet.listen(self._receive)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether a run is on."""
+        return self._is_on
+
+    def _on_start(self, **_: Any) -> None:
+        load_test = self.load_test
+        if not load_test.running or load_test.conductor is None:
+            return  # the start was refused
+        self.pulse = Pulse(load_test.conductor, self._users, None if load_test.is_master else self._sending)
+        self._is_on = True
+        self.pulse.start()
+        for listener in self.started:
+            listener(self.pulse)
+
+    def _on_stop(self, **_: Any) -> None:
+        if self.pulse is None or not self._is_on:
+            return
+        self._is_on = False
+        self.pulse.finish()
+        for listener in self.ended:
+            listener(self.pulse)
+
+    def _receive(self, message: dict[str, Any], records: list[RequestRecord]) -> None:
+        if self.pulse is not None:
+            self.pulse.hear(message)
+        self.load_test.receive(message, records)
+
+    def _users(self) -> int:
+        return int(self.load_test.runner.user_count)
+
+    def _sending(self) -> tuple[int, int | None, list[Window]]:
+        """Of this process: requests under way, arrivals offered so far, and its heartbeat's windows."""
+        sender = self.load_test.sender
+        if sender is None:
+            return 0, None, []
+        offered = sender.schedule.offered if sender.schedule is not None else None
+        return sender.recorder.in_flight, offered, list(sender.heartbeat.windows)

@@ -1,0 +1,231 @@
+"""What is known of a run while it is on, in the process that has all rows: for the web page and for the terminal.
+
+Records flow in as the conductor sees them; every two seconds a point is kept for the charts. A snapshot is plain data
+that goes into JSON as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+
+from tokenswarm.control.run import Conductor
+from tokenswarm.generator.heartbeat import Window
+from tokenswarm.live.criteria_so_far import Gauges
+from tokenswarm.live.last_minute import RECENT_S, WINDOW_S, Figures, Live, per_minute
+from tokenswarm.metrics.criteria import CriterionResult
+from tokenswarm.metrics.histogram import RELATIVE_ERROR
+
+TICK_S = 2.0
+POINTS = 1800
+"""Points kept for the charts: the last hour."""
+
+SHIPPING_S = 1.0
+"""How much later than they end rows of workers are all here."""
+
+RECENT_WINDOWS = 500
+
+SILENT_S = 5.0
+"""A worker not heard of for so long has nothing under way that could be known."""
+
+
+class Pulse:
+    """The live side of one run. `local` tells of this process where it sends itself: requests under way, arrivals
+    offered so far, and its heartbeat's windows."""
+
+    def __init__(
+        self,
+        conductor: Conductor,
+        users: Callable[[], int],
+        local: Callable[[], tuple[int, int | None, list[Window]]] | None,
+    ) -> None:
+        settings = conductor.settings
+        self.conductor = conductor
+        self.live = Live(conductor.started_at)
+        self.gauges = Gauges(settings.criteria, conductor.started_at + settings.warm_up_s, settings.goodput)
+        self.points: deque[dict[str, Any]] = deque(maxlen=POINTS)
+        self._users = users
+        self._local = local
+        self._workers: dict[str, tuple[float, int, int | None]] = {}
+        self._offers: deque[tuple[float, int]] = deque(maxlen=int(WINDOW_S / TICK_S) + 2)
+        self._last_users = 0
+        self._greenlet: Any = None
+        conductor.observers += [self.live.add, self.gauges.add]
+
+    def start(self) -> None:
+        self._greenlet = gevent.spawn(self._tick_regularly)
+
+    def finish(self) -> None:
+        """The run is over: the figures stay as they are."""
+        if self._greenlet is not None:
+            self._greenlet.kill(block=False)
+            self._greenlet = None
+        self.tick()
+
+    def hear(self, message: dict[str, Any]) -> None:
+        """Master: a worker's message has arrived."""
+        self._workers[message["worker"]] = (time.time(), message["in_flight"], message.get("offered"))
+
+    def tick(self) -> None:
+        """Keep a point for the charts."""
+        now = self._now()
+        offered = self._offered()
+        if offered is not None:
+            self._offers.append((now, offered))
+        if self.conductor.ended_at is None:
+            self._last_users = self._users()
+        self.live.advance(self._until(now))
+        self.points.append(self._point(now))
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that is shown of the run, as of now."""
+        conductor, settings, now = self.conductor, self.conductor.settings, self._now()
+        self.live.advance(self._until(now))
+        return {
+            "test_name": settings.test_name,
+            "directory": str(conductor.directory),
+            "started_at": conductor.started_at,
+            "ended_at": conductor.ended_at,
+            "at": now,
+            "window_s": WINDOW_S,
+            "percentile_error_pct": round(RELATIVE_ERROR * 100, 2),
+            "users": self._last_users if conductor.ended_at is not None else self._users(),
+            "in_flight": self.in_flight,
+            "offered_rpm": self._offered_rpm(WINDOW_S),
+            "figures": [dataclasses.asdict(figures) for figures in self.figures()],
+            "counts": dataclasses.asdict(self.live.run()),
+            "quota": {"tpm": settings.quota_tpm, "rpm": settings.quota_rpm, "ptu": settings.ptu},
+            "service": dataclasses.asdict(self.live.service),
+            "workers": [_worker(window) for window in self.windows],
+            "criteria": [result.facts() for result in self.criteria(now)],
+            "verdict": _verdict(conductor),
+            "problems": list(conductor.problems),
+            "stop_reason": conductor.stop_reason,
+            "budget": self._budget(),
+        }
+
+    def figures(self) -> list[Figures]:
+        """Of all requests, then of each name where there are several."""
+        names = self.live.names
+        return [self.live.figures(None), *(self.live.figures(name) for name in names if len(names) > 1)]
+
+    def criteria(self, now: float) -> list[CriterionResult]:
+        """The final results once there are any; until then what the criteria come to so far."""
+        verdict = self.conductor.verdict
+        return verdict.results if verdict is not None else self.gauges.read(now, self.conductor.samples)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests under way; of workers as of their last message."""
+        if self.conductor.ended_at is not None:
+            return 0
+        if self._local is not None:
+            return self._local()[0]
+        limit = time.time() - SILENT_S
+        return sum(in_flight for heard_at, in_flight, _ in self._workers.values() if heard_at > limit)
+
+    @property
+    def windows(self) -> list[Window]:
+        """The last heartbeat window of each process that sends, by its name."""
+        own = self._local()[2] if self._local is not None else []
+        return latest_windows([*self.conductor.health[-RECENT_WINDOWS:], *own[-1:]])
+
+    def _tick_regularly(self) -> None:
+        while True:
+            gevent.sleep(TICK_S)
+            self.tick()
+
+    def _now(self) -> float:
+        ended_at = self.conductor.ended_at
+        return time.time() if ended_at is None else ended_at
+
+    def _until(self, now: float) -> float:
+        late = self._local is None and self.conductor.ended_at is None
+        return now - SHIPPING_S if late else now
+
+    def _offered(self) -> int | None:
+        """Arrivals offered so far; `None` in closed loop."""
+        if self._local is not None:
+            return self._local()[1]
+        known = [offered for _, _, offered in self._workers.values() if offered is not None]
+        return sum(known) if known else None
+
+    def _offered_rpm(self, seconds: float) -> float | None:
+        if not self._offers:
+            return None
+        at, total = self._offers[-1]
+        begin = at - seconds - TICK_S / 2
+        since, before = next(offer for offer in self._offers if offer[0] >= begin)
+        if since == at:  # the first one: all of it has been offered since the start
+            since, before = self.conductor.started_at, 0
+        return per_minute(total - before, at - since)
+
+    def _point(self, now: float) -> dict[str, Any]:
+        recent, seconds = self.live.recent()
+        figures = self.live.figures()
+        windows = self.windows
+        known = recent.counted > 0 or recent.ok == 0
+        return {
+            "at": round(now, 1),
+            "ok_rpm": per_minute(recent.ok, seconds),
+            "throttled_rpm": per_minute(recent.throttled, seconds),
+            "failed_rpm": per_minute(recent.failed, seconds),
+            "offered_rpm": self._offered_rpm(RECENT_S),
+            "prompt_tpm": per_minute(recent.prompt, seconds) if known else None,
+            "generated_tpm": per_minute(recent.generated, seconds) if known else None,
+            "total_tpm": per_minute(recent.prompt + recent.generated, seconds) if known else None,
+            "estimated_tpm": per_minute(recent.estimated, seconds),
+            **{
+                f"{metric}_{p}": getattr(getattr(figures, metric), p)
+                for metric in ("ttft_ms", "tbt_ms", "e2e_ms")
+                for p in ("p50", "p95", "p99")
+            },
+            "in_flight": self.in_flight,
+            "users": self._last_users,
+            "utilization_pct": self.live.service.utilization_pct,
+            "lag_max_ms": max((window.lag_max_ms for window in windows), default=None),
+            "lag_p95_ms": max((window.lag_p95_ms for window in windows), default=None),
+        }
+
+    def _budget(self) -> dict[str, Any]:
+        settings, spent = self.conductor.settings, self.live.run()
+        prices = settings.price_prompt, settings.price_completion
+        cost = None
+        if prices != (None, None):
+            cost = spent.prompt / 1000 * (prices[0] or 0.0) + spent.generated / 1000 * (prices[1] or 0.0)
+        return {
+            "tokens": spent.prompt + spent.generated if spent.counted else None,
+            "max_tokens": settings.max_total_tokens,
+            "requests": spent.sent,
+            "max_requests": settings.max_total_requests,
+            "cost": cost,
+        }
+
+
+def latest_windows(health: list[Window]) -> list[Window]:
+    """The last window of each worker, by its name."""
+    latest = {window.worker: window for window in health}
+    return [latest[worker] for worker in sorted(latest)]
+
+
+def _worker(window: Window) -> dict[str, Any]:
+    return {
+        "worker": window.worker,
+        "lag_p95_ms": window.lag_p95_ms,
+        "lag_max_ms": window.lag_max_ms,
+        "cpu_pct": window.cpu_pct,
+        "late": window.is_late,
+        "at": window.ended_at,
+    }
+
+
+def _verdict(conductor: Conductor) -> dict[str, Any] | None:
+    verdict = conductor.verdict
+    if verdict is None:
+        return None
+    return {"state": verdict.state, "exit_code": int(verdict.exit_code), "reasons": verdict.reasons}

@@ -1,0 +1,66 @@
+"""The report of a run that has ended, made by `python -m analysis report` in a process of its own.
+
+So that pandas and plots are never loaded into Locust's process, and a next run is not slowed: the process is nice.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import gevent
+import psutil
+
+PATIENCE_S = 600.0
+PROJECT = Path(__file__).resolve().parents[2]
+
+logger = logging.getLogger(__name__)
+
+
+class RunReport:
+    """One run's report. `state`: making, ready or failed (then `problem` says why)."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.state = "making"
+        self.problem = ""
+
+    def start(self) -> None:
+        """Make it in the background."""
+        gevent.spawn(self.make)
+
+    def make(self) -> None:
+        """Make it, and wait for it."""
+        command = [sys.executable, "-m", "analysis", "report", str(self.directory.resolve())]
+        try:
+            with subprocess.Popen(
+                command, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            ) as process:
+                _be_nice(process.pid)
+                code, text = _wait(process)
+        except OSError as error:
+            code, text = -1, str(error)
+        if code == 0 and (self.directory / "report.html").is_file():
+            self.state = "ready"
+            logger.info("Report: %s", self.directory / "report.html")
+        else:
+            self.state, self.problem = "failed", text.strip()[-500:] or f"exit code {code}"
+            logger.error("No report of %s could be made: %s", self.directory, self.problem)
+
+
+def _wait(process: subprocess.Popen[bytes]) -> tuple[int, str]:
+    try:
+        _, errors = process.communicate(timeout=PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return -1, f"it took more than {PATIENCE_S:.0f} s"
+    return process.returncode, errors.decode("utf-8", "replace")
+
+
+def _be_nice(pid: int) -> None:
+    try:
+        psutil.Process(pid).nice(10)
+    except psutil.Error:
+        return  # it is over already, or the system does not let us

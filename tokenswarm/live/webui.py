@@ -1,0 +1,302 @@
+"""The LLM page in Locust's web UI, through the UI's own extension points: a tab, a table in it, routes and requests'
+hooks. Locust's pages stay as they are; a bar above them leads to ours.
+
+Every route asks for the login that `--web-login` asks for, lives below `--web-base-path`, and refuses requests that
+another site makes a browser send.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flask import Blueprint, Response, abort, jsonify, make_response, request, send_from_directory
+from flask_login import current_user  # type: ignore[import-untyped]
+
+from tokenswarm.live.current_run import Watch
+from tokenswarm.live.monitor import Pulse
+from tokenswarm.live.report_job import RunReport
+from tokenswarm.live.start_form import describe_form, list_scenarios, read_scenario, would_be_options
+from tokenswarm.problems import BadInput
+from tokenswarm.workload.arrivals import parse_rate
+
+if TYPE_CHECKING:
+    from tokenswarm.runner.load_test import LoadTest
+
+WEB = Path(__file__).resolve().parent / "web"
+SCENARIOS = Path("scenarios")
+TAB = "llm"
+SERVED = ("report.html", "requests.csv", "run.json", "locust.html", "summary.csv", "minutes.csv", "report.md")
+"""Files of a run that the page links to; nothing else is served."""
+
+PAGE_RULES = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
+RUNNING = ("spawning", "running", "cleanup", "stopping")
+
+
+class LlmPage:
+    """The page of one web UI. Knows the runs of this process and their reports."""
+
+    def __init__(self, watch: Watch, web_ui: Any) -> None:
+        self._watch = watch
+        self._web_ui = web_ui
+        self._reports: list[RunReport] = []
+        self._base = str(getattr(self._environment.parsed_options, "web_base_path", None) or "")
+
+    @property
+    def _load_test(self) -> LoadTest:
+        return self._watch.load_test
+
+    @property
+    def _environment(self) -> Any:
+        return self._load_test.environment
+
+    def attach(self) -> None:
+        """Add tab, routes and hooks; before the web server starts."""
+        self._web_ui.template_args["extended_tabs"] = [{"title": "LLM", "key": TAB}]
+        self._web_ui.template_args["extended_tables"] = [
+            {"key": TAB, "structure": [{"key": "figure", "title": "Last minute"}, {"key": "value", "title": ""}]}
+        ]
+        self._web_ui.template_args["extended_csv_files"] = [
+            {"href": f"{self._base}/llm", "title": "LLM page: charts, criteria, report and rows of the run"}
+        ]
+        self._web_ui.app.register_blueprint(self._routes())
+        self._web_ui.app.before_request(self._before_request)
+        self._web_ui.app.after_request(self._after_request)
+        self._watch.ended.append(self._make_report)
+
+    def _routes(self) -> Blueprint:
+        routes = Blueprint("tokenswarm", __name__, url_prefix=self._base or None)
+        for rule, view, methods in (
+            ("/llm", self._page, ["GET"]),
+            ("/llm/web/<name>", self._asset, ["GET"]),
+            ("/llm/live", self._live, ["GET"]),
+            ("/llm/form", self._form, ["GET"]),
+            ("/llm/scenarios/<name>", self._scenario, ["GET"]),
+            ("/llm/rate", self._change_rate, ["POST"]),
+            ("/llm/runs/<int:number>/<name>", self._run_file, ["GET"]),
+        ):
+            protected = self._web_ui.auth_required_if_enabled(view)
+            routes.add_url_rule(rule, endpoint=view.__name__.strip("_"), view_func=protected, methods=methods)
+        return routes
+
+    def _page(self) -> Response:
+        response = send_from_directory(WEB, "llm.html", max_age=0)
+        response.headers["Content-Security-Policy"] = PAGE_RULES
+        response.headers["Referrer-Policy"] = "same-origin"
+        return response
+
+    def _asset(self, name: str) -> Response:
+        return send_from_directory(WEB, name, max_age=0)
+
+    def _live(self) -> Response:
+        """Everything that changes; `points` only those after `since`, as the browser keeps the others."""
+        since = request.args.get("since", 0.0, type=float)
+        pulse = self._watch.pulse
+        body: dict[str, Any] = {
+            "state": self._environment.runner.state,
+            "is_on": self._watch.is_on,
+            "runs": self._describe_runs(),
+            "run": None,
+            "points": [],
+        }
+        if pulse is not None:
+            body["run"] = {**pulse.snapshot(), "search": _search_facts(pulse), "rate": self._rate(pulse)}
+            body["points"] = [point for point in pulse.points if point["at"] > since]
+        return self._json(body)
+
+    def _form(self) -> Response:
+        options = vars(self._environment.parsed_options)
+        locust_fields = {
+            "user_count": options.get("num_users") or 1,
+            "spawn_rate": options.get("spawn_rate") or 1,
+            "run_time": options.get("run_time") or "",
+            "host": self._environment.host or "",
+        }
+        return self._json(
+            {
+                "locust": {name: str(value) for name, value in locust_fields.items()},
+                "groups": describe_form(options),
+                "scenarios": list_scenarios(SCENARIOS),
+                "locustfile": self._environment.locustfile,
+            }
+        )
+
+    def _scenario(self, name: str) -> Response:
+        try:
+            return self._json({"success": True, **read_scenario(SCENARIOS, name)})
+        except BadInput as error:
+            return self._refuse(error)
+
+    def _change_rate(self) -> Response:
+        text = str((request.get_json(silent=True) or {}).get("rate", ""))
+        try:
+            begins_at = self._load_test.change_rate(parse_rate(text))
+        except BadInput as error:
+            return self._refuse(error)
+        return self._json({"success": True, "at": begins_at})
+
+    def _run_file(self, number: int, name: str) -> Response:
+        runs = self._directories()
+        if not 1 <= number <= len(runs) or name not in SERVED:
+            abort(404)
+        directory = runs[number - 1].resolve()
+        if not (directory / name).resolve().is_relative_to(directory):
+            abort(404)
+        return send_from_directory(directory, name, max_age=0, as_attachment=name.endswith((".csv", ".md")))
+
+    def _directories(self) -> list[Path]:
+        """The runs of this process, the one that is on last."""
+        directories = [report.directory for report in self._reports]
+        pulse = self._watch.pulse
+        if pulse is not None and self._watch.is_on:
+            directories.append(pulse.conductor.directory)
+        return directories
+
+    def _describe_runs(self) -> list[dict[str, Any]]:
+        reports = [*self._reports, None]
+        return [
+            {
+                "number": number,
+                "name": f"{directory.parent.name}/{directory.name}",
+                "report": report.state if report is not None else None,
+                "problem": report.problem if report is not None else "",
+                "files": [name for name in SERVED if (directory / name).is_file()],
+            }
+            for number, (directory, report) in enumerate(zip(self._directories(), reports, strict=False), start=1)
+        ]
+
+    def _make_report(self, pulse: Pulse) -> None:
+        self._reports.append(RunReport(pulse.conductor.directory))
+        self._reports[-1].start()
+
+    def _rate(self, pulse: Pulse) -> dict[str, Any]:
+        """The rate that is asked for, and whether the page may change it."""
+        changes, plan = pulse.conductor.rate_changes, pulse.conductor.settings.plan
+        rate = changes[-1][1] if changes else getattr(plan, "rate", None)
+        can_change = self._watch.is_on and hasattr(plan, "rate") and pulse.conductor.surveyor is None
+        return {"rpm": rate if isinstance(rate, float) else None, "can_change": can_change}
+
+    def _before_request(self) -> Response | None:
+        path = request.path.removeprefix(self._base)
+        ours = path == "/llm" or path.startswith("/llm/")
+        if _is_foreign() and (ours or path in ("/swarm", "/stop")):
+            return make_response("This site's pages only", 403)
+        if path == "/swarm" and request.method == "POST" and self._may_act():
+            return self._check_start()
+        return None
+
+    def _may_act(self) -> bool:
+        return not self._web_ui.web_login or current_user.is_authenticated
+
+    def _check_start(self) -> Response | None:
+        """The answer to a start that cannot be, with everything that is wrong; `None` when it can."""
+        if self._environment.runner.state in RUNNING:
+            return None  # Locust changes the number of users
+        options, problems = would_be_options(vars(self._environment.parsed_options), request.form)
+        if self._load_test.is_master and self._environment.runner.worker_count == 0:
+            problems.append("workers: expected at least one connected worker, got none")
+        try:
+            self._load_test.preparation.check_start(options, options.get("host") or self._environment.host)
+        except BadInput as error:
+            problems += error.problems
+        return self._refuse(BadInput(problems)) if problems else None
+
+    def _refuse(self, error: BadInput) -> Response:
+        message = self._load_test.preparation.secrets.redact("; ".join(error.problems))
+        problems = [self._load_test.preparation.secrets.redact(problem) for problem in error.problems]
+        return self._json({"success": False, "message": message, "problems": problems})
+
+    def _json(self, body: dict[str, Any]) -> Response:
+        response: Response = jsonify(body)
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    def _after_request(self, response: Response) -> Response:
+        path = request.path.removeprefix(self._base)
+        if response.status_code == 200 and path in ("", "/") and response.mimetype == "text/html":
+            page = response.get_data(as_text=True)
+            response.set_data(page.replace(ROOT, _bar(self._base) + ROOT, 1))
+        elif response.status_code == 200 and path == "/stats/requests" and response.is_json:
+            body = response.get_json()
+            body["extended_stats"] = [{"key": TAB, "data": self._tab_rows()}]
+            response.set_data(self._web_ui.app.json.dumps(body))
+        return response
+
+    def _tab_rows(self) -> list[dict[str, str]]:
+        pulse = self._watch.pulse
+        return [] if pulse is None else tab_rows(pulse.snapshot())
+
+
+ROOT = '<div id="root"></div>'
+BAR_STYLE = (
+    "font:14px/1.4 system-ui,sans-serif;padding:6px 16px;background:#0b3d2e;color:#fff;display:flex;gap:16px;"
+    "flex-wrap:wrap"
+)
+
+
+def _bar(base: str) -> str:
+    link = f'<a href="{base}/llm{{}}" style="color:#fff">{{}}</a>'
+    links = (link.format("", "LLM page: live figures and charts"), link.format("#start", "Start from a scenario"))
+    return f'<nav aria-label="Tokenswarm" style="{BAR_STYLE}">{"".join(links)}</nav>'
+
+
+def tab_rows(snapshot: dict[str, Any]) -> list[dict[str, str]]:
+    """The table of Locust's LLM tab: figures of the last minute, criteria, verdict."""
+    figures = snapshot["figures"][0]
+    rows = [
+        (
+            "Requests per minute: answered, throttled, failed",
+            _several(figures, "ok_rpm", "throttled_rpm", "failed_rpm"),
+        ),
+        ("Tokens per minute: prompt, generated, total", _several(figures, "prompt_tpm", "generated_tpm", "total_tpm")),
+        ("Tokens per minute as the limiter estimates them", _plain(figures["estimated_tpm"])),
+        *(
+            (
+                f"{title} p50, p95, p99 (ms)",
+                _several(figures[metric], "p50", "p95", "p99") + f"   n={figures[metric]['n']}",
+            )
+            for title, metric in (("TTFT", "ttft_ms"), ("TBT", "tbt_ms"), ("E2E", "e2e_ms"))
+        ),
+        ("In flight", str(snapshot["in_flight"])),
+        *((criterion["text"], _judged(criterion)) for criterion in snapshot["criteria"]),
+    ]
+    if snapshot["verdict"]:
+        rows.append(("Verdict", snapshot["verdict"]["state"]))
+    return [{"figure": name, "value": value} for name, value in rows]
+
+
+def _several(figures: dict[str, Any], *names: str) -> str:
+    return ", ".join(_plain(figures[name]) for name in names)
+
+
+def _plain(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def _judged(criterion: dict[str, Any]) -> str:
+    words = {"held": "held", "failed": "FAILED", "no_data": "no data"}
+    value = criterion["value"]
+    return words[criterion["state"]] + ("" if value is None else f": {_plain(value)} (n={criterion['n']})")
+
+
+def _search_facts(pulse: Pulse) -> dict[str, Any] | None:
+    surveyor = pulse.conductor.surveyor
+    if surveyor is None:
+        return None
+    step = surveyor.step if pulse.conductor.ended_at is None else None
+    return {**surveyor.facts(), "now": f"{step.rate_rpm:g} requests per minute ({step.purpose})" if step else None}
+
+
+def _is_foreign() -> bool:
+    """Whether another site made the browser send this; a link that somebody follows to our page is welcome."""
+    if request.headers.get("Sec-Fetch-Site") != "cross-site":
+        return False
+    return not (request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate")
+
+
+def attach_page(watch: Watch, web_ui: Any) -> None:
+    """Give the web UI its LLM page."""
+    LlmPage(watch, web_ui).attach()

@@ -1,0 +1,372 @@
+"""Failure criteria: Azure Load Testing's grammar, evaluated on our records, and the verdict of a run.
+
+    [Name:] aggregation(metric) > threshold        or <
+
+A criterion that is *true* means that the run failed. Criteria are separated by ";" or a new line, `Name` is a request
+name. The same text holds on the service, as long as it keeps to the service's metrics (`AZURE_METRICS`).
+
+Two things are stricter than on the service. Units are read, not cut off: "> 10s" of a metric in ms is a mistake. And a
+percentile that too few requests carry is judged on the largest value (for "<": the smallest), which it cannot pass.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from tokenswarm.metrics.autostop import AutoStop, AutoStopMonitor, parse_auto_stop
+from tokenswarm.metrics.goodput import Goodput, parse_goodput
+from tokenswarm.metrics.samples import POPULATIONS, Minute, Samples, Window, carries, needed, percentile
+from tokenswarm.problems import BadInput
+from tokenswarm.quantity import format_number, read_number
+
+__all__ = [
+    "AZURE_METRICS",
+    "METRICS",
+    "AutoStop",
+    "AutoStopMonitor",
+    "Criterion",
+    "CriterionResult",
+    "ExitCode",
+    "Goodput",
+    "Minute",
+    "Samples",
+    "Verdict",
+    "Window",
+    "carries",
+    "decide",
+    "evaluate",
+    "needed",
+    "parse_auto_stop",
+    "parse_criteria",
+    "parse_goodput",
+    "percentile",
+    "percentile_of",
+]
+
+
+class ExitCode(IntEnum):
+    """How a headless run, or `analysis check`, ends."""
+
+    OK = 0
+    LOCUST = 1
+    BAD_INPUT = 2
+    CRITERIA_FAILED = 3
+    UNTRUSTED = 4
+
+
+class _Metric(NamedTuple):
+    aggregations: tuple[str, ...]
+    units: tuple[str, ...]
+    whole: bool = False
+    operators: str = "<>"
+
+
+_DISTRIBUTION = ("avg", "min", "max", "pNN")
+_OF_SERVICE = {
+    "response_time_ms": _Metric(_DISTRIBUTION, ("ms",), whole=True),
+    "latency": _Metric(_DISTRIBUTION, ("ms",), whole=True),
+    "error": _Metric(("percentage",), ("%",), operators=">"),
+    "requests_per_sec": _Metric(("avg",), ("/s",)),
+    "requests": _Metric(("count",), (), whole=True),
+}
+_OURS = {
+    **{metric: _Metric(_DISTRIBUTION, ("ms",)) for metric in POPULATIONS if metric not in _OF_SERVICE},
+    **{metric: _Metric(("avg", "min", "max"), ("/min",)) for metric in ("tpm", "rpm")},
+    **{metric: _Metric(("percentage", "count"), ("%",)) for metric in ("throttled", "dropped", "goodput")},
+}
+METRICS = {**_OF_SERVICE, **_OURS}
+"""Every metric a criterion can be about."""
+
+AZURE_METRICS = frozenset(_OF_SERVICE)
+"""Those of them that Azure Load Testing knows, under the same name."""
+
+_SHAPE = re.compile(
+    r"(?:(?P<name>.*\S)\s*:\s*)?(?P<aggregation>[\w%]*)\s*\(\s*(?P<metric>[^()]*?)\s*\)\s*"
+    r"(?P<operator>[<>=!]+)\s*(?P<threshold>[^\s,]+(?:\s+[^\s,\d]+)?)\s*(?:,\s*(?P<action>\w+)\s*)?"
+)
+_PERCENTILE = re.compile(r"p(?:(\d\d)|(9\d)(\d{1,2}))", re.ASCII)
+_THRESHOLD = re.compile(r"(?P<number>[+-]?[\d.]+(?:[eE][+-]?\d+)?)\s*(?P<unit>.*)", re.ASCII)
+_EXAMPLE = "[Name:] aggregation(metric) > value, as p95(ttft_ms) > 1000"
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """One failure criterion; true means the run failed. `name` is the request it is about, `None` for all."""
+
+    text: str
+    name: str | None
+    aggregation: str
+    metric: str
+    operator: str
+    threshold: float
+
+    @property
+    def unit(self) -> str:
+        """Unit of the value and the threshold: ms, %, /s or /min; empty for a count."""
+        return "" if self.aggregation == "count" else METRICS[self.metric].units[0]
+
+    def is_true(self, value: float) -> bool:
+        """Whether `value` makes the run fail."""
+        return value > self.threshold if self.operator == ">" else value < self.threshold
+
+    def __str__(self) -> str:
+        prefix = "" if self.name is None else f"{self.name}: "
+        return f"{prefix}{self.aggregation}({self.metric}) {self.operator} {format_number(self.threshold)}"
+
+
+@dataclass(frozen=True, slots=True)
+class CriterionResult:
+    """A criterion and what the samples say. `state`: held, failed or no_data; `value` is absent without data; `n` is
+    how many requests (minutes for min and max of tpm and rpm) the value is of; `note` says what needs saying."""
+
+    criterion: Criterion
+    state: str
+    value: float | None
+    n: int
+    note: str = ""
+
+    def facts(self) -> dict[str, Any]:
+        """For run.json and the live page."""
+        return {
+            "text": str(self.criterion),
+            "state": self.state,
+            "value": self.value,
+            "unit": self.criterion.unit,
+            "n": self.n,
+            "note": self.note,
+        }
+
+    def __str__(self) -> str:
+        figure = "" if self.value is None else f"{format_number(round(self.value, 3))} {self.criterion.unit}".rstrip()
+        found = f"{figure} (n={self.n})" if figure else "no data"
+        return f"{self.criterion.text}: {found}" + (f"; {self.note}" if self.note else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a run comes to. `state`: passed, failed, untrusted or none (no criteria were asked for)."""
+
+    state: str
+    exit_code: ExitCode
+    reasons: list[str]
+    results: list[CriterionResult]
+
+
+class _Figure(NamedTuple):
+    value: float | None
+    n: int
+    note: str = ""
+
+
+def percentile_of(aggregation: str) -> float | None:
+    """95.0 for "p95", 99.9 for "p999", 99.99 for "p9999"; `None` for anything else, p00 and p100 included."""
+    match = _PERCENTILE.fullmatch(aggregation)
+    if not match or aggregation == "p00":
+        return None
+    return float(match[1]) if match[1] else float(f"{match[2]}.{match[3]}")
+
+
+def parse_criteria(text: str) -> list[Criterion]:
+    """Criteria of a text, without blanks and without repetitions (of equal ones the strictest stays, as on the
+    service). Raises `BadInput` with every problem."""
+    problems: list[str] = []
+    criteria: dict[tuple[str | None, str, str, str], Criterion] = {}
+    for part in filter(None, (_strip_list_mark(part) for part in re.split(r"[;\r\n]", text))):
+        criterion = _parse_criterion(part, problems)
+        if criterion is not None:
+            key = (criterion.name, criterion.metric, criterion.aggregation, criterion.operator)
+            criteria[key] = _stricter(criteria.get(key, criterion), criterion)
+    if problems:
+        raise BadInput(problems)
+    return list(criteria.values())
+
+
+def evaluate(criteria: Iterable[Criterion], samples: Samples, window: Window | None = None) -> list[CriterionResult]:
+    """Judge each criterion on the samples within `window` ([from, to], Unix s; `None`: all there are)."""
+    return [_judge(criterion, _figure(criterion, samples, window)) for criterion in criteria]
+
+
+def decide(results: Sequence[CriterionResult], untrusted_reasons: Sequence[str], criteria_given: bool) -> Verdict:
+    """The verdict. A measurement that is not to be trusted can neither pass nor fail a build: it wins, and says both.
+
+    Criteria without data fail, and so do criteria that were given but never judged.
+    """
+    failures = [str(result) for result in results if result.state != "held"]
+    if criteria_given and not results:
+        failures.append("criteria were given and none was judged")
+    reasons = [*untrusted_reasons, *failures]
+    if untrusted_reasons:
+        return Verdict("untrusted", ExitCode.UNTRUSTED, reasons, list(results))
+    if failures:
+        return Verdict("failed", ExitCode.CRITERIA_FAILED, reasons, list(results))
+    return Verdict("passed" if criteria_given else "none", ExitCode.OK, reasons, list(results))
+
+
+def _strip_list_mark(part: str) -> str:
+    """A line may come straight from a YAML list of the service's test configuration."""
+    return part.strip().removeprefix("- ").strip()
+
+
+def _stricter(kept: Criterion, other: Criterion) -> Criterion:
+    choose = min if other.operator == ">" else max
+    return choose(kept, other, key=lambda criterion: criterion.threshold)
+
+
+def _parse_criterion(text: str, problems: list[str]) -> Criterion | None:
+    match = _SHAPE.fullmatch(text)
+    if match is None:
+        problems.append(f"failure criterion: expected {_EXAMPLE}, got {text!r}")
+        return None
+    found = len(problems)
+    metric, aggregation, operator = match["metric"], match["aggregation"], match["operator"]
+    if match["action"] not in (None, "continue"):
+        problems.append(f"failure criterion: expected no action but continue, got {match['action']!r} in {text!r}")
+    if operator not in ("<", ">"):
+        problems.append(f"failure criterion: expected > or <, got {operator!r} in {text!r}")
+    if metric not in METRICS:
+        problems.append(f"failure criterion: expected a metric of {', '.join(METRICS)}, got {metric!r} in {text!r}")
+        return None
+    rules = METRICS[metric]
+    if not _is_allowed(aggregation, rules):
+        expected = ", ".join(rules.aggregations).replace("pNN", "p50, p95, p99, p999 or any other pNN")
+        problems.append(f"failure criterion: expected {metric} with {expected}, got {aggregation!r} in {text!r}")
+    elif operator == "<" and operator not in rules.operators:
+        problems.append(f"failure criterion: expected > with {aggregation}({metric}), got {operator!r} in {text!r}")
+    threshold = _read_threshold(match["threshold"], aggregation, rules, text, problems)
+    if threshold is None or len(problems) > found:
+        return None
+    return Criterion(text, _unquote(match["name"]), aggregation, metric, operator, threshold)
+
+
+def _unquote(name: str | None) -> str | None:
+    if name is not None and len(name) > 2 and name[0] == name[-1] and name[0] in "\"'":
+        return name[1:-1]
+    return name
+
+
+def _is_allowed(aggregation: str, rules: _Metric) -> bool:
+    if percentile_of(aggregation) is not None:
+        return "pNN" in rules.aggregations
+    return aggregation in rules.aggregations and aggregation != "pNN"
+
+
+def _read_threshold(given: str, aggregation: str, rules: _Metric, text: str, problems: list[str]) -> float | None:
+    match = _THRESHOLD.fullmatch(given)
+    number = read_number(match["number"]) if match else None
+    if match is None or number is None or number < 0:
+        problems.append(f"failure criterion: expected a threshold of 0 or more, got {given!r} in {text!r}")
+        return None
+    units = rules.units if aggregation != "count" else ()
+    if match["unit"] and match["unit"] not in units:
+        expected = f"the unit {units[0]} or none" if units else "no unit"
+        problems.append(f"failure criterion: expected {expected}, got {match['unit']!r} in {text!r}")
+    if aggregation == "percentage" and number > 100:
+        problems.append(f"failure criterion: expected a percentage from 0 to 100, got {given!r} in {text!r}")
+    if (rules.whole or aggregation == "count") and number != math.floor(number):
+        problems.append(f"failure criterion: expected a whole number, got {given!r} in {text!r}")
+    return number
+
+
+def _judge(criterion: Criterion, figure: _Figure) -> CriterionResult:
+    if figure.value is None:
+        return CriterionResult(criterion, "no_data", None, figure.n, figure.note or "no data counts as failed")
+    state = "failed" if criterion.is_true(figure.value) else "held"
+    return CriterionResult(criterion, state, figure.value, figure.n, figure.note)
+
+
+def _figure(criterion: Criterion, samples: Samples, window: Window | None) -> _Figure:
+    metric, name = criterion.metric, criterion.name
+    if metric in POPULATIONS:
+        return _distribution(criterion, samples.values(metric, name, window))
+    if metric in _RATES:
+        return _rate(criterion, samples, window)
+    if metric == "goodput" and samples.goodput is None:
+        return _Figure(None, 0, "no data: the option goodput says no limits")
+    base = _BASES[metric](samples, name, window)
+    if base == 0:
+        return _Figure(None, 0)
+    part = samples.count(_COUNTS[metric], name, window)
+    return _Figure(100.0 * part / base if criterion.aggregation == "percentage" else float(part), base)
+
+
+def _distribution(criterion: Criterion, values: list[float]) -> _Figure:
+    n = len(values)
+    if n == 0:
+        return _Figure(None, 0)
+    if criterion.aggregation == "avg":
+        return _Figure(math.fsum(values) / n, n)
+    if criterion.aggregation in ("min", "max"):
+        return _Figure(min(values) if criterion.aggregation == "min" else max(values), n)
+    p = percentile_of(criterion.aggregation)
+    assert p is not None
+    if carries(n, p):
+        return _Figure(percentile(values, p), n)
+    return _bound(criterion, values, p)
+
+
+def _bound(criterion: Criterion, values: list[float], p: float) -> _Figure:
+    """The value no percentile can pass in the direction that fails."""
+    extreme, word = (max(values), "largest") if criterion.operator == ">" else (min(values), "smallest")
+    note = f"p{format_number(p)} needs {needed(p)} values, there are {len(values)}: judged on the {word}"
+    return _Figure(extreme, len(values), note)
+
+
+def _rate(criterion: Criterion, samples: Samples, window: Window | None) -> _Figure:
+    span = window if window is not None else samples.span()
+    if span is None:
+        return _Figure(None, 0)
+    quantity, seconds = _RATES[criterion.metric]
+    n = _rate_base(quantity, criterion.name, samples, span)
+    if n == 0 or span[1] <= span[0]:
+        return _Figure(None, n)
+    if criterion.aggregation == "avg":
+        return _Figure(samples.total(quantity, criterion.name, span) / (span[1] - span[0]) * seconds, n)
+    minutes = [getattr(minute, quantity) for minute in samples.full_minutes(span, criterion.name)]
+    if not minutes:
+        return _Figure(None, 0, "no data: no full clock minute lies inside the window")
+    return _Figure(float(min(minutes) if criterion.aggregation == "min" else max(minutes)), len(minutes))
+
+
+def _rate_base(quantity: str, name: str | None, samples: Samples, window: Window) -> int:
+    """Requests a rate is of: without one that reported its tokens, tokens per minute are unknown, not 0."""
+    if quantity == "tokens":
+        return samples.with_tokens(name, window)
+    return samples.count("sent", name, window) or samples.count("sent", name, window, by_end=True)
+
+
+def _settled(samples: Samples, name: str | None, window: Window | None) -> int:
+    return samples.count("sent", name, window) - samples.count("cancelled", name, window)
+
+
+def _offered(samples: Samples, name: str | None, window: Window | None) -> int:
+    return samples.count("offered", name, window)
+
+
+def _settled_or_dropped(samples: Samples, name: str | None, window: Window | None) -> int:
+    return _settled(samples, name, window) + samples.count("dropped", name, window)
+
+
+def _sent(samples: Samples, name: str | None, window: Window | None) -> int:
+    return samples.count("sent", name, window)
+
+
+_RATES = {"requests_per_sec": ("started", 1), "rpm": ("completed", 60), "tpm": ("tokens", 60)}
+_COUNTS = {
+    "error": "failed",
+    "requests": "sent",
+    "throttled": "throttled",
+    "dropped": "dropped",
+    "goodput": "goodput",
+}
+_BASES: dict[str, Callable[[Samples, str | None, Window | None], int]] = {
+    "error": _settled,
+    "requests": _sent,
+    "throttled": _settled,
+    "dropped": _offered,
+    "goodput": _settled_or_dropped,
+}

@@ -1,0 +1,309 @@
+"""What a run's figures are computed from: every record, kept as columns of numbers.
+
+A record costs about 90 bytes and a few microseconds, so that a master can keep a whole run and be asked for live
+figures. Windows are closed intervals [from, to] of Unix seconds. A sent request lies where it was *started*, a
+dropped arrival where it was due; what is counted by its end (completed requests, tokens, live figures) says so.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from tokenswarm.metrics.goodput import Goodput
+from tokenswarm.record import Outcome, RequestRecord, TokenSource
+
+Window = tuple[float, float]
+
+_OK, _THROTTLED, _FAILED, _CANCELLED, _DROPPED, _FIRST, _GOOD = (1 << bit for bit in range(7))
+_SENT = _OK | _THROTTLED | _FAILED | _CANCELLED
+_KIND_OF = {
+    Outcome.OK: _OK,
+    Outcome.THROTTLED: _THROTTLED,
+    Outcome.CANCELLED: _CANCELLED,
+    Outcome.DROPPED: _DROPPED,
+}
+_COUNTED = {
+    "sent": _SENT,
+    "ok": _OK,
+    "throttled": _THROTTLED,
+    "failed": _FAILED,
+    "cancelled": _CANCELLED,
+    "dropped": _DROPPED,
+    "goodput": _GOOD,
+    "offered": _FIRST | _DROPPED,
+}
+_BLOCK = 4096
+_NAN = math.nan
+
+
+class _Population(NamedTuple):
+    column: str
+    kinds: int
+    from_due: bool = False
+
+
+POPULATIONS = {
+    "ttft_ms": _Population("ttft", _OK),
+    "tbt_ms": _Population("tbt", _OK),
+    "e2e_ms": _Population("e2e", _OK),
+    "ttft_from_due_ms": _Population("ttft", _OK, from_due=True),
+    "e2e_from_due_ms": _Population("e2e", _OK, from_due=True),
+    "response_time_ms": _Population("e2e", _SENT),
+    "latency": _Population("first_byte", _SENT),
+    "lag_ms": _Population("lag", _SENT),
+}
+"""Metrics with a distribution: which figure of which requests. From the service's metrics, `response_time_ms` and
+`latency` take in failed and throttled requests; ours are of answered ones."""
+
+
+class Minute(NamedTuple):
+    """What belongs to one clock minute (UTC)."""
+
+    offered: int
+    started: int
+    completed: int
+    tokens: int
+    estimated_tokens: int
+
+
+QUANTITIES = Minute._fields
+_OFFERED, _STARTED, _COMPLETED, _TOKENS, _ESTIMATED = range(len(QUANTITIES))
+
+
+def percentile(values: Sequence[float], p: float) -> float | None:
+    """Percentile `p` (0 to 100) by linear interpolation between order statistics; `None` without values.
+
+    The method is NumPy's default (Hyndman and Fan's type 7), to the last bit.
+    """
+    if not values:
+        return None
+    ordered = sorted(values)
+    position = (len(ordered) - 1) * (p / 100)
+    below = math.floor(position)
+    share = position - below
+    low, high = ordered[below], ordered[min(below + 1, len(ordered) - 1)]
+    # From the nearer end, as NumPy does: equal neighbours give exactly their value.
+    return low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share)
+
+
+def needed(p: float) -> int:
+    """How many values a percentile needs before at least one of them lies above it."""
+    return math.ceil(round(100 / (100 - p), 6))
+
+
+def carries(n: int, p: float) -> bool:
+    """Whether `n` values carry percentile `p`: n x (1 - p/100) >= 1 (p95 from 20 values on, p99 from 100)."""
+    return n >= needed(p)
+
+
+class Samples:
+    """Accumulates records; answers for any window, request name and metric afterwards or while it grows."""
+
+    def __init__(self, goodput: Goodput | None = None) -> None:
+        self.goodput = goodput
+        self._names: dict[str, int] = {}
+        self._kind = array("B")
+        self._name = array("L")
+        self._at = array("d")
+        self._ended = array("d")
+        self._columns = {column: array("d") for column in ("ttft", "tbt", "e2e", "lag", "first_byte", "tokens")}
+        self._estimated = array("d")
+        # Bound once: add() is called for every record of a run.
+        self._append = [column.append for column in self._columns.values()]
+        self._kind_counts: defaultdict[int, defaultdict[int, int]] = defaultdict(lambda: defaultdict(int))
+        self._minutes: defaultdict[int, defaultdict[int, list[int]]] = defaultdict(
+            lambda: defaultdict(lambda: [0] * len(QUANTITIES))
+        )
+        self._block_spans: list[tuple[float, float]] = []
+
+    @classmethod
+    def from_records(cls, records: Iterable[RequestRecord], goodput: Goodput | None = None) -> Samples:
+        """All `records`, accumulated."""
+        samples = cls(goodput)
+        for record in records:
+            samples.add(record)
+        return samples
+
+    def __len__(self) -> int:
+        return len(self._kind)
+
+    @property
+    def names(self) -> list[str]:
+        """Request names seen, in the order they appeared."""
+        return list(self._names)
+
+    def add(self, record: RequestRecord) -> None:
+        """Take in one record. One without any instant (neither started nor scheduled) cannot be placed: ValueError."""
+        dropped = record.outcome is Outcome.DROPPED
+        at = record.scheduled_at if dropped else record.started_at
+        if at is None:
+            at = record.started_at if dropped else record.scheduled_at
+        if at is None:
+            raise ValueError(f"record {record.call_id}: expected started_at or scheduled_at, both are absent")
+        kind = _KIND_OF.get(record.outcome, _FAILED)
+        if record.attempt == 1:
+            kind |= _FIRST
+        if self.goodput is not None and self.goodput.met(record):
+            kind |= _GOOD
+        name = self._names.setdefault(record.name, len(self._names))
+        e2e_ms, lag_ms = record.e2e_ms, record.lag_ms
+        # A dropped arrival ends when it is given up.
+        took_ms = lag_ms if dropped else e2e_ms
+        ended = at if took_ms is None else at + took_ms / 1000.0
+        tokens = record.total_tokens if record.token_source is TokenSource.USAGE else None
+        estimated = None if dropped else record.estimated_tokens
+        figures = (record.ttft_ms, record.tbt_ms, e2e_ms, lag_ms, record.first_byte_ms, tokens)
+        for append, figure in zip(self._append, figures, strict=True):
+            append(_NAN if figure is None else figure)
+        self._estimated.append(_NAN if estimated is None else estimated)
+        self._at.append(at)
+        self._ended.append(ended)
+        self._name.append(name)
+        self._kind.append(kind)
+        self._kind_counts[name][kind] += 1
+        self._tally(name, kind, at, ended, lag_ms, tokens, estimated)
+
+    def values(
+        self, metric: str, name: str | None = None, window: Window | None = None, *, by_end: bool = False
+    ) -> list[float]:
+        """Values of a metric of `POPULATIONS`, in ms, of requests started (`by_end`: ended) within `window`."""
+        population = POPULATIONS[metric]
+        column, lag = self._columns[population.column], self._columns["lag"]
+        rows = self._rows(population.kinds, name, window, self._ended if by_end else self._at)
+        present = ((row, column[row]) for row in rows if column[row] == column[row])
+        if not population.from_due:
+            return [value for _, value in present]
+        return [value + lag[row] if lag[row] == lag[row] else value for row, value in present]
+
+    def recent(self, metric: str, seconds: float, now: float, name: str | None = None) -> list[float]:
+        """Values of requests that *ended* in the last `seconds` before `now` (Unix s): the live figures."""
+        return self.values(metric, name, (now - seconds, now), by_end=True)
+
+    def count(self, what: str, name: str | None = None, window: Window | None = None, *, by_end: bool = False) -> int:
+        """Number of records: sent, ok, throttled, failed, cancelled, dropped, goodput, or offered.
+
+        Offered are first attempts and dropped arrivals, started or due in `window`; retries offer nothing new.
+        """
+        kinds = _COUNTED[what]
+        if window is None:
+            return sum(n for kind, n in self._counts_by_kind(name) if kind & kinds)
+        return sum(1 for _ in self._rows(kinds, name, window, self._ended if by_end else self._at))
+
+    def per_minute(self, name: str | None = None) -> dict[int, Minute]:
+        """Clock minutes (their start, Unix s) to what belongs to them; a minute in which nothing happened is absent."""
+        totals: defaultdict[int, list[int]] = defaultdict(lambda: [0] * len(QUANTITIES))
+        for key in self._name_ids(name):
+            for minute, tally in self._minutes[key].items():
+                totals[minute] = [a + b for a, b in zip(totals[minute], tally, strict=True)]
+        return {minute * 60: Minute(*totals[minute]) for minute in sorted(totals)}
+
+    def full_minutes(self, window: Window, name: str | None = None) -> list[Minute]:
+        """The clock minutes that lie wholly inside `window`, empty ones included as zeros."""
+        minutes = self.per_minute(name)
+        first, last = math.ceil(window[0] / 60), math.floor(window[1] / 60)
+        return [minutes.get(minute * 60, Minute(0, 0, 0, 0, 0)) for minute in range(first, last)]
+
+    def total(self, quantity: str, name: str | None = None, window: Window | None = None) -> float:
+        """Sum of a quantity of `QUANTITIES` within `window`, each by its instant.
+
+        Offered: due; started and estimated tokens: started; completed and tokens: ended.
+        """
+        if quantity == "offered":
+            return float(sum(1 for _ in self._offered_within(name, window)))
+        if quantity == "started":
+            return float(self.count("sent", name, window))
+        if quantity == "completed":
+            return float(self.count("ok", name, window, by_end=True))
+        if quantity == "tokens":
+            return _sum_present(self._columns["tokens"], self._rows(_SENT, name, window, self._ended))
+        return _sum_present(self._estimated, self._rows(_SENT, name, window, self._at))
+
+    def with_tokens(self, name: str | None = None, window: Window | None = None) -> int:
+        """Requests ended within `window` whose token counts the service reported."""
+        tokens = self._columns["tokens"]
+        return sum(1 for row in self._rows(_SENT, name, window, self._ended) if tokens[row] == tokens[row])
+
+    def span(self) -> Window | None:
+        """From the first start or due instant to the last end, Unix s; `None` without records."""
+        return (min(self._at), max(self._ended)) if self._at else None
+
+    def _tally(
+        self,
+        name: int,
+        kind: int,
+        at: float,
+        ended: float,
+        lag_ms: float | None,
+        tokens: int | None,
+        estimated: int | None,
+    ) -> None:
+        minutes = self._minutes[name]
+        if kind & (_FIRST | _DROPPED):
+            due = at if kind & _DROPPED or lag_ms is None else at - lag_ms / 1000.0
+            minutes[int(due // 60)][_OFFERED] += 1
+        if kind & _DROPPED:
+            return
+        started_in = minutes[int(at // 60)]
+        started_in[_STARTED] += 1
+        if estimated is not None:
+            started_in[_ESTIMATED] += estimated
+        if kind & _OK:
+            minutes[int(ended // 60)][_COMPLETED] += 1
+        if tokens is not None:
+            minutes[int(ended // 60)][_TOKENS] += tokens
+
+    def _rows(self, kinds: int, name: str | None, window: Window | None, instants: array[float]) -> Iterator[int]:
+        """Row numbers of these kinds and this name whose instant lies in the window; blocks outside are skipped."""
+        if name is not None and name not in self._names:
+            return
+        wanted = None if name is None else self._names[name]
+        low, high = window if window is not None else (-math.inf, math.inf)
+        for begin, end in self._blocks(low, high):
+            # A list per block: three times as fast as a test per row, and never more than a block of memory.
+            part = zip(
+                range(begin, end), self._kind[begin:end], instants[begin:end], self._name[begin:end], strict=True
+            )
+            yield from [
+                row
+                for row, kind, instant, who in part
+                if kind & kinds and low <= instant <= high and (wanted is None or who == wanted)
+            ]
+
+    def _blocks(self, low: float, high: float) -> Iterator[tuple[int, int]]:
+        self._close_blocks()
+        for block, (first, last) in enumerate(self._block_spans):
+            if first <= high and last >= low:
+                yield block * _BLOCK, (block + 1) * _BLOCK
+        yield len(self._block_spans) * _BLOCK, len(self._kind)
+
+    def _close_blocks(self) -> None:
+        """Note the earliest start and the latest end of every block that is full by now."""
+        while (len(self._block_spans) + 1) * _BLOCK <= len(self._kind):
+            begin = len(self._block_spans) * _BLOCK
+            part = slice(begin, begin + _BLOCK)
+            self._block_spans.append((min(self._at[part]), max(max(self._at[part]), max(self._ended[part]))))
+
+    def _offered_within(self, name: str | None, window: Window | None) -> Iterator[int]:
+        low, high = window if window is not None else (-math.inf, math.inf)
+        lag = self._columns["lag"]
+        for row in self._rows(_FIRST | _DROPPED, name, None, self._at):
+            late = 0.0 if self._kind[row] & _DROPPED or lag[row] != lag[row] else lag[row] / 1000.0
+            if low <= self._at[row] - late <= high:
+                yield row
+
+    def _name_ids(self, name: str | None) -> list[int]:
+        if name is None:
+            return list(self._names.values())
+        return [self._names[name]] if name in self._names else []
+
+    def _counts_by_kind(self, name: str | None) -> Iterator[tuple[int, int]]:
+        for key in self._name_ids(name):
+            yield from self._kind_counts[key].items()
+
+
+def _sum_present(column: array[float], rows: Iterable[int]) -> float:
+    return math.fsum(column[row] for row in rows if column[row] == column[row])

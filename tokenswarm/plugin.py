@@ -1,0 +1,93 @@
+"""How Tokenswarm enters Locust: its options, and a load test for each environment. Importing `users` does this."""
+
+from __future__ import annotations
+
+from locust import argument_parser, events
+
+import functools
+import logging
+import os
+import sys
+import time
+from typing import Any
+
+import gevent
+
+from tokenswarm.config.options import add_options
+from tokenswarm.control.workers import DRAIN_EXTRA_S
+from tokenswarm.live.current_run import Watch
+from tokenswarm.live.terminal import attach_terminal
+from tokenswarm.metrics.criteria import ExitCode
+from tokenswarm.preflight.preparation import Preparation
+from tokenswarm.problems import BadInput
+from tokenswarm.runner.interrupts import is_made_by_master, leave_to_master, wait_for_interrupts
+from tokenswarm.runner.load_test import LoadTest
+from tokenswarm.runner.shapes import choose_shape, choose_shape_at_each_start
+
+INIT_S = 30.0
+"""How long a worker may take to be set up, Key Vault and all."""
+
+logger = logging.getLogger(__name__)
+
+
+def register() -> None:
+    """Make Locust know our options and set up a load test in each environment."""
+    events.init_command_line_parser.add_listener(add_options)
+    events.init.add_listener(_on_init)
+    events.test_start.add_listener(_await_init)
+    # Locust's worker builds its whole parser anew for each option of each spawn message: with ours, half a second in
+    # which nothing else runs, at each step of a shape. The function is pure; asked once, it costs 3 ms.
+    argument_parser.default_args_dict = functools.cache(argument_parser.default_args_dict)
+
+
+def _await_init(environment: Any, **_: Any) -> None:
+    """A worker that joins a running test is told to start while Locust still sets it up, before the init event: wait
+    for that, and hand the start on to the load test, which could not listen yet."""
+    if getattr(environment, "tokenswarm", None) is not None:
+        return
+    ours = any(getattr(user, "target", None) for user in environment.user_classes)
+    deadline = time.monotonic() + INIT_S
+    while ours and getattr(environment, "tokenswarm", None) is None and time.monotonic() < deadline:
+        gevent.sleep(0.01)
+    if getattr(environment, "tokenswarm", None) is not None:
+        environment.tokenswarm.start()
+
+
+def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> None:
+    preparation = Preparation(environment)
+    if not preparation.targets:
+        return
+    load_test = LoadTest(environment, preparation)
+    try:
+        preparation.prepare(is_worker=load_test.is_worker, has_web_ui=web_ui is not None)
+    except BadInput as error:
+        if web_ui is None and not load_test.is_worker:
+            print("Not started:", *(f"  - {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
+            sys.exit(int(ExitCode.BAD_INPUT))
+        for problem in error.problems:
+            logger.warning("Before a start: %s", problem)
+    environment.tokenswarm = load_test
+    load_test.attach()
+    if load_test.is_worker:
+        if is_made_by_master(environment.parsed_options.processes, sys.argv, os.environ):
+            leave_to_master(lambda: load_test.running, environment.stop_timeout + DRAIN_EXTRA_S)
+        else:
+            wait_for_interrupts()
+        return
+    wait_for_interrupts()
+    _show(load_test, web_ui)
+    choose_shape(environment, environment.parsed_options.shape, environment.parsed_options.stages)
+    if web_ui is not None:
+        choose_shape_at_each_start(environment, web_ui)
+
+
+def _show(load_test: LoadTest, web_ui: Any) -> None:
+    """Where a run is looked at: the page of the web UI, or the terminal."""
+    watch = Watch(load_test)
+    watch.attach()
+    if web_ui is None:
+        attach_terminal(watch)
+        return
+    from tokenswarm.live.webui import attach_page  # a headless run does without its modules
+
+    attach_page(watch, web_ui)

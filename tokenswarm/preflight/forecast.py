@@ -1,0 +1,45 @@
+"""What a run will take, said before it starts: requests, tokens, and money where prices are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tokenswarm.config.settings import Settings
+from tokenswarm.workload.arrivals import TracePlan
+
+
+def describe_forecast(settings: Settings, options: Mapping[str, Any]) -> list[str]:
+    """Lines for the log; none when the load is closed or has no end, for then nothing can be foretold."""
+    duration_s = options.get("run_time") or (settings.plan.duration_s if settings.plan else None)
+    if settings.plan is None or not duration_s:
+        return []
+    requests = settings.plan.expected_count(float(duration_s))
+    lines = [f"Forecast: about {requests:.0f} requests in {float(duration_s):.0f} s"]
+    tokens = _tokens(settings, requests, float(duration_s))
+    if settings.chat is not None and tokens is not None:
+        prompt, most = tokens
+        lines.append(f"Forecast: at most {prompt + most:.0f} tokens ({prompt:.0f} prompt, {most:.0f} completion)")
+        if settings.price_prompt is not None or settings.price_completion is not None:
+            cost = (prompt * (settings.price_prompt or 0) + most * (settings.price_completion or 0)) / 1000
+            lines.append(f"Forecast: at most {cost:.2f} in the currency of the prices given")
+    return lines
+
+
+def forecast_tokens(settings: Settings, options: Mapping[str, Any]) -> float | None:
+    """Tokens of the run at most; `None` when they cannot be foretold."""
+    duration_s = options.get("run_time") or (settings.plan.duration_s if settings.plan else None)
+    if settings.plan is None or not duration_s:
+        return None
+    tokens = _tokens(settings, settings.plan.expected_count(float(duration_s)), float(duration_s))
+    return None if tokens is None else sum(tokens)
+
+
+def _tokens(settings: Settings, requests: float, duration_s: float) -> tuple[float, float] | None:
+    """Prompt and completion tokens at most; `None` where lengths are not known before (datasets, conversations)."""
+    if isinstance(settings.plan, TracePlan):
+        return settings.plan.tokens_before(duration_s)
+    prompt = settings.context.mean()
+    if prompt is None or settings.questions is not None or settings.turns > 1:
+        return None
+    return requests * prompt, requests * ((settings.output.mean() if settings.output else None) or 0.0)

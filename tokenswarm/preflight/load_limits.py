@@ -1,0 +1,69 @@
+"""What a load may be without being asked for twice, where the target is not this machine. No I/O, no clock.
+
+A slip of a digit in a scenario can cost money or take a shared service down, so a load beyond these has to be
+confirmed by `confirm-load = yes`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from tokenswarm.config.settings import Settings
+from tokenswarm.workload.arrivals import RatePlan
+from tokenswarm.workload.stages import Stages, ThreadGroup
+
+MAX_USERS = 500
+MAX_RATE_RPM = 3000.0
+MAX_TOKENS = 5_000_000.0
+SHAPE_STEPS = 1000
+"""Instants at which a shape is asked for its users."""
+
+
+def check_load(settings: Settings, users: int | None, forecast_tokens: float | None) -> list[str]:
+    """Which limits a load exceeds that was not confirmed; none for targets on this machine."""
+    urls = [settings.chat.endpoint if settings.chat else None, settings.rag.url if settings.rag else None]
+    hosts = [urlsplit(url).hostname or "" for url in urls if url]
+    if settings.confirm_load or all(is_loopback(host) for host in hosts):
+        return []
+    host = next(host for host in hosts if not is_loopback(host))
+    highest: list[tuple[str, float | None, float]] = [
+        ("users", _most_users(settings, users), MAX_USERS),
+        ("requests per minute", _highest_rate(settings), MAX_RATE_RPM),
+        ("tokens in the forecast", forecast_tokens, MAX_TOKENS),
+    ]
+    return [
+        f"load: expected at most {limit:.0f} {what} for {host} unless confirmed, got {value:.0f} (confirm-load = yes)"
+        for what, value, limit in highest
+        if value is not None and value > limit
+    ]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _most_users(settings: Settings, users: int | None) -> float | None:
+    shape = settings.shape
+    if shape is None:
+        return users
+    if isinstance(shape, ThreadGroup):
+        return shape.threads
+    if isinstance(shape, Stages):
+        return shape.peak
+    return max((shape.users(shape.duration_s * step / SHAPE_STEPS) or 0 for step in range(SHAPE_STEPS)), default=0)
+
+
+def _highest_rate(settings: Settings) -> float | None:
+    if settings.search is not None:
+        return settings.search[1]
+    plan = settings.plan
+    if isinstance(plan, RatePlan):
+        return plan.rate.peak if isinstance(plan.rate, Stages) else plan.rate
+    if plan is None or not plan.duration_s:
+        return None
+    return float(plan.expected_count(plan.duration_s)) / plan.duration_s * 60

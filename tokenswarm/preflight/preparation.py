@@ -1,0 +1,170 @@
+"""Before the load: environment files, Key Vault, identity and settings, with all problems listed."""
+
+from __future__ import annotations
+
+from locust.runners import MasterRunner
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from tokenswarm.config.engines import Engines, read_engines
+from tokenswarm.config.entra import DEFAULT_SCOPE, TokenSource, default_credential
+from tokenswarm.config.environment import (
+    Environment,
+    check_environment,
+    identity_variables,
+    key_vault_references,
+    option_defaults,
+    read_environment,
+)
+from tokenswarm.config.keyvault import fetch_secrets
+from tokenswarm.config.redaction import Secrets, redact_handlers
+from tokenswarm.config.settings import Settings, build_settings
+from tokenswarm.preflight.forecast import forecast_tokens
+from tokenswarm.preflight.load_limits import check_load, is_loopback
+from tokenswarm.preflight.machine_limits import Machine, check_limits
+from tokenswarm.preflight.reachability import check_targets
+from tokenswarm.problems import BadInput
+from tokenswarm.quantity import parse_duration
+from tokenswarm.results.run_directory import check_results
+from tokenswarm.workload.arrivals import Assignment
+
+logger = logging.getLogger(__name__)
+
+
+class Preparation:
+    """Everything that must be right before users start, for one Locust environment."""
+
+    def __init__(self, environment: Any) -> None:
+        self._locust = environment
+        self.targets = {user.target for user in environment.user_classes if getattr(user, "target", None)}
+        self.scenario = scenario_path(sys.argv)
+        self.secrets = Secrets()
+        self.engines = Engines()
+        self._environment: Environment | None = None
+        self._token: TokenSource | None = None
+
+    def prepare(self, is_worker: bool, has_web_ui: bool) -> None:
+        """Check everything once, before anything is sent. Raises `BadInput` with all problems."""
+        redact_handlers(self.secrets)
+        silence_client_logs()
+        self.engines = read_engines(os.environ)
+        environment = self._read()
+        if is_worker:
+            return  # the master's options arrive with the start
+        self._adopt_defaults(environment)
+        settings = self.settings()
+        if not has_web_ui:
+            self.check_load(settings)
+            self.check_targets(settings)
+        elif not is_loopback(self._locust.parsed_options.web_host) and not self._locust.parsed_options.web_login:
+            logger.warning(
+                "The web UI is open to the network, and whoever reaches it can start a load with your keys: "
+                "use --web-login, or leave --web-host at its default of 127.0.0.1"
+            )
+
+    def settings(self) -> Settings:
+        """The settings as options and environment stand now. Raises `BadInput`."""
+        return self._settings_of(vars(self._locust.parsed_options), self._locust.host)
+
+    def check_start(self, options: dict[str, Any], host: str | None) -> None:
+        """Whether a start with these options and this host could be, targets asked. Raises `BadInput`."""
+        self.check_targets(self._settings_of(options, host))
+
+    def _settings_of(self, options: dict[str, Any], host: str | None) -> Settings:
+        environment = self._environment if self._environment is not None else self._read()
+        scenario = str(self.scenario) if self.scenario else None
+        given = {**options, "host": host}
+        return build_settings(given, environment, self.targets, scenario, self._token_source(options, environment))
+
+    def check_load(self, settings: Settings) -> None:
+        """Whether this machine can carry the load, and whether it was meant. Raises `BadInput`; may log warnings."""
+        options = self._locust.parsed_options
+        users = options.num_users or 1
+        problems = check_load(settings, users, forecast_tokens(settings, vars(options)))
+        if not isinstance(self._locust.runner, MasterRunner) or options.processes:  # else the users are elsewhere
+            refused, warnings = check_limits(Machine.here(), users, _process_count(options.processes))
+            problems += refused
+            for warning in warnings:
+                logger.warning("%s", warning)
+        problems += check_results(settings.results, settings.test_name)
+        if problems:
+            raise BadInput(problems)
+
+    def check_targets(self, settings: Settings) -> None:
+        """Ask the targets whether they would answer at all. Raises `BadInput`."""
+        if problems := check_targets(settings):
+            raise BadInput(problems)
+
+    def request_name(self, target: str) -> str:
+        """The request name of the first user class for a target; for rows of arrivals that nobody took."""
+        names = [user.request_name for user in self._locust.user_classes if getattr(user, "target", None) == target]
+        return names[0] if names else target
+
+    def engine_assignment(self) -> Assignment:
+        """A local process's share of an open plan: all of it, or one engine's where a service runs several."""
+        position, count = self.engines.place(0, 1)
+        return Assignment(0, position, count)
+
+    def _keep_secret(self, environment: Environment) -> None:
+        for secret in environment.secrets():
+            self.secrets.add(secret)
+
+    def _read(self) -> Environment:
+        names = str(getattr(self._locust.parsed_options, "env_file", None) or "")
+        environment = read_environment([name.strip() for name in names.split(",") if name.strip()])
+        for warning in environment.warnings:
+            logger.warning("%s", warning)
+        self._keep_secret(environment)
+        references = key_vault_references(environment)
+        if references:
+            os.environ.update(identity_variables(environment))
+            environment = environment.resolved(fetch_secrets(references))
+            self._keep_secret(environment)
+        if problems := check_environment(environment):
+            raise BadInput(problems)
+        self._environment = environment
+        return environment
+
+    def _adopt_defaults(self, environment: Environment) -> None:
+        """Locust's own options that the environment names: the host, and the lab's DURATION."""
+        options = self._locust.parsed_options
+        defaults = option_defaults(environment)
+        name = "host" if "chat" in self.targets else "rag-host"
+        if not self._locust.host and defaults.get(name):
+            self._locust.host = defaults[name]
+        if options.run_time is None and defaults.get("run-time"):
+            options.run_time = int(parse_duration(defaults["run-time"], "DURATION"))
+
+    def _token_source(self, options: dict[str, Any], environment: Environment) -> TokenSource | None:
+        if options.get("auth") != "entra":
+            return None
+        if self._token is None:
+            os.environ.update(identity_variables(environment))
+            self._token = TokenSource(default_credential(), options.get("auth_scope") or DEFAULT_SCOPE)
+            self._token.start()
+        return self._token
+
+
+def _process_count(processes: int | None) -> int:
+    """Processes of `--processes`, where -1 means one for each core."""
+    return max(1, processes if processes and processes > 0 else Machine.here().cores if processes else 1)
+
+
+def scenario_path(arguments: list[str]) -> Path | None:
+    """The file of `--config`, as Locust was told; `None` without one."""
+    for position, argument in enumerate(arguments):
+        if argument == "--config" and position + 1 < len(arguments):
+            return Path(arguments[position + 1])
+        if argument.startswith("--config="):
+            return Path(argument.partition("=")[2])
+    return None
+
+
+def silence_client_logs() -> None:
+    """The SDK's HTTP client logs a line for each request; Locust's workers stop shipping logs after 70 of them."""
+    for name in ("httpx2", "httpx", "openai", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.WARNING)

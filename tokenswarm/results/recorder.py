@@ -1,0 +1,128 @@
+"""Rows of one process: to its journal on disk, and to who else wants them (the live figures, or the master).
+
+The journal is the source of truth: rows are shipped in its order, so what a dead worker did not ship is its end.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gevent
+
+from tokenswarm.record import COLUMNS, RequestRecord
+from tokenswarm.results.in_flight import Flight
+from tokenswarm.results.journal import Journal, format_row
+
+FLUSH_S = 0.5
+SHIP_ROWS = 500
+"""Rows of one message to the master at most."""
+
+logger = logging.getLogger(__name__)
+
+Ship = Callable[[dict[str, Any]], None]
+
+
+class Recorder:
+    """Takes each record once. `ship` sends a message to the master (workers); `observe` sees each record (local)."""
+
+    def __init__(
+        self, worker: str, path: Path, observe: Callable[[RequestRecord], None] | None = None, ship: Ship | None = None
+    ) -> None:
+        self.worker = worker
+        self.journal = Journal(path)
+        self._observe = observe
+        self._ship = ship
+        self._outbox: list[str] = []
+        self._greenlet: Any = None
+        self._flight = Flight(path)
+        self.facts: Callable[[], dict[str, Any]] = dict
+        """Further content of each message to the master."""
+
+    @property
+    def in_flight(self) -> int:
+        """Calls under way."""
+        return self._flight.count
+
+    @in_flight.setter
+    def in_flight(self, count: int) -> None:
+        self._flight.count = count
+
+    def start(self) -> None:
+        self._greenlet = gevent.spawn(self._flush_regularly)
+
+    def record(self, record: RequestRecord) -> None:
+        text = format_row(record)
+        self.journal.add(text)
+        if self.journal.problem is None:
+            self.journal.flush()  # row by row: a killed process then loses nothing but what is under way
+        if self._observe is not None:
+            self._observe(record)
+        if self._ship is not None:
+            self._outbox.append(text)
+
+    def flush(self) -> None:
+        """To the master, now, and to disk what a full one has refused so far."""
+        self.journal.flush()
+        if self._ship is None:
+            return
+        while True:
+            batch, self._outbox = self._outbox[:SHIP_ROWS], self._outbox[SHIP_ROWS:]
+            self._ship(self._message(batch))
+            if not self._outbox:
+                return
+
+    def close(self) -> None:
+        """The end of the run: everything is on disk and on its way."""
+        if self._greenlet is not None:
+            self._greenlet.kill(block=False)
+            self._greenlet = None
+        self.flush()
+        self.journal.close()
+        self._flight.close()
+
+    def _message(self, batch: list[str]) -> dict[str, Any]:
+        return {
+            "worker": self.worker,
+            "rows": len(batch),
+            "text": "".join(batch),
+            "total": self.journal.rows,
+            "in_flight": self.in_flight,
+            "journal": str(self.journal.path),
+            "problem": self.journal.problem,
+            **self.facts(),
+        }
+
+    def _flush_regularly(self) -> None:
+        while True:
+            gevent.sleep(FLUSH_S)
+            try:
+                self.flush()
+            except Exception as error:  # the master may be gone; the journal has the rows
+                logger.error("rows could not be shipped to the master: %s", error)
+
+
+def parse_rows(text: str) -> list[RequestRecord]:
+    """Rows of a message or a journal without its header."""
+    return [RequestRecord.from_row(dict(zip(COLUMNS, cells, strict=True))) for cells in csv.reader(io.StringIO(text))]
+
+
+def read_journal_after(path: Path, rows: int) -> list[str]:
+    """Lines of a journal after its first `rows`, whole ones only: a line that a crash has cut or spoilt is left out."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    lines = text.split("\n")[:-1]  # what follows the last line end was cut off
+    return [f"{line}\n" for line in lines[1 + rows :] if _is_row(line)]
+
+
+def _is_row(line: str) -> bool:
+    try:
+        return len(parse_rows(f"{line}\n")) == 1
+    except (ValueError, TypeError, csv.Error):
+        return False

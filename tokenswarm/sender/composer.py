@@ -1,0 +1,171 @@
+"""What the next request says: synthetic prompts, dataset questions, turns of conversations. No I/O, no clock."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from dataclasses import dataclass, field
+
+from tokenswarm.apis.request import ChatRequest, RagRequest
+from tokenswarm.config.settings import Settings
+from tokenswarm.workload.arrivals import Arrival
+from tokenswarm.workload.dataset import Question, Questions
+from tokenswarm.workload.distributions import Length
+from tokenswarm.workload.prompts import build_messages, build_prompt, estimate_messages, estimate_tokens
+
+MADE_UP_TOKENS = 100
+"""Length of a made-up answer where the scenario says no max-tokens."""
+
+
+@dataclass(slots=True)
+class Conversation:
+    """One user's conversation while it goes on. `turn` is the last one asked; `last_turn` ends it; of one that was
+    joined in its middle `joined_after` turns were made up."""
+
+    id: str | None
+    question: Question | None
+    last_turn: int
+    turn: int = 0
+    joined_after: int = 0
+    messages: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def over(self) -> bool:
+        return self.turn >= self.last_turn
+
+
+class Composer:
+    """Composes one virtual user's requests. Draws come from `rng`; with an arrival, from the arrival's own index."""
+
+    def __init__(self, settings: Settings, questions: Questions | None, rng: random.Random, name: str) -> None:
+        self._settings = settings
+        self._questions = questions
+        self._rng = rng
+        self._name = name
+        self._conversation: Conversation | None = None
+        self._first = True
+
+    def next_chat(self, arrival: Arrival | None) -> ChatRequest:
+        """The next chat request: a turn of the current conversation, or the first of a new one."""
+        conversation = self._current(arrival, is_chat=True)
+        while conversation.turn < conversation.joined_after:
+            self._make_up_turn(conversation, arrival)
+        context_tokens = self._next_turn(conversation, arrival)
+        question = conversation.question
+        output = self._output_tokens(arrival, question)
+        multi = conversation.last_turn > 1
+        return ChatRequest(
+            messages=list(conversation.messages),
+            max_tokens=output,
+            max_tokens_field=self._settings.max_tokens_field,
+            context_tokens=context_tokens,
+            stream=self._settings.stream,
+            keep_text=multi,
+            name=self._name,
+            conversation_id=conversation.id if multi else None,
+            turn=conversation.turn if multi else None,
+            question_id=question.id if question else None,
+            body=self._settings.body,
+        )
+
+    def _next_turn(self, conversation: Conversation, arrival: Arrival | None) -> int:
+        """Put the user's next text in; returns the prompt tokens of all that is said."""
+        conversation.turn += 1
+        if conversation.turn > 1 or conversation.question is not None:
+            self._add_turn(conversation)
+            return estimate_messages(conversation.messages)
+        rng = self._rng if arrival is None else random.Random(f"{self._settings.seed}:{arrival.index}:prompt")
+        prompt = build_messages(
+            rng,
+            self._context_tokens(arrival),
+            self._settings.system_prompt,
+            self._settings.unique_prefix,
+            arrival.prefix_blocks if arrival else None,
+        )
+        conversation.messages = prompt.messages
+        return prompt.context_tokens
+
+    def _make_up_turn(self, conversation: Conversation, arrival: Arrival | None) -> None:
+        """A turn that lies before the user's first request: nobody was asked, so the answer is made up."""
+        self._next_turn(conversation, arrival)
+        tokens = self._output_tokens(arrival, conversation.question) or MADE_UP_TOKENS
+        answer = build_prompt(self._rng, tokens, unique=True)
+        conversation.messages.append({"role": "assistant", "content": answer})
+
+    def next_question(self, arrival: Arrival | None) -> RagRequest:
+        """The next question to an orchestrator: in the current conversation, or the first of a new one."""
+        conversation = self._current(arrival, is_chat=False)
+        conversation.turn += 1
+        question = conversation.question
+        if question is None or (conversation.turn > 1 and len(question.turns) < conversation.turn):
+            question = self._question(arrival)
+            text = question.question
+        else:
+            text = question.turns[conversation.turn - 1]
+        return RagRequest(
+            question=text,
+            conversation_id=conversation.id,
+            turn=conversation.turn,
+            question_id=question.id,
+            context_tokens=estimate_tokens(text),
+            name=self._name,
+        )
+
+    def answer(self, text: str, conversation_id: str | None, ok: bool) -> None:
+        """What came back: a chat answer is fed back as history; a failed turn ends its conversation."""
+        conversation = self._conversation
+        if conversation is None:
+            return
+        if not ok or conversation.over:
+            self._conversation = None
+            return
+        conversation.messages.append({"role": "assistant", "content": text})
+        conversation.id = conversation_id or conversation.id
+
+    def _current(self, arrival: Arrival | None, is_chat: bool) -> Conversation:
+        if self._conversation is None or self._conversation.over:
+            self._conversation = self._new(arrival, is_chat)
+        return self._conversation
+
+    def _new(self, arrival: Arrival | None, is_chat: bool) -> Conversation:
+        question = self._question(arrival) if self._questions is not None else None
+        turns = max(self._settings.turns, len(question.turns) if question and len(question.turns) > 1 else 1)
+        joined_after = 0
+        if self._first:  # users who join in mid-conversation keep the turns from marching in step
+            self._first = False
+            joined_after = min(turns, self._settings.start_turn.sample(self._rng) or 1) - 1
+        if not is_chat:  # the orchestrator keeps the history itself, and has none of turns that were not asked
+            return Conversation(None, question, turns - joined_after)
+        conversation = Conversation(uuid.uuid4().hex, question, turns, joined_after=joined_after)
+        if question is not None:
+            system = question.system or self._settings.system_prompt
+            conversation.messages = [{"role": "system", "content": system}] if system else []
+        return conversation
+
+    def _add_turn(self, conversation: Conversation) -> None:
+        """The user's next text: the dataset's turn, a further question, or synthetic words."""
+        question = conversation.question
+        if question is not None and conversation.turn <= len(question.turns):
+            text = question.turns[conversation.turn - 1]
+        elif question is not None:
+            text = self._question(None).question
+        else:
+            text = build_prompt(self._rng, self._context_tokens(None), unique=True)
+        conversation.messages.append({"role": "user", "content": text})
+
+    def _question(self, arrival: Arrival | None) -> Question:
+        assert self._questions is not None
+        return self._questions.next() if arrival is None else self._questions.at(arrival.index)
+
+    def _context_tokens(self, arrival: Arrival | None) -> int:
+        if arrival is not None and arrival.context_tokens is not None:
+            return arrival.context_tokens
+        return self._settings.context.sample(self._rng) or 1
+
+    def _output_tokens(self, arrival: Arrival | None, question: Question | None) -> int | None:
+        if arrival is not None and arrival.max_tokens is not None:
+            return arrival.max_tokens
+        if question is not None and question.max_tokens is not None:
+            return question.max_tokens
+        output: Length | None = self._settings.output
+        return output.sample(self._rng) if output is not None else None

@@ -1,0 +1,127 @@
+"""What the users of one process share in one run: their arrivals, questions and template, and where their rows go."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tokenswarm.client.sdk import ChatTemplate
+from tokenswarm.config.settings import Settings
+from tokenswarm.generator.heartbeat import Heartbeat, Window
+from tokenswarm.generator.overload import Burden
+from tokenswarm.record import RequestRecord
+from tokenswarm.results.recorder import Recorder, Ship
+from tokenswarm.selfcheck.__main__ import read_stored
+from tokenswarm.sender.schedule import Schedule
+from tokenswarm.workload.dataset import Questions
+
+if TYPE_CHECKING:
+    from tokenswarm.sender.tracing import Telemetry
+
+
+COLLECT_SELDOM = (10_000, 20, 50)
+"""Thresholds of the garbage collector during a run: a request leaves no cycles, so there is little to find."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which of the sending processes this is. `request_name`: of arrivals that no user takes, of `target`."""
+
+    worker: str
+    position: int
+    count: int
+    target: str
+    request_name: str
+
+
+class Sender:
+    """The sending side of one process in one run. `schedule`: `None` in closed loop; `questions`: without a dataset."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        place: Place,
+        journal: Path,
+        observe: Callable[[RequestRecord], None] | None,
+        ship: Ship | None,
+        telemetry: Telemetry | None,
+    ) -> None:
+        """Raises `OSError` when the journal cannot be created."""
+        self.place = place
+        self._thresholds = gc.get_threshold()
+        self.telemetry = telemetry
+        self.recorder = Recorder(place.worker, journal, observe, ship)
+        self.recorder.facts = self._facts
+        self.heartbeat = Heartbeat(place.worker)
+        self.burden = Burden(read_stored(), lambda: self.recorder.in_flight)
+        self.chat_template = ChatTemplate(settings.chat) if settings.chat is not None else None
+        self.questions: Questions | None = None
+        if settings.questions is not None:
+            order, seed = settings.dataset_order, settings.seed
+            self.questions = Questions(settings.questions, order, seed, place.position, place.count)
+        self.schedule: Schedule | None = None
+        if settings.open_load:
+            identity = {"worker": place.worker, "target": place.target, "name": place.request_name}
+            self.schedule = Schedule(settings.max_lag_s, self.record, identity)
+
+    def begin(self) -> None:
+        """Users are about to start."""
+        if self.chat_template is not None:
+            self.chat_template.current()  # now, not inside the first request
+        # Locust's `Runner.stop` looks at its own call stack: 60 ms of reading source files when done for the first
+        # time, and nothing else is read meanwhile, of answers that are still on their way.
+        inspect.stack()
+        self.recorder.start()
+        gc.collect()
+        self._thresholds = gc.get_threshold()
+        gc.set_threshold(*COLLECT_SELDOM)
+        self.settle()
+        self.heartbeat.start()
+        self.burden.start()
+
+    def settle(self) -> None:
+        """What lives now lives on: the garbage collector need not look at it again. Called at the start and when all
+        users are there; a full collection over a thousand users stops the loop for 150 ms."""
+        gc.freeze()
+
+    def record(self, record: RequestRecord) -> None:
+        """Take one record, to the journal and to the application's traces."""
+        self.recorder.record(record)
+        self.burden.add(record)
+        if self.telemetry is not None:
+            self.telemetry.emit(record)
+
+    @contextmanager
+    def in_flight(self) -> Iterator[None]:
+        """Around a call: how many are under way is known when this process dies."""
+        self.recorder.in_flight += 1
+        try:
+            yield
+        finally:
+            self.recorder.in_flight -= 1
+
+    def end(self) -> list[Window]:
+        """All users have stopped: everything is on disk and on its way. The heartbeat's last windows."""
+        self.heartbeat.stop()
+        self.burden.stop()
+        windows = list(self.heartbeat.windows)
+        self.recorder.facts = lambda: {**self._facts(), "done": True}
+        self.recorder.close()
+        gc.set_threshold(*self._thresholds)
+        gc.unfreeze()
+        return windows
+
+    def _facts(self) -> dict[str, Any]:
+        """What travels with the rows to the master."""
+        schedule = self.schedule
+        return {
+            "health": [window.to_message() for window in self.heartbeat.take()],
+            "offered": schedule.offered if schedule is not None else None,
+            "overtaken": schedule.overtaken if schedule is not None else 0,
+            **self.burden.facts(),
+        }
