@@ -1,6 +1,6 @@
 """`python -m analysis COMMAND ...`: what a run directory says. Each command is a module, imported when asked.
 
-Exit codes are those of `tokenswarm.metrics.criteria.ExitCode`.
+Exit codes are those of `tokenswarm.exit_codes.ExitCode`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tokenswarm.metrics.criteria import ExitCode
-from tokenswarm.problems import BadInput
+from tokenswarm.exit_codes import ExitCode
+from tokenswarm.userinput import BadInput
 
 
 class _Command(NamedTuple):
     module: str
     help: str
-    function: str = "main"
 
 
 COMMANDS = {
@@ -32,9 +31,7 @@ COMMANDS = {
     ),
     "sizing": _Command("analysis.commands.sizing", "RPM, TPM and provisioned units for a number of users"),
     "recover": _Command("analysis.commands.recover", "rebuild the rows of a run that was cut by a crash"),
-    "azure-metrics": _Command(
-        "analysis.commands.azure_metrics", "what Azure Monitor counted during a run", "run_command"
-    ),
+    "azure-metrics": _Command("analysis.commands.azure_metrics", "what Azure Monitor counted during a run"),
     "metrics": _Command("analysis.commands.metrics", "the table of all metrics and their definitions"),
 }
 
@@ -48,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=f"python -m analysis {name}", description=command.help)
     module.add_arguments(parser)
     try:
-        return int(getattr(module, command.function)(parser.parse_args(arguments[1:])))
+        return int(module.main(parser.parse_args(arguments[1:])))
     except BadInput as error:
         print("\n".join(error.problems), file=sys.stderr)
         return ExitCode.BAD_INPUT

@@ -169,3 +169,13 @@ def _binomial(n: int, share: float, first: int, last: int) -> Values:
     ratios = np.log((n - counts[:-1]) / (counts[:-1] + 1.0))
     ways = start + np.concatenate(([0.0], np.cumsum(ratios)))
     return np.exp(ways + counts * math.log(share) + (n - counts) * math.log1p(-share))
+
+
+def percentage(part: float, base: float) -> float | None:
+    """`part` of `base` in percent; `None` of nothing."""
+    return 100.0 * part / base if base > 0 else None
+
+
+def per_minute(amount: float, seconds: float) -> float | None:
+    """A rate per minute; `None` over no time."""
+    return amount / seconds * 60.0 if seconds > 0 else None

@@ -19,7 +19,8 @@ sys.path.insert(0, str(ROOT))
 from analysis.figures.metrics import markdown_table  # noqa: E402
 from tokenswarm.config.environment import NAMES, OPTION_NAMES, SECRET_NAMES  # noqa: E402
 from tokenswarm.config.options import OPTIONS  # noqa: E402
-from tokenswarm.metrics.criteria import AZURE_METRICS, METRICS, ExitCode  # noqa: E402
+from tokenswarm.exit_codes import ExitCode  # noqa: E402
+from tokenswarm.metrics.criteria import AZURE_METRICS, METRICS  # noqa: E402
 from tokenswarm.record import COLUMN_DOCS, COLUMNS  # noqa: E402
 
 PAGES = ("README.md", "docs/scenarios.md", "docs/metrics.md", "docs/criteria.md")

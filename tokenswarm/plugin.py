@@ -15,14 +15,14 @@ import gevent
 
 from tokenswarm.config.options import add_options
 from tokenswarm.control.workers import DRAIN_EXTRA_S
+from tokenswarm.exit_codes import ExitCode
 from tokenswarm.live.current_run import Watch
 from tokenswarm.live.terminal import attach_terminal
-from tokenswarm.metrics.criteria import ExitCode
 from tokenswarm.preflight.preparation import Preparation
-from tokenswarm.problems import BadInput
 from tokenswarm.runner.interrupts import is_made_by_master, leave_to_master, wait_for_interrupts
 from tokenswarm.runner.load_test import LoadTest
 from tokenswarm.runner.shapes import choose_shape, choose_shape_at_each_start
+from tokenswarm.userinput import BadInput
 
 INIT_S = 30.0
 """How long a worker may take to be set up, Key Vault and all."""

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.commands.report import append_step_summary, write_files
-from analysis.figures.summary import Summary, summarise
+from analysis.figures.summarise import summarise
+from analysis.figures.summary import Summary
 from analysis.report import junit, markdown, tables
 from analysis.sources.run import load_runs
-from tokenswarm.metrics.criteria import ExitCode, parse_criteria
+from tokenswarm.exit_codes import ExitCode
+from tokenswarm.metrics.criteria import parse_criteria
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

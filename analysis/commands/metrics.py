@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from analysis.figures.metrics import METRICS, markdown_table
-from tokenswarm.metrics.criteria import ExitCode
+from tokenswarm.exit_codes import ExitCode
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from analysis.sources.run import journals, read_meta
-from tokenswarm.metrics.criteria import ExitCode
-from tokenswarm.problems import BadInput
+from tokenswarm.exit_codes import ExitCode
 from tokenswarm.record import COLUMNS, RequestRecord
+from tokenswarm.userinput import BadInput
 
 KEPT = "requests-before-recovery.csv"
 _COUNT = struct.Struct("<q")

@@ -9,13 +9,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from analysis.commands import azure_metrics
-from analysis.figures.summary import Summary, summarise
+from analysis.figures.summarise import summarise
+from analysis.figures.summary import Summary
 from analysis.report import exports, junit, markdown
 from analysis.report import terminal as text
+from analysis.server import azure_monitor
 from analysis.sources.run import Run, load_runs
-from tokenswarm.metrics.criteria import ExitCode, parse_criteria
-from tokenswarm.problems import BadInput
+from tokenswarm.exit_codes import ExitCode
+from tokenswarm.metrics.criteria import parse_criteria
+from tokenswarm.userinput import BadInput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +38,7 @@ def main(args: argparse.Namespace) -> int:
         parse_criteria(args.failure_criteria)
     runs = load_runs(args.runs)
     said = (
-        [] if args.no_azure else [line for run in runs for line in azure_metrics.complete(run, os.environ, time.time())]
+        [] if args.no_azure else [line for run in runs for line in azure_monitor.complete(run, os.environ, time.time())]
     )
     directory = args.output or output_directory(runs)
     summaries = [summarise(run, args.failure_criteria) for run in runs]

@@ -21,7 +21,7 @@ from analysis.sizing.demand import (
     read_models,
     size,
 )
-from tokenswarm.problems import BadInput
+from tokenswarm.userinput import BadInput
 
 
 def tokens_of_run(path: Path) -> Tokens:

@@ -27,8 +27,8 @@ from analysis.compare.measures import Measures, Rate, Share, Side
 from analysis.figures.metrics import LOW_IS_BAD, METRICS
 from analysis.report.tables import format_figure
 from analysis.statistics import carries
-from tokenswarm.metrics.criteria import ExitCode
-from tokenswarm.problems import BadInput
+from tokenswarm.exit_codes import ExitCode
+from tokenswarm.userinput import BadInput
 
 NOT_COMPARED = frozenset(
     {

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 
 from analysis.compare.measures import DISTRIBUTIONS, OVERALL, RATES, SHARES
 from tokenswarm.metrics.criteria import percentile_of
-from tokenswarm.problems import BadInput
-from tokenswarm.quantity import format_number, read_number
+from tokenswarm.userinput import BadInput, format_number, read_number
 
 _SHAPE = re.compile(
     r"(?:(?P<name>.*\S)\s*:\s*)?(?:(?P<aggregation>\w+)\s*\(\s*(?P<metric>\w+)\s*\)|(?P<plain>\w+))\s+"

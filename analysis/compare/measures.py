@@ -18,15 +18,13 @@ import numpy as np
 import pandas as pd
 
 from analysis.compare.bootstrap import Floats, Sample, block_rates, inflation
-from analysis.figures.metrics import (
-    METRICS,
-    PER_REQUEST,
+from analysis.figures.metrics import METRICS, PER_REQUEST, is_good, values_of
+from analysis.figures.populations import (
     call_latencies,
     due,
     ended,
     estimated_tokens,
     is_failed,
-    is_good,
     is_offered,
     is_ok,
     is_sent,
@@ -34,14 +32,13 @@ from analysis.figures.metrics import (
     started,
     usage_tokens,
     used_tokens,
-    values_of,
 )
-from analysis.figures.summary import goodput_of
+from analysis.figures.summarise import goodput_of
 from analysis.figures.window import Window, window_of
 from analysis.sources.run import Run
 from tokenswarm.metrics.criteria import Goodput
-from tokenswarm.problems import BadInput
 from tokenswarm.record import Outcome
+from tokenswarm.userinput import BadInput
 
 BASELINE_VERSION = 1
 _LOCAL_PORT = re.compile(r"(//(?:localhost|127\.0\.0\.1|\[::1\])):\d+")

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from analysis.figures import metrics
+from analysis.figures import populations
 from analysis.sources.run import Run
 
 
@@ -54,8 +54,8 @@ class Accounting:
 
 def account(run: Run) -> Accounting:
     """Counts of `run` and whether they add up."""
-    found = metrics.counts(run.rows) if run.given is None else run.given.overall.counts
-    first = int((metrics.is_offered(run.rows) & metrics.is_sent(run.rows)).sum())
+    found = populations.counts(run.rows) if run.given is None else run.given.overall.counts
+    first = int((populations.is_offered(run.rows) & populations.is_sent(run.rows)).sum())
     lost_spans = [span for span in run.setting("accounting", "lost") or [] if isinstance(span, Mapping)]
     made = Accounting(
         planned=_whole(run.number("accounting", "planned")),

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.figures import metrics
-from analysis.figures.metrics import LOW_IS_BAD, PER_REQUEST, Mask, Values, chosen, per_minute, percentage
-from analysis.figures.window import MINUTE_S, Window
+from analysis.figures import metrics, populations
+from analysis.figures.metrics import LOW_IS_BAD, PER_REQUEST
+from analysis.figures.populations import Mask, Values, chosen
+from analysis.figures.window import Window
 from analysis.sources.rows import Table, part
-from analysis.statistics import Counts, Distribution, Group, distribution
+from analysis.sources.run import MINUTE_S
+from analysis.statistics import Counts, Distribution, Group, distribution, per_minute, percentage
 from tokenswarm.metrics.criteria import Goodput
 from tokenswarm.record import TokenSource
 
 
 def group(rows: Table, window: Window, key: str = "", goodput: Goodput | None = None) -> Group:
     """Figures of `rows`, which may also lie outside the window."""
-    inside = window.contains(metrics.started(rows))
+    inside = window.contains(populations.started(rows))
     within = part(rows, inside)
-    found = metrics.counts(within)
+    found = populations.counts(within)
     values: dict[str, float | None] = _counts(found) | _shares(within, found) | _token_shares(within)
     values |= _request_rates(rows, window, found) | _used_tokens(rows, window) | _estimated_tokens(within, window)
     values |= _goodput(within, window, goodput, found)
@@ -52,16 +54,16 @@ def _counts(found: Counts) -> dict[str, float | None]:
 
 
 def _shares(rows: Table, found: Counts) -> dict[str, float | None]:
-    usage = (rows["token_source"] == str(TokenSource.USAGE)).to_numpy(bool) & metrics.is_ok(rows)
+    usage = (rows["token_source"] == str(TokenSource.USAGE)).to_numpy(bool) & populations.is_ok(rows)
     return {
-        "dropped_pct": percentage(found.dropped or 0, float(metrics.is_offered(rows).sum())),
+        "dropped_pct": percentage(found.dropped or 0, float(populations.is_offered(rows).sum())),
         "usage_pct": percentage(float(usage.sum()), found.ok),
     }
 
 
 def _token_shares(rows: Table) -> dict[str, float | None]:
-    ok = metrics.is_ok(rows)
-    generated, limit = metrics.numbers(rows["completion_tokens"]), metrics.numbers(rows["max_tokens"])
+    ok = populations.is_ok(rows)
+    generated, limit = populations.numbers(rows["completion_tokens"]), populations.numbers(rows["max_tokens"])
     both = ok & ~np.isnan(generated) & ~np.isnan(limit)
     length = percentage(float(generated[both].sum()), float(limit[both].sum()))
     del generated, limit, both
@@ -74,21 +76,21 @@ def _token_shares(rows: Table) -> dict[str, float | None]:
 
 def _part_of(rows: Table, part_column: str, whole_column: str) -> float | None:
     """Share of tokens in percent; `None` when the part was never reported."""
-    amounts = metrics.usage_tokens(rows, part_column)
+    amounts = populations.usage_tokens(rows, part_column)
     known = ~np.isnan(amounts)
     if not known.any():
         return None
     amount = float(amounts[known].sum())
     del amounts
-    return percentage(amount, float(np.nansum(metrics.usage_tokens(rows, whole_column)[known])))
+    return percentage(amount, float(np.nansum(populations.usage_tokens(rows, whole_column)[known])))
 
 
 def _request_rates(rows: Table, window: Window, found: Counts) -> dict[str, float | None]:
-    due = chosen(metrics.due(rows), metrics.is_offered(rows))
+    due = chosen(populations.due(rows), populations.is_offered(rows))
     offered = float(window.contains(due).sum())
     del due
-    end = metrics.ended(rows)
-    instants = chosen(end, metrics.is_ok(rows) & window.contains(end))
+    end = populations.ended(rows)
+    instants = chosen(end, populations.is_ok(rows) & window.contains(end))
     del end
     ones = np.ones(len(instants), np.int8)
     return {
@@ -101,12 +103,13 @@ def _request_rates(rows: Table, window: Window, found: Counts) -> dict[str, floa
 
 
 def _used_tokens(rows: Table, window: Window) -> dict[str, float | None]:
-    end = metrics.ended(rows)
-    by_end = window.contains(end) & metrics.is_sent(rows)
+    end = populations.ended(rows)
+    by_end = window.contains(end) & populations.is_sent(rows)
     prompt, generated = (
-        _sum(chosen(metrics.usage_tokens(rows, column), by_end)) for column in ("prompt_tokens", "completion_tokens")
+        _sum(chosen(populations.usage_tokens(rows, column), by_end))
+        for column in ("prompt_tokens", "completion_tokens")
     )
-    used = metrics.used_tokens(rows)
+    used = populations.used_tokens(rows)
     by_end &= ~np.isnan(used)
     end, used = chosen(end, by_end), chosen(used, by_end)
     total = _sum(used)
@@ -123,7 +126,7 @@ def _used_tokens(rows: Table, window: Window) -> dict[str, float | None]:
 
 
 def _estimated_tokens(within: Table, window: Window) -> dict[str, float | None]:
-    at, estimated = metrics.started(within), metrics.estimated_tokens(within)
+    at, estimated = populations.started(within), populations.estimated_tokens(within)
     total = _sum(estimated)
     return {
         "tpm_estimated": _rate(total, window),
@@ -142,17 +145,17 @@ def _goodput(rows: Table, window: Window, goodput: Goodput | None, found: Counts
 
 def _calls(rows: Table) -> tuple[dict[str, float | None], dict[str, Distribution]]:
     """User-perceived figures, only where some call was retried: elsewhere they say nothing new."""
-    first = metrics.is_first(rows)
+    first = populations.is_first(rows)
     if first.all():
         return {"calls": None, "calls_ok_pct": None, "attempts_per_call": None}, {}
-    calls, answered, waits = metrics.call_latencies(rows)
-    sent = int(metrics.is_sent(rows).sum())
+    calls, answered, waits = populations.call_latencies(rows)
+    sent = int(populations.is_sent(rows).sum())
     values = {
         "calls": float(calls),
         "calls_ok_pct": percentage(answered, calls),
         "attempts_per_call": sent / calls if calls else None,
     }
-    at_once = rows["e2e_ms"].to_numpy()[metrics.is_ok(rows) & first]
+    at_once = rows["e2e_ms"].to_numpy()[populations.is_ok(rows) & first]
     return values, {
         "call_e2e_ms": distribution("call_e2e_ms", waits),
         "first_attempt_e2e_ms": distribution("first_attempt_e2e_ms", at_once),
@@ -171,7 +174,7 @@ def _rate(total: float | None, window: Window) -> float | None:
 
 def _best_60s(window: Window, instants: Values, amounts: Values) -> float | None:
     """Greatest sum in any 60 s; `None` for a window that is shorter: it has no 60 s."""
-    return None if window.length_s < MINUTE_S else metrics.sliding_max(instants, amounts) or 0.0
+    return None if window.length_s < MINUTE_S else populations.sliding_max(instants, amounts) or 0.0
 
 
 def _minute_max(window: Window, instants: Values, amounts: Values) -> float | None:

@@ -7,21 +7,13 @@ table of requests (see `analysis.sources.rows`) and numbers, and return numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 
+from analysis.figures.populations import Mask, Values, is_ok, is_sent, numbers
 from analysis.sources.rows import Table
-from analysis.statistics import Counts
 from tokenswarm.metrics.criteria import Goodput
-from tokenswarm.record import NOT_FAILED, Outcome, TokenSource
 
-Values = npt.NDArray[Any]
-Mask = npt.NDArray[np.bool_]
-
-_BLOCK = 1 << 20
 SHORT_ANSWER_PCT = 90.0
 """Answers that use less of max_tokens on average make latency and RPM look better than the load that was asked for."""
 
@@ -186,111 +178,6 @@ def markdown_table() -> str:
     )
 
 
-def numbers(column: pd.Series[Any]) -> Values:
-    """A numeric column as floats, absent values NaN; no copy when it is held so."""
-    if isinstance(column.dtype, np.dtype):
-        return column.to_numpy()
-    return column.to_numpy(np.float64, na_value=np.nan)
-
-
-def outcome_is(rows: Table, *outcomes: Outcome) -> Mask:
-    """Rows that ended in one of `outcomes`."""
-    column = rows["outcome"].cat
-    known = list(column.categories)
-    chosen = np.zeros(len(known) + 1, bool)
-    chosen[[known.index(str(outcome)) for outcome in outcomes]] = True
-    return np.asarray(chosen[column.codes.to_numpy()])
-
-
-def is_sent(rows: Table) -> Mask:
-    """Rows that are HTTP requests: all but dropped arrivals."""
-    return ~outcome_is(rows, Outcome.DROPPED)
-
-
-def is_ok(rows: Table) -> Mask:
-    """Rows answered completely."""
-    return outcome_is(rows, Outcome.OK)
-
-
-def is_failed(rows: Table) -> Mask:
-    """Rows that count as failed: not ok, throttled, cancelled or dropped."""
-    return ~outcome_is(rows, *NOT_FAILED)
-
-
-def started(rows: Table) -> Values:
-    """Unix s at which each request was started; of a dropped arrival, when it was due. Not to be written to."""
-    at = rows["started_at"].to_numpy()
-    elsewhere = np.isnan(at) | outcome_is(rows, Outcome.DROPPED)
-    if not elsewhere.any():
-        return at
-    scheduled = rows["scheduled_at"].to_numpy()
-    elsewhere &= ~np.isnan(scheduled)
-    placed = at.copy()
-    placed[elsewhere] = scheduled[elsewhere]
-    return placed
-
-
-def ended(rows: Table) -> Values:
-    """Unix s at which each request ended; where it is unknown, its start."""
-    end = rows["e2e_ms"].to_numpy().astype(np.float64)
-    end[np.isnan(end)] = 0.0
-    end /= 1000.0
-    end += started(rows)
-    return end
-
-
-def due(rows: Table) -> Values:
-    """Unix s at which each call should have started: the start less the lag; of a dropped arrival, its schedule."""
-    late = rows["lag_ms"].to_numpy().astype(np.float64)
-    late[np.isnan(late) | outcome_is(rows, Outcome.DROPPED)] = 0.0
-    late /= -1000.0
-    late += started(rows)
-    return late
-
-
-def is_offered(rows: Table) -> Mask:
-    """First attempts and dropped arrivals: what the load model wanted. Retries offer nothing new."""
-    return is_first(rows) | outcome_is(rows, Outcome.DROPPED)
-
-
-def is_first(rows: Table) -> Mask:
-    """First attempts; a source that knows no attempts has no others."""
-    return np.asarray(rows["attempt"].to_numpy(np.int16, na_value=1) == 1)
-
-
-def used_tokens(rows: Table) -> Values:
-    """Prompt plus completion tokens of sent requests as reported in usage; NaN where they were not."""
-    return _add(usage_tokens(rows, "prompt_tokens"), usage_tokens(rows, "completion_tokens"))
-
-
-def usage_tokens(rows: Table, column: str) -> Values:
-    """A token column where the service reported it itself; NaN elsewhere."""
-    tokens = numbers(rows[column])
-    tokens[~((rows["token_source"] == str(TokenSource.USAGE)).to_numpy(bool) & is_sent(rows))] = np.nan
-    return tokens
-
-
-def estimated_tokens(rows: Table) -> Values:
-    """What the limiter counts at admission: prompt plus max_tokens of every sent request; NaN when unknown."""
-    prompt = numbers(rows["context_tokens"])
-    unknown = np.isnan(prompt)
-    if unknown.any():
-        prompt[unknown] = numbers(rows["prompt_tokens"])[unknown]
-    estimated = _add(prompt, numbers(rows["max_tokens"]))
-    estimated[~is_sent(rows)] = np.nan
-    return estimated
-
-
-def _add(first: Values, second: Values) -> Values:
-    """`first` plus `second`, in place: an absent part counts 0; absent only when both are."""
-    one, other = np.isnan(first), np.isnan(second)
-    first[one] = 0.0
-    second[other] = 0.0
-    first += second
-    first[one & other] = np.nan
-    return first
-
-
 def values_of(rows: Table, metric: str) -> Values:
     """Values of a distribution metric over its population in `rows`; NaN for requests without one."""
     population = is_sent(rows) if metric in _OF_ALL_SENT else is_ok(rows)
@@ -301,61 +188,6 @@ def values_of(rows: Table, metric: str) -> Values:
     if metric == "tokens_per_s_per_user":
         return 1000.0 / values[values > 0]
     return values
-
-
-def counts(rows: Table) -> Counts:
-    """Requests by how they ended."""
-    by_outcome = rows["outcome"].value_counts()
-    outcomes = {str(name): int(n) for name, n in by_outcome.items() if n}
-    dropped = outcomes.get(Outcome.DROPPED, 0)
-    return Counts(
-        sent=len(rows) - dropped,
-        ok=outcomes.get(Outcome.OK, 0),
-        failed=sum(n for outcome, n in outcomes.items() if outcome not in NOT_FAILED),
-        throttled=outcomes.get(Outcome.THROTTLED, 0),
-        cancelled=outcomes.get(Outcome.CANCELLED, 0),
-        dropped=dropped,
-        outcomes=dict(sorted(outcomes.items())),
-    )
-
-
-def percentage(part: float, base: float) -> float | None:
-    """`part` of `base` in percent; `None` of nothing."""
-    return 100.0 * part / base if base > 0 else None
-
-
-def per_minute(amount: float, seconds: float) -> float | None:
-    """A rate per minute; `None` over no time."""
-    return amount / seconds * 60.0 if seconds > 0 else None
-
-
-def sliding_max(instants: Values, amounts: Values, seconds: float = 60.0) -> float | None:
-    """Greatest sum of `amounts` in any half-open span (t - seconds, t]; `None` without amounts. Exact."""
-    known = ~np.isnan(amounts)
-    if not known.any():
-        return None
-    at, summed = in_time(chosen(instants, known), chosen(amounts, known))
-    np.cumsum(summed, out=summed)
-    greatest = -np.inf
-    for begin in range(0, len(at), _BLOCK):  # whole arrays of bounds would double the memory
-        block = slice(begin, begin + _BLOCK)
-        before = np.searchsorted(at, at[block] - seconds, side="right")
-        outside = np.where(before > 0, summed[before - 1], 0.0)
-        greatest = max(greatest, float((summed[block] - outside).max()))
-    return greatest
-
-
-def in_time(instants: Values, amounts: Values) -> tuple[Values, Values]:
-    """Both, in the order of the instants, which may be the array given; the amounts are a copy in double precision."""
-    if (instants[1:] >= instants[:-1]).all():
-        return instants, amounts.astype(np.float64)
-    order = np.argsort(instants, kind="stable")
-    return instants[order], amounts[order].astype(np.float64, copy=False)
-
-
-def chosen(values: Values, mask: Mask) -> Values:
-    """The values where `mask` holds, without a copy when that is everywhere. Not to be written to."""
-    return values if mask.all() else values[mask]
 
 
 def is_good(rows: Table, goodput: Goodput) -> Mask:
@@ -380,24 +212,3 @@ def _cannot_exceed(rows: Table, metric: str) -> Mask:
     if metric == "tbt_ms":
         return np.asarray(numbers(rows["chunks"]) < 2)
     return np.full(len(rows), metric == "lag_ms")
-
-
-def call_latencies(rows: Table) -> tuple[int, int, Values]:
-    """Calls, calls answered, and per answered call the ms from the due instant of its first attempt to its end."""
-    sent = is_sent(rows)
-    calls = rows["call"].to_numpy()[sent]
-    if not len(calls):
-        return 0, 0, np.empty(0)
-    known, place = np.unique(calls, return_inverse=True)
-    ok = is_ok(rows)[sent]
-    first_due = _least(place, due(rows)[sent], len(known))
-    end = _least(place[ok], ended(rows)[sent][ok], len(known))
-    answered = np.isfinite(end)
-    return len(known), int(answered.sum()), (end[answered] - first_due[answered]) * 1000.0
-
-
-def _least(place: Values, values: Values, n: int) -> Values:
-    """Smallest value per place; infinite for a place without one."""
-    least = np.full(n, np.inf)
-    np.minimum.at(least, place, values)
-    return least

@@ -8,26 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.figures import metrics
-from analysis.figures.metrics import Values
-from analysis.figures.window import MINUTE_S, Window
+from analysis.figures import populations
+from analysis.figures.populations import Values
+from analysis.figures.window import Window
+from analysis.sources.run import COLUMNS, LATENCIES, MINUTE_S, PERCENTS
 from analysis.statistics import carries, interpolate
 from tokenswarm.record import Outcome
-
-COUNTS = ("offered", "started", "completed", "failed", "throttled", "cancelled", "dropped")
-TOKENS = ("tokens_prompt", "tokens_generated", "tokens", "tokens_estimated")
-LATENCIES = ("ttft_ms", "tbt_ms", "e2e_ms")
-PERCENTS = (50.0, 95.0)
-COLUMNS = (
-    "minute",
-    "full",
-    *COUNTS,
-    *TOKENS,
-    *(f"{name}_p{percent:g}" for name in LATENCIES for percent in PERCENTS),
-    "utilization_pct_avg",
-)
-"""`minute`: Unix s of its start. `full`: it lies wholly in the window. Offered by due instant; started, failed,
-throttled, cancelled, latencies and estimated tokens by start; completed and used tokens by end; NaN for unknown."""
 
 
 def minute_table(rows: pd.DataFrame, window: Window | None) -> pd.DataFrame:
@@ -35,25 +21,27 @@ def minute_table(rows: pd.DataFrame, window: Window | None) -> pd.DataFrame:
     are in it: a plot shows the whole run."""
     if not len(rows):
         return pd.DataFrame({column: [] for column in COLUMNS})
-    start, stop, wanted = (_minute(instants(rows)) for instants in (metrics.started, metrics.ended, metrics.due))
+    start, stop, wanted = (
+        _minute(instants(rows)) for instants in (populations.started, populations.ended, populations.due)
+    )
     first = int(min(start.min(), wanted.min()))
     n = int(stop.max()) - first + 1
     for minute in (start, stop, wanted):
         minute -= first
-    sent, ok = metrics.is_sent(rows), metrics.is_ok(rows)
+    sent, ok = populations.is_sent(rows), populations.is_ok(rows)
     starts = (first + np.arange(n)) * MINUTE_S
     full = set(window.full_minutes()) if window is not None else set()
     made: dict[str, Any] = {"minute": starts, "full": [int(minute) in full for minute in starts]}
-    made["offered"] = np.bincount(wanted[metrics.is_offered(rows)], minlength=n)
+    made["offered"] = np.bincount(wanted[populations.is_offered(rows)], minlength=n)
     made["started"] = np.bincount(start[sent], minlength=n)
     made["completed"] = np.bincount(stop[ok], minlength=n)
-    made["failed"] = np.bincount(start[metrics.is_failed(rows)], minlength=n)
+    made["failed"] = np.bincount(start[populations.is_failed(rows)], minlength=n)
     for outcome in ("throttled", "cancelled", "dropped"):
-        made[outcome] = np.bincount(start[metrics.outcome_is(rows, Outcome(outcome))], minlength=n)
-    made["tokens_prompt"] = _sums(stop, metrics.usage_tokens(rows, "prompt_tokens"), n)
-    made["tokens_generated"] = _sums(stop, metrics.usage_tokens(rows, "completion_tokens"), n)
-    made["tokens"] = _sums(stop, metrics.used_tokens(rows), n)
-    made["tokens_estimated"] = _sums(start, metrics.estimated_tokens(rows), n)
+        made[outcome] = np.bincount(start[populations.outcome_is(rows, Outcome(outcome))], minlength=n)
+    made["tokens_prompt"] = _sums(stop, populations.usage_tokens(rows, "prompt_tokens"), n)
+    made["tokens_generated"] = _sums(stop, populations.usage_tokens(rows, "completion_tokens"), n)
+    made["tokens"] = _sums(stop, populations.used_tokens(rows), n)
+    made["tokens_estimated"] = _sums(start, populations.estimated_tokens(rows), n)
     made |= _latencies(rows, start, n)
     made["utilization_pct_avg"] = _means(start[sent], rows["utilization_pct"].to_numpy()[sent], n)
     return pd.DataFrame(made)[list(COLUMNS)]
@@ -80,7 +68,7 @@ def _means(place: Values, amounts: Values, n: int) -> Values:
 
 
 def _latencies(rows: pd.DataFrame, start: Values, n: int) -> dict[str, Values]:
-    ok = metrics.is_ok(rows)
+    ok = populations.is_ok(rows)
     made: dict[str, Values] = {}
     for name in LATENCIES:
         columns = {percent: np.full(n, np.nan) for percent in PERCENTS}

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from analysis.figures import metrics
-from analysis.figures.metrics import Values
-from analysis.figures.window import MINUTE_S, Window
+from analysis.figures import populations
+from analysis.figures.populations import Values
+from analysis.figures.window import Window
 from analysis.sources.rows import Table, part
-from analysis.sources.run import Run
+from analysis.sources.run import MINUTE_S, Run
 from tokenswarm.record import Outcome
 
 TOKENS, REQUESTS, UTILIZATION, UNKNOWN = "token estimate", "request burst", "utilization", "unknown"
@@ -58,19 +58,19 @@ class QuotaTruth:
 
 def quota_truth(run: Run, window: Window) -> QuotaTruth | None:
     """Quota figures of the whole run; `None` when it sent nothing."""
-    rows = part(run.rows, metrics.is_sent(run.rows))
+    rows = part(run.rows, populations.is_sent(run.rows))
     if not len(rows):
         return None
     tpm, rpm, ptu = (run.number("quota", name) for name in ("tpm", "rpm", "ptu"))
-    at = metrics.started(rows)
-    estimated, used = metrics.estimated_tokens(rows), metrics.used_tokens(rows)
+    at = populations.started(rows)
+    estimated, used = populations.estimated_tokens(rows), populations.used_tokens(rows)
     causes = explain(rows, tpm, rpm)
     made = QuotaTruth(
         tpm=tpm,
         rpm=rpm,
         ptu=ptu,
         estimated_tpm=_top_minute(at, estimated),
-        used_tpm=_top_minute(metrics.ended(rows), used),
+        used_tpm=_top_minute(populations.ended(rows), used),
         estimated_per_request=_mean(estimated),
         used_per_request=_mean(used),
         slices=[_slice(at, seconds, rpm) for seconds in SLICES_S],
@@ -87,15 +87,15 @@ def explain(rows: Table, tpm: float | None, rpm: float | None) -> list[str]:
     estimate. Without such headers the quota decides: the estimate of the last 60 s above the tokens per minute, then
     requests of the last 1 s or 10 s above their allowance.
     """
-    throttled = metrics.outcome_is(rows, Outcome.THROTTLED)
+    throttled = populations.outcome_is(rows, Outcome.THROTTLED)
     if not throttled.any():
         return []
-    at, estimated = metrics.started(rows), metrics.estimated_tokens(rows)
+    at, estimated = populations.started(rows), populations.estimated_tokens(rows)
     refused, needed = part(rows, throttled), estimated[throttled]
     cause = np.full(len(refused), UNKNOWN, dtype=object)
     cause[_is_burst(at, at[throttled], rpm)] = REQUESTS
     cause[_is_spent(at, estimated, at[throttled], tpm)] = TOKENS
-    left, none_left = (metrics.numbers(refused[name]) for name in ("remaining_tokens", "remaining_requests"))
+    left, none_left = (populations.numbers(refused[name]) for name in ("remaining_tokens", "remaining_requests"))
     with np.errstate(invalid="ignore"):
         cause[(left >= 0) & (left < needed)] = TOKENS
         cause[none_left == 0] = REQUESTS
@@ -124,7 +124,7 @@ def _is_spent(at: Values, estimated: Values, when: Values, tpm: float | None) ->
     """Whether the estimates of the 60 s up to each instant `when` exceed the tokens per minute."""
     if tpm is None:
         return np.zeros(len(when), bool)
-    ordered, summed = metrics.in_time(at, np.nan_to_num(estimated))
+    ordered, summed = populations.in_time(at, np.nan_to_num(estimated))
     np.cumsum(summed, out=summed)
     until, since = (np.searchsorted(ordered, edge, side="right") for edge in (when, when - MINUTE_S))
     return np.asarray(_up_to(summed, until) - _up_to(summed, since) > tpm)
@@ -136,7 +136,7 @@ def _up_to(summed: Values, number: Values) -> Values:
 
 
 def _slice(at: Values, seconds: float, rpm: float | None) -> Slice:
-    most = metrics.sliding_max(at, np.ones(len(at)), seconds)
+    most = populations.sliding_max(at, np.ones(len(at)), seconds)
     return Slice(seconds, int(most or 0), None if rpm is None else rpm * seconds / 60.0)
 
 
@@ -168,8 +168,8 @@ def _explained(truth: QuotaTruth) -> list[str]:
 
 def _lower_max_tokens(truth: QuotaTruth, rows: Table) -> str | None:
     """max_tokens is reserved in full: asking for less admits more requests. Room for all but 1 in 100 answers."""
-    ok = metrics.is_ok(rows)
-    asked, used = (metrics.numbers(rows[name]) for name in ("max_tokens", "completion_tokens"))
+    ok = populations.is_ok(rows)
+    asked, used = (populations.numbers(rows[name]) for name in ("max_tokens", "completion_tokens"))
     known = ok & ~np.isnan(asked) & ~np.isnan(used)
     if not known.any() or truth.estimated_per_request is None:
         return None

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.figures import metrics
+from analysis.figures import metrics, populations
 from analysis.sources.rows import Table, part
 from tokenswarm.metrics.criteria import Goodput, Minute, Samples
 from tokenswarm.metrics.samples import Window
@@ -61,7 +61,7 @@ class RowSamples(Samples):
     def span(self) -> Window | None:
         if not len(self._rows_all):
             return None
-        return float(metrics.started(self._rows_all).min()), float(metrics.ended(self._rows_all).max())
+        return float(populations.started(self._rows_all).min()), float(populations.ended(self._rows_all).max())
 
     def _named(self, name: str | None) -> Table:
         if name is None:
@@ -79,25 +79,27 @@ class RowSamples(Samples):
         """Instants and amounts of a quantity: each of its own rows, at its own instant."""
         rows = self._named(name)
         if quantity == "offered":
-            return metrics.due(rows), np.where(metrics.is_offered(rows), 1.0, np.nan)
+            return populations.due(rows), np.where(populations.is_offered(rows), 1.0, np.nan)
         if quantity == "started":
-            return metrics.started(rows), np.where(metrics.is_sent(rows), 1.0, np.nan)
+            return populations.started(rows), np.where(populations.is_sent(rows), 1.0, np.nan)
         if quantity == "completed":
-            return metrics.ended(rows), np.where(metrics.is_ok(rows), 1.0, np.nan)
+            return populations.ended(rows), np.where(populations.is_ok(rows), 1.0, np.nan)
         if quantity == "tokens":
-            return metrics.ended(rows), metrics.used_tokens(rows)
-        return metrics.started(rows), metrics.estimated_tokens(rows)
+            return populations.ended(rows), populations.used_tokens(rows)
+        return populations.started(rows), populations.estimated_tokens(rows)
 
     def _is(self, rows: Table, what: str) -> Mask:
         if what == "goodput":
             return np.zeros(len(rows), bool) if self.goodput is None else metrics.is_good(rows, self.goodput)
         if what in ("ok", "throttled", "cancelled", "dropped"):
-            return metrics.outcome_is(rows, Outcome(what))
-        return {"sent": metrics.is_sent, "failed": metrics.is_failed, "offered": metrics.is_offered}[what](rows)
+            return populations.outcome_is(rows, Outcome(what))
+        return {"sent": populations.is_sent, "failed": populations.is_failed, "offered": populations.is_offered}[what](
+            rows
+        )
 
 
 def _instants(rows: Table, by_end: bool) -> npt.NDArray[Any]:
-    return metrics.ended(rows) if by_end else metrics.started(rows)
+    return populations.ended(rows) if by_end else populations.started(rows)
 
 
 def _within(instants: npt.NDArray[Any], window: Window | None) -> Mask:

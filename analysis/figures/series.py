@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.figures.metrics import (
+from analysis.figures.metrics import values_of
+from analysis.figures.populations import (
     Values,
     due,
     ended,
@@ -25,7 +26,6 @@ from analysis.figures.metrics import (
     outcome_is,
     started,
     used_tokens,
-    values_of,
 )
 from analysis.figures.window import Window, window_of
 from analysis.sources.run import Run

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.figures.accounting import account
-from analysis.figures.metrics import is_ok
+from analysis.figures.populations import is_ok
 from analysis.figures.row_samples import RowSamples
 from analysis.figures.window import window_of
 from analysis.sources.run import TOKENSWARM, Run
 from analysis.statistics import Group
+from tokenswarm.exit_codes import ExitCode
 from tokenswarm.metrics.criteria import (
     Criterion,
     CriterionResult,
-    ExitCode,
     Goodput,
     decide,
     evaluate,
@@ -23,7 +23,7 @@ from tokenswarm.metrics.criteria import (
     parse_goodput,
     percentile_of,
 )
-from tokenswarm.problems import BadInput
+from tokenswarm.userinput import BadInput
 
 DELIVERED_AT_LEAST_PCT = 99.0
 

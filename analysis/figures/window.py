@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.figures.metrics import ended, started
-from analysis.sources.run import Run
-
-MINUTE_S = 60
+from analysis.figures.populations import ended, started
+from analysis.sources.run import MINUTE_S, Run
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.figures.metrics import METRICS
-from analysis.figures.minutes import COLUMNS as MINUTE_COLUMNS
 from analysis.figures.summary import Summary
+from analysis.sources.run import COLUMNS as MINUTE_COLUMNS
 from analysis.statistics import Distribution, Estimate, Group
 
 SUMMARY_COLUMNS = ("run", "scope", "key", "metric", "aggregation", "unit", "n", "value", "low", "high")

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.figures.metrics import METRICS, is_failed, is_sent, outcome_is, started
+from analysis.figures.metrics import METRICS
+from analysis.figures.populations import is_failed, is_sent, outcome_is, started
 from analysis.figures.series import inside_window
 from analysis.figures.summary import Summary
 from analysis.figures.verdict import Judged

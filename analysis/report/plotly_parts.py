@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.figures.metrics import Values
+from analysis.figures.populations import Values
 from analysis.figures.series import Curve
 
 Spec = dict[str, Any]

@@ -1,8 +1,8 @@
 """Server metrics of a run: compared with what the client saw, judged by criteria, arranged as curves. Pure.
 
 The samples come from `server_metrics.csv` (`tokenswarm.metrics.server_metrics`). The comparison asks whether two
-independent counts of the same run agree: a difference is either explained by what the client cannot know (requests that it gave
-up on may or may not have been served) or flagged, with what usually causes it.
+independent counts of the same run agree: a difference is either explained by what the client cannot know (requests
+that it gave up on may or may not have been served) or flagged, with what usually causes it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from tokenswarm.metrics.server_metrics import AGGREGATIONS, ServerSample, convert
-from tokenswarm.problems import BadInput
-from tokenswarm.quantity import format_number, read_number
+from tokenswarm.userinput import BadInput, format_number, read_number
 
 TOKEN_TOLERANCE = 0.01
 """Share by which token totals may differ and still agree; requests must agree exactly."""

@@ -1,0 +1,4 @@
+"""How much a number of users needs.
+
+May import: userinput.
+"""

@@ -1,0 +1,4 @@
+"""Where rows come from: run directories, and files of other tools.
+
+May import: statistics, record, userinput.
+"""

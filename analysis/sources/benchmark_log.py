@@ -16,12 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.figures.metrics import percentage
-from analysis.figures.minutes import COLUMNS
-from analysis.figures.window import MINUTE_S
-from analysis.sources.run import Given, Run
-from analysis.statistics import Counts, Distribution, Estimate, Group, carries
-from tokenswarm.problems import BadInput
+from analysis.sources.run import COLUMNS, MINUTE_S, Given, Run
+from analysis.statistics import Counts, Distribution, Estimate, Group, carries, percentage
+from tokenswarm.userinput import BadInput
 
 WINDOW_S = 60.0
 BLIND_SPOTS = [

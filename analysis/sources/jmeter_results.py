@@ -12,8 +12,8 @@ import pandas as pd
 
 from analysis.sources.rows import frame
 from analysis.sources.run import Run
-from tokenswarm.problems import BadInput
 from tokenswarm.record import Outcome
+from tokenswarm.userinput import BadInput
 
 REQUIRED = ("timeStamp", "elapsed", "label", "responseCode", "success")
 USED = (*REQUIRED, "responseMessage", "failureMessage", "Latency")

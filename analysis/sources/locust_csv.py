@@ -15,12 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.figures.metrics import per_minute, percentage
-from analysis.figures.minutes import COLUMNS
-from analysis.figures.window import MINUTE_S
-from analysis.sources.run import Given, Run
-from analysis.statistics import Counts, Distribution, Estimate, Group, carries
-from tokenswarm.problems import BadInput
+from analysis.sources.run import COLUMNS, MINUTE_S, Given, Run
+from analysis.statistics import Counts, Distribution, Estimate, Group, carries, per_minute, percentage
+from tokenswarm.userinput import BadInput
 
 STATS = {"Type", "Name", "Request Count", "Failure Count", "Average Content Size"}
 HISTORY = {"Timestamp", "Name", "Total Request Count", "Total Failure Count", "Total Average Content Size"}

@@ -33,8 +33,8 @@ from analysis.sources.columns import (
     outcome_labels,
 )
 from analysis.sources.lines import Lines
-from tokenswarm.problems import BadInput
 from tokenswarm.record import COLUMNS, Outcome
+from tokenswarm.userinput import BadInput
 
 Values = npt.NDArray[Any]
 

@@ -19,7 +19,7 @@ from analysis.sources.columns import empty_stages
 from analysis.sources.rows import RowsFile, empty_rows, read_rows
 from analysis.sources.rows import texts as row_texts
 from analysis.statistics import Group
-from tokenswarm.problems import BadInput
+from tokenswarm.userinput import BadInput
 
 RUN_SCHEMA_VERSION = 1
 LONGEST_RUN_S = 60 * 86400.0
@@ -44,8 +44,8 @@ class Run:
 
     `rows` is the table of `analysis.sources.rows`; `stages` has the server-side stage times, one row per stage and
     request (`row` is the position in `rows`). `given` is set instead of rows for a source that only has aggregates.
-    `notes` say what was missing or repaired; `blind_spots` what this kind of source can never tell. `skipped_lines` counts the
-    lines that could not be read, a last one cut by a crash included.
+    `notes` say what was missing or repaired; `blind_spots` what this kind of source can never tell. `skipped_lines`
+    counts the lines that could not be read, a last one cut by a crash included.
     """
 
     path: Path
@@ -262,3 +262,30 @@ def _concat(tables: list[pd.DataFrame]) -> pd.DataFrame:
             union = sorted({text for table in tables for text in table[column].cat.categories})
             tables = [table.assign(**{column: table[column].cat.set_categories(union)}) for table in tables]
     return pd.concat(tables, ignore_index=True)
+
+
+COUNTS = ("offered", "started", "completed", "failed", "throttled", "cancelled", "dropped")
+
+
+TOKENS = ("tokens_prompt", "tokens_generated", "tokens", "tokens_estimated")
+
+
+LATENCIES = ("ttft_ms", "tbt_ms", "e2e_ms")
+
+
+PERCENTS = (50.0, 95.0)
+
+
+COLUMNS = (
+    "minute",
+    "full",
+    *COUNTS,
+    *TOKENS,
+    *(f"{name}_p{percent:g}" for name in LATENCIES for percent in PERCENTS),
+    "utilization_pct_avg",
+)
+"""`minute`: Unix s of its start. `full`: it lies wholly in the window. Offered by due instant; started, failed,
+throttled, cancelled, latencies and estimated tokens by start; completed and used tokens by end; NaN for unknown."""
+
+
+MINUTE_S = 60

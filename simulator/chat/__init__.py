@@ -1,0 +1,4 @@
+"""The chat-completion target: quotas, latency, tokens.
+
+May import: config, truth, wire.
+"""

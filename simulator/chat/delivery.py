@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from simulator.chat.latency import Answer, Chunk
 from simulator.chat.request import ChatRequest
 from simulator.config.settings import Deployment
 from simulator.wire import azure as wire
+from simulator.wire.azure import Answer, Chunk
 from simulator.wire.exchange import Exchange
 
 VERDICT_EVERY = 10

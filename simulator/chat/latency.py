@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from simulator.config.settings import Deployment
+from simulator.wire.azure import Answer, Chunk
 
 UNBOUNDED_COMPLETION = 200
 """Mean tokens of a completion when neither the request nor the deployment says how long it is."""
@@ -31,31 +30,6 @@ home life system service report data
 
 WORDS = _VOCABULARY.split()
 """Each is one token with a space before it."""
-
-
-class Chunk(NamedTuple):
-    """Tokens that are sent together: `due_ms` after the start of generation, their text, how many they are."""
-
-    due_ms: float
-    text: str
-    tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A planned completion of one choice."""
-
-    chunks: tuple[Chunk, ...]
-    completion_tokens: int
-    """Including the reasoning tokens."""
-    reasoning_tokens: int
-    finish_reason: str
-    end_ms: float
-    """When the last token, of reasoning or of text, is due."""
-
-    @property
-    def text(self) -> str:
-        return "".join(chunk.text for chunk in self.chunks)
 
 
 def seeded(seed: int, deployment: str, digest: str, occurrence: int) -> random.Random:

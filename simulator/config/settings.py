@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from simulator.config.fault_specs import check_spec
-from simulator.rag.pipeline import RagSettings
 
 DEFAULT_FILE = Path(__file__).with_name("default.toml")
 
@@ -243,3 +242,30 @@ def _fault_mismatch(value: Any) -> str | None:
         return 'a list of tables {fault = "name", ...}'
     wrong = [f"in entry {number}: {why}" for number, spec in enumerate(value, 1) if (why := check_spec(spec))]
     return "; ".join(wrong) or None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RagSettings:
+    """The orchestrator. `chat_url` is the chat target's address without a path.
+
+    Delays are means in ms of a log-normal time added to each read of the history and each search, seeded by `seed`
+    and the question, so that a question has the same delay in every run. `low` is the least allowed value.
+    """
+
+    chat_url: str
+    chat_key: str
+    deployment: str
+    history_path: Path
+    functions_key: str | None = "simulator-function-key"
+    api_key: str = "simulator-key"
+    dapr_token: str | None = None
+    api_version: str = "2024-10-21"
+    seed: int = 0
+    passages: int = field(default=3, metadata={"low": 1})
+    history_turns: int = field(default=4, metadata={"low": 0})
+    answer_tokens: int = field(default=200, metadata={"low": 1})
+    greeting_tokens: int = field(default=40, metadata={"low": 1})
+    groundedness_tokens: int = field(default=8, metadata={"low": 1})
+    groundedness_check: bool = True
+    history_delay_ms: float = field(default=0.0, metadata={"low": 0})
+    retrieval_delay_ms: float = field(default=0.0, metadata={"low": 0})

@@ -1,0 +1,4 @@
+"""The RAG orchestrator target: retrieval, history, pipeline.
+
+May import: config, truth, wire.
+"""

@@ -17,8 +17,8 @@ import uuid
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from simulator.config.settings import RagSettings
 from simulator.rag.chat_client import ChatClient, ChatFailed, Messages
 from simulator.rag.history import Exchange, History
 from simulator.rag.retrieval import Index, Passage, extract_terms, read_corpus
@@ -31,33 +31,6 @@ UNGROUNDED = "ungrounded"
 """Verdict of the groundedness check that replaces the answer; every other reply lets it pass."""
 
 UNGROUNDED_ANSWER = "The documents I have do not answer this question."
-
-
-@dataclass(frozen=True, kw_only=True)
-class RagSettings:
-    """The orchestrator. `chat_url` is the chat target's address without a path.
-
-    Delays are means in ms of a log-normal time added to each read of the history and each search, seeded by `seed`
-    and the question, so that a question has the same delay in every run. `low` is the least allowed value.
-    """
-
-    chat_url: str
-    chat_key: str
-    deployment: str
-    history_path: Path
-    functions_key: str | None = "simulator-function-key"
-    api_key: str = "simulator-key"
-    dapr_token: str | None = None
-    api_version: str = "2024-10-21"
-    seed: int = 0
-    passages: int = field(default=3, metadata={"low": 1})
-    history_turns: int = field(default=4, metadata={"low": 0})
-    answer_tokens: int = field(default=200, metadata={"low": 1})
-    greeting_tokens: int = field(default=40, metadata={"low": 1})
-    groundedness_tokens: int = field(default=8, metadata={"low": 1})
-    groundedness_check: bool = True
-    history_delay_ms: float = field(default=0.0, metadata={"low": 0})
-    retrieval_delay_ms: float = field(default=0.0, metadata={"low": 0})
 
 
 @dataclass(slots=True)

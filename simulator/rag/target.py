@@ -32,8 +32,9 @@ from starlette.datastructures import QueryParams
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from simulator.config.settings import RagSettings
 from simulator.rag.call import RagCall
-from simulator.rag.pipeline import FAILURES, Pipeline, RagSettings, Turn, format_passages
+from simulator.rag.pipeline import FAILURES, Pipeline, Turn, format_passages
 from simulator.truth.log import TruthLog
 from simulator.wire.exchange import Gone
 

@@ -1,0 +1,4 @@
+"""What really happened: the truth log, its counts, and the metrics made of them.
+
+May import: config.
+"""

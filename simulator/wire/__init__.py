@@ -1,0 +1,4 @@
+"""Requests and answers as bytes, faults included.
+
+May import: config.
+"""

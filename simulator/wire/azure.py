@@ -7,9 +7,7 @@ import math
 import random
 import string
 from dataclasses import dataclass
-from typing import Any
-
-from simulator.chat.latency import Answer
+from typing import Any, NamedTuple
 
 DONE = b"data: [DONE]\n\n"
 
@@ -274,3 +272,28 @@ def answer_headers(request_id: str, client_request_id: str | None, region: str, 
         "x-ms-deployment-name": deployment,
     }
     return headers | ({"x-ms-client-request-id": client_request_id} if client_request_id else {})
+
+
+class Chunk(NamedTuple):
+    """Tokens that are sent together: `due_ms` after the start of generation, their text, how many they are."""
+
+    due_ms: float
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A planned completion of one choice."""
+
+    chunks: tuple[Chunk, ...]
+    completion_tokens: int
+    """Including the reasoning tokens."""
+    reasoning_tokens: int
+    finish_reason: str
+    end_ms: float
+    """When the last token, of reasoning or of text, is due."""
+
+    @property
+    def text(self) -> str:
+        return "".join(chunk.text for chunk in self.chunks)

@@ -11,9 +11,8 @@ import pytest
 
 from tests.e2e.locust_process import Target, credentials, run_locust, scenario
 from tests.simulator_process import ROOT
-from tests.tokenswarm.test_honesty import RIGHT, WRONG
-from tokenswarm.generator.selfcheck_result import Level, SelfCheck
-from tokenswarm.selfcheck.__main__ import store, this_machine
+from tests.tokenswarm.generator.test_selfcheck_result import RIGHT, WRONG
+from tokenswarm.generator.selfcheck_result import Level, SelfCheck, store, this_machine
 
 
 def text_report(directory: Path) -> str:

@@ -11,13 +11,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from analysis.commands.recover import recover
-from analysis.figures.summary import summarise
+from analysis.figures.summarise import summarise
 from analysis.sources.run import load_run, read_meta
 from tokenswarm.metrics.server_metrics import parse_server_metrics, read_samples
-from tokenswarm.problems import BadInput
 from tokenswarm.results.in_flight import flight_path, read_in_flight
 from tokenswarm.results.journal import HEADER
 from tokenswarm.results.recorder import read_journal_after
+from tokenswarm.userinput import BadInput
 
 KEYS = ("schema_version", "state", "started_at", "ended_at", "options", "accounting", "window", "criteria", "verdict",
         "quota", "generator", "delivery", "target", "scenario", "search", "test_name", "workers", "host")  # fmt: skip

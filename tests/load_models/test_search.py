@@ -8,7 +8,6 @@ from simulator.chat.limits import Charge, admit
 from simulator.config.settings import Deployment
 from tokenswarm.control.capacity_search import (
     Level,
-    LevelPlan,
     Search,
     Step,
     describe_break,
@@ -19,7 +18,7 @@ from tokenswarm.control.capacity_search import (
     short_number,
 )
 from tokenswarm.metrics.criteria import CriterionResult, parse_criteria
-from tokenswarm.workload.arrivals import Lengths
+from tokenswarm.workload.arrivals import Lengths, LevelPlan
 from tokenswarm.workload.distributions import Length
 
 CRITERIA = parse_criteria("p95(ttft_ms) > 1000; percentage(throttled) > 1")

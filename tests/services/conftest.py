@@ -1,24 +1,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.services import fake_azure
 from tests.simulator_process import Simulator, running_simulator
-
-
-@pytest.fixture
-def azure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_azure.Azure]:
-    """The fake, with this process's environment pointing to it."""
-    azure, server = fake_azure.start(tmp_path)
-    for name, value in azure.environment.items():
-        monkeypatch.setenv(name, value)
-    yield azure
-    server.shutdown()
-    server.server_close()
-
 
 DEPLOYMENTS = """
 [deployments.gpt-35-turbo-200k]

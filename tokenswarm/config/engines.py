@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tokenswarm.problems import BadInput
+from tokenswarm.userinput import BadInput
 
 COUNT_VARIABLE = "TOKENSWARM_ENGINE_COUNT"
 INDEX_VARIABLE = "TOKENSWARM_ENGINE_INDEX"

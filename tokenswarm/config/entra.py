@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tokenswarm.problems import BadInput
+from tokenswarm.userinput import BadInput
 
 AUTH_KINDS = ("key", "entra")
 """Values of the option `auth`."""

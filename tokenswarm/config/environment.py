@@ -27,8 +27,7 @@ from urllib.parse import urlsplit
 from dotenv.parser import Binding, parse_stream
 from dotenv.variables import Variable, parse_variables
 
-from tokenswarm.problems import BadInput
-from tokenswarm.textfile import decode_text, read_file
+from tokenswarm.userinput import BadInput, decode_text, read_file
 
 NAMES: Mapping[str, str] = MappingProxyType(
     {

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from tokenswarm.config.entra import INSTALL, default_credential, first_line
-from tokenswarm.problems import BadInput
+from tokenswarm.userinput import BadInput
 
 
 class Reference(Protocol):

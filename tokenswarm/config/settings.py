@@ -16,9 +16,8 @@ from tokenswarm.metrics.autostop import AutoStop, parse_auto_stop
 from tokenswarm.metrics.criteria import Criterion, parse_criteria
 from tokenswarm.metrics.goodput import Goodput, parse_goodput
 from tokenswarm.metrics.server_metrics import PrometheusEndpoint, parse_server_metrics
-from tokenswarm.problems import BadInput
-from tokenswarm.quantity import parse_duration, read_number
 from tokenswarm.transport.connect import tls_context
+from tokenswarm.userinput import BadInput, parse_duration, read_number
 from tokenswarm.workload import arrivals
 from tokenswarm.workload.arrivals import Plan, parse_rate
 from tokenswarm.workload.dataset import Question, load_dataset

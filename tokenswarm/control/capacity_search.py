@@ -8,14 +8,12 @@ a rate that held twice.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tokenswarm.metrics.criteria import Criterion, CriterionResult, needed, percentile_of
-from tokenswarm.quantity import format_number
-from tokenswarm.workload.arrivals import Arrival, Lengths, RatePlan
-from tokenswarm.workload.stages import Stage, Stages
+from tokenswarm.userinput import format_number
 
 GROWTH = 2.0
 MAX_CONFIRMATIONS = 4
@@ -147,41 +145,6 @@ class Search:
             "answer_tpm": self.answer.tpm if self.answer else None,
             "sentence": self.sentence(criteria),
         }
-
-
-@dataclass(frozen=True, slots=True)
-class LevelPlan:
-    """The arrivals of one level. Their indices go on where the level before ended, so that no prompt comes twice."""
-
-    kind: str
-    rate_rpm: float
-    duration: float
-    first_index: int
-    seed: int = 0
-    smoothness: float = 1.0
-    lengths: Lengths = field(default_factory=Lengths)
-
-    @property
-    def duration_s(self) -> float | None:
-        return self.duration
-
-    def instants(self) -> Iterator[float]:
-        return self._plan.instants()
-
-    def arrival(self, index: int, due_offset_s: float) -> Arrival:
-        return self._plan.arrival(self.first_index + index, due_offset_s)
-
-    def expected_count(self, duration_s: float) -> float:
-        return self._plan.expected_count(duration_s)
-
-    def count_before(self, t_s: float) -> int:
-        return self._plan.count_before(t_s)
-
-    @property
-    def _plan(self) -> RatePlan:
-        rate = Stages((Stage(self.duration, self.rate_rpm),), self.rate_rpm)
-        # A seed of its own for each level: the same gaps again would repeat the same luck.
-        return RatePlan(self.kind, rate, self.seed + self.first_index, self.smoothness, self.lengths)
 
 
 def hold_s(rate_rpm: float, criteria: Sequence[Criterion], least_s: float, whole_minutes: bool) -> float:

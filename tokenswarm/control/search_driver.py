@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
-from tokenswarm.control.capacity_search import Level, LevelPlan, Search, Step, find_breaks, find_runaway, hold_s
+from tokenswarm.control.capacity_search import Level, Search, Step, find_breaks, find_runaway, hold_s
 from tokenswarm.metrics.criteria import Criterion, CriterionResult, evaluate
 from tokenswarm.record import RequestRecord
-from tokenswarm.workload.arrivals import Lengths
+from tokenswarm.workload.arrivals import Lengths, LevelPlan
 
 if TYPE_CHECKING:
     from tokenswarm.config.settings import Settings

@@ -1,0 +1,4 @@
+"""The load generator's own condition: heartbeat, accuracy, self-check, overload.
+
+May import: record, transport, metrics.
+"""

@@ -19,9 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from tokenswarm.config.environment import endpoint_problems
 from tokenswarm.jmx.plan import DataFile, Pause, Plan, ThreadGroup, parse_properties, read_plan
-from tokenswarm.problems import BadInput
-from tokenswarm.quantity import format_number
-from tokenswarm.textfile import decode_text, read_file
+from tokenswarm.userinput import BadInput, decode_text, format_number, read_file
 from tokenswarm.workload.dataset import load_dataset
 
 MAX_FILE_BYTES = 50_000_000

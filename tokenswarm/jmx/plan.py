@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
-from tokenswarm.problems import BadInput
-from tokenswarm.quantity import read_number
+from tokenswarm.userinput import BadInput, read_number
 
 MAX_DEPTH = 60
 """Deepest nesting of controllers that is followed."""

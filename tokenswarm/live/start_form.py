@@ -13,9 +13,7 @@ from typing import Any
 from configargparse import ConfigFileParserException, DefaultConfigFileParser  # type: ignore[import-untyped]
 
 from tokenswarm.config.options import OPTIONS
-from tokenswarm.problems import BadInput
-from tokenswarm.quantity import parse_duration
-from tokenswarm.textfile import decode_text, read_file
+from tokenswarm.userinput import BadInput, decode_text, parse_duration, read_file
 
 GROUPS = {
     "target": "Target",

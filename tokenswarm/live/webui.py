@@ -17,7 +17,7 @@ from tokenswarm.live.current_run import Watch
 from tokenswarm.live.monitor import Pulse
 from tokenswarm.live.report_job import RunReport
 from tokenswarm.live.start_form import describe_form, list_scenarios, read_scenario, would_be_options
-from tokenswarm.problems import BadInput
+from tokenswarm.userinput import BadInput
 from tokenswarm.workload.arrivals import parse_rate
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
-from tokenswarm.problems import BadInput
-from tokenswarm.quantity import format_number, parse_duration, read_number
 from tokenswarm.record import NOT_FAILED, Outcome, RequestRecord
+from tokenswarm.userinput import BadInput, format_number, parse_duration, read_number
 
 MAX_TIME_WINDOW_S = 86400
 

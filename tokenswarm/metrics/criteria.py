@@ -15,14 +15,13 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any, NamedTuple
 
+from tokenswarm.exit_codes import ExitCode
 from tokenswarm.metrics.autostop import AutoStop, AutoStopMonitor, parse_auto_stop
 from tokenswarm.metrics.goodput import Goodput, parse_goodput
 from tokenswarm.metrics.samples import POPULATIONS, Minute, Samples, Window, carries, needed, percentile
-from tokenswarm.problems import BadInput
-from tokenswarm.quantity import format_number, read_number
+from tokenswarm.userinput import BadInput, format_number, read_number
 
 __all__ = [
     "AZURE_METRICS",
@@ -47,16 +46,6 @@ __all__ = [
     "percentile",
     "percentile_of",
 ]
-
-
-class ExitCode(IntEnum):
-    """How a headless run, or `analysis check`, ends."""
-
-    OK = 0
-    LOCUST = 1
-    BAD_INPUT = 2
-    CRITERIA_FAILED = 3
-    UNTRUSTED = 4
 
 
 class _Metric(NamedTuple):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from tokenswarm.problems import BadInput
-from tokenswarm.quantity import format_number, read_number
 from tokenswarm.record import Outcome, RequestRecord
+from tokenswarm.userinput import BadInput, format_number, read_number
 
 LIMIT_METRICS = ("ttft_ms", "ttft_visible_ms", "tbt_ms", "e2e_ms", "ttft_from_due_ms", "e2e_from_due_ms", "lag_ms")
 """Figures of one request that can have a limit."""

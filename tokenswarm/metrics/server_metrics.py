@@ -14,8 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenswarm.problems import BadInput
-from tokenswarm.quantity import read_duration
+from tokenswarm.userinput import BadInput, read_duration
 
 FILE_NAME = "server_metrics.csv"
 

@@ -27,9 +27,8 @@ from tokenswarm.preflight.forecast import forecast_tokens
 from tokenswarm.preflight.load_limits import check_load, is_loopback
 from tokenswarm.preflight.machine_limits import Machine, check_limits
 from tokenswarm.preflight.reachability import check_targets
-from tokenswarm.problems import BadInput
-from tokenswarm.quantity import parse_duration
 from tokenswarm.results.run_directory import check_results
+from tokenswarm.userinput import BadInput, parse_duration
 from tokenswarm.workload.arrivals import Assignment
 
 logger = logging.getLogger(__name__)

@@ -19,15 +19,13 @@ from typing import TYPE_CHECKING, Any
 import gevent
 
 from tokenswarm.config.settings import Settings
-from tokenswarm.control.capacity_search import LevelPlan
 from tokenswarm.control.run import Conductor
 from tokenswarm.control.search_driver import Surveyor, make_plan
 from tokenswarm.control.workers import Fleet
-from tokenswarm.metrics.criteria import ExitCode
+from tokenswarm.exit_codes import ExitCode
 from tokenswarm.metrics.server_metrics import FILE_NAME
 from tokenswarm.preflight.forecast import describe_forecast
 from tokenswarm.preflight.preparation import Preparation
-from tokenswarm.problems import BadInput
 from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.results.prometheus import Scraper
 from tokenswarm.runner.locust_stats import LocustFiles
@@ -37,7 +35,8 @@ from tokenswarm.runner.shapes import UsersOverTime
 from tokenswarm.runner.thread_allocation import ThreadDesk
 from tokenswarm.sender.schedule import AHEAD_S, Schedule
 from tokenswarm.sender.sender import Place, Sender
-from tokenswarm.workload.arrivals import Assignment, Plan, RatePlan
+from tokenswarm.userinput import BadInput
+from tokenswarm.workload.arrivals import Assignment, LevelPlan, Plan, RatePlan
 from tokenswarm.workload.stages import ThreadGroup
 from tokenswarm.workload.thread_group import Thread
 

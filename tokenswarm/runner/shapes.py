@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tokenswarm.problems import BadInput
+from tokenswarm.userinput import BadInput
 from tokenswarm.workload.stages import Shape, ThreadGroup, parse_shape
 from tokenswarm.workload.thread_group import LEAD_S, Threads
 

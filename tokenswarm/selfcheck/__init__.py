@@ -1,0 +1,4 @@
+"""What this machine measures honestly.
+
+May import: users, record, exit_codes, transport, metrics, generator.
+"""

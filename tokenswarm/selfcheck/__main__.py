@@ -13,7 +13,6 @@ import csv
 import json
 import math
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -25,11 +24,20 @@ from typing import Any
 
 import psutil
 
+from tokenswarm.exit_codes import ExitCode
 from tokenswarm.generator.accuracy import Accuracy, Truth, chunks_between, compare, read_truth
-from tokenswarm.generator.selfcheck_result import Level, Machine, SelfCheck, describe, from_json, table, to_json
-from tokenswarm.metrics.criteria import ExitCode
+from tokenswarm.generator.selfcheck_result import (
+    Level,
+    SelfCheck,
+    core_sets,
+    describe,
+    store,
+    stored_path,
+    table,
+    this_machine,
+    to_json,
+)
 from tokenswarm.record import RequestRecord
-from tokenswarm.transport.connect import kernel_timestamps
 
 PACKAGES = Path(__file__).resolve().parents[2]
 LEVELS = (50, 200, 500, 1000, 1500, 2000)
@@ -40,50 +48,6 @@ SETTLE_S = 0.3
 
 CpuSample = tuple[float, float]
 """(Unix s, CPU s used so far)"""
-
-
-def stored_path() -> Path:
-    """Where the last result is kept."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "tokenswarm" / "selfcheck.json"
-
-
-def read_stored(path: Path | None = None) -> SelfCheck | None:
-    """The last result for this machine; `None` when there is none, it cannot be read, or the machine has changed."""
-    try:
-        check = from_json(json.loads((path or stored_path()).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return None
-    here = this_machine()
-    same = (check.machine.host, check.machine.cores, check.machine.python) == (here.host, here.cores, here.python)
-    return check if same else None
-
-
-def store(check: SelfCheck, path: Path) -> None:
-    """Write the result, whole or not at all. Raises `OSError`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(to_json(check), indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
-
-
-def this_machine() -> Machine:
-    generator, target = core_sets()
-    return Machine(
-        host=platform.node(),
-        cores=psutil.cpu_count() or 1,
-        python=platform.python_version(),
-        clock="kernel" if kernel_timestamps() else "user",
-        shared_core=generator is not None and generator == target,
-    )
-
-
-def core_sets() -> tuple[set[int] | None, set[int] | None]:
-    """(core of the load generator, core of the target); `None` where processes cannot be pinned."""
-    if not hasattr(os, "sched_getaffinity"):
-        return None, None
-    usable = sorted(os.sched_getaffinity(0))
-    return {usable[0]}, {usable[-1]}
 
 
 def pin(pid: int, wanted: set[int] | None) -> None:

@@ -14,9 +14,9 @@ from tokenswarm.client.sdk import ChatTemplate
 from tokenswarm.config.settings import Settings
 from tokenswarm.generator.heartbeat import Heartbeat, Window
 from tokenswarm.generator.overload import Burden
+from tokenswarm.generator.selfcheck_result import read_stored
 from tokenswarm.record import RequestRecord
 from tokenswarm.results.recorder import Recorder, Ship
-from tokenswarm.selfcheck.__main__ import read_stored
 from tokenswarm.sender.schedule import Schedule
 from tokenswarm.workload.dataset import Questions
 

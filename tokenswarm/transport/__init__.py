@@ -1,0 +1,4 @@
+"""Bytes out, bytes in, and their times.
+
+May import: nothing of ours.
+"""

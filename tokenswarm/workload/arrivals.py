@@ -18,14 +18,13 @@ import math
 import random
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, count, repeat
 from typing import Protocol
 
-from tokenswarm.problems import BadInput
-from tokenswarm.quantity import read_number
+from tokenswarm.userinput import BadInput, read_number
 from tokenswarm.workload.distributions import Length
-from tokenswarm.workload.stages import Stages
+from tokenswarm.workload.stages import Stage, Stages
 from tokenswarm.workload.traces import TraceRow
 
 KINDS = ("constant", "poisson", "gamma")
@@ -392,3 +391,38 @@ def _checked(plan: RatePlan) -> RatePlan:
     if problems:
         raise BadInput(problems)
     return plan
+
+
+@dataclass(frozen=True, slots=True)
+class LevelPlan:
+    """The arrivals of one level. Their indices go on where the level before ended, so that no prompt comes twice."""
+
+    kind: str
+    rate_rpm: float
+    duration: float
+    first_index: int
+    seed: int = 0
+    smoothness: float = 1.0
+    lengths: Lengths = field(default_factory=Lengths)
+
+    @property
+    def duration_s(self) -> float | None:
+        return self.duration
+
+    def instants(self) -> Iterator[float]:
+        return self._plan.instants()
+
+    def arrival(self, index: int, due_offset_s: float) -> Arrival:
+        return self._plan.arrival(self.first_index + index, due_offset_s)
+
+    def expected_count(self, duration_s: float) -> float:
+        return self._plan.expected_count(duration_s)
+
+    def count_before(self, t_s: float) -> int:
+        return self._plan.count_before(t_s)
+
+    @property
+    def _plan(self) -> RatePlan:
+        rate = Stages((Stage(self.duration, self.rate_rpm),), self.rate_rpm)
+        # A seed of its own for each level: the same gaps again would repeat the same luck.
+        return RatePlan(self.kind, rate, self.seed + self.first_index, self.smoothness, self.lengths)

@@ -16,8 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tokenswarm.problems import BadInput
-from tokenswarm.textfile import decode_text, read_file
+from tokenswarm.userinput import BadInput, decode_text, read_file
 
 COLUMNS = ("id", "question", "system", "max_tokens")
 KEYS = (*COLUMNS, "turns", "messages")

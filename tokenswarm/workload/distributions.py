@@ -11,8 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tokenswarm.problems import BadInput
-from tokenswarm.quantity import format_number, read_duration, read_number
+from tokenswarm.userinput import BadInput, format_number, read_duration, read_number
 
 MAX_TOKENS = 2_000_000
 """Largest token length that is taken seriously."""

@@ -15,8 +15,7 @@ from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import NamedTuple, Protocol
 
-from tokenswarm.problems import BadInput
-from tokenswarm.quantity import parse_duration, read_duration, read_number
+from tokenswarm.userinput import BadInput, parse_duration, read_duration, read_number
 
 __all__ = ["Shape", "Stage", "Stages", "ThreadGroup", "parse_duration", "parse_shape", "parse_stages"]
 

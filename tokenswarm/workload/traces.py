@@ -17,8 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from tokenswarm.problems import BadInput
-from tokenswarm.quantity import read_duration, read_number
+from tokenswarm.userinput import BadInput, read_duration, read_number
 from tokenswarm.workload.distributions import MAX_TOKENS
 
 MAX_PROBLEMS = 50

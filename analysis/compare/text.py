@@ -1,0 +1,85 @@
+"""A comparison for the terminal and for Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from analysis.compare.comparison import (
+    Comparison,
+    Figure,
+    chance_note,
+    describe_change,
+    format_value,
+    headline,
+)
+from analysis.figures.metrics import METRICS
+
+
+def to_text(comparison: Comparison, figures: Sequence[Figure]) -> str:
+    """Some figures of the comparison for a terminal."""
+    lines = [f"A  {', '.join(comparison.a.runs)}", f"B  {', '.join(comparison.b.runs)}", ""]
+    lines += [headline(comparison)]
+    lines += [f"  ! {doubt}" for doubt in comparison.doubts]
+    lines += [f"  ! unlike: {difference}" for difference in comparison.differences]
+    for name, of_name in _by_name(figures):
+        lines += ["", name or "all requests", *_aligned(_table(of_name))]
+    lines += ["", chance_note(comparison)]
+    if comparison.gates:
+        lines += [
+            "",
+            "Gates",
+            *(f"  {'FAILED' if gate.state != 'held' else 'held  '}  {gate}" for gate in comparison.gates),
+        ]
+    return "\n".join(lines)
+
+
+def to_markdown(comparison: Comparison, figures: Sequence[Figure]) -> str:
+    """Some figures of the comparison for a pull request."""
+    lines = [f"### {headline(comparison)}", ""]
+    lines += [f"**A** {_code(comparison.a.runs)} · **B** {_code(comparison.b.runs)}", ""]
+    lines += [f"- ⚠️ {_escape(text)}" for text in (*comparison.doubts, *comparison.differences)]
+    if comparison.gates:
+        lines += ["| gate | result |", "|---|---|"]
+        lines += [
+            f"| `{gate.gate.text}` | {'❌' if gate.state != 'held' else '✅'} {_escape(f'{gate.state} {gate.note}')} |"
+            for gate in comparison.gates
+        ]
+    for name, of_name in _by_name(figures):
+        lines += ["", f"**{_escape(name) or 'All requests'}**", ""]
+        head, *rows = _table(of_name)
+        lines += ["| " + " | ".join(head) + " |", "|---|--:|--:|--:|--:|---|"]
+        lines += ["| " + " | ".join(_escape(cell) for cell in row) + " |" for row in rows]
+    return "\n".join([*lines, "", chance_note(comparison)])
+
+
+def _by_name(figures: Sequence[Figure]) -> list[tuple[str, list[Figure]]]:
+    names = dict.fromkeys(figure.name for figure in figures)
+    return [(name, [figure for figure in figures if figure.name == name]) for name in names]
+
+
+def _table(figures: Sequence[Figure]) -> list[list[str]]:
+    rows = [["figure", "A", "B", "change", "n", "verdict"]]
+    for figure in figures:
+        unit = METRICS[figure.metric].unit
+        n = f"{figure.n_a:,}" if figure.n_a == figure.n_b else f"{figure.n_a:,} / {figure.n_b:,}"
+        values = [format_value(figure.a, unit), format_value(figure.b, unit)]
+        rows.append([figure.title, *values, describe_change(figure), n, figure.verdict])
+    return rows
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        first, *middle, last = row
+        cells = [cell.rjust(width) for cell, width in zip(middle, widths[1:-1], strict=True)]
+        lines.append(f"  {first.ljust(widths[0])}  {'  '.join(cells)}  {last}".rstrip())
+    return lines
+
+
+def _code(runs: Sequence[str]) -> str:
+    return ", ".join(f"`{run}`" for run in runs)
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

@@ -1,0 +1,163 @@
+"""From a run to its summary.
+
+Latencies, shares and counts are of the requests started in the window; completed requests and tokens lie where they
+ended. Percentiles are always taken from rows, never averaged.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.figures import populations
+from analysis.figures.accounting import account
+from analysis.figures.group import group
+from analysis.figures.minutes import minute_table
+from analysis.figures.quota import quota_truth
+from analysis.figures.summary import Summary
+from analysis.figures.verdict import judge
+from analysis.figures.window import Window, window_of
+from analysis.sources.rows import Table, part
+from analysis.sources.run import Run
+from analysis.statistics import Distribution, Group, distribution
+from tokenswarm.metrics.criteria import Goodput, parse_goodput
+from tokenswarm.userinput import BadInput
+
+NETWORK = "network and the rest"
+"""What remains of E2E after the stages that the server reports."""
+
+
+TOTAL_STAGE = "total"
+
+
+Mask = npt.NDArray[np.bool_]
+
+
+def summarise(run: Run, failure_criteria: str | None = None) -> Summary:
+    """Summary of `run`. `failure_criteria` is judged instead of what run.json has. Raises `BadInput` for bad text."""
+    window = window_of(run)
+    common: dict[str, Any] = {
+        "label": run.label,
+        "path": str(run.path),
+        "source": run.source,
+        "state": run.state,
+        "window": window,
+        "accounting": account(run),
+        "judgement": judge(run, failure_criteria),
+        "delivery": _mapping(run.setting("delivery")),
+        "generator": _mapping(run.setting("generator")),
+        "settings": _settings(run),
+        "blind_spots": run.blind_spots,
+        "notes": run.notes,
+        "skipped_lines": run.skipped_lines,
+    }
+    from analysis.figures.warnings import doubts
+
+    if run.given is not None:
+        summary = _of_given(run, common)
+    elif window is None or not len(run.rows):
+        summary = Summary(
+            **common, left_out=0, overall=Group("", populations.counts(run.rows)), minutes=minute_table(run.rows, None)
+        )
+    else:
+        summary = _of_rows(run, window, common)
+    return dataclasses.replace(summary, warnings=doubts(summary))
+
+
+def goodput_of(run: Run) -> Goodput | None:
+    """The goodput limits a run was started with; `None` without any, or when they cannot be read."""
+    text = run.setting("options", "goodput")
+    try:
+        return parse_goodput(text) if isinstance(text, str) and text.strip() else None
+    except BadInput:
+        return None
+
+
+def _of_rows(run: Run, window: Window, common: dict[str, Any]) -> Summary:
+    rows, goodput = run.rows, goodput_of(run)
+    inside = window.contains(populations.started(rows))
+    overall = group(rows, window, "", goodput)
+    by_name, by_turn = (
+        {key: overall if some is rows else group(some, window, key, goodput) for key, some in _parts(rows, column)}
+        for column in ("name", "turn")
+    )
+    return Summary(
+        **common,
+        left_out=int(len(rows) - inside.sum()),
+        overall=overall,
+        by_name=by_name,
+        by_turn=by_turn,
+        by_stage=_stages(run, inside & populations.is_ok(rows)),
+        minutes=minute_table(rows, window),
+        quota=quota_truth(run, window),
+    )
+
+
+def _of_given(run: Run, common: dict[str, Any]) -> Summary:
+    """A source without rows: its own figures, nothing added."""
+    given = run.given
+    assert given is not None
+    minutes = given.minutes if given.minutes is not None else minute_table(run.rows, None)
+    return Summary(**common, left_out=0, overall=given.overall, by_name=given.by_name, minutes=minutes)
+
+
+def _parts(rows: pd.DataFrame, column: str) -> Iterator[tuple[str, Table]]:
+    """Rows by request name or by turn. A single turn is no part; a single name is worth its line."""
+    values = rows[column]
+    keys = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else sorted(values.dropna().unique())
+    if column == "turn" and len(keys) < 2:
+        return
+    for key in keys:
+        chosen = (values == key).fillna(False).to_numpy(bool)
+        if chosen.any():
+            yield str(key), part(rows, chosen)
+
+
+def _stages(run: Run, chosen: Mask) -> dict[str, Distribution]:
+    """Server-side stages of answered requests, in the order of their mean, and what E2E has beyond them."""
+    stages = run.stages[chosen[run.stages["row"].to_numpy()]] if len(run.stages) else run.stages
+    if not len(stages):
+        return {}
+    found = {
+        str(name): distribution(str(name), part.to_numpy(np.float64))
+        for name, part in stages.groupby("stage", observed=True)["ms"]
+    }
+    named = stages[stages["stage"] != TOTAL_STAGE]
+    reported = (stages if named.empty else named).groupby("row")["ms"].sum()
+    total = stages[stages["stage"] == TOTAL_STAGE].groupby("row")["ms"].sum()
+    served = total.combine_first(reported)
+    rest = run.rows["e2e_ms"].to_numpy(np.float64)[served.index] - served.to_numpy()
+    found[NETWORK] = distribution(NETWORK, rest)
+    return dict(sorted(found.items(), key=lambda item: -(item[1].avg.value or 0.0)))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """What was configured, for the report."""
+    keys = (
+        "test_name",
+        "target",
+        "host",
+        "seed",
+        "workers",
+        "clock",
+        "quota",
+        "options",
+        "versions",
+        "tokenswarm_version",
+        "git_commit",
+        "started_at",
+        "ended_at",
+        "stop_reason",
+        "search",
+    )
+    found = {key: run.setting(key) for key in keys}
+    return {key: value for key, value in found.items() if value is not None}

@@ -1,0 +1,184 @@
+"""The dependency rule: which room may import which, read off the sources and off what is really loaded."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("tokenswarm", "analysis", "simulator")
+NETWORK = {"locust", "gevent", "socket", "requests", "httpx2", "openai"}
+IMPORTS = re.compile(r"\s*May import: ([^.]+)\.", re.DOTALL)
+
+ROOMS: dict[str, str] = {
+    "tokenswarm.workload": "userinput",
+    "tokenswarm.apis": "record",
+    "tokenswarm.transport": "",
+    "tokenswarm.client": "record apis transport",
+    "tokenswarm.metrics": "record userinput exit_codes",
+    "tokenswarm.config": "record userinput exit_codes workload apis transport metrics",
+    "tokenswarm.results": "record metrics",
+    "tokenswarm.generator": "record transport metrics",
+    "tokenswarm.preflight": "userinput workload apis transport client config results",
+    "tokenswarm.sender": "record workload apis client config results generator",
+    "tokenswarm.control": "record userinput exit_codes workload apis transport metrics config results generator",
+    "tokenswarm.runner": "record userinput exit_codes workload metrics config results preflight sender control",
+    "tokenswarm.live": "record userinput exit_codes workload metrics config generator control runner",
+    "tokenswarm.jmx": "userinput exit_codes workload config",
+    "tokenswarm.selfcheck": "users record exit_codes transport metrics generator",
+    "analysis.sources": "analysis.statistics record userinput",
+    "analysis.figures": "analysis.statistics analysis.sources record userinput exit_codes metrics",
+    "analysis.server": "record userinput exit_codes metrics analysis.statistics analysis.sources analysis.figures",
+    "analysis.report": "record exit_codes metrics analysis.statistics analysis.sources analysis.figures "
+    "analysis.server",
+    "analysis.compare": "record userinput exit_codes metrics analysis.statistics analysis.sources analysis.figures "
+    "analysis.report",
+    "analysis.sizing": "userinput",
+    "analysis.commands": "record userinput exit_codes metrics analysis.statistics analysis.sources analysis.figures "
+    "analysis.server analysis.report analysis.compare analysis.sizing",
+    "simulator.config": "",
+    "simulator.truth": "simulator.config",
+    "simulator.wire": "simulator.config",
+    "simulator.chat": "simulator.config simulator.truth simulator.wire",
+    "simulator.rag": "simulator.config simulator.truth simulator.wire",
+    "simulator.known_timing": "",
+    "simulator.server": "simulator.config simulator.truth simulator.wire simulator.chat simulator.rag",
+}
+"""Room -> rooms and top modules it may import; a name without a package is of `tokenswarm`. Every room stands below
+those that it may import: the order has no arrow upwards."""
+
+TOP: dict[str, str] = {
+    "tokenswarm.record": "",
+    "tokenswarm.userinput": "",
+    "tokenswarm.exit_codes": "",
+    "tokenswarm.plugin": "userinput exit_codes preflight config control runner live",
+    "tokenswarm.users": "record workload apis client config sender runner plugin",
+    "analysis.statistics": "",
+    "analysis.__main__": "userinput exit_codes analysis.commands",
+    "simulator.__main__": "simulator.config simulator.server",
+}
+"""The modules that stand beside the rooms."""
+
+NO_NETWORK = ("tokenswarm.workload", "tokenswarm.apis", "tokenswarm.metrics")
+
+
+def allowed(room: str) -> set[str]:
+    names = {**ROOMS, **TOP}[room].split()
+    return {room} | {name if "." in name else f"tokenswarm.{name}" for name in names}
+
+
+def room_of(module: str) -> str:
+    """`tokenswarm.config` of `tokenswarm.config.options`; a top module is its own room."""
+    return ".".join(module.split(".")[:2])
+
+
+def modules(package: str) -> list[str]:
+    paths = sorted((ROOT / package).rglob("*.py"))
+    return [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths if path.name != "__init__.py"]
+
+
+MODULES = [module for package in PACKAGES for module in modules(package)]
+
+
+def path_of(module: str) -> Path:
+    return ROOT.joinpath(*module.split(".")).with_suffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def packages(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_room_imports_what_it_may(module: str) -> None:
+    ours = {room_of(name) for name in imports(path_of(module)) if name.partition(".")[0] in PACKAGES}
+    assert ours <= allowed(room_of(module))
+
+
+def test_every_room_is_in_the_table() -> None:
+    assert {room_of(module) for module in MODULES} == {*ROOMS, *TOP}
+
+
+def test_the_table_has_no_arrow_upwards() -> None:
+    above: set[str] = {f"tokenswarm.{name}" for name in ("record", "userinput", "exit_codes")} | {"analysis.statistics"}
+    late = {"tokenswarm.users"}  # the self-check's locustfile is a user's: it derives from what users derive from
+    for room in ROOMS:
+        assert allowed(room) - {room} - late <= above, room
+        above.add(room)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_is_of_a_size_to_be_seen_at_once(room: str) -> None:
+    assert len([module for module in MODULES if room_of(module) == room]) <= 13
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_says_what_it_is_and_what_it_may_import(room: str) -> None:
+    tree = ast.parse(ROOT.joinpath(*room.split("."), "__init__.py").read_text())
+    text = ast.get_docstring(tree) or ""
+    assert len(tree.body) == 1  # no code
+    found = IMPORTS.search(text)
+    names = set() if found is None else set(found.group(1).replace(",", " ").split()) - {"and", "nothing", "of", "ours"}
+    assert names == set(ROOMS[room].replace("analysis.", "").replace("simulator.", "").split())
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_what_is_really_loaded(room: str) -> None:
+    """Loading all modules of a room loads no room that the table, followed to its end, does not lead to."""
+    names = [module for module in MODULES if room_of(module) == room and not module.endswith("locustfile")]
+    code = f"import sys, {', '.join(names)}; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    reached, todo = set(), [room]
+    while todo:
+        if (one := todo.pop()) not in reached:
+            reached.add(one)
+            todo += allowed(one)
+    ours = {room_of(name) for name in loaded if name.count(".") and name.partition(".")[0] in PACKAGES}
+    assert ours <= reached
+    if room in NO_NETWORK:
+        assert not {name.partition(".")[0] for name in loaded} & (NETWORK - {"socket"})
+        assert not {name for module in names for name in packages(path_of(module))} & NETWORK
+
+
+def test_the_record_needs_the_standard_library_only() -> None:
+    assert packages(path_of("tokenswarm.record")) <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("room", ["apis", "transport", "client"])
+def test_the_client_knows_nothing_of_locust(room: str) -> None:
+    files = (ROOT / "tokenswarm" / room).glob("*.py")
+    assert not {name for path in files for name in packages(path)} & {"locust"}
+
+
+def test_analysis_does_not_load_locust() -> None:
+    names = [module for module in MODULES if module.startswith("analysis.")]
+    code = f"import sys, {', '.join(names)}; print(sorted({{'locust', 'gevent'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_locustfile_carries_a_packages_name() -> None:
+    packages_here = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert not packages_here & {path.stem for path in (ROOT / "locustfiles").glob("*.py")}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_package_itself_is_empty(package: str) -> None:
+    assert importlib.import_module(package).__doc__ is None
+    assert (ROOT / package / "__init__.py").read_text() == ""

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
+
+from tokenswarm.config.environment import Environment
+from tokenswarm.config.options import OPTIONS
+from tokenswarm.config.settings import Settings, build_settings
+from tokenswarm.userinput import BadInput
+from tokenswarm.workload.arrivals import RatePlan
+
+KEY = {"AZURE_OPENAI_API_KEY": "azure-key-123", "AZURE_OPENAI_ENDPOINT": "http://127.0.0.1:1"}
+LAB = {
+    "OPENAI_API_KEY": "lab-key-456",
+    "AOAI_ENDPOINT": "https://lab.openai.azure.com/",
+    "AOAI_DEPLOYMENT": "gpt-35-turbo",
+    "TEST_NAME": "lab-test",
+    "CONTEXT_TOKENS": "4500",
+    "MAX_TOKENS": "500",
+    "RETRY": "none",
+    "RATE": "50",
+    "DURATION": "180",
+}
+
+
+def settings(variables: dict[str, str] | None = None, targets: str = "chat", **options: Any) -> Settings:
+    environment = Environment(KEY if variables is None else variables, {})
+    given_options = {"deployment": "gpt", **options} if variables is None else options
+    return build_settings(given_options, environment, set(targets.split()), "scenarios/smoke.conf")
+
+
+def problems(variables: dict[str, str] | None = None, targets: str = "chat", **options: Any) -> list[str]:
+    with pytest.raises(BadInput) as raised:
+        settings(variables, targets, **options)
+    return raised.value.problems
+
+
+def test_defaults() -> None:
+    made = settings()
+    assert made.chat is not None
+    assert (made.chat.api, made.chat.deployment, made.chat.key) == ("azure", "gpt", "azure-key-123")
+    assert made.rag is None
+    assert made.plan is None
+    assert (made.max_lag_s, made.turns, made.seed, made.test_name) == (10.0, 1, 1, "smoke")
+    assert (made.sending.timeout_s, made.sending.retry) == (120.0, "none")
+    assert made.criteria == []
+    assert made.secrets == ["azure-key-123"]
+    assert "azure-key-123" not in repr(made)
+
+
+def test_the_labs_parameter_file_needs_nothing_else() -> None:
+    made = settings(LAB)
+    assert made.chat is not None
+    assert (made.chat.api, made.chat.deployment) == ("azure", "gpt-35-turbo")
+    assert made.test_name == "lab-test"
+    assert isinstance(made.plan, RatePlan)
+    assert made.plan.rate == 50.0
+    assert (made.context.mean(), made.output.mean() if made.output else None) == (4500, 500)
+
+
+def test_an_option_wins_over_the_environment() -> None:
+    made = settings(LAB, rate="4", test_name="mine", context_tokens="uniform(10, 20)")
+    assert isinstance(made.plan, RatePlan)
+    assert (made.plan.rate, made.test_name, str(made.context)) == (4.0, "mine", "uniform(10, 20)")
+
+
+@pytest.mark.parametrize(
+    ("host", "variables", "api", "endpoint"),
+    [
+        ("http://127.0.0.1:8000", {}, "openai", "http://127.0.0.1:8000/v1"),
+        ("http://127.0.0.1:8000/v1", {}, "openai", "http://127.0.0.1:8000/v1"),
+        ("http://127.0.0.1:8000", KEY, "azure", "http://127.0.0.1:8000"),
+        ("https://r.openai.azure.com", KEY, "azure", "https://r.openai.azure.com"),
+        ("https://r.openai.azure.com/openai/v1/", KEY, "azure-v1", "https://r.openai.azure.com/openai/v1/"),
+        (None, {"OPENAI_BASE_URL": "http://h:1/v1"}, "openai", "http://h:1/v1"),
+    ],
+)
+def test_the_api_is_inferred(host: str | None, variables: dict[str, str], api: str, endpoint: str) -> None:
+    chat = settings(variables, host=host, deployment="d").chat
+    assert chat is not None
+    assert (chat.api, chat.endpoint) == (api, endpoint)
+
+
+def test_azure_v1_gets_its_path() -> None:
+    chat = settings(host="http://h", api="azure-v1").chat
+    assert chat is not None and chat.endpoint == "http://h/openai/v1"
+
+
+def test_all_problems_at_once() -> None:
+    found = problems(
+        {"AZURE_OPENAI_ENDPOINT": "http://h"},
+        rate="-1",
+        max_tokens="0",
+        temperature="5",
+        failure_criteria="p95(speed) > 1; nonsense",
+        auto_stop="often",
+        timeout="soon",
+        shape="stages",
+        stages="1m",
+        goodput="ttft > 1",
+        seed="1.5",
+        warm_up="-3",
+    )
+    text = "\n".join(found)
+    for part in ("API key", "deployment", "rate", "max-tokens", "temperature", "speed", "nonsense", "auto-stop"):
+        assert part in text
+    for part in ("timeout", "stages", "goodput", "seed", "warm-up"):
+        assert part in text
+    assert len(found) >= 13
+
+
+def test_problems_name_where_the_value_comes_from() -> None:
+    environment = Environment({**LAB, "RATE": "fast"}, {"RATE": "lab.env:8"})
+    with pytest.raises(BadInput) as raised:
+        build_settings({}, environment, {"chat"})
+    (problem,) = raised.value.problems
+    assert "rate, RATE (lab.env:8)" in problem
+    assert "'fast'" in problem
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"rate": "5", "rate_stages": "1m:5"}, "expected one of rate"),
+        ({"rate": "5", "shape": "stages", "stages": "1m:5"}, "expected no rate"),
+        ({"stages": "1m:5"}, "expected a shape beside it"),
+        ({"context_tokens": "dataset"}, "expected --dataset"),
+        ({"max_tokens": "trace"}, "expected --trace"),
+        ({"trace": "/nowhere.csv"}, "/nowhere.csv"),
+        ({"dataset": "/nowhere.csv"}, "/nowhere.csv"),
+        ({"ca_file": "/nowhere.pem"}, "ca-file"),
+        ({"search": "10..120"}, "failure-criteria"),
+        ({"search": "120..10"}, "lowest..highest"),
+        ({"host": "ftp://h"}, "http"),
+        ({"n": "0"}, "from 1 to 128"),
+    ],
+)
+def test_what_does_not_go_together(options: dict[str, str], part: str) -> None:
+    assert part in "\n".join(problems(**options))
+
+
+def test_an_orchestrator_needs_its_key_and_questions() -> None:
+    found = "\n".join(problems({}, "rag", host="http://h"))
+    assert "ORCHESTRATOR_FUNCTION_KEY" in found
+    assert "dataset" in found
+
+
+def test_both_orchestrator_contracts(tmp_path: Path) -> None:
+    dataset = tmp_path / "q.csv"
+    dataset.write_text("id,question\n1,Who?\n")
+    v1 = settings({"functionKey": "fk-12345"}, "rag", host="http://h/", dataset=str(dataset)).rag
+    assert v1 is not None
+    assert (v1.url, dict(v1.headers)) == ("http://h/api/orc", {"x-functions-key": "fk-12345"})
+    v2 = settings(
+        {"ORCHESTRATOR_APP_APIKEY": "ak-12345"}, "rag", host="http://h", dataset=str(dataset), rag_contract="v2"
+    ).rag
+    assert v2 is not None
+    assert (v2.url, dict(v2.headers)) == ("http://h/orchestrator", {"X-API-KEY": "ak-12345"})
+
+
+NAMES = [option.attribute for option in OPTIONS if option.name not in ("env-file", "trace", "dataset", "ca-file")]
+
+
+@settings_of_hypothesis(max_examples=40, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(NAMES), st.text(max_size=12) | st.sampled_from(["1", "0", "-1", "nan", "1e999"]))
+)
+def test_any_text_is_taken_or_refused_with_reasons(options: dict[str, str]) -> None:
+    try:
+        build_settings(options, Environment(KEY, {}), {"chat", "rag"})
+    except BadInput as error:
+        assert error.problems
+        assert all(problem.strip() for problem in error.problems)

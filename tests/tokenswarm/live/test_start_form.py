@@ -1,0 +1,113 @@
+"""The start form: what it would set, what is refused, and scenarios as Locust itself reads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tokenswarm.config.options import OPTIONS
+from tokenswarm.live.start_form import (
+    GROUPS,
+    describe_form,
+    list_scenarios,
+    parse_scenario,
+    read_scenario,
+    would_be_options,
+)
+from tokenswarm.userinput import BadInput
+
+OPTIONS_NOW = {
+    "num_users": 1,
+    "spawn_rate": 1.0,
+    "run_time": None,
+    "rate": None,
+    "results_dir": None,
+    "deployment": "a",
+}
+SCENARIO = """\
+# a comment
+locustfile = locustfiles/chat_completions.py
+users = 50
+run-time: 10m   # ten minutes
+rate 120
+failure-criteria = p95(ttft_ms) > 1000; percentage(error) > 1
+dataset = "scenarios/dataset.csv"
+context-tokens = uniform(200, 800)
+tls-verify = no
+"""
+
+
+def test_a_form_is_converted_as_locust_does() -> None:
+    form = {"user_count": "20", "spawn_rate": "2.5", "run_time": "1m30s", "rate": "120", "host": "http://a<b>"}
+    options, problems = would_be_options(OPTIONS_NOW, form)
+    assert problems == []
+    assert options["num_users"] == 20
+    assert options["spawn_rate"] == 2.5
+    assert options["run_time"] == 90
+    assert options["rate"] == "120"
+    assert options["host"] == "http://ab"
+    assert OPTIONS_NOW["rate"] is None, "nothing is changed before everything is checked"
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ({"user_count": "many"}, "user count: expected a whole number, got 'many'"),
+        ({"user_count": "0"}, "users: expected 1 or more, got 0"),
+        ({"spawn_rate": "inf"}, "spawn rate: expected users per second above 0, got inf"),
+        ({"spawn_rate": "nan"}, "spawn rate: expected users per second above 0, got nan"),
+        ({"run_time": "soon"}, "run time: expected 20, 20s, 3m, 1h20m, got 'soon'"),
+        ({"results_dir": "/etc"}, "results-dir: expected on the command line or in the scenario, not from a form"),
+        ({"env_file": "/etc/passwd"}, "env-file: expected on the command line or in the scenario, not from a form"),
+    ],
+)
+def test_what_a_form_may_not_say(form: dict[str, str], expected: str) -> None:
+    assert would_be_options(OPTIONS_NOW, form)[1] == [expected]
+
+
+def test_all_problems_are_told_together() -> None:
+    assert len(would_be_options(OPTIONS_NOW, {"user_count": "x", "spawn_rate": "0", "ca_file": "/x"})[1]) == 3
+
+
+def test_every_visible_option_is_in_one_group_and_no_hidden_one_in_any() -> None:
+    fields = [field["label"] for group in describe_form(OPTIONS_NOW) for field in group["fields"]]
+    assert sorted(fields) == sorted(option.name for option in OPTIONS if option.in_form)
+    assert {option.group for option in OPTIONS} <= set(GROUPS)
+
+
+def test_a_scenario_is_read_by_locusts_own_rules(tmp_path: Path) -> None:
+    (tmp_path / "peak.conf").write_text(SCENARIO)
+    (tmp_path / "notes.txt").write_text("no scenario")
+    assert list_scenarios(tmp_path) == ["peak.conf"]
+    scenario = read_scenario(tmp_path, "peak.conf")
+    assert scenario["values"] == {
+        "user_count": "50",
+        "run_time": "10m",
+        "rate": "120",
+        "failure_criteria": "p95(ttft_ms) > 1000; percentage(error) > 1",
+        "dataset": "scenarios/dataset.csv",
+        "context_tokens": "uniform(200, 800)",
+    }
+    assert scenario["locustfile"] == "locustfiles/chat_completions.py"
+    assert scenario["left_out"] == ["tls-verify"]
+
+
+@pytest.mark.parametrize("name", ["../secret.conf", "/etc/passwd", "", "notes.txt", "missing.conf"])
+def test_only_scenarios_of_the_directory_are_read(tmp_path: Path, name: str) -> None:
+    (tmp_path.parent / "secret.conf").write_text("users = 1")
+    (tmp_path / "peak.conf").write_text(SCENARIO)
+    with pytest.raises(BadInput, match=r"scenario: expected one of peak\.conf"):
+        read_scenario(tmp_path, name)
+
+
+def test_a_line_that_is_no_setting_is_named() -> None:
+    with pytest.raises(BadInput, match="expected lines as key = value"):
+        parse_scenario("= nothing")
+
+
+def test_our_own_scenarios_can_fill_the_form() -> None:
+    directory = Path(__file__).parents[3] / "scenarios"
+    assert "smoke.conf" in list_scenarios(directory)
+    for name in list_scenarios(directory):
+        assert read_scenario(directory, name)["values"]

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+from tests.tokenswarm.config.test_settings import settings
+from tokenswarm.sender.composer import Composer
+from tokenswarm.workload.arrivals import Arrival
+from tokenswarm.workload.dataset import Questions, load_dataset
+
+
+def composer(seed: int = 1, questions: Questions | None = None, targets: str = "chat", **options: Any) -> Composer:
+    variables = {"AZURE_OPENAI_API_KEY": "k-123456", "AZURE_OPENAI_ENDPOINT": "http://h", "functionKey": "fk-12345"}
+    if questions is not None:
+        options = {**options, "dataset": "scenarios/dataset.csv"}
+    made = settings(variables, targets, deployment="d", **options)
+    return Composer(made, questions, random.Random(seed), "chat")
+
+
+def questions(tmp_path: Path, text: str, name: str = "q.csv") -> Questions:
+    path = tmp_path / name
+    path.write_text(text)
+    return Questions(load_dataset(path))
+
+
+def test_a_synthetic_prompt_has_the_asked_tokens_and_is_unique() -> None:
+    source = composer(context_tokens="300", max_tokens="50")
+    first, second = source.next_chat(None), source.next_chat(None)
+    assert (first.context_tokens, first.max_tokens, first.turn, first.conversation_id) == (300, 50, None, None)
+    assert first.messages != second.messages
+
+
+def test_an_arrivals_request_does_not_depend_on_who_sends_it() -> None:
+    arrival = Arrival(7, 1.0, 120, 30)
+    one, other = composer(1).next_chat(arrival), composer(2).next_chat(arrival)
+    assert one.messages == other.messages
+    assert (one.context_tokens, one.max_tokens) == (120, 30)
+
+
+def test_a_conversation_feeds_the_answers_back() -> None:
+    source = composer(turns="3", context_tokens="50")
+    for turn in (1, 2, 3):
+        request = source.next_chat(None)
+        assert request.turn == turn
+        assert request.keep_text
+        roles = [message["role"] for message in request.messages]
+        assert roles == ["user", *["assistant", "user"] * (turn - 1)]
+        source.answer(f"answer {turn}", None, ok=True)
+    assert request.messages[1] == {"role": "assistant", "content": "answer 1"}
+    assert source.next_chat(None).turn == 1
+
+
+def test_a_failed_turn_ends_its_conversation() -> None:
+    source = composer(turns="3")
+    first = source.next_chat(None)
+    source.answer("", None, ok=False)
+    again = source.next_chat(None)
+    assert again.turn == 1
+    assert again.conversation_id != first.conversation_id
+
+
+def test_users_who_start_in_the_middle_do_so_once() -> None:
+    source = composer(turns="4", start_conversations_at="3")
+    turns = []
+    for _ in range(6):
+        turns.append(source.next_chat(None).turn)
+        source.answer("a", None, ok=True)
+    assert turns == [3, 4, 1, 2, 3, 4]
+
+
+def test_dataset_conversations_and_system_prompts(tmp_path: Path) -> None:
+    source = composer(questions=questions(tmp_path, '{"id": "c1", "turns": ["One?", "Two?"]}\n', "c.jsonl"))
+    first = source.next_chat(None)
+    source.answer("1.", None, ok=True)
+    second = source.next_chat(None)
+    assert (first.question_id, second.question_id, second.turn) == ("c1", "c1", 2)
+    assert [message["content"] for message in second.messages] == ["One?", "1.", "Two?"]
+
+
+def test_orchestrator_questions_go_on_in_the_conversation_that_the_service_named(tmp_path: Path) -> None:
+    asked = questions(tmp_path, "id,question\n1,Who?\n2,Why?\n3,How?\n")
+    source = composer(questions=asked, targets="rag", turns_per_conversation="2", rag_host="http://h")
+    first = source.next_question(None)
+    source.answer("a", "conv-1", ok=True)
+    second = source.next_question(None)
+    source.answer("a", "conv-1", ok=True)
+    third = source.next_question(None)
+    assert [(each.conversation_id, each.turn, each.question) for each in (first, second, third)] == [
+        (None, 1, "Who?"),
+        ("conv-1", 2, "Why?"),
+        (None, 1, "How?"),
+    ]
+
+
+def test_an_arrival_decides_its_question(tmp_path: Path) -> None:
+    asked = questions(tmp_path, "id,question\n1,Who?\n2,Why?\n3,How?\n")
+    source = composer(questions=asked, targets="rag", rag_host="http://h")
+    assert source.next_question(Arrival(4, 0.0)).question == "Why?"

@@ -1,0 +1,99 @@
+"""What a person gives us: numbers, durations and text files, and their mistakes, all of them at once."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+MAX_DURATION_S = 366 * 86400.0
+"""Longest duration that is taken seriously; anything above it is a slip of the keyboard."""
+
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|h|m|s)\s*", re.ASCII)
+_SECONDS_PER = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+
+
+def read_number(text: str) -> float | None:
+    """The finite number that `text` is, blanks around it allowed; `None` for everything else (nan, inf, 1_000)."""
+    stripped = text.strip()
+    if not _NUMBER.fullmatch(stripped):
+        return None
+    number = float(stripped)
+    return number if math.isfinite(number) else None
+
+
+def read_duration(text: str) -> float | None:
+    """Seconds of "90s", "2m", "1h30m", "1.5s", "250ms" or "360" (seconds); `None` when it is none of these."""
+    stripped = text.strip().lower()
+    number = read_number(stripped)
+    if number is not None:
+        return number if 0 <= number <= MAX_DURATION_S else None
+    parts = list(_DURATION_PART.finditer(stripped))
+    units = [part[2] for part in parts]
+    if not parts or "".join(part[0] for part in parts) != stripped or units != _in_order(units):
+        return None
+    seconds = sum(float(part[1]) * _SECONDS_PER[part[2]] for part in parts)
+    return seconds if seconds <= MAX_DURATION_S else None
+
+
+def parse_duration(text: str, where: str = "duration") -> float:
+    """Seconds of a duration (see `read_duration`). Raises `BadInput`, which names `where`."""
+    seconds = read_duration(text)
+    if seconds is None:
+        raise BadInput([f"{where}: expected a duration as 90s, 2m, 1h30m or 360 (seconds), got {text.strip()!r}"])
+    return seconds
+
+
+def format_number(value: float) -> str:
+    """Shortest plain form: 1000 rather than 1000.0."""
+    return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(value)
+
+
+def _in_order(units: list[str]) -> list[str]:
+    """Each unit at most once and from large to small, as people write durations."""
+    return [unit for unit in _SECONDS_PER if unit in units]
+
+
+class BadInput(ValueError):
+    """Input that cannot be used: an option, a scenario, a file, the environment.
+
+    `problems` has one line for each: what it is, what was expected, what was found and where.
+    """
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+def read_file(path: str | Path, what: str, max_bytes: int) -> bytes:
+    """The bytes of a file of at most `max_bytes`; `what` names its kind. Raises `BadInput` when it cannot be had."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(max_bytes + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise BadInput([f"{what} {path}: expected a readable file, got: {reason}"]) from error
+    if len(data) > max_bytes:
+        raise BadInput([f"{what} {path}: expected at most {max_bytes} bytes, got more"])
+    return data
+
+
+def decode_text(data: bytes, name: str) -> str:
+    """UTF-8 text of a file without its byte order mark. Raises `BadInput` as "name:line: ..." for anything else."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise BadInput([f"{name}: expected UTF-8, got UTF-16 (save it as UTF-8)"])
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # From error.object: the decoder counts from after the byte order mark.
+        raise BadInput([f"{name}:{_line(error.object, error.start)}: expected UTF-8, got other bytes"]) from error
+    if "\0" in text:
+        raise BadInput([f"{name}:{_line(data, data.index(0))}: expected text, got a NUL character"])
+    return text
+
+
+def _line(data: bytes, offset: int) -> int:
+    before = data[:offset].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return before.count(b"\n") + 1
