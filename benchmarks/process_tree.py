@@ -18,7 +18,7 @@ class Sample:
     rss: int
     processes: int
     children_cpu_s: float = 0.0
-    """The same without the process at the root, which is a fleet's master."""
+    """The same without the process at the root, which is a workers's master."""
 
 
 @dataclass

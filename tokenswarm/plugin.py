@@ -16,7 +16,7 @@ import gevent
 from tokenswarm.config.options import add_options
 from tokenswarm.control.workers import DRAIN_EXTRA_S
 from tokenswarm.exit_codes import ExitCode
-from tokenswarm.live.current_run import Watch
+from tokenswarm.live.current_run import CurrentRun
 from tokenswarm.live.terminal import attach_terminal
 from tokenswarm.preflight.preparation import Preparation
 from tokenswarm.runner.interrupts import is_made_by_master, leave_to_master, wait_for_interrupts
@@ -83,7 +83,7 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> Non
 
 def _show(load_test: LoadTest, web_ui: Any) -> None:
     """Where a run is looked at: the page of the web UI, or the terminal."""
-    watch = Watch(load_test)
+    watch = CurrentRun(load_test)
     watch.attach()
     if web_ui is None:
         attach_terminal(watch)

@@ -70,7 +70,7 @@ class TargetUser(User):
             return think_s
         pause_s = self.thread.pause_s(think_s, time.time())
         if self.thread.parked:
-            self.load_test.thread_desk.park()
+            self.load_test.thread_allocation.park()
         return pause_s
 
     def on_start(self) -> None:

@@ -14,7 +14,7 @@ from analysis.commands.recover import recover
 from analysis.figures.summarise import summarise
 from analysis.sources.run import load_run, read_meta
 from tokenswarm.metrics.server_metrics import parse_server_metrics, read_samples
-from tokenswarm.results.in_flight import flight_path, read_in_flight
+from tokenswarm.results.in_flight import in_flight_path, read_in_flight
 from tokenswarm.results.journal import HEADER
 from tokenswarm.results.recorder import read_journal_after
 from tokenswarm.userinput import BadInput
@@ -65,7 +65,7 @@ def test_any_journal_is_recovered_as_far_as_it_goes(garbage: bytes, under_way: b
         directory = Path(name)
         journal = directory / "journal-w0.csv"
         journal.write_bytes(HEADER.encode() + garbage)
-        flight_path(journal).write_bytes(under_way)
+        in_flight_path(journal).write_bytes(under_way)
         assert read_in_flight(journal) >= 0
         assert isinstance(read_journal_after(journal, 0), list)
         found = recover(directory, {})

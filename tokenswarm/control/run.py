@@ -20,7 +20,7 @@ import gevent
 from tokenswarm.apis.request import ChatTarget
 from tokenswarm.config.options import OPTIONS
 from tokenswarm.config.settings import Settings
-from tokenswarm.control.search_driver import Surveyor
+from tokenswarm.control.search_driver import SearchDriver
 from tokenswarm.generator.heartbeat import Window, is_saturated, summarise
 from tokenswarm.metrics.accounting import Accounting, Lost
 from tokenswarm.metrics.answer_length import Shortfall
@@ -64,7 +64,7 @@ class Conductor:
         self.interrupted = False
         self.verdict: Verdict | None = None
         self.workers = workers
-        self.surveyor: Surveyor | None = None
+        self.search_driver: SearchDriver | None = None
         """Set while a capacity search decides what is offered."""
         self.shortfall = Shortfall()
         self.rate_changes: list[tuple[float, float]] = []
@@ -92,8 +92,8 @@ class Conductor:
         self.samples.add(record)
         self.accounting.add(record)
         self.shortfall.add(record)
-        if self.surveyor is not None:
-            self.surveyor.observe(record)
+        if self.search_driver is not None:
+            self.search_driver.observe(record)
         if record.read_lag_ms is not None:
             self._read_lags_ms.append(record.read_lag_ms)
         self._tokens += record.total_tokens or 0
@@ -102,7 +102,7 @@ class Conductor:
         if self.stop_reason is None:
             self._check_limits(record)
 
-    def note_burden(self, facts: Mapping[str, Any]) -> None:
+    def note_overload(self, facts: Mapping[str, Any]) -> None:
         """What one sending process says of its machine's self-check."""
         self._self_checks |= dict.fromkeys(filter(None, [facts.get("self_check")]))
         self._beyond |= dict.fromkeys(filter(None, [facts.get("beyond")]))
@@ -125,8 +125,8 @@ class Conductor:
         self.accounting.close(planned, lost)
         if warning := self.shortfall.describe():
             logger.warning("%s", warning)
-        if self.surveyor is not None:
-            results = self.surveyor.results
+        if self.search_driver is not None:
+            results = self.search_driver.results
         else:
             results = evaluate(self.settings.criteria, self.samples, self.window)
         self.verdict = self._judge(results)
@@ -168,8 +168,10 @@ class Conductor:
         """Why the figures cannot be trusted, if they cannot."""
         reasons = list(self.problems)
         delivered = self.accounting.delivered_pct
-        if self.surveyor is not None:  # a search offers more than can be delivered on purpose: its levels are judged
-            reasons += self.surveyor.distrust
+        if (
+            self.search_driver is not None
+        ):  # a search offers more than can be delivered on purpose: its levels are judged
+            reasons += self.search_driver.distrust
         elif delivered is not None and delivered < MIN_DELIVERED_PCT:
             reasons.append(
                 f"load not delivered: {self.accounting.first_attempts} of {self.accounting.planned} planned requests "
@@ -217,7 +219,7 @@ class Conductor:
                 "beyond_self_check": list(self._beyond),
             },
             "length_shortfall": self.shortfall.facts(),
-            "search": self.surveyor.facts() if self.surveyor is not None else None,
+            "search": self.search_driver.facts() if self.search_driver is not None else None,
             "criteria": [result.facts() for result in self.verdict.results] if self.verdict else [],
             "verdict": None
             if self.verdict is None

@@ -27,7 +27,7 @@ RATE_METRICS = frozenset({"tpm", "rpm", "requests_per_sec"})
 logger = logging.getLogger(__name__)
 
 
-class Surveyor:
+class SearchDriver:
     """`start_level(plan, origin)` offers a level's arrivals from Unix s `origin` on; `finished(sentence)` is told the
     answer."""
 

@@ -20,7 +20,7 @@ import gevent
 from tokenswarm.generator.heartbeat import Window
 from tokenswarm.metrics.accounting import Lost
 from tokenswarm.record import RequestRecord
-from tokenswarm.results.in_flight import flight_path, read_in_flight
+from tokenswarm.results.in_flight import in_flight_path, read_in_flight
 from tokenswarm.results.journal import Journal
 from tokenswarm.results.recorder import parse_rows, read_journal_after
 from tokenswarm.workload.arrivals import Assignment, Plan
@@ -83,7 +83,7 @@ class _Offer:
         return total
 
 
-class Fleet:
+class Workers:
     """The workers of one master, run after run."""
 
     def __init__(self, runner: Any) -> None:
@@ -273,4 +273,4 @@ class Fleet:
         for worker in self._workers.values():
             if worker.journal is not None and worker.journal.parent == directory:
                 worker.journal.unlink(missing_ok=True)
-                flight_path(worker.journal).unlink(missing_ok=True)
+                in_flight_path(worker.journal).unlink(missing_ok=True)

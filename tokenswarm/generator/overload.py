@@ -20,7 +20,7 @@ RATE_OVER_S = 10.0
 logger = logging.getLogger(__name__)
 
 
-class Burden:
+class Overload:
     """Looks once a second, and warns once: when it first carries more. Without a self-check it has nothing to say."""
 
     def __init__(self, check: SelfCheck | None, in_flight: Callable[[], int]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tokenswarm.metrics.criteria import Criterion, CriterionResult, Samples, percentile_of
 from tokenswarm.metrics.goodput import Goodput
-from tokenswarm.metrics.histogram import Sketch
+from tokenswarm.metrics.histogram import Histogram
 from tokenswarm.metrics.samples import carries
 from tokenswarm.record import NOT_FAILED, Outcome, RequestRecord, TokenSource
 
@@ -62,7 +62,7 @@ class _Gauge:
         self._begin = begin
         self._goodput = goodput if criterion.metric == "goodput" else None
         self._counts = _Counts()
-        self._sketch = Sketch()
+        self._histogram = Histogram()
         self._smallest: float | None = None
         self._largest: float | None = None
 
@@ -79,7 +79,7 @@ class _Gauge:
         self._count_start(record)
         value = _value(self._criterion.metric, record)
         if value is not None:
-            self._sketch.add(value)
+            self._histogram.add(value)
             self._smallest = value if self._smallest is None else min(self._smallest, value)
             self._largest = value if self._largest is None else max(self._largest, value)
 
@@ -119,15 +119,15 @@ class _Gauge:
         return self._distribution()
 
     def _distribution(self) -> tuple[float | None, int, str]:
-        aggregation, n = self._criterion.aggregation, self._sketch.n
+        aggregation, n = self._criterion.aggregation, self._histogram.n
         p = percentile_of(aggregation)
         if p is None:
-            return {"avg": self._sketch.mean, "min": self._smallest, "max": self._largest}[aggregation], n, ""
+            return {"avg": self._histogram.mean, "min": self._smallest, "max": self._largest}[aggregation], n, ""
         if n and not carries(n, p):
             above = self._criterion.operator == ">"
             note = f"too few values for {aggregation}: the {'largest' if above else 'smallest'} is shown"
             return self._largest if above else self._smallest, n, note
-        return self._sketch.percentile(p), n, ""
+        return self._histogram.percentile(p), n, ""
 
     def _share(self) -> tuple[float | None, int, str]:
         counts, metric = self._counts, self._criterion.metric

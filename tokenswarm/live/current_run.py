@@ -1,4 +1,4 @@
-"""Follows the runs of one Locust environment: a pulse for each, and whoever shows it."""
+"""Follows the runs of one Locust environment: a monitor for each, and whoever shows it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tokenswarm.generator.heartbeat import Window
-from tokenswarm.live.monitor import Pulse
+from tokenswarm.live.monitor import Monitor
 from tokenswarm.record import RequestRecord
 
 if TYPE_CHECKING:
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Listener = Callable[[Pulse], None]
+Listener = Callable[[Monitor], None]
 
 
-class Watch:
-    """`pulse` is of the run that is on, or of the last one; `None` before the first. Not for workers."""
+class CurrentRun:
+    """`monitor` is of the run that is on, or of the last one; `None` before the first. Not for workers."""
 
     def __init__(self, load_test: LoadTest) -> None:
         self.load_test = load_test
-        self.pulse: Pulse | None = None
+        self.monitor: Monitor | None = None
         self.started: list[Listener] = []
         self.ended: list[Listener] = []
         self._is_on = False
@@ -33,8 +33,8 @@ class Watch:
         events = self.load_test.environment.events
         events.test_start.add_listener(self._on_start)
         events.test_stop.add_listener(self._on_stop)
-        if self.load_test.fleet is not None:
-            self.load_test.fleet.listen(self._receive)
+        if self.load_test.workers is not None:
+            self.load_test.workers.listen(self._receive)
 
     @property
     def is_on(self) -> bool:
@@ -45,23 +45,23 @@ class Watch:
         load_test = self.load_test
         if not load_test.running or load_test.conductor is None:
             return  # the start was refused
-        self.pulse = Pulse(load_test.conductor, self._users, None if load_test.is_master else self._sending)
+        self.monitor = Monitor(load_test.conductor, self._users, None if load_test.is_master else self._sending)
         self._is_on = True
-        self.pulse.start()
+        self.monitor.start()
         for listener in self.started:
-            listener(self.pulse)
+            listener(self.monitor)
 
     def _on_stop(self, **_: Any) -> None:
-        if self.pulse is None or not self._is_on:
+        if self.monitor is None or not self._is_on:
             return
         self._is_on = False
-        self.pulse.finish()
+        self.monitor.finish()
         for listener in self.ended:
-            listener(self.pulse)
+            listener(self.monitor)
 
     def _receive(self, message: dict[str, Any], records: list[RequestRecord]) -> None:
-        if self.pulse is not None:
-            self.pulse.hear(message)
+        if self.monitor is not None:
+            self.monitor.hear(message)
         self.load_test.receive(message, records)
 
     def _users(self) -> int:

@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tokenswarm.metrics.histogram import Sketch
+from tokenswarm.metrics.histogram import Histogram
 from tokenswarm.record import NOT_FAILED, Outcome, RequestRecord, TokenSource
 
 WINDOW_S = 60
@@ -96,15 +96,15 @@ class Figures:
 class _Second:
     """What ended in one second, or in several added up."""
 
-    __slots__ = ("sketches", "tally")
+    __slots__ = ("histograms", "tally")
 
     def __init__(self) -> None:
         self.tally = Tally()
-        self.sketches = tuple(Sketch() for _ in METRICS)
+        self.histograms = tuple(Histogram() for _ in METRICS)
 
     def merge(self, other: _Second, times: int = 1) -> None:
         self.tally.merge(other.tally, times)
-        for mine, others in zip(self.sketches, other.sketches, strict=True):
+        for mine, others in zip(self.histograms, other.histograms, strict=True):
             if others.n:
                 mine.merge(others, times)
 
@@ -257,14 +257,14 @@ def _observe(second: _Second, record: RequestRecord, kind: str) -> None:
     _take(second.tally, record, kind)
     if kind != "ok":
         return
-    for sketch, value in zip(second.sketches, (record.ttft_ms, record.tbt_ms, record.e2e_ms), strict=True):
+    for histogram, value in zip(second.histograms, (record.ttft_ms, record.tbt_ms, record.e2e_ms), strict=True):
         if value is not None:
-            sketch.add(value)
+            histogram.add(value)
 
 
 def _describe(name: str | None, total: _Second, seconds: float) -> Figures:
     tally = total.tally
-    quantiles = [_quantiles(sketch) for sketch in total.sketches]
+    quantiles = [_quantiles(histogram) for histogram in total.histograms]
     median_tbt = quantiles[1].p50
     known = tally.counted > 0
     return Figures(
@@ -286,5 +286,5 @@ def _describe(name: str | None, total: _Second, seconds: float) -> Figures:
     )
 
 
-def _quantiles(sketch: Sketch) -> Quantiles:
-    return Quantiles(sketch.n, sketch.mean, *(sketch.percentile(p) for p in (50, 95, 99)))
+def _quantiles(histogram: Histogram) -> Quantiles:
+    return Quantiles(histogram.n, histogram.mean, *(histogram.percentile(p) for p in (50, 95, 99)))

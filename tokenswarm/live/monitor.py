@@ -34,7 +34,7 @@ SILENT_S = 5.0
 """A worker not heard of for so long has nothing under way that could be known."""
 
 
-class Pulse:
+class Monitor:
     """The live side of one run. `local` tells of this process where it sends itself: requests under way, arrivals
     offered so far, and its heartbeat's windows."""
 

@@ -17,9 +17,9 @@ import gevent
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tokenswarm.live.current_run import Watch
+from tokenswarm.live.current_run import CurrentRun
 from tokenswarm.live.last_minute import Figures
-from tokenswarm.live.monitor import Pulse
+from tokenswarm.live.monitor import Monitor
 from tokenswarm.metrics.criteria import Verdict
 from tokenswarm.metrics.samples import Samples, carries, percentile
 
@@ -66,8 +66,8 @@ logger = logging.getLogger(__name__)
 class Terminal:
     """Prints the runs of a watch to `out`. `form`: human or jsonl; the bar only where a person looks on."""
 
-    def __init__(self, watch: Watch, form: str, interval_s: float, out: IO[str] | None = None) -> None:
-        self._watch = watch
+    def __init__(self, watch: CurrentRun, form: str, interval_s: float, out: IO[str] | None = None) -> None:
+        self._current_run = watch
         self._form = form
         self._interval_s = interval_s
         self._out = out if out is not None else sys.stdout
@@ -77,43 +77,43 @@ class Terminal:
         self._bar: Progress | None = None
 
     def attach(self) -> None:
-        self._watch.started.append(self._start)
-        self._watch.ended.append(self._end)
+        self._current_run.started.append(self._start)
+        self._current_run.ended.append(self._end)
 
-    def _start(self, pulse: Pulse) -> None:
+    def _start(self, monitor: Monitor) -> None:
         self._lines = 0
-        self._greenlets = [gevent.spawn(self._print_regularly, pulse)]
-        duration_s = run_duration_s(self._watch)
+        self._greenlets = [gevent.spawn(self._print_regularly, monitor)]
+        duration_s = run_duration_s(self._current_run)
         if self._form == "human" and duration_s and self._console.is_terminal:
-            self._greenlets.append(gevent.spawn(self._move_bar, pulse, duration_s))
+            self._greenlets.append(gevent.spawn(self._move_bar, monitor, duration_s))
 
-    def _end(self, pulse: Pulse) -> None:
+    def _end(self, monitor: Monitor) -> None:
         for greenlet in self._greenlets:
             greenlet.kill(block=False)
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
         if self._form == "jsonl":
-            self._write([json.dumps({"type": "end", **end_facts(pulse)})])
+            self._write([json.dumps({"type": "end", **end_facts(monitor)})])
         else:
-            failures = failure_lines(self._watch.load_test.runner.stats.errors.values())
-            self._write(["", *result_lines(pulse), *failures, *verdict_lines(pulse)])
+            failures = failure_lines(self._current_run.load_test.runner.stats.errors.values())
+            self._write(["", *result_lines(monitor), *failures, *verdict_lines(monitor)])
 
-    def _print_regularly(self, pulse: Pulse) -> None:
+    def _print_regularly(self, monitor: Monitor) -> None:
         while True:
             gevent.sleep(self._interval_s)
             try:
-                self._print(pulse)
+                self._print(monitor)
             except OSError as error:  # nobody reads any more; the run goes on
                 logger.warning("The terminal's lines end here: %s", error)
                 return
 
-    def _print(self, pulse: Pulse) -> None:
-        snapshot = pulse.snapshot()
+    def _print(self, monitor: Monitor) -> None:
+        snapshot = monitor.snapshot()
         if self._form == "jsonl":
             self._write([json.dumps({"type": "interval", **snapshot})])
             return
-        lines = interval_lines(snapshot["at"], pulse.figures(), snapshot)
+        lines = interval_lines(snapshot["at"], monitor.figures(), snapshot)
         if self._lines % HEADER_EVERY == 0:
             lines.insert(0, header_line())
         self._lines += 1
@@ -124,17 +124,17 @@ class Terminal:
             self._console.print(line, markup=False)
         self._out.flush()
 
-    def _move_bar(self, pulse: Pulse, duration_s: float) -> None:
+    def _move_bar(self, monitor: Monitor, duration_s: float) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=self._console, auto_refresh=False, transient=True)
         self._bar.start()
-        task = self._bar.add_task(pulse.conductor.settings.test_name, total=duration_s)
+        task = self._bar.add_task(monitor.conductor.settings.test_name, total=duration_s)
         while True:
-            self._bar.update(task, completed=time.time() - pulse.conductor.started_at, refresh=True)
+            self._bar.update(task, completed=time.time() - monitor.conductor.started_at, refresh=True)
             gevent.sleep(BAR_S)
 
 
-def run_duration_s(watch: Watch) -> float | None:
+def run_duration_s(watch: CurrentRun) -> float | None:
     """Seconds the run will take; `None` when nothing ends it but a stop."""
     options, settings = watch.load_test.environment.parsed_options, watch.load_test.settings
     ends = [float(options.run_time)] if options.run_time else []
@@ -175,9 +175,9 @@ def interval_lines(at: float, figures: Sequence[Figures], snapshot: dict[str, An
     return lines
 
 
-def result_lines(pulse: Pulse) -> list[str]:
+def result_lines(monitor: Monitor) -> list[str]:
     """The run's final figures, exact, over its window."""
-    conductor = pulse.conductor
+    conductor = monitor.conductor
     window, samples = conductor.window, conductor.samples
     names: list[str | None] = [*samples.names]
     return [
@@ -190,9 +190,9 @@ def result_lines(pulse: Pulse) -> list[str]:
     ]
 
 
-def verdict_lines(pulse: Pulse) -> list[str]:
+def verdict_lines(monitor: Monitor) -> list[str]:
     """Criteria, reasons, and where the run is."""
-    conductor = pulse.conductor
+    conductor = monitor.conductor
     verdict = conductor.verdict
     if verdict is None:
         return []
@@ -213,17 +213,17 @@ def failure_lines(errors: Iterable[Any]) -> list[str]:
     return ["Failures:", *lines] if lines else []
 
 
-def end_facts(pulse: Pulse) -> dict[str, Any]:
+def end_facts(monitor: Monitor) -> dict[str, Any]:
     """What the last line of `jsonl` says: exact figures of the whole run's window by request name, and the verdict."""
-    conductor = pulse.conductor
+    conductor = monitor.conductor
     samples, window = conductor.samples, conductor.window
     return {
         "directory": str(conductor.directory),
         "window": window,
         "accounting": conductor.accounting.facts(),
         "figures": {name: _exact(samples, name, window) for name in samples.names},
-        "criteria": pulse.snapshot()["criteria"],
-        "verdict": pulse.snapshot()["verdict"],
+        "criteria": monitor.snapshot()["criteria"],
+        "verdict": monitor.snapshot()["verdict"],
         "stop_reason": conductor.stop_reason,
     }
 
@@ -284,7 +284,7 @@ def silence_locust_tables(options: Any) -> None:
     logging.getLogger("locust.stats_logger").addFilter(lambda _record: False)
 
 
-def attach_terminal(watch: Watch) -> None:
+def attach_terminal(watch: CurrentRun) -> None:
     """Print the runs of a headless environment as its options say."""
     options = watch.load_test.environment.parsed_options
     form = options.output_format or "human"

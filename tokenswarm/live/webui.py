@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Response, abort, jsonify, make_response, request, send_from_directory
 from flask_login import current_user  # type: ignore[import-untyped]
 
-from tokenswarm.live.current_run import Watch
-from tokenswarm.live.monitor import Pulse
+from tokenswarm.live.current_run import CurrentRun
+from tokenswarm.live.monitor import Monitor
 from tokenswarm.live.report_job import RunReport
 from tokenswarm.live.start_form import describe_form, list_scenarios, read_scenario, would_be_options
 from tokenswarm.userinput import BadInput
@@ -39,15 +39,15 @@ RUNNING = ("spawning", "running", "cleanup", "stopping")
 class LlmPage:
     """The page of one web UI. Knows the runs of this process and their reports."""
 
-    def __init__(self, watch: Watch, web_ui: Any) -> None:
-        self._watch = watch
+    def __init__(self, watch: CurrentRun, web_ui: Any) -> None:
+        self._current_run = watch
         self._web_ui = web_ui
         self._reports: list[RunReport] = []
         self._base = str(getattr(self._environment.parsed_options, "web_base_path", None) or "")
 
     @property
     def _load_test(self) -> LoadTest:
-        return self._watch.load_test
+        return self._current_run.load_test
 
     @property
     def _environment(self) -> Any:
@@ -65,7 +65,7 @@ class LlmPage:
         self._web_ui.app.register_blueprint(self._routes())
         self._web_ui.app.before_request(self._before_request)
         self._web_ui.app.after_request(self._after_request)
-        self._watch.ended.append(self._make_report)
+        self._current_run.ended.append(self._make_report)
 
     def _routes(self) -> Blueprint:
         routes = Blueprint("tokenswarm", __name__, url_prefix=self._base or None)
@@ -94,17 +94,17 @@ class LlmPage:
     def _live(self) -> Response:
         """Everything that changes; `points` only those after `since`, as the browser keeps the others."""
         since = request.args.get("since", 0.0, type=float)
-        pulse = self._watch.pulse
+        monitor = self._current_run.monitor
         body: dict[str, Any] = {
             "state": self._environment.runner.state,
-            "is_on": self._watch.is_on,
+            "is_on": self._current_run.is_on,
             "runs": self._describe_runs(),
             "run": None,
             "points": [],
         }
-        if pulse is not None:
-            body["run"] = {**pulse.snapshot(), "search": _search_facts(pulse), "rate": self._rate(pulse)}
-            body["points"] = [point for point in pulse.points if point["at"] > since]
+        if monitor is not None:
+            body["run"] = {**monitor.snapshot(), "search": _search_facts(monitor), "rate": self._rate(monitor)}
+            body["points"] = [point for point in monitor.points if point["at"] > since]
         return self._json(body)
 
     def _form(self) -> Response:
@@ -150,9 +150,9 @@ class LlmPage:
     def _directories(self) -> list[Path]:
         """The runs of this process, the one that is on last."""
         directories = [report.directory for report in self._reports]
-        pulse = self._watch.pulse
-        if pulse is not None and self._watch.is_on:
-            directories.append(pulse.conductor.directory)
+        monitor = self._current_run.monitor
+        if monitor is not None and self._current_run.is_on:
+            directories.append(monitor.conductor.directory)
         return directories
 
     def _describe_runs(self) -> list[dict[str, Any]]:
@@ -168,15 +168,15 @@ class LlmPage:
             for number, (directory, report) in enumerate(zip(self._directories(), reports, strict=False), start=1)
         ]
 
-    def _make_report(self, pulse: Pulse) -> None:
-        self._reports.append(RunReport(pulse.conductor.directory))
+    def _make_report(self, monitor: Monitor) -> None:
+        self._reports.append(RunReport(monitor.conductor.directory))
         self._reports[-1].start()
 
-    def _rate(self, pulse: Pulse) -> dict[str, Any]:
+    def _rate(self, monitor: Monitor) -> dict[str, Any]:
         """The rate that is asked for, and whether the page may change it."""
-        changes, plan = pulse.conductor.rate_changes, pulse.conductor.settings.plan
+        changes, plan = monitor.conductor.rate_changes, monitor.conductor.settings.plan
         rate = changes[-1][1] if changes else getattr(plan, "rate", None)
-        can_change = self._watch.is_on and hasattr(plan, "rate") and pulse.conductor.surveyor is None
+        can_change = self._current_run.is_on and hasattr(plan, "rate") and monitor.conductor.search_driver is None
         return {"rpm": rate if isinstance(rate, float) else None, "can_change": can_change}
 
     def _before_request(self) -> Response | None:
@@ -226,8 +226,8 @@ class LlmPage:
         return response
 
     def _tab_rows(self) -> list[dict[str, str]]:
-        pulse = self._watch.pulse
-        return [] if pulse is None else tab_rows(pulse.snapshot())
+        monitor = self._current_run.monitor
+        return [] if monitor is None else tab_rows(monitor.snapshot())
 
 
 ROOT = '<div id="root"></div>'
@@ -282,12 +282,12 @@ def _judged(criterion: dict[str, Any]) -> str:
     return words[criterion["state"]] + ("" if value is None else f": {_plain(value)} (n={criterion['n']})")
 
 
-def _search_facts(pulse: Pulse) -> dict[str, Any] | None:
-    surveyor = pulse.conductor.surveyor
-    if surveyor is None:
+def _search_facts(monitor: Monitor) -> dict[str, Any] | None:
+    search_driver = monitor.conductor.search_driver
+    if search_driver is None:
         return None
-    step = surveyor.step if pulse.conductor.ended_at is None else None
-    return {**surveyor.facts(), "now": f"{step.rate_rpm:g} requests per minute ({step.purpose})" if step else None}
+    step = search_driver.step if monitor.conductor.ended_at is None else None
+    return {**search_driver.facts(), "now": f"{step.rate_rpm:g} requests per minute ({step.purpose})" if step else None}
 
 
 def _is_foreign() -> bool:
@@ -297,6 +297,6 @@ def _is_foreign() -> bool:
     return not (request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate")
 
 
-def attach_page(watch: Watch, web_ui: Any) -> None:
+def attach_page(watch: CurrentRun, web_ui: Any) -> None:
     """Give the web UI its LLM page."""
     LlmPage(watch, web_ui).attach()

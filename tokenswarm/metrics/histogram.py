@@ -1,7 +1,7 @@
 """Distributions in little memory: values counted in classes that are 1 % wide, so that they can be added up.
 
-A percentile of a sketch is within 0.5 % of the exact one, whatever the number of values; sketches of two seconds,
-processes or request names add up to the sketch of both. Final figures are never taken from here.
+A percentile of a histogram is within 0.5 % of the exact one, whatever the number of values; histograms of two seconds,
+processes or request names add up to the histogram of both. Final figures are never taken from here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SMALLEST_MS = 0.001
 _SCALE = 1.0 / math.log(WIDTH)
 
 
-class Sketch:
+class Histogram:
     """A distribution of ms. `total` is the exact sum of its values."""
 
     __slots__ = ("_classes", "n", "total")
@@ -35,8 +35,8 @@ class Sketch:
         self.n += 1
         self.total += value
 
-    def merge(self, other: Sketch, times: int = 1) -> None:
-        """Add another sketch's values (`times` = -1: take them out again)."""
+    def merge(self, other: Histogram, times: int = 1) -> None:
+        """Add another histogram's values (`times` = -1: take them out again)."""
         classes = self._classes
         for place, n in other._classes.items():
             left = classes[place] + n * times

@@ -13,16 +13,16 @@ from pathlib import Path
 _COUNT = struct.Struct("<q")
 
 
-def flight_path(journal: Path) -> Path:
+def in_flight_path(journal: Path) -> Path:
     """The file that belongs to a file of rows."""
     return journal.with_name(f"{journal.stem}.inflight")
 
 
-class Flight:
+class InFlight:
     """The counter of the process that writes the rows in `journal`. Raises `OSError` when it cannot be created."""
 
     def __init__(self, journal: Path) -> None:
-        self._path = flight_path(journal)
+        self._path = in_flight_path(journal)
         descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_TRUNC, 0o644)
         try:
             os.write(descriptor, _COUNT.pack(0))
@@ -50,6 +50,6 @@ class Flight:
 def read_in_flight(journal: Path) -> int:
     """Calls that were under way when the process behind `journal` was killed; 0 when it ended in order."""
     try:
-        return max(0, int(_COUNT.unpack(flight_path(journal).read_bytes())[0]))
+        return max(0, int(_COUNT.unpack(in_flight_path(journal).read_bytes())[0]))
     except (OSError, struct.error):
         return 0

@@ -15,7 +15,7 @@ from typing import Any
 import gevent
 
 from tokenswarm.record import COLUMNS, RequestRecord
-from tokenswarm.results.in_flight import Flight
+from tokenswarm.results.in_flight import InFlight
 from tokenswarm.results.journal import Journal, format_row
 
 FLUSH_S = 0.5
@@ -39,18 +39,18 @@ class Recorder:
         self._ship = ship
         self._outbox: list[str] = []
         self._greenlet: Any = None
-        self._flight = Flight(path)
+        self._in_flight = InFlight(path)
         self.facts: Callable[[], dict[str, Any]] = dict
         """Further content of each message to the master."""
 
     @property
     def in_flight(self) -> int:
         """Calls under way."""
-        return self._flight.count
+        return self._in_flight.count
 
     @in_flight.setter
     def in_flight(self, count: int) -> None:
-        self._flight.count = count
+        self._in_flight.count = count
 
     def start(self) -> None:
         self._greenlet = gevent.spawn(self._flush_regularly)
@@ -83,7 +83,7 @@ class Recorder:
             self._greenlet = None
         self.flush()
         self.journal.close()
-        self._flight.close()
+        self._in_flight.close()
 
     def _message(self, batch: list[str]) -> dict[str, Any]:
         return {

@@ -20,8 +20,8 @@ import gevent
 
 from tokenswarm.config.settings import Settings
 from tokenswarm.control.run import Conductor
-from tokenswarm.control.search_driver import Surveyor, make_plan
-from tokenswarm.control.workers import Fleet
+from tokenswarm.control.search_driver import SearchDriver, make_plan
+from tokenswarm.control.workers import Workers
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.metrics.server_metrics import FILE_NAME
 from tokenswarm.preflight.forecast import describe_forecast
@@ -32,7 +32,7 @@ from tokenswarm.runner.locust_stats import LocustFiles
 from tokenswarm.runner.master_watch import MasterWatch
 from tokenswarm.runner.request_event import fire_request
 from tokenswarm.runner.shapes import UsersOverTime
-from tokenswarm.runner.thread_allocation import ThreadDesk
+from tokenswarm.runner.thread_allocation import ThreadAllocation
 from tokenswarm.sender.schedule import AHEAD_S, Schedule
 from tokenswarm.sender.sender import Place, Sender
 from tokenswarm.userinput import BadInput
@@ -69,7 +69,7 @@ class LoadTest:
         self.settings: Settings | None = None
         self.sender: Sender | None = None
         self.conductor: Conductor | None = None
-        self.fleet = Fleet(self.runner) if self.is_master else None
+        self.workers = Workers(self.runner) if self.is_master else None
         self.verdict_exit_code: ExitCode | None = None
         self._files: LocustFiles | None = None
         self._scrapers: list[Scraper] = []
@@ -78,7 +78,7 @@ class LoadTest:
         self._interrupted = False
         self._has_spawned = False
         self._users = 0
-        self.thread_desk = ThreadDesk(environment)
+        self.thread_allocation = ThreadAllocation(environment)
 
     def attach(self) -> None:
         """Listen to the environment's events."""
@@ -91,9 +91,9 @@ class LoadTest:
         }
         for name, listener in listeners.items():
             getattr(self.environment.events, name).add_listener(listener)
-        self.thread_desk.listen()
-        if self.fleet is not None:
-            self.fleet.listen(self.receive)
+        self.thread_allocation.listen()
+        if self.workers is not None:
+            self.workers.listen(self.receive)
         if self.is_worker:
             self.runner.register_message("tokenswarm_plan", self._take_plan)
             self.runner.register_message("tokenswarm_drain", self._drain, concurrent=True)
@@ -121,7 +121,7 @@ class LoadTest:
         """The next thread of a thread group, for a user that asks for it; `None` under any other load."""
         if self.settings is None or not isinstance(self.settings.shape, ThreadGroup):
             return None
-        return self.thread_desk.take()
+        return self.thread_allocation.take()
 
     @property
     def _schedule(self) -> Schedule | None:
@@ -170,8 +170,8 @@ class LoadTest:
                 scraper.start()
             for line in describe_forecast(settings, options):
                 logger.info(line)
-        if self.fleet is not None and self.conductor is not None:
-            self.fleet.begin(self.conductor.directory)
+        if self.workers is not None and self.conductor is not None:
+            self.workers.begin(self.conductor.directory)
         if not self.is_master:
             self._begin_sending(settings)
         self.settings = settings
@@ -223,8 +223,8 @@ class LoadTest:
         if settings is None or not settings.open_load or self.is_worker or self._has_spawned:
             return
         self._has_spawned = True  # Locust says so again when somebody changes the number of users
-        if self.fleet is not None:
-            self.fleet.await_users()
+        if self.workers is not None:
+            self.workers.await_users()
         if self.settings is None or self._ended_at is not None:
             return  # stopped meanwhile
         self._origin = time.time() + START_AFTER_S
@@ -234,13 +234,13 @@ class LoadTest:
                 ends_at = self._origin + settings.plan.duration_s
                 gevent.spawn_later(ends_at - time.time() + MARGIN_S, self._end_with_plan, self.conductor, ends_at)
         elif self.conductor is not None:
-            self.conductor.surveyor = Surveyor(self.conductor, self._start_level, self._end_search)
-            self.conductor.surveyor.start()
+            self.conductor.search_driver = SearchDriver(self.conductor, self._start_level, self._end_search)
+            self.conductor.search_driver.start()
 
     def _start_plan(self, plan: Plan, origin: float, level: list[float] | None = None) -> None:
         """Offer a plan's arrivals from Unix s `origin` on, through the workers where there are any."""
-        if self.fleet is not None:
-            self.fleet.start_plan(plan, origin, level)
+        if self.workers is not None:
+            self.workers.start_plan(plan, origin, level)
         elif self._schedule is not None:
             self._schedule.start(plan, origin, [self.preparation.engine_assignment()])
 
@@ -262,9 +262,9 @@ class LoadTest:
         settings, conductor = self.settings, self.conductor
         if settings is None or conductor is None or self._origin is None:
             raise BadInput(["rate: expected a running load test with an open load, got none"])
-        if conductor.surveyor is not None or not isinstance(settings.plan, RatePlan | LevelPlan):
+        if conductor.search_driver is not None or not isinstance(settings.plan, RatePlan | LevelPlan):
             raise BadInput(["rate: expected a load of rate or rate-stages; a search or a trace chooses its own"])
-        after_s = CHANGE_AFTER_S if self.fleet is not None else AHEAD_S
+        after_s = CHANGE_AFTER_S if self.workers is not None else AHEAD_S
         origin = max(time.time() + after_s, self._origin)
         first_index = self._planned(origin)
         self._start_level(make_plan(settings, rate_rpm, first_index, NO_END_S), origin)
@@ -303,8 +303,8 @@ class LoadTest:
             return
         for record in records:
             conductor.observe(record)
-        conductor.health += self.fleet.health_of(message) if self.fleet else []
-        conductor.note_burden(message)
+        conductor.health += self.workers.health_of(message) if self.workers else []
+        conductor.note_overload(message)
         if message.get("problem") and message["problem"] not in conductor.problems:
             conductor.problems.append(message["problem"])
 
@@ -313,12 +313,12 @@ class LoadTest:
             return
         if self._ended_at is None:
             self._ended_at = time.time()
-        if self.conductor is not None and self.conductor.surveyor is not None:
-            self.conductor.surveyor.stop()
+        if self.conductor is not None and self.conductor.search_driver is not None:
+            self.conductor.search_driver.stop()
         if self._schedule is not None:
             self._schedule.stop(self._ended_at)
-        if self.fleet is not None:
-            self.fleet.drain(self._ended_at, self.environment.stop_timeout)
+        if self.workers is not None:
+            self.workers.drain(self._ended_at, self.environment.stop_timeout)
 
     def _on_stop(self, **_: Any) -> None:
         """All users of this process have stopped (master: and its workers have drained)."""
@@ -337,13 +337,13 @@ class LoadTest:
         windows = sender.end()
         if self.conductor is not None:
             self.conductor.health += windows
-            self.conductor.note_burden(sender.burden.facts())
+            self.conductor.note_overload(sender.overload.facts())
             if sender.recorder.journal.problem:
                 self.conductor.problems.append(sender.recorder.journal.problem)
 
     def _end_run(self, conductor: Conductor, settings: Settings, ended_at: float) -> None:
-        lost = self.fleet.finish(ended_at) if self.fleet is not None else []
-        conductor.problems += self.fleet.problems if self.fleet is not None else []
+        lost = self.workers.finish(ended_at) if self.workers is not None else []
+        conductor.problems += self.workers.problems if self.workers is not None else []
         planned = None
         if settings.open_load and self._origin is not None:
             planned = self._planned(ended_at)
@@ -358,8 +358,8 @@ class LoadTest:
         self._announce(conductor)
 
     def _planned(self, ended_at: float) -> int:
-        if self.fleet is not None:
-            return self.fleet.planned(ended_at)
+        if self.workers is not None:
+            return self.workers.planned(ended_at)
         return self._schedule.offered if self._schedule is not None else 0
 
     def _announce(self, conductor: Conductor) -> None:

@@ -15,7 +15,7 @@ ASK = "tokenswarm_thread"
 PARK = "tokenswarm_parked"
 
 
-class ThreadDesk:
+class ThreadAllocation:
     """The threads of one Locust environment, as its processes see them."""
 
     def __init__(self, environment: Any) -> None:

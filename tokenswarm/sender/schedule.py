@@ -16,7 +16,7 @@ import gevent.queue
 from gevent.event import Event
 
 from tokenswarm.record import Outcome, RequestRecord
-from tokenswarm.sender.timer import Alarm
+from tokenswarm.sender.timer import Timer
 from tokenswarm.workload.arrivals import Arrival, Assignment, Plan, Share
 
 AHEAD_S = 0.01
@@ -162,17 +162,17 @@ class Schedule:
             self._waiting.put(due)
 
     def _walk(self, offer: _Offer) -> None:
-        alarm = Alarm()
+        timer = Timer()
         try:
             while (event_at := offer.next_event_at()) < math.inf:
-                alarm.wait_until(event_at)
+                timer.wait_until(event_at)
                 now = max(event_at, time.time())
                 offer.let_come(now)
                 arrival = offer.share.take_due(now + AHEAD_S - offer.origin)
                 if arrival is not None:
                     self._put(arrival, offer)
         finally:
-            alarm.close()
+            timer.close()
 
     def _purge(self) -> None:
         while True:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tokenswarm.client.sdk import ChatTemplate
 from tokenswarm.config.settings import Settings
 from tokenswarm.generator.heartbeat import Heartbeat, Window
-from tokenswarm.generator.overload import Burden
+from tokenswarm.generator.overload import Overload
 from tokenswarm.generator.selfcheck_result import read_stored
 from tokenswarm.record import RequestRecord
 from tokenswarm.results.recorder import Recorder, Ship
@@ -58,7 +58,7 @@ class Sender:
         self.recorder = Recorder(place.worker, journal, observe, ship)
         self.recorder.facts = self._facts
         self.heartbeat = Heartbeat(place.worker)
-        self.burden = Burden(read_stored(), lambda: self.recorder.in_flight)
+        self.overload = Overload(read_stored(), lambda: self.recorder.in_flight)
         self.chat_template = ChatTemplate(settings.chat) if settings.chat is not None else None
         self.questions: Questions | None = None
         if settings.questions is not None:
@@ -82,7 +82,7 @@ class Sender:
         gc.set_threshold(*COLLECT_SELDOM)
         self.settle()
         self.heartbeat.start()
-        self.burden.start()
+        self.overload.start()
 
     def settle(self) -> None:
         """What lives now lives on: the garbage collector need not look at it again. Called at the start and when all
@@ -92,7 +92,7 @@ class Sender:
     def record(self, record: RequestRecord) -> None:
         """Take one record, to the journal and to the application's traces."""
         self.recorder.record(record)
-        self.burden.add(record)
+        self.overload.add(record)
         if self.telemetry is not None:
             self.telemetry.emit(record)
 
@@ -108,7 +108,7 @@ class Sender:
     def end(self) -> list[Window]:
         """All users have stopped: everything is on disk and on its way. The heartbeat's last windows."""
         self.heartbeat.stop()
-        self.burden.stop()
+        self.overload.stop()
         windows = list(self.heartbeat.windows)
         self.recorder.facts = lambda: {**self._facts(), "done": True}
         self.recorder.close()
@@ -123,5 +123,5 @@ class Sender:
             "health": [window.to_message() for window in self.heartbeat.take()],
             "offered": schedule.offered if schedule is not None else None,
             "overtaken": schedule.overtaken if schedule is not None else 0,
-            **self.burden.facts(),
+            **self.overload.facts(),
         }

@@ -24,7 +24,7 @@ class _TimerSpec(ctypes.Structure):
     _fields_ = [("interval", _TimeSpec), ("value", _TimeSpec)]
 
 
-class Alarm:
+class Timer:
     """Wakes one greenlet at a given time of day, by the kernel's timer (timerfd, Linux) or else by gevent's sleep."""
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ from tokenswarm.transport.connect import READ_BYTES, Tls, ask_for_stamps, dial, 
 from tokenswarm.transport.http1 import HttpAnswer, ProtocolError
 from tokenswarm.transport.keepalive import KeptConnections
 from tokenswarm.transport.loop_clock import LoopClock
-from tokenswarm.transport.run_queue import Turnstile
+from tokenswarm.transport.run_queue import RunQueue
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """A body that is collected whole (errors, non-streamed answers) may not be larger."""
@@ -100,7 +100,7 @@ class Transport:
         self.last = None
         if not reused:
             self.close()
-            Turnstile.of(get_hub()).pass_through()
+            RunQueue.of(get_hub()).pass_through()
         exchange = Exchange(started_at=time.time(), started_ns=time.monotonic_ns())
         self.last = exchange
         try:
@@ -182,7 +182,7 @@ class _Connection:
         self._readable = hub.loop.io(plain.fileno(), 1)
         self._writable = hub.loop.io(plain.fileno(), 2)
         self._clock = LoopClock.of(hub)
-        self._turnstile = Turnstile.of(hub)
+        self._run_queue = RunQueue.of(hub)
         self._wake = gevent.event.Event()
         self.keep_alive = False
 
@@ -346,7 +346,7 @@ class _Connection:
     def _stop(self) -> None:
         self._done = True
         self._readable.stop()
-        self._turnstile.wake_in_turn(self._wake)
+        self._run_queue.wake_in_turn(self._wake)
 
 
 def _cut_short(exchange: Exchange, failure: str, error: str) -> None:

@@ -21,7 +21,7 @@ WOKEN_IN_A_TURN = 3
 processor's caches are filled anew each time that reading and users' work take turns."""
 
 
-class Turnstile:
+class RunQueue:
     """Lets greenlets through turn by turn of the loop, in the order of their coming. One for each hub."""
 
     def __init__(self, loop: Any) -> None:
@@ -67,12 +67,12 @@ class Turnstile:
             self._sleeping.popleft().set()
 
     @classmethod
-    def of(cls, hub: Any) -> Turnstile:
-        """The turnstile of a hub, made on first use."""
-        found = getattr(hub, "tokenswarm_turnstile", None)
+    def of(cls, hub: Any) -> RunQueue:
+        """The run_queue of a hub, made on first use."""
+        found = getattr(hub, "tokenswarm_run_queue", None)
         if found is None:
             found = cls(hub.loop)
-            hub.tokenswarm_turnstile = found
+            hub.tokenswarm_run_queue = found
         assert isinstance(found, cls)
         return found
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.tokenswarm.generator.test_selfcheck_result import RIGHT, WRONG, check
-from tokenswarm.generator.overload import RATE_OVER_S, Burden
+from tokenswarm.generator.overload import RATE_OVER_S, Overload
 from tokenswarm.record import Outcome, RequestRecord
 
 
@@ -14,17 +14,17 @@ class Process:
 
     def __init__(self, *accuracies: Any) -> None:
         self.in_flight = 0
-        self.burden = Burden(check(*accuracies) if accuracies else None, lambda: self.in_flight)
+        self.overload = Overload(check(*accuracies) if accuracies else None, lambda: self.in_flight)
         self.now = 1000.0
 
     def carry(self, streams: int, chunks_per_s: int, seconds: int) -> str | None:
         self.in_flight = streams
         for _ in range(seconds):
-            self.burden.add(RequestRecord(call_id="c", outcome=Outcome.OK, chunks=chunks_per_s))
-            self.burden.add(RequestRecord(call_id="c", outcome=Outcome.CONNECTION_ERROR))
+            self.overload.add(RequestRecord(call_id="c", outcome=Outcome.OK, chunks=chunks_per_s))
+            self.overload.add(RequestRecord(call_id="c", outcome=Outcome.CONNECTION_ERROR))
             self.now += 1.0
-            self.burden.look(self.now)
-        return self.burden.warning
+            self.overload.look(self.now)
+        return self.overload.warning
 
 
 def test_within_the_honest_maximum_nothing_is_said() -> None:
@@ -60,4 +60,4 @@ def test_it_warns_once(caplog: pytest.LogCaptureFixture) -> None:
 def test_without_a_self_check_nothing_is_known() -> None:
     process = Process()
     assert process.carry(100_000, 1_000_000, seconds=20) is None
-    assert process.burden.facts() == {"self_check": None, "beyond": None}
+    assert process.overload.facts() == {"self_check": None, "beyond": None}

@@ -5,25 +5,25 @@ import time
 
 import gevent
 
-from tokenswarm.sender.timer import Alarm
+from tokenswarm.sender.timer import Timer
 
 
 def test_it_is_never_early_and_fits_short_waits() -> None:
-    alarm = Alarm()
+    timer = Timer()
     early = []
     for wait_s in (0.0002, 0.0007, 0.003, 0.011) * 10:
         at = time.time() + wait_s
-        alarm.wait_until(at)
+        timer.wait_until(at)
         early.append(at - time.time())
-    alarm.close()
+    timer.close()
     assert max(early) < 0.0002  # the wall clock may be slewed against the monotonic one, not more
 
 
 def test_an_instant_that_has_passed_is_not_waited_for() -> None:
-    alarm = Alarm()
+    timer = Timer()
     with gevent.Timeout(1.0):
-        alarm.wait_until(time.time() - 5.0)
-    alarm.close()
+        timer.wait_until(time.time() - 5.0)
+    timer.close()
 
 
 def test_others_run_meanwhile_and_a_kill_leaves_no_descriptor() -> None:
@@ -36,11 +36,11 @@ def test_others_run_meanwhile_and_a_kill_leaves_no_descriptor() -> None:
             beats.append(time.time())
 
     def wait() -> None:
-        alarm = Alarm()
+        timer = Timer()
         try:
-            alarm.wait_until(time.time() + 60.0)
+            timer.wait_until(time.time() + 60.0)
         finally:
-            alarm.close()
+            timer.close()
 
     waiting, beating = gevent.spawn(wait), gevent.spawn(beat)
     beating.join()

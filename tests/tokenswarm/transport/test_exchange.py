@@ -219,7 +219,7 @@ def test_a_killed_greenlet_leaves_its_exchange_and_no_open_connection() -> None:
 
 
 class EndlessQueue:
-    """A turnstile before which there are always others."""
+    """A run_queue before which there are always others."""
 
     def wake_in_turn(self, sleeper: object) -> None: ...
 
@@ -239,7 +239,7 @@ def test_an_answer_that_has_ended_is_whole_though_its_user_waits_for_a_turn(time
         while transport.last is None or transport.last.first_byte_ms is None:
             gevent.sleep(0.001)
         assert transport._connection is not None
-        transport._connection._turnstile = EndlessQueue()  # type: ignore[assignment]
+        transport._connection._run_queue = EndlessQueue()  # type: ignore[assignment]
         answered.set()
         while transport.last.end_ms is None:
             gevent.sleep(0.001)

@@ -7,7 +7,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from tokenswarm.transport.run_queue import WOKEN_IN_A_TURN, Turnstile
+from tokenswarm.transport.run_queue import WOKEN_IN_A_TURN, RunQueue
 
 
 class Turns:
@@ -27,22 +27,22 @@ class Turns:
 
 
 def test_a_lone_user_passes_at_once() -> None:
-    turnstile = Turnstile(gevent.get_hub().loop)
+    run_queue = RunQueue(gevent.get_hub().loop)
     turns = Turns()
     gevent.sleep(0)
     before = turns.count
-    turnstile.pass_through()
+    run_queue.pass_through()
     assert turns.count == before
     turns.stop()
 
 
 def test_many_pass_in_order_at_most_one_in_a_turn() -> None:
-    turnstile = Turnstile(gevent.get_hub().loop)
+    run_queue = RunQueue(gevent.get_hub().loop)
     turns = Turns()
     passed: list[tuple[int, int]] = []
 
     def user(number: int) -> None:
-        turnstile.pass_through()
+        run_queue.pass_through()
         passed.append((number, turns.count))
 
     gevent.joinall([gevent.spawn(user, number) for number in range(50)], timeout=10, raise_error=True)
@@ -53,13 +53,13 @@ def test_many_pass_in_order_at_most_one_in_a_turn() -> None:
 
 
 def test_sleepers_are_woken_in_order_few_in_a_turn() -> None:
-    turnstile = Turnstile(gevent.get_hub().loop)
+    run_queue = RunQueue(gevent.get_hub().loop)
     turns = Turns()
     woken: list[tuple[int, int]] = []
 
     def user(number: int) -> None:
         sleeper = Event()
-        turnstile.wake_in_turn(sleeper)
+        run_queue.wake_in_turn(sleeper)
         sleeper.wait()
         woken.append((number, turns.count))
 
@@ -71,20 +71,20 @@ def test_sleepers_are_woken_in_order_few_in_a_turn() -> None:
 
 
 def test_who_is_woken_last_need_not_wait_for_something_to_happen() -> None:
-    turnstile = Turnstile(gevent.get_hub().loop)
+    run_queue = RunQueue(gevent.get_hub().loop)
     sleeper = Event()
     began = time.monotonic()
-    turnstile.wake_in_turn(sleeper)
+    run_queue.wake_in_turn(sleeper)
     assert sleeper.wait(timeout=10.0)  # which would be the next thing to happen
     assert time.monotonic() - began < 5.0
 
 
 def test_input_is_looked_at_between_two_users() -> None:
-    turnstile = Turnstile(gevent.get_hub().loop)
+    run_queue = RunQueue(gevent.get_hub().loop)
     order: list[str] = []
 
     def user(name: str) -> None:
-        turnstile.pass_through()
+        run_queue.pass_through()
         order.append(name)
         # Ready at once: handled in the next turn, before the next user begins.
         gevent.sleep(0.0)
@@ -96,11 +96,11 @@ def test_input_is_looked_at_between_two_users() -> None:
 
 
 def test_a_user_that_is_killed_while_waiting_does_not_stop_the_others() -> None:
-    turnstile = Turnstile(gevent.get_hub().loop)
+    run_queue = RunQueue(gevent.get_hub().loop)
     passed: list[int] = []
 
     def user(number: int) -> None:
-        turnstile.pass_through()
+        run_queue.pass_through()
         passed.append(number)
 
     users = [gevent.spawn(user, number) for number in range(5)]
@@ -111,12 +111,12 @@ def test_a_user_that_is_killed_while_waiting_does_not_stop_the_others() -> None:
 
 
 def test_one_for_each_hub() -> None:
-    assert Turnstile.of(gevent.get_hub()) is Turnstile.of(gevent.get_hub())
+    assert RunQueue.of(gevent.get_hub()) is RunQueue.of(gevent.get_hub())
 
 
-def test_an_idle_turnstile_does_not_keep_the_loop_busy() -> None:
-    turnstile = Turnstile(gevent.get_hub().loop)
-    gevent.joinall([gevent.spawn(turnstile.pass_through) for _ in range(5)], timeout=10, raise_error=True)
+def test_an_idle_run_queue_does_not_keep_the_loop_busy() -> None:
+    run_queue = RunQueue(gevent.get_hub().loop)
+    gevent.joinall([gevent.spawn(run_queue.pass_through) for _ in range(5)], timeout=10, raise_error=True)
     turns = Turns()
     with pytest.raises(gevent.Timeout), gevent.Timeout(0.1):
         gevent.sleep(60)
