@@ -113,10 +113,9 @@ def test_other_greenlets_run_while_a_token_is_fetched_under_monkey_patching(azur
         from gevent import monkey; monkey.patch_all()
         import gevent, time
         from tokenswarm.config.entra import TokenSource, default_credential
-        source = TokenSource(default_credential())
-        source.start()
         beats, done = [], gevent.event.Event()
-        source._on_renewal = done.set
+        source = TokenSource(default_credential(), on_renewal=lambda: source.version > 1 and done.set())
+        source.start()
         def beat():
             while not done.is_set():
                 beats.append(time.monotonic()); gevent.sleep(0.005)

@@ -108,7 +108,14 @@ def test_survives_json() -> None:
     assert (data["honest_streams"], data["honest_chunks_per_s"]) == (100, 4600.0)
 
 
-@pytest.mark.parametrize("data", [{}, {"schema_version": 2}, {"schema_version": 1, "levels": [{}]}])
-def test_refuses_what_is_not_a_result(data: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "change", [{"schema_version": 1}, {"schema_version": None}, {"levels": [{}]}, {"levels": None}]
+)
+def test_refuses_what_is_not_a_result(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="self-check result"):
-        from_json(data)
+        from_json({**to_json(check(RIGHT)), **change})
+
+
+def test_refuses_an_empty_object() -> None:
+    with pytest.raises(ValueError, match="self-check result"):
+        from_json({})
