@@ -24,7 +24,7 @@ from tokenswarm.metrics.criteria import AZURE_METRICS, METRICS  # noqa: E402
 from tokenswarm.record import COLUMN_DOCS, COLUMNS  # noqa: E402
 
 PAGES = ("README.md", "docs/scenarios.md", "docs/metrics.md", "docs/criteria.md")
-INTERNAL = {"workers-size", "run-directory"}
+INTERNAL = {"worker-count", "run-directory"}
 
 EXIT_CODES = {
     ExitCode.OK: "the criteria held, or there were none and every request succeeded",

@@ -110,7 +110,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("output-format", "results",
            "headless: human (default), jsonl, or Locust's own tables", ("human", "jsonl", "locust"), in_form=False),
     Option("output-interval", "results", "headless: seconds between two lines; default 10", in_form=False),
-    Option("workers-size", "results", "set by the master for its workers", in_form=False),
+    Option("worker-count", "results", "set by the master for its workers", in_form=False),
     Option("run-directory", "results", "set by the master for its workers", in_form=False),
 )  # fmt: skip
 

@@ -162,7 +162,7 @@ class LoadTest:
             self.conductor = Conductor(settings, options, self.preparation.scenario, workers, self._stop_from_inside)
             self.conductor.open()
             self.environment.parsed_options.run_directory = str(self.conductor.directory.resolve())
-            self.environment.parsed_options.fleet_size = str(workers)
+            self.environment.parsed_options.worker_count = str(workers)
             self._files = LocustFiles(self.environment, self.conductor.directory)
             self._files.start()
             self._scrapers = [Scraper(each, self.conductor.directory / FILE_NAME) for each in settings.endpoints]
@@ -201,7 +201,7 @@ class LoadTest:
     def _position(self) -> tuple[int, int]:
         """This process among all that send: (position, count)."""
         if self.is_worker:
-            count = max(1, int(self.environment.parsed_options.fleet_size or 1))
+            count = max(1, int(self.environment.parsed_options.worker_count or 1))
             return self.runner.worker_index % count, count
         share = self.preparation.engine_assignment()
         return share.worker_position or 0, share.worker_count
