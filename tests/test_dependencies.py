@@ -156,6 +156,13 @@ def test_what_is_really_loaded(room: str) -> None:
         assert not {name for module in names for name in packages(path_of(module))} & NETWORK
 
 
+def test_the_settings_load_no_gevent() -> None:
+    """Options become settings without a network library; identities and vaults are other modules of that room."""
+    code = "import sys, tokenswarm.config.settings; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & (NETWORK - {"socket"})
+
+
 def test_the_record_needs_the_standard_library_only() -> None:
     assert packages(path_of("tokenswarm.record")) <= sys.stdlib_module_names
 

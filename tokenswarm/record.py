@@ -230,7 +230,7 @@ COLUMN_DOCS: dict[str, str] = {
     "attempt": "1 for the first sending, counted up by retries",
     "worker": "name of the process that sent it",
     "user": "number of the virtual user within its worker",
-    "target": "chat or rag",
+    "target": "chat, rag or other",
     "name": "request name, as in Locust's statistics",
     "conversation_id": "conversation it belongs to (the service's id once it has given one)",
     "turn": "turn within the conversation, from 1",

@@ -1,7 +1,8 @@
 """Abstract Locust users: they wait for their turn, take the next request, call, and record.
 
-Importing this module makes Locust know Tokenswarm's options. A locustfile derives from `ChatUser` or `RagUser` and
-may say how often (`weight`), under which name (`request_name`), and what else its users do.
+Importing this module makes Locust know Tokenswarm's options. A locustfile derives from `ChatUser` or `RagUser`, or from
+`ApiUser` for an API of its own, and may say how often (`weight`), under which name (`request_name`), and what else its
+users do.
 """
 
 from __future__ import annotations
@@ -11,12 +12,17 @@ from locust.exception import StopUser
 
 import random
 import time
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from tokenswarm.apis.request import ChatRequest, RagRequest
+from tokenswarm.apis.api import Api, Encoded
+from tokenswarm.apis.chat_completions import ChatCompletions
+from tokenswarm.apis.gpt_rag import GptRagV1, GptRagV2
+from tokenswarm.apis.request import ChatRequest, RagRequest, Request
 from tokenswarm.client.attempt import Caller
-from tokenswarm.client.call import ChatClient, RagClient
-from tokenswarm.config.settings import Settings
+from tokenswarm.client.call import Client
+from tokenswarm.client.endpoint import Endpoint, FixedEndpoint
+from tokenswarm.config.settings import OTHER, Settings
 from tokenswarm.plugin import register
 from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.runner.load_test import load_test_of
@@ -29,13 +35,22 @@ from tokenswarm.workload.thread_group import Thread
 register()
 
 
-class TargetUser(User):
-    """A virtual user of one target. In open loop it waits for arrivals, in closed loop it thinks between answers."""
+class ApiUser(User):
+    """A virtual user of one API. In open loop it waits for arrivals, in closed loop it thinks between answers.
+
+    A locustfile with an API of its own gives `api`, and `headers` where a key is needed; it is asked at `--host`, with
+    what the scenario says to ask, as `ChatRequest`s.
+    """
 
     abstract = True
-    target: ClassVar[str] = ""
+    target: ClassVar[str] = OTHER
+    """What it asks, as the column `target` has it."""
     request_name: ClassVar[str] = ""
     """Name of its requests in Locust's statistics, in rows and in criteria (`Name: p95(...)`)."""
+    api: ClassVar[Any] = None
+    """How its target is asked (`tokenswarm.apis.api.Api`)."""
+    headers: ClassVar[Mapping[str, str]] = {}
+    """Keys of an API of one's own, by header; their values are kept out of whatever is written."""
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
@@ -47,12 +62,28 @@ class TargetUser(User):
         self.sender: Sender = sender
         number = self.load_test.next_user_number()
         telemetry = sender.telemetry
-        self.caller = Caller(self.load_test.worker_name, number, telemetry.headers if telemetry else None)
+        trace = telemetry.headers if telemetry else None
+        self.caller = Caller(self.load_test.worker_name, number, self.target, trace)
         self.rng = random.Random(f"{settings.seed}:{self.caller.worker}:{number}")
         self.composer = Composer(settings, sender.questions, self.rng, self.request_name)
         self.due: Due | None = None
-        self.composed: tuple[Any, bytes] | None = None
+        self.composed: tuple[Any, Encoded] | None = None
         self.thread: Thread | None = None
+        self.client: Client[Any] = Client(self.make_api(), self.make_endpoint(), settings.sending, self.caller)
+
+    def make_api(self) -> Api[Any]:
+        """How its target is asked."""
+        if self.api is None:
+            raise TypeError(f"{type(self).__name__}.api: expected an object that says how to ask, got none")
+        found: Api[Any] = self.api
+        return found
+
+    def make_endpoint(self) -> Endpoint:
+        """Where its target is, and with which credentials."""
+        for value in self.headers.values():
+            self.load_test.preparation.secrets.add(value)
+            self.load_test.preparation.secrets.add(value.rpartition(" ")[2])
+        return FixedEndpoint(self.settings.host or "", self.headers)
 
     def wait_time(self) -> float:
         """Seconds to wait. The wait for an arrival happens in here: a user who waits can be stopped at once."""
@@ -87,7 +118,7 @@ class TargetUser(User):
                 schedule.give_up(due, "the run ended before it was sent")
             else:
                 schedule.put_back(due)
-        self.close()
+        self.client.close()
 
     @task
     def ask(self) -> None:
@@ -95,72 +126,59 @@ class TargetUser(User):
         if self.load_test.ended:
             raise StopUser
         due = self.due
-        request, body = self.composed or self.compose(None)
+        request, encoded = self.composed or self.compose(None)
         self.composed = None
         with self.sender.in_flight():
-            self.send(request, body, due.scheduled_at if due else None)
+            reply = self.client.call(request, self.emit, due.scheduled_at if due else None, encoded)
+        record = reply.record
+        self.composer.answer(reply.text, record.conversation_id, record.outcome is Outcome.OK)
 
     def emit(self, record: RequestRecord) -> None:
         """Record one finished attempt."""
         self.due = None  # the arrival has a row now
         self.load_test.record(record)
 
-    def compose(self, arrival: Arrival | None) -> tuple[Any, bytes]:
-        """Put the next request and its body together, which is done before it is due."""
-        raise NotImplementedError
+    def compose(self, arrival: Arrival | None) -> tuple[Request, Encoded]:
+        """Put the next request and its bytes together, which is done before it is due."""
+        request = self.next_request(arrival)
+        return request, self.client.encode(request)
 
-    def send(self, request: Any, body: bytes, scheduled_at: float | None) -> None:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        raise NotImplementedError
+    def next_request(self, arrival: Arrival | None) -> Request:
+        """What to ask next."""
+        return self.composer.next_chat(arrival)
 
 
-class ChatUser(TargetUser):
+class ChatUser(ApiUser):
     """Calls a chat-completion deployment: synthetic prompts, questions of a dataset, or conversations."""
 
     abstract = True
     target = "chat"
     request_name = "chat"
 
-    def __init__(self, environment: Any) -> None:
-        super().__init__(environment)
-        template = self.sender.chat_template
-        assert template is not None
-        self.client = ChatClient(template, self.settings.sending, self.caller)
+    def make_api(self) -> Api[ChatRequest]:
+        assert self.settings.chat is not None
+        return ChatCompletions(self.settings.chat.deployment)
 
-    def compose(self, arrival: Arrival | None) -> tuple[ChatRequest, bytes]:
-        request = self.composer.next_chat(arrival)
-        return request, self.client.encode(request)
-
-    def send(self, request: ChatRequest, body: bytes, scheduled_at: float | None) -> None:
-        reply = self.client.call(request, self.emit, scheduled_at, body)
-        self.composer.answer(reply.text, None, reply.record.outcome is Outcome.OK)
-
-    def close(self) -> None:
-        self.client.close()
+    def make_endpoint(self) -> Endpoint:
+        assert self.sender.chat_endpoint is not None
+        return self.sender.chat_endpoint
 
 
-class RagUser(TargetUser):
+class RagUser(ApiUser):
     """Asks a RAG orchestrator questions of a dataset, in conversations of `turns-per-conversation`."""
 
     abstract = True
     target = "rag"
     request_name = "orchestrator"
 
-    def __init__(self, environment: Any) -> None:
-        super().__init__(environment)
+    def make_api(self) -> Api[RagRequest]:
         assert self.settings.rag is not None
-        self.client = RagClient(self.settings.rag, self.settings.sending, self.caller)
+        rag = self.settings.rag
+        return GptRagV1(rag.body, rag.answer_path) if rag.contract == "v1" else GptRagV2(rag.body)
 
-    def compose(self, arrival: Arrival | None) -> tuple[RagRequest, bytes]:
-        request = self.composer.next_question(arrival)
-        return request, self.client.encode(request)
+    def make_endpoint(self) -> Endpoint:
+        assert self.settings.rag is not None
+        return FixedEndpoint(self.settings.rag.url, self.settings.rag.headers)
 
-    def send(self, request: RagRequest, body: bytes, scheduled_at: float | None) -> None:
-        reply = self.client.call(request, self.emit, scheduled_at, body)
-        record = reply.record
-        self.composer.answer(reply.text, record.conversation_id, record.outcome is Outcome.OK)
-
-    def close(self) -> None:
-        self.client.close()
+    def next_request(self, arrival: Arrival | None) -> RagRequest:
+        return self.composer.next_question(arrival)

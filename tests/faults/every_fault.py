@@ -9,25 +9,31 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from tests.simulator_process import API_KEY
-from tokenswarm.client.call import ChatClient, RagClient
-from tokenswarm.client.sdk import ChatTemplate, Template
+from tokenswarm.apis.api import Api
+from tokenswarm.apis.gpt_rag import GptRagV1, GptRagV2
+from tokenswarm.apis.request import RagRequest
+from tokenswarm.client.endpoint import Address, Endpoint, FixedEndpoint
+from tokenswarm.client.sdk import SdkEndpoint
 from tokenswarm.users import ChatUser, RagUser
 
 KIND = os.environ["KIND"]
 
 
-class Moved(ChatTemplate):
-    """Another's template with another deployment or another address: asking the SDK for each would take seconds."""
+class Moved:
+    """Another's address with another deployment or another host: asking the SDK for each would take seconds."""
 
-    def __init__(self, template: ChatTemplate, changes: dict[str, Any]) -> None:
-        super().__init__(dataclasses.replace(template.target, **changes))
-        original, target = template.current(), template.target
-        url = original.url.replace(target.endpoint, self.target.endpoint)
-        url = url.replace(f"/{target.deployment}/", f"/{self.target.deployment}/")
-        self._template = Template(url, original.headers)
+    def __init__(self, endpoint: SdkEndpoint, changes: dict[str, Any]) -> None:
+        self._endpoint = endpoint
+        self._target = dataclasses.replace(endpoint.target, **changes)
+
+    def at(self, path: str) -> Address:
+        original, target = self._endpoint.at(path), self._endpoint.target
+        url = original.url.replace(target.endpoint, self._target.endpoint)
+        return Address(url.replace(f"/{target.deployment}/", f"/{self._target.deployment}/"), original.headers)
 
 
 class Caller(ChatUser):
@@ -37,11 +43,21 @@ class Caller(ChatUser):
     fixed_count = 1
     changes: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, environment: Any) -> None:
-        super().__init__(environment)
-        template = self.sender.chat_template
-        assert template is not None
-        self.client = ChatClient(Moved(template, self.changes), self.settings.sending, self.caller)
+    def make_endpoint(self) -> Endpoint:
+        assert self.sender.chat_endpoint is not None
+        return Moved(self.sender.chat_endpoint, self.changes)
+
+
+class Alternating:
+    """A fault is asked for with every second question."""
+
+    def __init__(self, url: str, headers: Mapping[str, str], fault: str) -> None:
+        self._next = FixedEndpoint(url, {**headers, "x-simulate-fault": fault})
+        self._after = FixedEndpoint(url, headers)
+
+    def at(self, path: str) -> Address:
+        self._next, self._after = self._after, self._next
+        return self._after.at(path)
 
 
 class Tester(RagUser):
@@ -51,20 +67,13 @@ class Tester(RagUser):
     fixed_count = 1
     changes: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, environment: Any) -> None:
-        super().__init__(environment)
-        assert self.settings.rag is not None
-        keys = {"x-api-key": API_KEY}
-        fault = {"x-simulate-fault": self.changes["fault"]}
-        target = dataclasses.replace(self.settings.rag, contract=self.changes["contract"], url=self.changes["url"])
-        self.client = RagClient(target, self.settings.sending, self.caller)
-        self.without = {**self.client._headers, **keys}
-        self.with_fault = self.client._headers = {**self.without, **fault}
+    def make_api(self) -> Api[RagRequest]:
+        return GptRagV1() if self.changes["contract"] == "v1" else GptRagV2()
 
-    def send(self, *arguments: Any) -> None:
-        super().send(*arguments)
-        struck = self.client._headers is self.with_fault
-        self.client._headers = self.without if struck else self.with_fault
+    def make_endpoint(self) -> Endpoint:
+        assert self.settings.rag is not None
+        headers = {**self.settings.rag.headers, "x-api-key": API_KEY}
+        return Alternating(self.changes["url"], headers, self.changes["fault"])
 
 
 for _name, _changes in json.loads(os.environ["FAULTS"]).items():

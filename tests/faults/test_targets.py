@@ -105,12 +105,12 @@ def test_a_step_of_the_wall_clock_bends_no_offset(monkeypatch: pytest.MonkeyPatc
     script = [head % len(whole), pause, TOKEN, pause, TOKEN, pause, TOKEN, FINISH]
     with scripted_server(script) as server:
         clock = _SetClock(monkeypatch, step_s)
-        transport = Transport()
+        transport, stream = Transport(), ChatStream()
         exchange = transport.send(("http", "127.0.0.1", server.port), b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
-                                  lambda _status, _headers: ChatStream(), 5.0)  # fmt: skip
+                                  lambda _status, _headers: stream, 5.0)  # fmt: skip
         transport.close()
     assert clock.reads >= 3
-    times = list(exchange.sink.times.at_ms)
+    times = list(stream.times.at_ms)
     assert len(times) == 3
     assert times[0] >= 45.0
     assert all(later - earlier >= 25.0 for earlier, later in itertools.pairwise(times))

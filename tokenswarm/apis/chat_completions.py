@@ -7,20 +7,60 @@ Only a non-empty content, reasoning or tool-call delta is a token.
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jiter
 
+from tokenswarm.apis.api import Encoded, Found
 from tokenswarm.apis.chunk_times import ChunkTimes
+from tokenswarm.apis.request import ChatRequest
 from tokenswarm.apis.sse import EventDecoder
+from tokenswarm.apis.whole_body import WholeBody
+from tokenswarm.record import Outcome, TokenSource
+
+CHAT_PATH = "/chat/completions"
 
 _CONTENT = b'"delta":{"content":"'
 _UNFINISHED = b'"finish_reason":null'
 _PLAIN = re.compile(rb"[ !#-\[\]-~]+")
 """Characters that stand for themselves inside a JSON string: printable ASCII but quote and backslash."""
 _REASONING_FIELDS = ("reasoning_content", "reasoning")
+
+
+class ChatCompletions:
+    """The API of chat completions; `deployment` is the model that a body names."""
+
+    def __init__(self, deployment: str) -> None:
+        self._deployment = deployment
+
+    def encode(self, request: ChatRequest) -> Encoded:
+        return Encoded(encode_json(chat_body(request, self._deployment)), CHAT_PATH)
+
+    def reader(self, request: ChatRequest, status: int, headers: Mapping[str, str]) -> ChatStream | ChatBody:
+        kind = headers.get("content-type", "").lower()
+        if status == 200 and request.stream and "json" not in kind and "html" not in kind:
+            return ChatStream(keep_text=request.keep_text)
+        return ChatBody(promised=status == 200)
+
+
+def chat_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
+    """The JSON body of a chat request."""
+    body: dict[str, Any] = {"model": deployment, "messages": request.messages, **request.body}
+    if request.max_tokens is not None:
+        body[request.max_tokens_field] = request.max_tokens
+    if request.stream:
+        body["stream"] = True
+        body["stream_options"] = {"include_usage": True}
+    return body
+
+
+def encode_json(body: Mapping[str, Any]) -> bytes:
+    """A JSON body as the openai SDK's HTTP client writes it."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")
 
 
 @dataclass(slots=True)
@@ -31,6 +71,15 @@ class Usage:
     completion_tokens: int | None = None
     reasoning_tokens: int | None = None
     cached_tokens: int | None = None
+
+    def columns(self) -> dict[str, Any]:
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "reasoning_tokens": self.reasoning_tokens,
+            "cached_tokens": self.cached_tokens,
+            "token_source": TokenSource.USAGE,
+        }
 
 
 class ChatStream:
@@ -71,11 +120,11 @@ class ChatStream:
         self.reasoning_streamed = False
         self.done = False
 
-    def feed(self, data: bytes, at_ms: float, since_ms: float) -> None:
+    def feed(self, data: bytes, at_ms: float, since_ms: float) -> bool:
         """Take bytes that arrived not later than `at_ms` and not before `since_ms`. Raises `EventTooLarge`."""
         if self._is_another_token(data):
             self.times.add(1, at_ms, since_ms)
-            return
+            return False
         tokens = 0
         for event in self._decoder.feed(data):
             # Cheap and certain: an unescaped key cannot stand inside a JSON string, and an empty content has a
@@ -101,6 +150,28 @@ class ChatStream:
             self.times.add(tokens, at_ms, since_ms)
             if self.visible_ms is not None and self.visible_ms < 0:
                 self.visible_ms = self.times.latest_first_ms
+        return False
+
+    def finish(self) -> Found:
+        """What the stream came to."""
+        outcome, error = self._outcome()
+        columns = {
+            **self.times.columns(streamed_tokens(self.usage, self.reasoning_streamed)),
+            "ttft_visible_ms": self.visible_ms,
+            "finish_reason": self.finish_reason,
+            "model": self.model,
+            **(self.usage.columns() if self.usage is not None else {}),
+        }
+        return Found(outcome, error, self.text, columns)
+
+    def _outcome(self) -> tuple[Outcome, str | None]:
+        problem = self.undecodable
+        if problem is None and not self.times.at_ms and not (self.usage and self.usage.completion_tokens):
+            problem = "stream without tokens"
+        told = self.error is not None or self.finish_reason == "content_filter"
+        if not told and self.cut and (self.usage is None or problem is not None):
+            return Outcome.TRUNCATED, "stream ended before the answer was finished"
+        return _outcome(self.error, self.finish_reason, problem)
 
     def _learn(self, data: bytes, event: bytes, begin: int) -> None:
         """Remember what stands around the content (from `begin`) of an event that was a read of its own."""
@@ -190,42 +261,55 @@ def parse_usage(usage: dict[str, Any]) -> Usage:
     )
 
 
-@dataclass(slots=True)
 class ChatBody:
-    """A whole (not streamed) answer."""
+    """One whole (not streamed) answer. `promised`: its status promises an answer."""
 
-    text: str
-    usage: Usage | None
-    finish_reason: str | None
-    model: str | None
-    error: str | None
-    problem: str | None
+    __slots__ = ("_body", "_promised")
+
+    def __init__(self, promised: bool = True) -> None:
+        self._body = WholeBody()
+        self._promised = promised
+
+    def feed(self, data: bytes, at_ms: float, since_ms: float) -> bool:
+        """Raises `BodyTooLarge`."""
+        self._body.add(data)
+        return False
+
+    def finish(self) -> Found:
+        return read_body(self._body.data) if self._promised else Found()
 
 
-def parse_body(body: bytes) -> ChatBody:
-    """Read a non-streamed answer; `problem` says what is wrong with it, `error` what the service says is wrong."""
+def read_body(body: bytes) -> Found:
+    """What a non-streamed answer came to."""
     try:
         answer = jiter.from_json(body)
     except ValueError as cause:
-        return ChatBody("", None, None, None, None, f"body is not JSON: {cause}")
+        return Found(Outcome.BAD_PAYLOAD, f"body is not JSON: {cause}")
     if not isinstance(answer, dict):
-        return ChatBody("", None, None, None, None, f"body is not a JSON object: {type(answer).__name__}")
-    usage = parse_usage(answer["usage"]) if isinstance(answer.get("usage"), dict) else None
-    error = describe_error(answer) if answer.get("error") else None
+        return Found(Outcome.BAD_PAYLOAD, f"body is not a JSON object: {type(answer).__name__}")
     choices = answer.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
-    message = choice.get("message")
+    message, finish_reason, usage = choice.get("message"), choice.get("finish_reason"), answer.get("usage")
     content = message.get("content") if isinstance(message, dict) else None
-    finish_reason = choice.get("finish_reason")
-    problem = None if choice or error else "body has no choices"
-    return ChatBody(
-        text=content if isinstance(content, str) else "",
-        usage=usage,
-        finish_reason=finish_reason if isinstance(finish_reason, str) else None,
-        model=answer.get("model") if isinstance(answer.get("model"), str) else None,
-        error=error,
-        problem=problem,
-    )
+    error = describe_error(answer) if answer.get("error") else None
+    columns = {
+        "finish_reason": finish_reason if isinstance(finish_reason, str) else None,
+        "model": answer.get("model") if isinstance(answer.get("model"), str) else None,
+        **(parse_usage(usage).columns() if isinstance(usage, dict) else {}),
+    }
+    outcome, said = _outcome(error, columns["finish_reason"], None if choice else "body has no choices")
+    return Found(outcome, said, content if isinstance(content, str) else "", columns)
+
+
+def _outcome(error: str | None, finish_reason: str | None, problem: str | None) -> tuple[Outcome, str | None]:
+    """`error`: what the service says is wrong; `problem`: what is wrong with what it says."""
+    if error is not None:
+        return Outcome.STREAM_ERROR, error
+    if finish_reason == "content_filter":
+        return Outcome.CONTENT_FILTER, "answer stopped by the content filter"
+    if problem is not None:
+        return Outcome.BAD_PAYLOAD, problem
+    return Outcome.OK, None
 
 
 def describe_error(body: dict[str, Any]) -> str:

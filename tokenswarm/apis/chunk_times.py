@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from array import array
 from operator import sub
+from typing import Any
+
+from tokenswarm.record import tbt_ms
 
 TOGETHER_MS = 2.0
 """Chunks of one read are taken to have arrived together when the read leaves no more doubt than this (ms)."""
@@ -60,3 +63,20 @@ class ChunkTimes:
         low = int(position)
         high = min(low + 1, len(gaps) - 1)
         return gaps[-1], gaps[low] + (gaps[high] - gaps[low]) * (position - low)
+
+    def columns(self, streamed_tokens: int | None = None) -> dict[str, Any]:
+        """The record's stream columns; none when no token came. `streamed_tokens`: how many tokens the chunks held,
+        where the service says so: without them there is no time between tokens."""
+        times = self.at_ms
+        if not times:
+            return {}
+        longest, p95 = self.gaps()
+        return {
+            "ttft_ms": times[0],
+            "last_token_ms": times[-1],
+            "chunks": len(times),
+            "chunks_interpolated": self.interpolated,
+            "gap_max_ms": longest,
+            "gap_p95_ms": p95,
+            "tbt_ms": tbt_ms(times[0], times[-1], len(times), streamed_tokens),
+        }

@@ -8,12 +8,18 @@ then the answer; a failure in mid-stream is written into the text as `event: err
 from __future__ import annotations
 
 import codecs
+import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import jiter
 
+from tokenswarm.apis.api import Encoded, Found
 from tokenswarm.apis.chunk_times import ChunkTimes
+from tokenswarm.apis.request import RagRequest
+from tokenswarm.apis.whole_body import WholeBody
+from tokenswarm.record import Outcome
 
 MAX_TEXT_BYTES = 4 * 1024 * 1024
 
@@ -28,45 +34,93 @@ class AnswerTooLarge(ValueError):
     """An answer that grew past `MAX_TEXT_BYTES`."""
 
 
+class GptRagV1:
+    """`POST /api/orc`, or another orchestrator that answers with one JSON body. `body` adds or overrides fields of the
+    question's; `answer_path`: dotted path of the text in the answer's."""
+
+    def __init__(self, body: Mapping[str, Any] | None = None, answer_path: str = "answer") -> None:
+        self._body = dict(body or {})
+        self._answer_path = answer_path
+
+    def encode(self, request: RagRequest) -> Encoded:
+        return _question("question", request, self._body)
+
+    def reader(self, request: RagRequest, status: int, headers: Mapping[str, str]) -> RagReply:
+        return RagReply(self._answer_path, headers)
+
+
+class GptRagV2:
+    """`POST /orchestrator`, whose answer is a stream of text. `body` adds or overrides fields of the question's."""
+
+    def __init__(self, body: Mapping[str, Any] | None = None) -> None:
+        self._body = dict(body or {})
+
+    def encode(self, request: RagRequest) -> Encoded:
+        return _question("ask", request, self._body)
+
+    def reader(self, request: RagRequest, status: int, headers: Mapping[str, str]) -> RagStream | RagReply:
+        return RagStream(headers) if status == 200 else RagReply("answer", headers)
+
+
+def _question(field: str, request: RagRequest, more: Mapping[str, Any]) -> Encoded:
+    body = {"conversation_id": request.conversation_id or "", field: request.question, **more}
+    return Encoded(json.dumps(body).encode(), headers={"Content-Type": "application/json", "Accept": "*/*"})
+
+
 class RagReply:
-    """What a v1 body says."""
+    """One v1 answer while it arrives."""
 
-    __slots__ = ("answer", "conversation_id", "error", "problem")
+    __slots__ = ("_answer_path", "_body", "_headers")
 
-    def __init__(self, answer: str, conversation_id: str | None, error: str | None, problem: str | None) -> None:
-        self.answer = answer
-        self.conversation_id = conversation_id
-        self.error = error
-        self.problem = problem
+    def __init__(self, answer_path: str, headers: Mapping[str, str]) -> None:
+        self._answer_path = answer_path
+        self._headers = headers
+        self._body = WholeBody()
+
+    def feed(self, data: bytes, at_ms: float, since_ms: float) -> bool:
+        """Raises `BodyTooLarge`."""
+        self._body.add(data)
+        return False
+
+    def finish(self) -> Found:
+        found = read_reply(self._body.data, self._answer_path)
+        found.columns |= _stages(self._headers)
+        return found
 
 
-def parse_reply(body: bytes, answer_path: str = "answer", id_path: str = "conversation_id") -> RagReply:
-    """Read a v1 body, or another orchestrator's JSON by dotted paths. `error`: the service failed under 200."""
+def read_reply(body: bytes, answer_path: str = "answer", id_path: str = "conversation_id") -> Found:
+    """What a v1 body, or another orchestrator's JSON by dotted paths, came to: some fail under status 200."""
     try:
         reply = jiter.from_json(body)
     except ValueError as error:
-        return RagReply("", None, None, f"body is not JSON: {error}")
+        return Found(Outcome.BAD_PAYLOAD, f"body is not JSON: {error}")
     if isinstance(reply, dict) and reply.get("error"):
-        return RagReply("", None, str(reply["error"])[:500], None)
+        return Found(Outcome.STREAM_ERROR, str(reply["error"])[:500])
     answer = _follow(reply, answer_path)
     if not isinstance(answer, str) or not answer.strip():
-        return RagReply("", None, None, f"body has no text at {answer_path!r}")
-    conversation_id = _follow(reply, id_path)
-    error_answer = _ERROR_ANSWER.search(answer)
-    return RagReply(
-        answer=answer,
-        conversation_id=conversation_id if isinstance(conversation_id, str) and conversation_id else None,
-        error=error_answer.group(0).strip()[:500] if error_answer else None,
-        problem=None,
-    )
+        return Found(Outcome.BAD_PAYLOAD, f"body has no text at {answer_path!r}")
+    columns = _conversation(_follow(reply, id_path))
+    if error_answer := _ERROR_ANSWER.search(answer):
+        return Found(Outcome.STREAM_ERROR, error_answer.group(0).strip()[:500], answer, columns)
+    return Found(text=answer, columns=columns)
+
+
+def _conversation(conversation_id: Any) -> dict[str, Any]:
+    """The service's id of the conversation, where it has given one."""
+    return {"conversation_id": conversation_id} if isinstance(conversation_id, str) and conversation_id else {}
+
+
+def _stages(headers: Mapping[str, str]) -> dict[str, Any]:
+    return {"stages": parse_server_timing(headers.get("server-timing", ""))}
 
 
 class RagStream:
     """One v2 answer while it arrives: takes the id piece off, keeps the times of text, finds in-band errors."""
 
-    __slots__ = ("_decoder", "_pieces", "_size", "_waiting", "conversation_id", "times", "undecodable")
+    __slots__ = ("_decoder", "_headers", "_pieces", "_size", "_waiting", "conversation_id", "times", "undecodable")
 
-    def __init__(self) -> None:
+    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
+        self._headers = headers or {}
         self._decoder = codecs.getincrementaldecoder("utf-8")("strict")
         self._waiting: str | None = ""
         self._pieces: list[str] = []
@@ -75,7 +129,7 @@ class RagStream:
         self.conversation_id: str | None = None
         self.undecodable: str | None = None
 
-    def feed(self, data: bytes, at_ms: float, since_ms: float) -> None:
+    def feed(self, data: bytes, at_ms: float, since_ms: float) -> bool:
         """Take bytes that arrived not later than `at_ms` and not before `since_ms`. Raises `AnswerTooLarge`."""
         self._size += len(data)
         if self._size > MAX_TEXT_BYTES:
@@ -91,12 +145,27 @@ class RagStream:
         if text:
             self._pieces.append(text)
             self.times.add(1, at_ms, since_ms)
+        return False
 
-    def finish(self) -> None:
-        """The body is complete: what was held back as a possible id piece is text."""
+    def finish(self) -> Found:
+        """What the answer came to. What was held back as a possible id piece is text."""
         if self._waiting:
             self._pieces.append(self._waiting)
         self._waiting = None
+        text = self.text
+        outcome, error = self._outcome(text)
+        # A stream that begins with its error has no token in it.
+        failed_at_once = outcome is Outcome.STREAM_ERROR and text.lstrip().startswith("event:")
+        columns = {} if failed_at_once else self.times.columns()
+        columns |= {"ttft_visible_ms": columns.get("ttft_ms"), **_conversation(self.conversation_id)}
+        return Found(outcome, error, text, columns | _stages(self._headers))
+
+    def _outcome(self, text: str) -> tuple[Outcome, str | None]:
+        if (error := self.error) is not None:
+            return Outcome.STREAM_ERROR, error
+        if self.undecodable is not None:
+            return Outcome.BAD_PAYLOAD, self.undecodable
+        return (Outcome.OK, None) if text.strip() else (Outcome.BAD_PAYLOAD, "answer without text")
 
     @property
     def text(self) -> str:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
-
-from tokenswarm.apis.chat_completions import ChatStream
 
 TokenProvider = Callable[[], str]
 
@@ -47,50 +44,50 @@ class RagTarget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChatRequest:
-    """What to ask. `context_tokens`: the prompt's tokens as counted or estimated; `body`: further SDK parameters."""
+class Request:
+    """What is known of a request whatever it asks. `name`: in Locust's statistics, rows and criteria.
+    `context_tokens`: the prompt's tokens as counted or estimated."""
+
+    name: str
+    conversation_id: str | None = None
+    turn: int | None = None
+    question_id: str | None = None
+    context_tokens: int | None = None
+
+    def columns(self) -> dict[str, Any]:
+        """The record's columns that are known before the request is sent."""
+        return {
+            "name": self.name,
+            "conversation_id": self.conversation_id,
+            "turn": self.turn,
+            "question_id": self.question_id,
+            "context_tokens": self.context_tokens,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest(Request):
+    """Messages to answer. `body`: further parameters of the API; `keep_text`: the text is wanted for a conversation."""
 
     messages: list[dict[str, str]]
     max_tokens: int | None = None
     max_tokens_field: str = "max_tokens"
-    context_tokens: int | None = None
     stream: bool = True
     keep_text: bool = False
     name: str = "chat"
-    conversation_id: str | None = None
-    turn: int | None = None
-    question_id: str | None = None
     body: Mapping[str, Any] = field(default_factory=dict)
+
+    def columns(self) -> dict[str, Any]:
+        limit = None if self.max_tokens is None else self.max_tokens * int(self.body.get("n", 1))
+        return {**Request.columns(self), "max_tokens": limit}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RagRequest:
+class RagRequest(Request):
     """A question. `conversation_id`: the service's id of the conversation to go on with, `None` for a new one."""
 
     question: str
-    conversation_id: str | None = None
-    turn: int | None = None
-    question_id: str | None = None
-    context_tokens: int | None = None
     name: str = "orchestrator"
-
-
-def chat_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
-    """The JSON body of a chat request."""
-    body: dict[str, Any] = {"model": deployment, "messages": request.messages, **request.body}
-    if request.max_tokens is not None:
-        body[request.max_tokens_field] = request.max_tokens
-    if request.stream:
-        body["stream"] = True
-        body["stream_options"] = {"include_usage": True}
-    return body
-
-
-def rag_body(request: RagRequest, target: RagTarget) -> bytes:
-    """The JSON body of a question in the target's contract; `target.body` adds or overrides fields."""
-    question_field = "question" if target.contract == "v1" else "ask"
-    body = {"conversation_id": request.conversation_id or "", question_field: request.question, **target.body}
-    return json.dumps(body).encode()
 
 
 def write_request(method: str, url: str, headers: Mapping[str, str], body: bytes, absolute: bool) -> bytes:
@@ -103,11 +100,3 @@ def write_request(method: str, url: str, headers: Mapping[str, str], body: bytes
     if any("\r" in line or "\n" in line for line in lines):
         raise ValueError("a line break inside a request header")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
-
-
-def chat_sink(status: int, headers: dict[str, str], request: ChatRequest) -> ChatStream | None:
-    """Who takes an answer: a stream decoder for a streamed 200, nobody (collect it) for the rest."""
-    kind = headers.get("content-type", "").lower()
-    if status == 200 and request.stream and "json" not in kind and "html" not in kind:
-        return ChatStream(keep_text=request.keep_text)
-    return None

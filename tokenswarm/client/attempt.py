@@ -8,27 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokenswarm.apis.chat_completions import is_content_filter
-from tokenswarm.apis.chunk_times import ChunkTimes
 from tokenswarm.record import Outcome
-from tokenswarm.transport.exchange import Exchange
+from tokenswarm.transport.exchange import Exchange, Failure
 
-_FAILURES = {
-    "timeout": Outcome.TIMEOUT,
-    "connection_error": Outcome.CONNECTION_ERROR,
-    "truncated": Outcome.TRUNCATED,
-    "stream_error": Outcome.STREAM_ERROR,
-    "cancelled": Outcome.CANCELLED,
-}
 _REQUEST_IDS = ("apim-request-id", "x-request-id", "x-correlation-id", "request-id")
 MAX_ERROR_CHARACTERS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sends: the process and the virtual user in it, as they stand in the record."""
+    """Who sends, and to which kind of target, as they stand in the record: the process, the virtual user in it."""
 
     worker: str
     user: int
+    target: str = "chat"
     trace_headers: Callable[[str, int], Mapping[str, str]] | None = None
     """What an attempt (call id, number) carries for the target's traces; `None` when nothing is traced."""
 
@@ -43,21 +36,6 @@ def timing_fields(exchange: Exchange) -> dict[str, Any]:
         "first_byte_ms": exchange.first_byte_ms,
         "e2e_ms": exchange.end_ms,
         "read_lag_ms": exchange.read_lag_ms,
-    }
-
-
-def chunk_fields(times: ChunkTimes) -> dict[str, Any]:
-    """The record's stream fields; absent when no token came."""
-    if not times.at_ms:
-        return {}
-    longest, p95 = times.gaps()
-    return {
-        "ttft_ms": times.first_ms,
-        "last_token_ms": times.last_ms,
-        "chunks": len(times.at_ms),
-        "chunks_interpolated": times.interpolated,
-        "gap_max_ms": longest,
-        "gap_p95_ms": p95,
     }
 
 
@@ -88,8 +66,8 @@ def retry_after_ms(headers: dict[str, str]) -> float | None:
 def failed_outcome(exchange: Exchange) -> tuple[Outcome, str] | None:
     """The outcome of an exchange that is no whole answer of status 2xx, with its error text; `None` if it is one."""
     status = exchange.status
-    if exchange.failure is not None and (status is None or status < 300 or exchange.failure == "cancelled"):
-        return _FAILURES[exchange.failure], exchange.error or exchange.failure
+    if exchange.failure is not None and (status is None or status < 300 or exchange.failure is Failure.CANCELLED):
+        return Outcome(exchange.failure), exchange.error or exchange.failure
     if status is None:
         return Outcome.CONNECTION_ERROR, exchange.error or "no answer"
     if status == 429:

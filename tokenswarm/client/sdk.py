@@ -1,54 +1,46 @@
 """The openai SDK as the authority on what a request looks like: its URL, headers and authentication.
 
 The SDK costs more than a millisecond of CPU a request, which alone would fill a core at some hundred a second. So it
-builds one request, which is kept as a template and built again whenever the credential has changed; a test holds
+builds one request, of which URL and headers are kept until the credential has changed; a test holds
 what we send against what the SDK sends.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
 import openai
 
 from tokenswarm.apis.request import ChatTarget
+from tokenswarm.client.endpoint import Address
 
-CHAT_PATH = "/chat/completions"
 _PER_REQUEST = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
 """Headers that belong to a connection or a body, and are written with each request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
-    """Where a chat request goes and with which headers."""
-
-    url: str
-    headers: Mapping[str, str] = field(repr=False)
-
-
-class ChatTemplate:
-    """The current template for a target, shared by all users of a process."""
+class SdkEndpoint:
+    """A target as the SDK addresses it, shared by all users of a process."""
 
     def __init__(self, target: ChatTarget) -> None:
         self.target = target
         self._token: str | None = None
-        self._template: Template | None = None
+        self._addresses: dict[str, Address] = {}
 
-    def current(self) -> Template:
-        """The template, built anew when the token has been renewed. Raises what the SDK raises on bad parameters."""
+    def at(self, path: str) -> Address:
+        """The address of `path`, built anew when the token has been renewed. Raises what the SDK raises on bad
+        parameters."""
         token = self.target.token_provider() if self.target.token_provider is not None else None
-        if self._template is None or token != self._token:
-            self._template = capture_template(self.target)
+        if token != self._token:
+            self._addresses.clear()
             self._token = token
-        return self._template
+        if path not in self._addresses:
+            self._addresses[path] = capture_address(self.target, path)
+        return self._addresses[path]
 
 
-def capture_template(target: ChatTarget) -> Template:
-    """What the SDK sends for a chat request to `target`, apart from its body. Sends nothing."""
+def capture_address(target: ChatTarget, path: str) -> Address:
+    """What the SDK sends for a request to `path` of `target`, apart from its body. Sends nothing."""
     seen: list[httpx2.Request] = []
 
     def keep(request: httpx2.Request) -> httpx2.Response:
@@ -56,10 +48,10 @@ def capture_template(target: ChatTarget) -> Template:
         return httpx2.Response(200)
 
     with make_sdk_client(target, httpx2.MockTransport(keep)) as client:
-        client.post(CHAT_PATH, body={"model": target.deployment}, cast_to=httpx2.Response)
+        client.post(path, body={"model": target.deployment}, cast_to=httpx2.Response)
     request = seen[0]
     headers = {name: value for name, value in request.headers.items() if name not in _PER_REQUEST}
-    return Template(str(request.url), headers)
+    return Address(str(request.url), headers)
 
 
 def make_sdk_client(target: ChatTarget, transport: httpx2.BaseTransport) -> openai.OpenAI:
@@ -76,8 +68,3 @@ def make_sdk_client(target: ChatTarget, transport: httpx2.BaseTransport) -> open
         )
     key: Any = target.token_provider if target.token_provider is not None else target.key
     return openai.OpenAI(base_url=target.endpoint, api_key=key, max_retries=0, http_client=http_client)
-
-
-def encode_body(body: Mapping[str, Any]) -> bytes:
-    """A JSON body as the SDK's HTTP client writes it."""
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")

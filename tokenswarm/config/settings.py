@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 from tokenswarm.apis.request import ChatTarget, RagTarget, Sending, TokenProvider
 from tokenswarm.config.environment import Environment, option_defaults, option_source
 from tokenswarm.config.options import OPTIONS
-from tokenswarm.config.targets import build_chat_target, build_rag_target
+from tokenswarm.config.targets import build_chat_target, build_host, build_rag_target
 from tokenswarm.metrics.autostop import AutoStop, parse_auto_stop
 from tokenswarm.metrics.criteria import Criterion, parse_criteria
 from tokenswarm.metrics.goodput import Goodput, parse_goodput
 from tokenswarm.metrics.server_metrics import PrometheusEndpoint, parse_server_metrics
-from tokenswarm.transport.connect import tls_context
+from tokenswarm.transport.tls import tls_context
 from tokenswarm.userinput import BadInput, parse_duration, read_number
 from tokenswarm.workload import arrivals
 from tokenswarm.workload.arrivals import Plan, parse_rate
@@ -28,6 +28,9 @@ from tokenswarm.workload.traces import parse_trace_window, read_trace
 
 T = TypeVar("T")
 
+OTHER = "other"
+"""The target of users that ask an API of their own."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -35,6 +38,8 @@ class Settings:
 
     chat: ChatTarget | None
     rag: RagTarget | None
+    host: str | None
+    """Base URL of the API that a locustfile brings itself; `None` when it brings none."""
     sending: Sending
     context: Length
     output: Length | None
@@ -76,6 +81,18 @@ class Settings:
     output_interval_s: float
     endpoints: list[PrometheusEndpoint]
     secrets: list[str] = field(repr=False)
+
+    @property
+    def target(self) -> str:
+        """Whose arrivals nobody took, and what run.json says was asked first: chat, rag or other."""
+        return "chat" if self.chat is not None else "rag" if self.rag is not None else OTHER
+
+    @property
+    def url(self) -> str:
+        """Of the first target."""
+        if self.chat is not None:
+            return self.chat.endpoint
+        return self.rag.url if self.rag is not None else self.host or ""
 
     @property
     def open_load(self) -> bool:
@@ -160,6 +177,7 @@ def build_settings(
     settings = Settings(
         chat=build_chat_target(reader.get, environment, token, reader.problems) if "chat" in targets else None,
         rag=build_rag_target(reader.get, environment, reader.problems) if "rag" in targets else None,
+        host=build_host(reader.get, reader.problems) if targets - {"chat", "rag"} else None,
         sending=_sending(reader),
         context=context,
         output=output,

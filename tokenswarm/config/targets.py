@@ -87,6 +87,14 @@ def build_rag_target(get: Get, environment: Environment, problems: list[str]) ->
     )
 
 
+def build_host(get: Get, problems: list[str]) -> str | None:
+    """The base URL for users with an API of their own; what is missing or wrong is added to `problems`."""
+    host = get("host")
+    wrong = endpoint_problems(host, "host") if host else ["host: expected --host, the base URL of the API, got none"]
+    problems += wrong
+    return None if wrong else host
+
+
 def infer_api(endpoint: str, environment: Environment) -> str:
     """The API of an endpoint: a whole base URL is taken as it is, an Azure host or an Azure key means Azure."""
     parts = urlsplit(endpoint)

@@ -277,11 +277,11 @@ def _scenario_facts(scenario: Path | None) -> dict[str, str | None]:
 
 def _target_facts(settings: Settings) -> dict[str, str | None]:
     chat, rag = settings.chat, settings.rag
-    kind = "mixed" if chat and rag else "chat" if chat else "rag"
+    kind = "mixed" if chat and rag else settings.target
     api = chat.api if isinstance(chat, ChatTarget) else rag.contract if rag else None
     return {
         "kind": kind,
-        "host": chat.endpoint if chat else rag.url if rag else None,
+        "host": settings.url,
         "api": api,
         "deployment": chat.deployment if chat else None,
     }

@@ -22,7 +22,8 @@ SHAPE_STEPS = 1000
 
 def check_load(settings: Settings, users: int | None, forecast_tokens: float | None) -> list[str]:
     """Which limits a load exceeds that was not confirmed; none for targets on this machine."""
-    urls = [settings.chat.endpoint if settings.chat else None, settings.rag.url if settings.rag else None]
+    chat, rag = settings.chat, settings.rag
+    urls = [chat.endpoint if chat else None, rag.url if rag else None, settings.host]
     hosts = [urlsplit(url).hostname or "" for url in urls if url]
     if settings.confirm_load or all(is_loopback(host) for host in hosts):
         return []

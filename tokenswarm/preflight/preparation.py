@@ -22,7 +22,7 @@ from tokenswarm.config.environment import (
 )
 from tokenswarm.config.keyvault import fetch_secrets
 from tokenswarm.config.redaction import Secrets, redact_handlers
-from tokenswarm.config.settings import Settings, build_settings
+from tokenswarm.config.settings import OTHER, Settings, build_settings
 from tokenswarm.preflight.forecast import forecast_tokens
 from tokenswarm.preflight.load_limits import check_load, is_loopback
 from tokenswarm.preflight.machine_limits import Machine, check_limits
@@ -76,8 +76,13 @@ class Preparation:
     def _settings_of(self, options: dict[str, Any], host: str | None) -> Settings:
         environment = self._environment if self._environment is not None else self._read()
         scenario = str(self.scenario) if self.scenario else None
-        given = {**options, "host": host}
+        given = {**options, "host": host or self._own_host()}
         return build_settings(given, environment, self.targets, scenario, self._token_source(options, environment))
+
+    def _own_host(self) -> str | None:
+        """What a locustfile with an API of its own says where that is, in Locust's way: by its class."""
+        users = [user for user in self._locust.user_classes if getattr(user, "target", None) == OTHER]
+        return next((str(user.host) for user in users if user.host), None)
 
     def check_load(self, settings: Settings) -> None:
         """Whether this machine can carry the load, and whether it was meant. Raises `BadInput`; may log warnings."""
@@ -132,7 +137,7 @@ class Preparation:
         """Locust's own options that the environment names: the host, and the lab's DURATION."""
         options = self._locust.parsed_options
         defaults = option_defaults(environment)
-        name = "host" if "chat" in self.targets else "rag-host"
+        name = "rag-host" if self.targets == {"rag"} else "host"
         if not self._locust.host and defaults.get(name):
             self._locust.host = defaults[name]
         if options.run_time is None and defaults.get("run-time"):

@@ -11,11 +11,11 @@ from urllib.parse import quote, urlsplit
 
 import httpx2
 
-from tokenswarm.apis.request import ChatTarget, RagTarget, write_request
+from tokenswarm.apis.request import ChatTarget, write_request
 from tokenswarm.client.sdk import make_sdk_client
 from tokenswarm.config.settings import Settings
-from tokenswarm.transport.connect import proxy_for
 from tokenswarm.transport.exchange import Exchange, Origin, Transport
+from tokenswarm.transport.proxies import proxy_for
 
 PATIENCE_S = 10.0
 NOT_THERE = frozenset({"DeploymentNotFound", "model_not_found"})
@@ -28,7 +28,9 @@ def check_targets(settings: Settings) -> list[str]:
     if settings.chat is not None:
         problems += _check_chat(settings.chat, _transport(settings, settings.chat.endpoint))
     if settings.rag is not None:
-        problems += _check_rag(settings.rag, _transport(settings, settings.rag.url))
+        problems += _check_connection("orchestrator", settings.rag.url, settings)
+    if settings.host is not None:
+        problems += _check_connection("host", settings.host, settings)
     return problems
 
 
@@ -67,11 +69,10 @@ def _ask(target: ChatTarget, transport: Transport) -> Exchange:
     return kept[0]
 
 
-def _check_rag(target: RagTarget, transport: Transport) -> list[str]:
-    """Only the connection: whatever an orchestrator is asked costs tokens."""
-    error = transport.try_connection(_origin(target.url), PATIENCE_S)
-    host = urlsplit(target.url).netloc
-    return [f"orchestrator: expected a connection to {host}, got none ({error})"] if error else []
+def _check_connection(what: str, url: str, settings: Settings) -> list[str]:
+    """Only the connection: whatever an orchestrator or an unknown API is asked costs tokens."""
+    error = _transport(settings, url).try_connection(_origin(url), PATIENCE_S)
+    return [f"{what}: expected a connection to {urlsplit(url).netloc}, got none ({error})"] if error else []
 
 
 def _transport(settings: Settings, url: str) -> Transport:

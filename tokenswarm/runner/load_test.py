@@ -185,7 +185,7 @@ class LoadTest:
 
     def _place(self, settings: Settings) -> Place:
         position, count = self._position()
-        target = "chat" if settings.chat is not None else "rag"
+        target = settings.target
         return Place(self.worker_name, position, count, target, self.preparation.request_name(target))
 
     def _start_telemetry(self, settings: Settings) -> Telemetry | None:

@@ -1,4 +1,4 @@
-"""What the users of one process share in one run: their arrivals, questions and template, and where their rows go."""
+"""What the users of one process share in one run: their arrivals, questions and endpoint, and where their rows go."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tokenswarm.client.sdk import ChatTemplate
+from tokenswarm.apis.chat_completions import CHAT_PATH
+from tokenswarm.client.sdk import SdkEndpoint
 from tokenswarm.config.settings import Settings
 from tokenswarm.generator.heartbeat import Heartbeat, Window
 from tokenswarm.generator.overload import Overload
@@ -59,7 +60,7 @@ class Sender:
         self.recorder.facts = self._facts
         self.heartbeat = Heartbeat(place.worker)
         self.overload = Overload(read_stored(), lambda: self.recorder.in_flight)
-        self.chat_template = ChatTemplate(settings.chat) if settings.chat is not None else None
+        self.chat_endpoint = SdkEndpoint(settings.chat) if settings.chat is not None else None
         self.questions: Questions | None = None
         if settings.questions is not None:
             order, seed = settings.dataset_order, settings.seed
@@ -71,8 +72,8 @@ class Sender:
 
     def begin(self) -> None:
         """Users are about to start."""
-        if self.chat_template is not None:
-            self.chat_template.current()  # now, not inside the first request
+        if self.chat_endpoint is not None:
+            self.chat_endpoint.at(CHAT_PATH)  # now, not inside the first request
         # Locust's `Runner.stop` looks at its own call stack: 60 ms of reading source files when done for the first
         # time, and nothing else is read meanwhile, of answers that are still on their way.
         inspect.stack()

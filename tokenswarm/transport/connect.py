@@ -6,10 +6,11 @@ import errno
 import socket
 import ssl
 import sys
-import urllib.request
 from typing import Any
 
 import gevent.socket
+
+from tokenswarm.transport.tls import tls_context
 
 READ_BYTES = 65536
 
@@ -50,26 +51,6 @@ def kernel_timestamps() -> bool:
         return False
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         return ask_for_stamps(probe)
-
-
-def tls_context(ca_file: str | None = None, verify: bool = True) -> ssl.SSLContext:
-    """A client context; certificates are verified unless told otherwise. Raises `OSError`/`ssl.SSLError` for `ca_file`.
-
-    One context serves all users: making one costs tens of milliseconds.
-    """
-    context = ssl.create_default_context(cafile=ca_file)
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def proxy_for(scheme: str, host: str) -> str | None:
-    """The proxy that the environment names for an origin (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`), or `None`."""
-    proxies = urllib.request.getproxies()
-    if urllib.request.proxy_bypass(host):
-        return None
-    return proxies.get(scheme) or proxies.get("all")
 
 
 def dial(address: tuple[str, int]) -> Any:

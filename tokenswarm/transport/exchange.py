@@ -16,6 +16,7 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -37,10 +38,22 @@ _STAMP_SLACK_NS = 1_000_000
 """The two clocks are not looked at in the same instant."""
 
 
+class Failure(StrEnum):
+    """Why there is no whole answer."""
+
+    TIMEOUT = "timeout"
+    CONNECTION_ERROR = "connection_error"
+    TRUNCATED = "truncated"
+    STREAM_ERROR = "stream_error"
+    CANCELLED = "cancelled"
+
+
 class Sink(Protocol):
     """Takes the body of an answer as it arrives."""
 
-    def feed(self, data: bytes, at_ms: float, since_ms: float) -> None: ...
+    def feed(self, data: bytes, at_ms: float, since_ms: float) -> bool:
+        """Take bytes that arrived between two instants, ms since the start. True: they have ended the answer."""
+        ...
 
 
 @dataclass(slots=True)
@@ -58,9 +71,9 @@ class Exchange:
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
-    sink: Any = None
-    failure: str | None = None
-    """`timeout`, `connection_error`, `truncated`, `stream_error` or `cancelled`; `None` when the answer is whole."""
+    """What no sink has taken."""
+    failure: Failure | None = None
+    """`None` when the answer is whole."""
     error: str | None = None
 
     def ms(self, now_ns: int) -> float:
@@ -112,11 +125,11 @@ class Transport:
                 assert self._connection is not None
                 self._connection.run(exchange, request, sink_for)
         except _Expired:
-            _cut_short(exchange, "timeout", f"no complete answer within {timeout_s:g} s")
+            _cut_short(exchange, Failure.TIMEOUT, f"no complete answer within {timeout_s:g} s")
         except (OSError, ssl.SSLError, ProtocolError) as error:
-            _cut_short(exchange, "connection_error", _describe(error))
+            _cut_short(exchange, Failure.CONNECTION_ERROR, _describe(error))
         except BaseException:
-            _cut_short(exchange, "cancelled", "cancelled: the run was stopped")
+            _cut_short(exchange, Failure.CANCELLED, "cancelled: the run was stopped")
             raise
         finally:
             if exchange.failure is not None or self._connection is None or not self._connection.keep_alive:
@@ -158,12 +171,12 @@ class Transport:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._proxy is not None and scheme == "https":
                 open_tunnel(plain, host, port, self._proxy)
-            stamped = ask_for_stamps(plain)
+            ask_for_stamps(plain)
             tls = shake_hands(plain, self._tls, host) if scheme == "https" else None
         except BaseException:
             plain.close()
             raise
-        return _Connection(plain, tls, stamped)
+        return _Connection(plain, tls)
 
 
 class _Expired(BaseException):
@@ -171,25 +184,25 @@ class _Expired(BaseException):
 
 
 class _Connection:
-    """A connected socket, read by an I/O watcher while an exchange runs on it."""
+    """A connected socket and what reads and writes it; kept between exchanges."""
 
-    def __init__(self, plain: Any, tls: Tls | None, stamped: bool) -> None:
+    def __init__(self, plain: Any, tls: Tls | None) -> None:
         self._plain = plain
-        self._raw = getattr(plain, "_sock", plain)
-        self._tls = tls
-        self._stamped = stamped
+        self.raw = getattr(plain, "_sock", plain)
+        self.tls = tls
         hub = get_hub()
         self._readable = hub.loop.io(plain.fileno(), 1)
         self._writable = hub.loop.io(plain.fileno(), 2)
-        self._clock = LoopClock.of(hub)
+        self.clock = LoopClock.of(hub)
         self._run_queue = RunQueue.of(hub)
         self._wake = gevent.event.Event()
         self.keep_alive = False
+        self._last_read_ns = time.monotonic_ns()
 
     def is_usable(self) -> bool:
         """Whether the peer has neither closed nor sent anything while the connection lay idle."""
         try:
-            self._raw.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            self.raw.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except (BlockingIOError, InterruptedError):
             return True
         except OSError:
@@ -209,42 +222,43 @@ class _Connection:
         self._plain.close()
 
     def run(self, exchange: Exchange, request: bytes, sink_for: SinkFor) -> None:
-        self._exchange = exchange
-        self._sink_for = sink_for
-        self._answer = HttpAnswer()
-        self._collected = 0
-        self._body: list[bytes] = []
+        """Send a request and wait for the end of its answer. Raises `OSError` when it cannot be written."""
         self._wake.clear()
-        self._done = False
         self.keep_alive = False
-        self._last_read_ns = self._drained_ns = exchange.started_ns
-        self._readable.start(self._read)
+        reading = _Reading(self, exchange, sink_for)
+        self._readable.start(reading.read)
         try:
-            self._write(self._tls.encrypt(request) if self._tls else request)
-            while not self._done:
+            self._write(reading, self.tls.encrypt(request) if self.tls else request)
+            while not reading.done:
                 self._wake.wait()
                 self._wake.clear()
         finally:
             self._readable.stop()
             self._writable.stop()
-            exchange.body = b"".join(self._body)
-            self._answer.release()
+            self._last_read_ns = reading.last_read_ns
+            self.keep_alive = reading.keep_alive
+            reading.release()
 
-    def _write(self, data: bytes) -> None:
+    def stop_reading(self) -> None:
+        """The answer has ended: its user goes on when its turn has come."""
+        self._readable.stop()
+        self._run_queue.wake_in_turn(self._wake)
+
+    def _write(self, reading: _Reading, data: bytes) -> None:
         view = memoryview(data)
-        while view and not self._done:
+        while view and not reading.done:
             try:
-                view = view[self._raw.send(view) :]
+                view = view[self.raw.send(view) :]
             except (BlockingIOError, InterruptedError):
                 self._wait_writable()
             except OSError as error:
                 # An early answer may be on its way even though the peer reads no more of the request.
                 if error.errno not in (errno.EPIPE, errno.ECONNRESET):
                     raise
-                self._wait_for_early_answer(error)
+                self._wait_for_early_answer(reading, error)
                 return
         if not view:
-            self._exchange.sent_ms = self._exchange.ms(time.monotonic_ns())
+            reading.exchange.sent_ms = reading.exchange.ms(time.monotonic_ns())
 
     def _wait_writable(self) -> None:
         self._writable.start(self._wake.set)
@@ -254,18 +268,59 @@ class _Connection:
         finally:
             self._writable.stop()
 
-    def _wait_for_early_answer(self, error: OSError) -> None:
-        while not self._done:
+    def _wait_for_early_answer(self, reading: _Reading, error: OSError) -> None:
+        while not reading.done:
             self._wake.wait()
             self._wake.clear()
-        if self._exchange.status is None:
+        if reading.exchange.status is None:
             raise error
 
-    def _read(self) -> None:
+
+class _Reading:
+    """One answer while it is read from a connection."""
+
+    __slots__ = (
+        "_answer",
+        "_body",
+        "_clock",
+        "_collected",
+        "_drained_ns",
+        "_recvmsg",
+        "_sink",
+        "_sink_for",
+        "_stop",
+        "_tls",
+        "done",
+        "exchange",
+        "keep_alive",
+        "last_read_ns",
+    )
+
+    def __init__(self, connection: _Connection, exchange: Exchange, sink_for: SinkFor) -> None:
+        self._recvmsg = connection.raw.recvmsg
+        self._tls = connection.tls
+        self._clock = connection.clock
+        self._stop = connection.stop_reading
+        self._sink_for = sink_for
+        self._sink: Sink | None = None
+        self._answer = HttpAnswer()
+        self._body: list[bytes] = []
+        self._collected = 0
+        self.exchange = exchange
+        self.last_read_ns = self._drained_ns = exchange.started_ns
+        self.done = False
+        self.keep_alive = False
+
+    def release(self) -> None:
+        """Nothing more will be read."""
+        self.exchange.body = b"".join(self._body)
+        self._answer.release()
+
+    def read(self) -> None:
         """Runs in the hub: nothing may escape."""
         try:
             try:
-                data, ancillary, _, _ = self._raw.recvmsg(READ_BYTES, 64)
+                data, ancillary, _, _ = self._recvmsg(READ_BYTES, 64)
             except (BlockingIOError, InterruptedError):
                 return
             now_ns = time.monotonic_ns()
@@ -280,16 +335,18 @@ class _Connection:
                 self._drained_ns = now_ns
             self._take(data, arrived_ns, now_ns)
         except Exception as error:
-            self._fail("stream_error" if self._exchange.status is not None else "connection_error", _describe(error))
+            self._fail(
+                Failure.STREAM_ERROR if self.exchange.status is not None else Failure.CONNECTION_ERROR, _describe(error)
+            )
 
     def _take(self, data: bytes, arrived_ns: int, now_ns: int) -> None:
-        exchange = self._exchange
+        exchange = self.exchange
         at_ms = (arrived_ns - exchange.started_ns) / 1e6
         lag_ms = (now_ns - arrived_ns) / 1e6
         if exchange.read_lag_ms is None or lag_ms > exchange.read_lag_ms:
             exchange.read_lag_ms = lag_ms
-        since_ns = max(self._last_read_ns, self._clock.earliest_ns)
-        self._last_read_ns = now_ns
+        since_ns = max(self.last_read_ns, self._clock.earliest_ns)
+        self.last_read_ns = now_ns
         if not data:
             self._end_of_stream(at_ms)
             return
@@ -306,20 +363,20 @@ class _Connection:
         if body and exchange.status is not None:
             self._take_body(body, at_ms, (since_ns - exchange.started_ns) / 1e6)
         if answer.failure is not None:
-            self._fail("stream_error", answer.failure)
+            self._fail(Failure.STREAM_ERROR, answer.failure)
         elif answer.complete:
             self._finish(at_ms, answer.keep_alive)
 
     def _take_headers(self, at_ms: float) -> None:
-        exchange = self._exchange
+        exchange = self.exchange
         exchange.headers_ms = at_ms
         exchange.status = self._answer.status
         exchange.headers = self._answer.headers
-        exchange.sink = self._sink_for(self._answer.status, self._answer.headers)
+        self._sink = self._sink_for(self._answer.status, self._answer.headers)
 
     def _take_body(self, body: bytes, at_ms: float, since_ms: float) -> None:
-        if self._exchange.sink is not None:
-            self._exchange.sink.feed(body, at_ms, since_ms)
+        if self._sink is not None:
+            self._sink.feed(body, at_ms, since_ms)
             return
         self._collected += len(body)
         if self._collected > MAX_BODY_BYTES:
@@ -327,29 +384,28 @@ class _Connection:
         self._body.append(body)
 
     def _end_of_stream(self, at_ms: float) -> None:
-        if self._exchange.status is None:
-            self._fail("connection_error", "connection closed before an answer")
+        if self.exchange.status is None:
+            self._fail(Failure.CONNECTION_ERROR, "connection closed before an answer")
         elif self._answer.ends_with_connection:
             self._finish(at_ms, keep_alive=False)
         else:
-            self._fail("truncated", "connection closed in the middle of the answer")
+            self._fail(Failure.TRUNCATED, "connection closed in the middle of the answer")
 
     def _finish(self, at_ms: float, keep_alive: bool) -> None:
-        self._exchange.end_ms = at_ms
-        self.keep_alive = keep_alive and self._exchange.sent_ms is not None
+        self.exchange.end_ms = at_ms
+        self.keep_alive = keep_alive and self.exchange.sent_ms is not None
+        self._end()
+
+    def _fail(self, failure: Failure, error: str) -> None:
+        _cut_short(self.exchange, failure, error)
+        self._end()
+
+    def _end(self) -> None:
+        self.done = True
         self._stop()
 
-    def _fail(self, failure: str, error: str) -> None:
-        _cut_short(self._exchange, failure, error)
-        self._stop()
 
-    def _stop(self) -> None:
-        self._done = True
-        self._readable.stop()
-        self._run_queue.wake_in_turn(self._wake)
-
-
-def _cut_short(exchange: Exchange, failure: str, error: str) -> None:
+def _cut_short(exchange: Exchange, failure: Failure, error: str) -> None:
     """End an exchange now, unless its answer has ended already and its user only waits for a turn to go on."""
     if exchange.end_ms is None:
         exchange.end_ms = exchange.ms(time.monotonic_ns())

@@ -14,10 +14,11 @@ from tokenswarm.apis.chat_completions import (
     Usage,
     describe_error,
     is_content_filter,
-    parse_body,
     parse_usage,
+    read_body,
     streamed_tokens,
 )
+from tokenswarm.record import Outcome
 
 FILTER = {"choices": [], "id": "", "model": "", "prompt_filter_results": [{"prompt_index": 0}]}
 USAGE = {
@@ -203,7 +204,7 @@ def test_any_bytes_are_taken_without_an_error(pieces: list[bytes]) -> None:
 def test_any_json_is_taken_without_an_error(body: Any) -> None:
     stream = ChatStream()
     feed(stream, {"choices": [{"delta": body}], "usage": body}, body)
-    parse_body(json.dumps(body).encode())
+    read_body(json.dumps(body).encode())
 
 
 def test_counts_that_are_missing_or_no_counts_stay_absent() -> None:
@@ -223,15 +224,15 @@ def test_a_whole_answer() -> None:
         "usage": {"prompt_tokens": 3, "completion_tokens": 1},
         "model": "m",
     }
-    answer = parse_body(json.dumps(body).encode())
-    assert (answer.text, answer.finish_reason, answer.model) == ("Hi", "stop", "m")
-    assert answer.usage == Usage(3, 1, None, None)
-    assert answer.problem is None
+    answer = read_body(json.dumps(body).encode())
+    assert (answer.outcome, answer.error, answer.text) == (Outcome.OK, None, "Hi")
+    columns = {"finish_reason": "stop", "model": "m", **Usage(3, 1, None, None).columns()}
+    assert answer.columns == columns
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"choices": []}', b'{"choices": [3]}'])
 def test_a_whole_answer_that_is_none(body: bytes) -> None:
-    assert parse_body(body).problem is not None
+    assert read_body(body).outcome is Outcome.BAD_PAYLOAD
 
 
 def test_errors_in_one_line() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenswarm.apis.gpt_rag import MAX_TEXT_BYTES, AnswerTooLarge, RagStream, parse_reply, parse_server_timing
+from tokenswarm.apis.gpt_rag import MAX_TEXT_BYTES, AnswerTooLarge, RagStream, parse_server_timing, read_reply
 
 ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 
@@ -76,14 +76,14 @@ def test_an_answer_without_end_is_refused() -> None:
 
 def test_other_orchestrators_by_path() -> None:
     body = json.dumps({"output": {"choices": [{"text": "Hi"}]}, "session": {"id": "s1"}}).encode()
-    reply = parse_reply(body, "output.choices.0.text", "session.id")
-    assert (reply.answer, reply.conversation_id, reply.error, reply.problem) == ("Hi", "s1", None, None)
-    assert "output.missing" in str(parse_reply(body, "output.missing").problem)
+    reply = read_reply(body, "output.choices.0.text", "session.id")
+    assert (reply.text, reply.columns, reply.error) == ("Hi", {"conversation_id": "s1"}, None)
+    assert "output.missing" in str(read_reply(body, "output.missing").error)
 
 
 @given(st.recursive(st.none() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
 def test_any_json_is_taken_without_an_error(body: Any) -> None:
-    parse_reply(json.dumps(body).encode(), "answer.0.a")
+    read_reply(json.dumps(body).encode(), "answer.0.a")
 
 
 @pytest.mark.parametrize(

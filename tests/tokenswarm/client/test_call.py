@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import time
@@ -9,10 +10,13 @@ import gevent
 import pytest
 
 from tests.scripted_server import Action, close, scripted_server
-from tokenswarm.apis.request import ChatRequest, ChatTarget, RagRequest, RagTarget, Sending, write_request
+from tokenswarm.apis.chat_completions import ChatCompletions
+from tokenswarm.apis.gpt_rag import GptRagV1, GptRagV2
+from tokenswarm.apis.request import ChatRequest, ChatTarget, RagRequest, Sending, write_request
 from tokenswarm.client.attempt import Caller
-from tokenswarm.client.call import ChatClient, RagClient
-from tokenswarm.client.sdk import ChatTemplate
+from tokenswarm.client.call import Client
+from tokenswarm.client.endpoint import FixedEndpoint
+from tokenswarm.client.sdk import SdkEndpoint
 from tokenswarm.record import Outcome, RequestRecord, TokenSource
 
 CALLER = Caller("w0", 7)
@@ -53,7 +57,7 @@ def chat(
         target = ChatTarget(
             api="azure", endpoint=server.url, deployment="gpt", api_version="2024-10-21", key="k3y-secret"
         )
-        client = ChatClient(ChatTemplate(target), sending or Sending(timeout_s=5.0), CALLER)
+        client = Client(ChatCompletions("gpt"), SdkEndpoint(target), sending or Sending(timeout_s=5.0), CALLER)
         reply = client.call(asked, records.append)
         client.close()
     return records, reply.text, server.requests
@@ -62,8 +66,9 @@ def chat(
 def rag(script: list[Action], contract: str = "v1", **fields: Any) -> tuple[RequestRecord, str, bytes]:
     records: list[RequestRecord] = []
     with scripted_server(script) as server:
-        target = RagTarget(contract=contract, url=f"{server.url}/api/orc", headers={"x-functions-key": "fk"})
-        client = RagClient(target, Sending(timeout_s=5.0), CALLER)
+        api = GptRagV1() if contract == "v1" else GptRagV2()
+        endpoint = FixedEndpoint(f"{server.url}/api/orc", {"x-functions-key": "fk"})
+        client = Client(api, endpoint, Sending(timeout_s=5.0), dataclasses.replace(CALLER, target="rag"))
         reply = client.call(RagRequest(question="Who?", **fields), records.append)
         client.close()
     (record,) = records
@@ -176,7 +181,7 @@ def test_lag_is_from_the_scheduled_instant() -> None:
     records: list[RequestRecord] = []
     with scripted_server([STREAM, token(), FINISH, USAGE, DONE, close]) as server:
         target = ChatTarget(api="openai", endpoint=f"{server.url}/v1", deployment="gpt", key="k")
-        client = ChatClient(ChatTemplate(target), Sending(), CALLER)
+        client = Client(ChatCompletions("gpt"), SdkEndpoint(target), Sending(), CALLER)
         client.call(ChatRequest(messages=[]), records.append, scheduled_at=time.time() - 1.5)
     assert records[0].lag_ms == pytest.approx(1500.0, abs=300.0)
 
@@ -186,7 +191,7 @@ def test_a_call_that_is_stopped_leaves_a_cancelled_row() -> None:
     first_token = gevent.event.Event()
     with scripted_server([STREAM, token(), lambda _c: time.sleep(1), close]) as server:
         target = ChatTarget(api="openai", endpoint=f"{server.url}/v1", deployment="gpt", key="k")
-        client = ChatClient(ChatTemplate(target), Sending(), CALLER)
+        client = Client(ChatCompletions("gpt"), SdkEndpoint(target), Sending(), CALLER)
         greenlet = gevent.spawn(client.call, ChatRequest(messages=[]), records.append)
 
         def kill_after_first_token() -> None:
@@ -194,7 +199,7 @@ def test_a_call_that_is_stopped_leaves_a_cancelled_row() -> None:
                 gevent.sleep(0.005)
                 transport = client._transport
                 last = transport.last if transport else None
-                if last is not None and last.sink is not None and last.sink.times.at_ms:
+                if last is not None and last.first_byte_ms is not None:
                     greenlet.kill()
                     first_token.set()
                     return

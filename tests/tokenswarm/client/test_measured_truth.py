@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from tests.known_target import Running, known_target, truth_of
+from tokenswarm.apis.chat_completions import ChatCompletions
 from tokenswarm.apis.request import ChatRequest, ChatTarget, Sending
 from tokenswarm.client.attempt import Caller
-from tokenswarm.client.call import ChatClient
-from tokenswarm.client.sdk import ChatTemplate
+from tokenswarm.client.call import Client
+from tokenswarm.client.sdk import SdkEndpoint
 from tokenswarm.generator.accuracy import Truth, client_request_id, read_truth
 from tokenswarm.metrics.criteria import Samples, evaluate, parse_criteria
 from tokenswarm.record import Outcome, RequestRecord, TokenSource
@@ -34,8 +35,8 @@ class Asked:
     def ask(self, calls: int = 1, content: str = "hi", **timing: Any) -> None:
         """Call over one connection, `timing` overriding the target's for these requests."""
         url = f"http://127.0.0.1:{self.running.port}"
-        template = ChatTemplate(ChatTarget(api="openai", endpoint=url, deployment="m", key="k"))
-        client = ChatClient(template, Sending(timeout_s=30.0), Caller("w0", 1))
+        endpoint = SdkEndpoint(ChatTarget(api="openai", endpoint=url, deployment="m", key="k"))
+        client = Client(ChatCompletions("m"), endpoint, Sending(timeout_s=30.0), Caller("w0", 1))
         body = {"known_timing": timing} if timing else {}
         for _ in range(calls):
             messages = [{"role": "user", "content": content}]

@@ -9,10 +9,11 @@ import httpx2
 import pytest
 
 from tests.scripted_server import scripted_server
-from tokenswarm.apis.request import ChatRequest, ChatTarget, Sending, chat_body
+from tokenswarm.apis.chat_completions import CHAT_PATH, ChatCompletions, chat_body, encode_json
+from tokenswarm.apis.request import ChatRequest, ChatTarget, Sending
 from tokenswarm.client.attempt import Caller
-from tokenswarm.client.call import REQUEST_ID_HEADER, ChatClient
-from tokenswarm.client.sdk import ChatTemplate, encode_body, make_sdk_client
+from tokenswarm.client.call import REQUEST_ID_HEADER, Client
+from tokenswarm.client.sdk import SdkEndpoint, make_sdk_client
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
 MESSAGES = [{"role": "user", "content": 'Grüße, "you" \\ 你好 \U0001f600 \n'}]
@@ -43,7 +44,7 @@ def test_our_request_is_the_sdks_request(index: int) -> None:
         target = list(targets(server.url))[index]
         with httpx2.HTTPTransport() as transport, make_sdk_client(target, transport) as sdk:
             sdk.post("/chat/completions", body=chat_body(request, target.deployment), cast_to=httpx2.Response)
-        client = ChatClient(ChatTemplate(target), Sending(), Caller("w", 1))
+        client = Client(ChatCompletions(target.deployment), SdkEndpoint(target), Sending(), Caller("w", 1))
         client.call(request, lambda _record: None)
         client.close()
         theirs, ours = server.requests
@@ -55,20 +56,20 @@ def test_a_renewed_token_is_used_from_the_next_request_on() -> None:
     target = ChatTarget(
         api="azure", endpoint="http://h", deployment="d", api_version="v", token_provider=lambda: current["token"]
     )
-    template = ChatTemplate(target)
-    assert template.current().headers["authorization"] == "Bearer first"
-    assert template.current() is template.current()
+    endpoint = SdkEndpoint(target)
+    assert endpoint.at(CHAT_PATH).headers["authorization"] == "Bearer first"
+    assert endpoint.at(CHAT_PATH) is endpoint.at(CHAT_PATH)
     current["token"] = "second"
-    assert template.current().headers["authorization"] == "Bearer second"
+    assert endpoint.at(CHAT_PATH).headers["authorization"] == "Bearer second"
 
 
-def test_a_template_shows_no_key() -> None:
+def test_an_address_shows_no_key() -> None:
     target = ChatTarget(api="azure", endpoint="http://h", deployment="d", api_version="v", key="top-secret-key")
     assert "top-secret-key" not in repr(target)
-    assert "top-secret-key" not in repr(ChatTemplate(target).current())
+    assert "top-secret-key" not in repr(SdkEndpoint(target).at(CHAT_PATH))
 
 
 def test_a_body_that_is_no_json_is_refused() -> None:
     with pytest.raises(ValueError):
-        encode_body({"temperature": float("nan")})
-    assert json.loads(encode_body({"a": "é"})) == {"a": "é"}
+        encode_json({"temperature": float("nan")})
+    assert json.loads(encode_json({"a": "é"})) == {"a": "é"}
