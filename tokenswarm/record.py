@@ -82,6 +82,7 @@ class RequestRecord:
     lag_ms: float | None = None
 
     connect_ms: float | None = None
+    resent: int | None = None
     sent_ms: float | None = None
     headers_ms: float | None = None
     first_byte_ms: float | None = None
@@ -240,6 +241,8 @@ COLUMN_DOCS: dict[str, str] = {
     "lag_ms": "ms from the intended start to started_at (a dropped arrival: to when it was given up); the intended "
     "start is scheduled_at, or the start of the first attempt for a retry; absent otherwise",
     "connect_ms": "ms; name look-up, TCP and TLS; absent on a kept connection",
+    "resent": "1: it was sent before on a kept connection that turned out to be closed, and all times are of the "
+    "second sending; absent otherwise",
     "sent_ms": "ms to the last byte of the request handed to the kernel",
     "headers_ms": "ms to the end of the response headers",
     "first_byte_ms": "ms to the first byte of the response",

@@ -19,7 +19,8 @@ from analysis.sources.run import Run
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accounting:
     """Counts over the whole run, window or not. `planned` and `counted` (sent) are the generator's own, `None` when
-    it left none; `problems` has one line for each way in which the identity does not hold."""
+    it left none; `resent` are requests that were lost with a kept connection and sent again; `problems` has one
+    line for each way in which the identity does not hold."""
 
     planned: int | None = None
     counted: int | None = None
@@ -31,6 +32,7 @@ class Accounting:
     cancelled: int = 0
     dropped: int = 0
     lost: int = 0
+    resent: int = 0
     lost_spans: Sequence[Mapping[str, Any]] = field(default_factory=list)
     skipped_lines: int = 0
     problems: Sequence[str] = field(default_factory=list)
@@ -68,6 +70,7 @@ def account(run: Run) -> Accounting:
         cancelled=found.cancelled or 0,
         dropped=found.dropped or 0,
         lost=sum(_rows_of(span) for span in lost_spans),
+        resent=_whole(run.number("accounting", "resent")) or 0,
         lost_spans=lost_spans,
         skipped_lines=run.skipped_lines,
     )

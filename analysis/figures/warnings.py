@@ -46,6 +46,11 @@ def _load(summary: Summary) -> Iterator[str]:
             f"The generator's event loop was late in {summary.generator['windows_late']} of "
             f"{summary.generator.get('windows', '?')} windows{late}: latencies of those moments contain it."
         )
+    if resent := summary.accounting.resent:
+        yield (
+            f"{resent} requests met a kept connection that the server had just closed, and were sent again on a new "
+            "one: no failures of the service (see connect_ms and resent in the rows)."
+        )
     if values.get("dropped"):
         yield (
             f"{values['dropped']:.0f} arrivals found no free user and were not sent: raise users (or max-lag), or the "

@@ -31,6 +31,7 @@ def timing_fields(exchange: Exchange) -> dict[str, Any]:
     return {
         "started_at": exchange.started_at,
         "connect_ms": exchange.connect_ms,
+        "resent": 1 if exchange.resent else None,
         "sent_ms": exchange.sent_ms,
         "headers_ms": exchange.headers_ms,
         "first_byte_ms": exchange.first_byte_ms,

@@ -91,7 +91,7 @@ class Client(Generic[Asked]):
         parts = urlsplit(address.url)
         origin = (parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
         if self._transport is None:
-            self._transport = Transport(self._sending.tls, proxy_for(parts.scheme, origin[1]))
+            self._transport = Transport(self._sending.tls, proxy_for(*origin))
         headers = {**address.headers, **encoded.headers, REQUEST_ID_HEADER: call.request_id}
         if self._caller.trace_headers is not None:
             headers |= self._caller.trace_headers(call.call_id, call.attempt)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from tokenswarm.apis.request import ChatTarget, RagTarget, Sending, TokenProvider
 from tokenswarm.config.environment import Environment, option_defaults, option_source
@@ -16,6 +17,7 @@ from tokenswarm.metrics.autostop import AutoStop, parse_auto_stop
 from tokenswarm.metrics.criteria import Criterion, parse_criteria
 from tokenswarm.metrics.goodput import Goodput, parse_goodput
 from tokenswarm.metrics.server_metrics import PrometheusEndpoint, parse_server_metrics
+from tokenswarm.transport.proxies import ProxyError, proxy_for
 from tokenswarm.transport.tls import tls_context
 from tokenswarm.userinput import BadInput, parse_duration, read_number
 from tokenswarm.workload import arrivals
@@ -322,7 +324,18 @@ def _parse_search(text: str) -> tuple[float, float]:
     return low, high
 
 
+def _check_proxies(reader: _Reader, urls: list[str]) -> None:
+    """A proxy that cannot be used is a mistake to be told before the start, not a row of each request."""
+    for parts in map(urlsplit, urls):
+        try:
+            proxy_for(parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+        except ProxyError as error:
+            reader.problems.append(f"proxy for {parts.netloc}: {error}")
+
+
 def _check_together(reader: _Reader, settings: Settings, targets: set[str]) -> None:
+    chat_urls = [settings.chat.endpoint] if settings.chat is not None else []
+    _check_proxies(reader, chat_urls + ([settings.rag.url] if settings.rag is not None else []))
     if settings.shape is not None and (settings.plan is not None or settings.search is not None):
         reader.problems.append("shape: expected no rate, rate-stages, trace or search beside it, got both")
     if settings.search is not None and not settings.criteria:

@@ -30,11 +30,14 @@ class Accounting:
     def __init__(self) -> None:
         self.outcomes: Counter[Outcome] = Counter()
         self.first_attempts = 0
+        self.resent = 0
+        """Requests that were lost with a kept connection and sent again: one row each."""
         self.planned: int | None = None
         self.lost: list[Lost] = []
 
     def add(self, record: RequestRecord) -> None:
         self.outcomes[record.outcome] += 1
+        self.resent += record.resent or 0
         if record.attempt == 1 and record.outcome is not Outcome.DROPPED:
             self.first_attempts += 1
 
@@ -76,5 +79,6 @@ class Accounting:
             "cancelled": self.outcomes[Outcome.CANCELLED],
             "dropped": self.outcomes[Outcome.DROPPED],
             "rows": self.rows,
+            "resent": self.resent,
             "lost": [{**asdict(lost), "from": lost.begin, "to": lost.end} for lost in self.lost],
         }

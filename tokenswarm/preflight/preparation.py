@@ -28,6 +28,7 @@ from tokenswarm.preflight.load_limits import check_load, is_loopback
 from tokenswarm.preflight.machine_limits import Machine, check_limits
 from tokenswarm.preflight.reachability import check_targets
 from tokenswarm.results.run_directory import check_results
+from tokenswarm.transport.proxies import proxy_secrets
 from tokenswarm.userinput import BadInput, parse_duration
 from tokenswarm.workload.arrivals import Assignment
 
@@ -114,7 +115,7 @@ class Preparation:
         return Assignment(0, position, count)
 
     def _keep_secret(self, environment: Environment) -> None:
-        for secret in environment.secrets():
+        for secret in [*environment.secrets(), *proxy_secrets()]:
             self.secrets.add(secret)
 
     def _read(self) -> Environment:

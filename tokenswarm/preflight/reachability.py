@@ -76,8 +76,8 @@ def _check_connection(what: str, url: str, settings: Settings) -> list[str]:
 
 
 def _transport(settings: Settings, url: str) -> Transport:
-    parts = urlsplit(url)
-    return Transport(settings.sending.tls, proxy_for(parts.scheme, parts.hostname or ""))
+    scheme, host, port = _origin(url)
+    return Transport(settings.sending.tls, proxy_for(scheme, host, port))
 
 
 def _origin(url: str) -> Origin:

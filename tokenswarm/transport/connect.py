@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import socket
 import ssl
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import gevent.socket
 
+from tokenswarm.transport.proxies import Proxy
 from tokenswarm.transport.tls import tls_context
 
 READ_BYTES = 65536
@@ -105,15 +107,13 @@ def shake_hands(plain: Any, context: ssl.SSLContext | None, host: str) -> Tls:
     return tls
 
 
-def open_tunnel(plain: Any, host: str, port: int, proxy: Any) -> None:
+def open_tunnel(plain: Any, host: str, port: int, proxy: Proxy) -> None:
     """Ask an HTTP proxy for a tunnel. Raises `ConnectionError` when it refuses."""
-    from base64 import b64encode
-
-    lines = [f"CONNECT {host}:{port} HTTP/1.1", f"Host: {host}:{port}"]
-    if proxy.username:
-        credentials = b64encode(f"{proxy.username}:{proxy.password or ''}".encode()).decode()
-        lines.append(f"Proxy-Authorization: Basic {credentials}")
-    plain.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
+    if proxy.authorization is not None:
+        lines.append(f"Proxy-Authorization: {proxy.authorization}")
+    plain.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
     reply = b""
     while b"\r\n\r\n" not in reply and len(reply) < READ_BYTES:
         data = plain.recv(1)
@@ -121,5 +121,5 @@ def open_tunnel(plain: Any, host: str, port: int, proxy: Any) -> None:
             break
         reply += data
     status = reply.split(b"\r\n", 1)[0].decode("latin-1")
-    if " 200" not in status:
-        raise ConnectionError(f"proxy {proxy.hostname} refused the tunnel: {status or 'no answer'}")
+    if not re.match(r"HTTP/1\.[01] 200\b", status):
+        raise ConnectionError(f"the proxy refused the tunnel: {status or 'no answer'}")

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import gevent
 import gevent.event
@@ -28,7 +27,12 @@ from tokenswarm.transport.connect import READ_BYTES, Tls, ask_for_stamps, dial, 
 from tokenswarm.transport.http1 import HttpAnswer, ProtocolError
 from tokenswarm.transport.keepalive import KeptConnections
 from tokenswarm.transport.loop_clock import LoopClock
+from tokenswarm.transport.proxies import Proxy
 from tokenswarm.transport.run_queue import RunQueue
+
+LOST_RACE_MS = 250.0
+"""A peer that had closed a kept connection before a request reached it is heard of within a round trip. Whatever ends
+the connection later than twice the time it took to connect, and this, may be the service's failure."""
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """A body that is collected whole (errors, non-streamed answers) may not be larger."""
@@ -75,6 +79,8 @@ class Exchange:
     failure: Failure | None = None
     """`None` when the answer is whole."""
     error: str | None = None
+    resent: bool = False
+    """Whether it had been written to a kept connection before, which its peer had closed: nothing came back there."""
 
     def ms(self, now_ns: int) -> float:
         return (now_ns - self.started_ns) / 1e6
@@ -89,14 +95,16 @@ SinkFor = Callable[[int, dict[str, str]], Sink | None]
 class Transport:
     """One virtual user's connection to one origin, kept alive between requests.
 
-    `tls`: context for https origins. `proxy`: URL of an HTTP proxy, or `None`. Not for two requests at once.
+    `tls`: context for https origins. `proxy`: the HTTP proxy to go through, or `None`. Not for two requests at once.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None = None, proxy: str | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, proxy: Proxy | None = None) -> None:
         self._tls = tls
-        self._proxy = urlsplit(proxy) if proxy else None
+        self._proxy = proxy
         self._connection: _Connection | None = None
         self._origin: Origin | None = None
+        self._connected_in_ms = 0.0
+        self._idle_s = 0.0
         self.last: Exchange | None = None
 
     def writes_absolute(self, origin: Origin) -> bool:
@@ -108,8 +116,24 @@ class Transport:
 
         Never raises for a failure of the network or the service: see `Exchange.failure`. Greenlet exits pass
         through with the connection closed and the exchange so far left in `last`.
+
+        A request that is lost with a kept connection, which its peer had closed without our having seen it yet, is
+        sent once more on a new connection: keeping it was our choice, and nothing of an answer had come (RFC 9112,
+        9.3.1). All times are then of the second sending, and `Exchange.resent` says so.
         """
+        if self._proxy is not None and self._proxy.authorization is not None and self.writes_absolute(origin):
+            request = _with_header(request, f"Proxy-Authorization: {self._proxy.authorization}")
         reused = self._is_kept(origin)
+        exchange = self._send_once(origin, request, sink_for, timeout_s, reused)
+        if reused and self._was_lost(exchange):
+            KeptConnections.of(get_hub()).note_lost(origin, self._idle_s)
+            exchange = self._send_once(origin, request, sink_for, timeout_s, reused=False)
+            exchange.resent = True
+        if self._proxy is not None and exchange.status is None and exchange.failure not in (None, Failure.CANCELLED):
+            exchange.error = f"{exchange.error}, through {self._proxy}"
+        return exchange
+
+    def _send_once(self, origin: Origin, request: bytes, sink_for: SinkFor, timeout_s: float, reused: bool) -> Exchange:
         self.last = None
         if not reused:
             self.close()
@@ -121,7 +145,7 @@ class Transport:
                 if not reused:
                     self._connection = self._connect(origin)
                     self._origin = origin
-                    exchange.connect_ms = exchange.ms(time.monotonic_ns())
+                    exchange.connect_ms = self._connected_in_ms = exchange.ms(time.monotonic_ns())
                 assert self._connection is not None
                 self._connection.run(exchange, request, sink_for)
         except _Expired:
@@ -140,10 +164,20 @@ class Transport:
         """Whether there is a connection that can be used again."""
         if self._origin != origin or self._connection is None:
             return False
-        usable = self._connection.is_usable()
+        usable, self._idle_s = self._connection.is_usable(), self._connection.idle_s
         kept = KeptConnections.of(get_hub())
-        kept.note(origin, usable, self._connection.idle_s)
+        kept.note(origin, usable, self._idle_s)
         return usable and kept.worth_keeping(origin)
+
+    def _was_lost(self, exchange: Exchange) -> bool:
+        """Whether a request on a kept connection met with its end: no byte of an answer, and soon after the start."""
+        if (
+            exchange.failure is not Failure.CONNECTION_ERROR
+            or exchange.first_byte_ms is not None
+            or exchange.end_ms is None
+        ):
+            return False
+        return exchange.end_ms <= LOST_RACE_MS + 2.0 * self._connected_in_ms
 
     def try_connection(self, origin: Origin, timeout_s: float) -> str | None:
         """Connect, shake hands, send nothing. What kept it from working, `None` when it worked."""
@@ -151,10 +185,12 @@ class Transport:
             with gevent.Timeout(timeout_s, _Expired):
                 self._connect(origin).close()
         except _Expired:
-            return f"no connection within {timeout_s:g} s"
+            problem = f"no connection within {timeout_s:g} s"
         except (OSError, ssl.SSLError) as error:
-            return _describe(error)
-        return None
+            problem = _describe(error)
+        else:
+            return None
+        return problem if self._proxy is None else f"{problem}, through {self._proxy}"
 
     def close(self) -> None:
         if self._connection is not None:
@@ -165,7 +201,7 @@ class Transport:
         scheme, host, port = origin
         address = (host, port)
         if self._proxy is not None:
-            address = (self._proxy.hostname or "", self._proxy.port or 3128)
+            address = (self._proxy.host, self._proxy.port)
         plain = dial(address)
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -403,6 +439,12 @@ class _Reading:
     def _end(self) -> None:
         self.done = True
         self._stop()
+
+
+def _with_header(request: bytes, header: str) -> bytes:
+    """A request with one more header, after its first line."""
+    line, _, rest = request.partition(b"\r\n")
+    return b"\r\n".join([line, header.encode("latin-1"), rest])
 
 
 def _cut_short(exchange: Exchange, failure: Failure, error: str) -> None:

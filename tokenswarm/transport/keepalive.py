@@ -1,8 +1,9 @@
 """Whether a server keeps connections as its answers say. Some close them a moment later: llama.cpp does after streams.
 
 A request that is written on such a connection before its end is seen is lost: the server never reads it, and what looks
-like the service failing is a race of the client's own making. So when kept connections turn out to be closed again and
-again, none is kept any more. A server that closes those that lie idle is not meant: it does so after seconds.
+like the service failing is a race of the client's own making. `Transport` sends it again on a new connection, and its
+row says so (`resent`). When kept connections turn out to be closed again and again, none is kept any more. A server
+that closes those that lie idle is not meant: it does so after seconds.
 """
 
 from __future__ import annotations
@@ -34,7 +35,14 @@ class KeptConnections:
     def note(self, origin: Any, usable: bool, idle_s: float) -> None:
         """A kept connection was looked at before its next request, `idle_s` after its last answer."""
         self._tried[origin] += 1
-        self._closed[origin] += not usable and idle_s < PROMPT_S
+        self._count(origin, not usable and idle_s < PROMPT_S)
+
+    def note_lost(self, origin: Any, idle_s: float) -> None:
+        """A kept connection that looked usable was closed when its request came, `idle_s` after its last answer."""
+        self._count(origin, idle_s < PROMPT_S)
+
+    def _count(self, origin: Any, closed_at_once: bool) -> None:
+        self._closed[origin] += closed_at_once
         closed, tried = self._closed[origin], self._tried[origin]
         if closed >= ENOUGH and closed > SHARE * tried and origin not in self._given_up:
             self._given_up.add(origin)

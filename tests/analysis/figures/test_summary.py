@@ -235,6 +235,12 @@ def test_a_missing_row_breaks_the_identity_and_the_trust(tmp_path: Path) -> None
     assert "counted 8 requests sent, found are 7 rows" in summary.judgement.reasons[0]
 
 
+def test_requests_that_were_sent_again_are_said(tmp_path: Path) -> None:
+    summary = summarise(load_run(worked_run(tmp_path, accounting={"planned": 8, "sent": 8, "resent": 3})))
+    assert summary.accounting.holds
+    assert any(warning.startswith("3 requests met a kept connection") for warning in summary.warnings)
+
+
 def test_lost_rows_are_named_with_worker_and_time(tmp_path: Path) -> None:
     lost = [{"worker": "w2", "rows": 3, "from": T, "to": T + 5}]
     summary = summarise(load_run(worked_run(tmp_path, accounting={"planned": 11, "sent": 11, "lost": lost})))

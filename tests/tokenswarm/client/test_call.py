@@ -157,6 +157,19 @@ def test_a_failed_stream_keeps_what_it_had() -> None:
     assert record.tbt_ms is None  # without usage the number of tokens is not known
 
 
+def test_a_request_that_was_lost_with_its_kept_connection_says_so_in_its_one_row() -> None:
+    whole = answer("200 OK", {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]})
+    records: list[RequestRecord] = []
+    with scripted_server([whole], [close], [whole]) as server:
+        endpoint = FixedEndpoint(server.url)
+        client = Client(ChatCompletions("gpt"), endpoint, Sending(timeout_s=5.0), CALLER)
+        for _ in range(2):
+            client.call(ChatRequest(messages=[], stream=False), records.append)
+        client.close()
+    assert len(server.requests) == 3
+    assert [(record.outcome, record.resent) for record in records] == [(Outcome.OK, None), (Outcome.OK, 1)]
+
+
 def test_without_retry_a_call_has_one_attempt() -> None:
     records, _, requests = chat([THROTTLED])
     assert len(records) == len(requests) == 1

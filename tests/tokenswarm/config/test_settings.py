@@ -176,3 +176,17 @@ def test_any_text_is_taken_or_refused_with_reasons(options: dict[str, str]) -> N
     except BadInput as error:
         assert error.problems
         assert all(problem.strip() for problem in error.problems)
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "all_proxy"])
+def test_a_socks_proxy_is_told_before_the_start_unless_the_target_is_excepted(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv(variable, "socks5h://user:hush-hush@127.0.0.1:1080")
+    (problem,) = problems()
+    assert problem.startswith(f"proxy for 127.0.0.1:1: {variable}: expected an HTTP proxy") and "SOCKS" in problem
+    assert "hush-hush" not in problem
+    monkeypatch.setenv("NO_PROXY", "127.0.0.0/8")
+    assert settings().chat is not None

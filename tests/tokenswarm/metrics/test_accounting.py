@@ -13,6 +13,12 @@ def account(*outcomes: Outcome, **fields: Any) -> Accounting:
     return accounting
 
 
+def test_requests_that_were_sent_again_are_counted_and_are_one_row_each() -> None:
+    accounting = account(Outcome.OK, Outcome.CONNECTION_ERROR, resent=1)
+    accounting.add(RequestRecord(call_id="b", outcome=Outcome.OK))
+    assert (accounting.facts()["resent"], accounting.facts()["rows"]) == (2, 3)
+
+
 def test_the_identity_by_hand() -> None:
     ok, throttled, timeout, cancelled, dropped = (
         Outcome.OK,

@@ -4,7 +4,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import gevent
 import pytest
@@ -13,7 +12,6 @@ from tests.scripted_server import Action, ScriptedServer, close, reset, scripted
 from tokenswarm.apis.chat_completions import ChatStream
 from tokenswarm.transport.connect import kernel_timestamps
 from tokenswarm.transport.exchange import Exchange, Transport
-from tokenswarm.transport.proxies import proxy_for
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
@@ -263,30 +261,3 @@ def test_a_huge_body_is_refused() -> None:
         exchange = send(server)
     assert exchange.failure == "stream_error"
     assert "larger than" in str(exchange.error)
-
-
-def test_through_a_plain_proxy_the_target_is_absolute() -> None:
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-    with scripted_server([answer]) as proxy:
-        transport = Transport(proxy=proxy.url)
-        assert transport.writes_absolute(("http", "example.invalid", 80))
-        exchange = transport.send(("http", "example.invalid", 80), REQUEST, lambda _s, _h: None, 5.0)
-        transport.close()
-    assert exchange.body == b"ok"
-
-
-def test_a_proxy_that_refuses_the_tunnel() -> None:
-    with scripted_server([b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"]) as proxy:
-        exchange = Transport(proxy=proxy.url).send(("https", "example.invalid", 443), REQUEST, lambda _s, _h: None, 5.0)
-    assert exchange.failure == "connection_error"
-    assert "403" in str(exchange.error)
-
-
-def test_the_environments_proxies(monkeypatch: Any) -> None:
-    for name in ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
-    monkeypatch.setenv("NO_PROXY", "localhost,.internal")
-    assert proxy_for("https", "example.com") == "http://proxy.invalid:3128"
-    assert proxy_for("http", "example.com") is None
-    assert proxy_for("https", "a.internal") is None
