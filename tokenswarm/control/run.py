@@ -1,32 +1,33 @@
 """The run as a whole, in the process that has all rows (a local run's only process, or the master).
 
 It makes the run directory, sees every record once, stops the run when a rule says so, and at the end gives the
-verdict and writes down what happened.
+verdict and writes down what happened. What its figures are held against is handed in: criteria, or a search.
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import logging
 import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import gevent
 
 from tokenswarm.apis.request import ChatTarget
 from tokenswarm.config.options import OPTIONS
 from tokenswarm.config.settings import Settings
-from tokenswarm.control.search_driver import SearchDriver
-from tokenswarm.generator.heartbeat import Window, is_saturated, summarise
+from tokenswarm.control.capacity_search import Step
+from tokenswarm.generator.heartbeat import Window as HeartbeatWindow
+from tokenswarm.generator.heartbeat import is_saturated, summarise
 from tokenswarm.metrics.accounting import Accounting, Lost
 from tokenswarm.metrics.answer_length import Shortfall
 from tokenswarm.metrics.autostop import AutoStopMonitor
-from tokenswarm.metrics.criteria import CriterionResult, Verdict, decide, evaluate
+from tokenswarm.metrics.criteria import Criterion, CriterionResult, Verdict, decide, evaluate
 from tokenswarm.metrics.samples import Samples
+from tokenswarm.metrics.samples import Window as Span
 from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.results.run_directory import describe_tools, name_directory, write_run_json
 from tokenswarm.transport.connect import kernel_timestamps
@@ -41,8 +42,60 @@ MIN_DELIVERED_PCT = 99.0
 logger = logging.getLogger(__name__)
 
 
-class Conductor:
-    """One run. `stop(reason)` ends it from inside; `environment_facts` are workers, host and scenario for run.json."""
+class Judge(Protocol):
+    """What a run is held against."""
+
+    def observe(self, record: RequestRecord) -> None:
+        """Every record of the run."""
+
+    def stop(self) -> None:
+        """The run ends: nothing further is to be offered."""
+
+    def results(self, samples: Samples, window: Span | None) -> list[CriterionResult]:
+        """What the criteria came to in the run's window, which is `None` when it has no length."""
+
+    def distrust(self, accounting: Accounting) -> list[str]:
+        """Why what was offered does not carry a verdict."""
+
+    def facts(self) -> dict[str, Any] | None:
+        """The `search` part of run.json; `None` without one."""
+
+    @property
+    def step(self) -> Step | None:
+        """The level of a search that is on, or that comes next; `None` without one."""
+
+
+class CriteriaJudge:
+    """Holds the whole run against its failure criteria."""
+
+    step = None
+
+    def __init__(self, criteria: Sequence[Criterion]) -> None:
+        self._criteria = criteria
+
+    def observe(self, record: RequestRecord) -> None:
+        """Criteria are evaluated from the run's samples."""
+
+    def stop(self) -> None:
+        """Nothing was offered from here."""
+
+    def results(self, samples: Samples, window: Span | None) -> list[CriterionResult]:
+        return evaluate(self._criteria, samples, window)
+
+    def distrust(self, accounting: Accounting) -> list[str]:
+        delivered = accounting.delivered_pct
+        if delivered is None or delivered >= MIN_DELIVERED_PCT:
+            return []
+        sent = f"{accounting.first_attempts} of {accounting.planned} planned requests were sent"
+        return [f"load not delivered: {sent} ({delivered:.1f} %)"]
+
+    def facts(self) -> None:
+        return None
+
+
+class LoadRun:
+    """One run, from its directory to its verdict. `judge` is what it is held against; `stop(reason)` ends it from
+    inside; `scenario` and `workers` are for run.json."""
 
     def __init__(
         self,
@@ -50,6 +103,7 @@ class Conductor:
         options: Mapping[str, Any],
         scenario: Path | None,
         workers: int,
+        judge: Judge,
         stop: Callable[[str], None],
     ) -> None:
         self.settings = settings
@@ -58,14 +112,13 @@ class Conductor:
         self.directory = name_directory(settings.results, settings.test_name, self.started_at)
         self.samples = Samples(settings.goodput)
         self.accounting = Accounting()
-        self.health: list[Window] = []
+        self.health: list[HeartbeatWindow] = []
         self.problems: list[str] = []
         self.stop_reason: str | None = None
         self.interrupted = False
         self.verdict: Verdict | None = None
         self.workers = workers
-        self.search_driver: SearchDriver | None = None
-        """Set while a capacity search decides what is offered."""
+        self.judge = judge
         self.shortfall = Shortfall()
         self.rate_changes: list[tuple[float, float]] = []
         """Rates in requests per minute that were set while the run was on, and the Unix s from which they hold."""
@@ -92,8 +145,7 @@ class Conductor:
         self.samples.add(record)
         self.accounting.add(record)
         self.shortfall.add(record)
-        if self.search_driver is not None:
-            self.search_driver.observe(record)
+        self.judge.observe(record)
         if record.read_lag_ms is not None:
             self._read_lags_ms.append(record.read_lag_ms)
         self._tokens += record.total_tokens or 0
@@ -102,10 +154,16 @@ class Conductor:
         if self.stop_reason is None:
             self._check_limits(record)
 
-    def note_overload(self, facts: Mapping[str, Any]) -> None:
-        """What one sending process says of its machine's self-check."""
-        self._self_checks |= dict.fromkeys(filter(None, [facts.get("self_check")]))
-        self._beyond |= dict.fromkeys(filter(None, [facts.get("beyond")]))
+    def note_condition(self, windows: Sequence[HeartbeatWindow], self_check: str | None, beyond: str | None) -> None:
+        """What one sending process says of itself: see `Condition`."""
+        self.health += windows
+        self._self_checks |= dict.fromkeys(filter(None, [self_check]))
+        self._beyond |= dict.fromkeys(filter(None, [beyond]))
+
+    def note_problem(self, problem: str | None) -> None:
+        """Why the figures cannot be trusted; said once, however often it is noted."""
+        if problem and problem not in self.problems:
+            self.problems.append(problem)
 
     @property
     def answered(self) -> int:
@@ -125,11 +183,7 @@ class Conductor:
         self.accounting.close(planned, lost)
         if warning := self.shortfall.describe():
             logger.warning("%s", warning)
-        if self.search_driver is not None:
-            results = self.search_driver.results
-        else:
-            results = evaluate(self.settings.criteria, self.samples, self.window)
-        self.verdict = self._judge(results)
+        self.verdict = self._decide(self.judge.results(self.samples, self.window))
         self._write(state="interrupted" if interrupted else "finished")
         return self.verdict
 
@@ -156,7 +210,7 @@ class Conductor:
         logger.warning("Stopping the run: %s", reason)
         self._stop(reason)
 
-    def _judge(self, results: list[CriterionResult]) -> Verdict:
+    def _decide(self, results: list[CriterionResult]) -> Verdict:
         verdict = decide(results, self._distrust(), bool(self.settings.criteria))
         if self._failed_by_stop and verdict.state in ("passed", "none"):
             verdict = dataclasses.replace(verdict, state="failed", exit_code=type(verdict.exit_code).CRITERIA_FAILED)
@@ -166,17 +220,7 @@ class Conductor:
 
     def _distrust(self) -> list[str]:
         """Why the figures cannot be trusted, if they cannot."""
-        reasons = list(self.problems)
-        delivered = self.accounting.delivered_pct
-        if (
-            self.search_driver is not None
-        ):  # a search offers more than can be delivered on purpose: its levels are judged
-            reasons += self.search_driver.distrust
-        elif delivered is not None and delivered < MIN_DELIVERED_PCT:
-            reasons.append(
-                f"load not delivered: {self.accounting.first_attempts} of {self.accounting.planned} planned requests "
-                f"were sent ({delivered:.1f} %)"
-            )
+        reasons = self.problems + self.judge.distrust(self.accounting)
         if unaccounted := self.accounting.unaccounted:
             reasons.append(f"accounting: {unaccounted} planned requests are neither sent, dropped nor lost")
         if is_saturated(self.health):
@@ -219,7 +263,7 @@ class Conductor:
                 "beyond_self_check": list(self._beyond),
             },
             "length_shortfall": self.shortfall.facts(),
-            "search": self.search_driver.facts() if self.search_driver is not None else None,
+            "search": self.judge.facts(),
             "criteria": [result.facts() for result in self.verdict.results] if self.verdict else [],
             "verdict": None
             if self.verdict is None
@@ -241,20 +285,6 @@ class Conductor:
             "completed_rpm": self.accounting.outcomes[Outcome.OK] / minutes if minutes else None,
             "delivered_pct": self.accounting.delivered_pct,
         }
-
-
-def write_locust_csvs(environment: Any, directory: Path) -> None:
-    """Locust's own statistics at their final state. Raises `OSError`."""
-    from locust.stats import PERCENTILES_TO_REPORT, StatsCSV
-
-    statistics = StatsCSV(environment, PERCENTILES_TO_REPORT)
-    for name, write in (
-        ("stats", statistics.requests_csv),
-        ("failures", statistics.failures_csv),
-        ("exceptions", statistics.exceptions_csv),
-    ):
-        with open(directory / f"locust_{name}.csv", "w", encoding="utf-8", newline="") as file:
-            write(csv.writer(file))
 
 
 def _shown_options(options: Mapping[str, Any]) -> dict[str, Any]:

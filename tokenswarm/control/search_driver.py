@@ -6,18 +6,17 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import gevent
 
+from tokenswarm.config.settings import Settings
 from tokenswarm.control.capacity_search import Level, Search, Step, find_breaks, find_runaway, hold_s
+from tokenswarm.metrics.accounting import Accounting
 from tokenswarm.metrics.criteria import Criterion, CriterionResult, evaluate
+from tokenswarm.metrics.samples import Samples, Window
 from tokenswarm.record import RequestRecord
 from tokenswarm.workload.arrivals import Lengths, LevelPlan
-
-if TYPE_CHECKING:
-    from tokenswarm.config.settings import Settings
-    from tokenswarm.control.run import Conductor
 
 START_AFTER_S = 0.3
 """From the start of a level's plan to its first arrival: time for the workers to hear of it."""
@@ -27,20 +26,31 @@ RATE_METRICS = frozenset({"tpm", "rpm", "requests_per_sec"})
 logger = logging.getLogger(__name__)
 
 
+class Searched(Protocol):
+    """The run whose levels are judged."""
+
+    samples: Samples
+
+    @property
+    def answered(self) -> int:
+        """Arrivals that have come to something."""
+
+    def await_answers(self, count: int) -> None:
+        """Wait until so many arrivals have been answered, or none can come any more."""
+
+
 class SearchDriver:
-    """`start_level(plan, origin)` offers a level's arrivals from Unix s `origin` on; `finished(sentence)` is told the
-    answer."""
+    """Judges a run by its levels. `start_level(plan, origin)` offers a level's arrivals from Unix s `origin` on;
+    `finished(sentence)` is told the answer."""
 
     def __init__(
         self,
-        conductor: Conductor,
+        settings: Settings,
         start_level: Callable[[LevelPlan, float], None],
         finished: Callable[[str], None],
     ) -> None:
-        settings = conductor.settings
         assert settings.search is not None
         self.search = Search(*settings.search, settings.search_precision_pct)
-        self._conductor = conductor
         self._settings = settings
         self._start_level = start_level
         self._finished = finished
@@ -50,8 +60,9 @@ class SearchDriver:
         self._offered = 0
         self._greenlet: Any = None
 
-    def start(self) -> None:
-        self._greenlet = gevent.spawn(self._survey)
+    def start(self, run: Searched) -> None:
+        """Offer level after level in `run`."""
+        self._greenlet = gevent.spawn(self._survey, run)
 
     def stop(self) -> None:
         """The run ends, with or without an answer."""
@@ -63,15 +74,13 @@ class SearchDriver:
         if record.utilization_pct is not None and record.started_at is not None:
             self._utilization.append((record.started_at, record.utilization_pct))
 
-    @property
-    def results(self) -> list[CriterionResult]:
-        """What the run's criteria came to on the level that the verdict is about."""
+    def results(self, samples: Samples, window: Window | None) -> list[CriterionResult]:
+        """What the run's criteria came to on the level that the verdict is about, which has its own time."""
         judged = self.search.judged
         return list(judged.results) if judged is not None else []
 
-    @property
-    def distrust(self) -> list[str]:
-        """Why there is no answer although no criterion failed."""
+    def distrust(self, accounting: Accounting) -> list[str]:
+        """Why there is no answer although no criterion failed. More is offered than can be delivered, on purpose."""
         judged = self.search.judged
         if judged is None:
             return []
@@ -82,7 +91,7 @@ class SearchDriver:
         """The `search` part of run.json."""
         return self.search.facts(self._settings.criteria)
 
-    def _survey(self) -> None:
+    def _survey(self, run: Searched) -> None:
         while (step := self.search.next()) is not None:
             self.step = step
             plan = make_plan(self._settings, step.rate_rpm, self._offered)
@@ -92,13 +101,13 @@ class SearchDriver:
                 step.rate_rpm, step.purpose, plan.duration, begin - time.time(),
             )  # fmt: skip
             self._utilization = []
-            answered = self._conductor.answered
+            answered = run.answered
             self._start_level(plan, begin)
             gevent.sleep(begin + plan.duration - time.time())
             planned = plan.count_before(math.inf)
             self._offered += planned
-            self._conductor.await_answers(answered + planned)
-            level = self._judge(step, plan, begin, self._first_attempts_since(begin))
+            run.await_answers(answered + planned)
+            level = self._judge(step, plan, begin, run.samples)
             self.search.add(level)
             logger.info("Search: %g RPM %s", step.rate_rpm, ", ".join(level.breaks) or "holds")
         self.step = None
@@ -111,13 +120,10 @@ class SearchDriver:
         soon = time.time() + START_AFTER_S
         return math.ceil(soon / 60) * 60.0 if counts_minutes(self._settings) else soon
 
-    def _first_attempts_since(self, begin: float) -> int:
-        samples, window = self._conductor.samples, (begin, time.time())
-        return samples.count("offered", None, window) - samples.count("dropped", None, window)
-
-    def _judge(self, step: Step, plan: LevelPlan, begin: float, sent: int) -> Level:
-        samples, end = self._conductor.samples, begin + plan.duration
+    def _judge(self, step: Step, plan: LevelPlan, begin: float, samples: Samples) -> Level:
+        end = begin + plan.duration
         until = time.time()  # what was late to start belongs to the level, too
+        sent = samples.count("offered", None, (begin, until)) - samples.count("dropped", None, (begin, until))
         results = [
             evaluate([criterion], samples, (begin, end if criterion.metric in RATE_METRICS else until))[0]
             for criterion in self._settings.criteria

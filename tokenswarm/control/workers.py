@@ -7,17 +7,19 @@ taken from its journal where that is on this machine; what is then still missing
 
 from __future__ import annotations
 
+import csv
 import logging
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 
-from tokenswarm.generator.heartbeat import Window
+from tokenswarm.control.mailbox import Mailbox
+from tokenswarm.control.messages import Drain, IllFormed, PlanStart, Rows
 from tokenswarm.metrics.accounting import Lost
 from tokenswarm.record import RequestRecord
 from tokenswarm.results.in_flight import in_flight_path, read_in_flight
@@ -36,9 +38,12 @@ DRAIN_EXTRA_S = 10.0
 MISSING_EXTRA_S = 5.0
 """How long a worker that gave no heartbeat lately may take to answer after all: a busy one looks like a dead one."""
 
+if TYPE_CHECKING:
+    from locust.runners import MasterRunner
+
 logger = logging.getLogger(__name__)
 
-Receive = Callable[[dict[str, Any], list[RequestRecord]], None]
+Receive = Callable[[Rows, list[RequestRecord]], None]
 
 
 @dataclass(slots=True)
@@ -84,11 +89,12 @@ class _Offer:
 
 
 class Workers:
-    """The workers of one master, run after run."""
+    """The workers of one master, run after run. `receive` is handed every message of rows, and the rows as records."""
 
-    def __init__(self, runner: Any) -> None:
+    def __init__(self, runner: MasterRunner, mailbox: Mailbox, receive: Receive) -> None:
         self._runner = runner
-        self._receive: Receive = lambda _message, _records: None
+        self._mailbox = mailbox
+        self._receive = receive
         self._workers: dict[str, _Worker] = {}
         self._journal: Journal | None = None
         self._offers: list[_Offer] = []
@@ -98,12 +104,7 @@ class Workers:
         self._after_end = 0
         self.problems: list[str] = []
         """Why the count of the last run's requests cannot be trusted."""
-
-    def listen(self, receive: Receive) -> None:
-        """Hand every worker's rows to `receive`, from now on; whoever listened before does so no more."""
-        self._receive = receive
-        if "tokenswarm_rows" not in self._runner.custom_messages:
-            self._runner.register_message("tokenswarm_rows", self._take_rows)
+        mailbox.listen(Rows, self._take_rows)
 
     def begin(self, directory: Path) -> None:
         """A run starts: rows go to its requests.csv. Raises `OSError`."""
@@ -147,7 +148,7 @@ class Workers:
         # Whatever Locust says of its state: a worker that has not been heard from may still be about to send.
         waiting = list(self._runner.clients)
         for client_id in waiting:
-            self._runner.send_message("tokenswarm_drain", {"until": until}, client_id=client_id)
+            self._mailbox.send(Drain(until), client_id)
         now = time.monotonic()
         deadline, patience = now + stop_timeout + DRAIN_EXTRA_S, now + MISSING_EXTRA_S
         while time.monotonic() < deadline and any(self._is_awaited(client_id, patience) for client_id in waiting):
@@ -174,33 +175,27 @@ class Workers:
                 self._discard_journals()
         return [each for each in lost if each.rows > 0]
 
-    def health_of(self, message: dict[str, Any]) -> list[Window]:
-        """The heartbeat windows in a worker's message."""
-        return [Window(*window) for window in message.get("health", [])]
-
-    def _take_rows(self, msg: Any, **_: Any) -> None:
-        message = msg.data
-        worker = self._worker(msg.node_id, message["worker"])
+    def _take_rows(self, message: Rows, client_id: str) -> None:
+        records = _read_records(message)
+        worker = self._worker(client_id, message.worker)
+        if worker.done and not records:
+            return  # it had ended before it was told to
         worker.heard_at = time.time()
-        worker.in_flight, worker.reported = message["in_flight"], message["total"]
-        worker.overtaken = message.get("overtaken", 0)
-        if message.get("journal"):
-            worker.journal = Path(message["journal"])
-        if message["rows"]:
-            self._take(worker, message["text"], message["rows"], message)
-        else:
-            self._receive(message, [])
-        if message.get("done"):
+        worker.in_flight, worker.reported = message.in_flight, message.total
+        worker.overtaken = message.overtaken
+        if message.journal:
+            worker.journal = Path(message.journal)
+        self._take(worker, message, records)
+        if message.done:
             worker.done = True
             self._drained.set()
         if self._journal is not None:
             self._journal.flush()
 
-    def _take(self, worker: _Worker, text: str, rows: int, message: dict[str, Any]) -> None:
-        if self._journal is not None:
-            self._journal.add(text, rows)
-        records = parse_rows(text)
-        worker.rows += rows
+    def _take(self, worker: _Worker, message: Rows, records: list[RequestRecord]) -> None:
+        if self._journal is not None and records:
+            self._journal.add(message.text, message.rows)
+        worker.rows += message.rows
         due = [record.scheduled_at for record in records if record.scheduled_at is not None and record.attempt == 1]
         late = sum(instant >= self._until for instant in due)
         worker.planned_rows += len(due) - late
@@ -230,8 +225,7 @@ class Workers:
         offer.shares.append((begin, active))
         for position, client_id in enumerate(active):
             self._worker(client_id, f"w{self._runner.get_worker_index(client_id)}")
-            data = {"origin": offer.origin, "assignment": [begin, position, len(active)], "level": offer.level}
-            self._runner.send_message("tokenswarm_plan", data, client_id=client_id)
+            self._mailbox.send(PlanStart(offer.origin, [begin, position, len(active)], offer.level), client_id)
 
     def _watch_workers(self) -> None:
         while True:
@@ -255,8 +249,8 @@ class Workers:
             return
         lines = read_journal_after(worker.journal, worker.rows)
         if lines:
-            heard = {"worker": worker.name, "in_flight": 0, "problem": None}
-            self._take(worker, "".join(lines), len(lines), heard)
+            message = Rows(worker.name, len(lines), "".join(lines))
+            self._take(worker, message, _read_records(message))
             logger.info("%d rows of %s were recovered from its journal", len(lines), worker.name)
 
     def _lost(self, worker: _Worker, ended_at: float) -> Lost:
@@ -274,3 +268,15 @@ class Workers:
             if worker.journal is not None and worker.journal.parent == directory:
                 worker.journal.unlink(missing_ok=True)
                 in_flight_path(worker.journal).unlink(missing_ok=True)
+
+
+def _read_records(message: Rows) -> list[RequestRecord]:
+    """The records of a message, all of it understood before any of it is used. Raises `IllFormed`."""
+    windows = message.windows
+    try:
+        records = parse_rows(message.text)
+    except (ValueError, TypeError, csv.Error) as error:
+        raise IllFormed(f"{message.NAME}.text: expected rows, got {error}") from None
+    if len(records) != message.rows or any(window.worker != message.worker for window in windows):
+        raise IllFormed(f"{message.NAME}: expected {message.rows} rows of {message.worker}, got {len(records)}")
+    return records

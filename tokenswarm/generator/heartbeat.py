@@ -40,8 +40,16 @@ class Window:
     def is_late(self) -> bool:
         return self.lag_p95_ms >= LATE_P95_MS or self.lag_p98_ms >= LATE_P98_MS
 
-    def to_message(self) -> list[Any]:
+    def to_message(self) -> list[str | float]:
         return [self.worker, self.ended_at, self.lag_p95_ms, self.lag_p98_ms, self.lag_max_ms, self.cpu_pct]
+
+    @classmethod
+    def from_message(cls, cells: Sequence[str | float]) -> Window:
+        """Raises `ValueError` or `TypeError` for what is no window."""
+        worker, *figures = cells
+        if not isinstance(worker, str):
+            raise TypeError(f"a worker called {worker!r}")
+        return cls(worker, *(float(figure) for figure in figures))
 
 
 def make_window(worker: str, ended_at: float, lags_ms: Sequence[float], cpu_pct: float) -> Window:

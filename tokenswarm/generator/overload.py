@@ -44,9 +44,10 @@ class Overload:
         """One request has ended."""
         self._chunks += record.chunks or 0
 
-    def facts(self) -> dict[str, str | None]:
-        """For run.json and the report: the self-check in one line, and the warning; `None` where there is none."""
-        return {"self_check": describe(self._check) if self._check is not None else None, "beyond": self.warning}
+    @property
+    def description(self) -> str | None:
+        """The self-check in one line; `None` without one."""
+        return describe(self._check) if self._check is not None else None
 
     def look(self, now: float) -> None:
         """Compare, at a monotonic instant in s."""

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from tokenswarm.control.messages import Rows
 from tokenswarm.generator.heartbeat import Window
 from tokenswarm.live.monitor import Monitor
-from tokenswarm.record import RequestRecord
 
 if TYPE_CHECKING:
     from tokenswarm.runner.load_test import LoadTest
@@ -33,8 +33,7 @@ class CurrentRun:
         events = self.load_test.environment.events
         events.test_start.add_listener(self._on_start)
         events.test_stop.add_listener(self._on_stop)
-        if self.load_test.workers is not None:
-            self.load_test.workers.listen(self._receive)
+        self.load_test.message_observers.append(self._hear)
 
     @property
     def is_on(self) -> bool:
@@ -43,9 +42,9 @@ class CurrentRun:
 
     def _on_start(self, **_: Any) -> None:
         load_test = self.load_test
-        if not load_test.running or load_test.conductor is None:
+        if load_test.run is None:
             return  # the start was refused
-        self.monitor = Monitor(load_test.conductor, self._users, None if load_test.is_master else self._sending)
+        self.monitor = Monitor(load_test.run, self._users, None if load_test.is_master else self._sending)
         self._is_on = True
         self.monitor.start()
         for listener in self.started:
@@ -59,10 +58,9 @@ class CurrentRun:
         for listener in self.ended:
             listener(self.monitor)
 
-    def _receive(self, message: dict[str, Any], records: list[RequestRecord]) -> None:
+    def _hear(self, message: Rows) -> None:
         if self.monitor is not None:
             self.monitor.hear(message)
-        self.load_test.receive(message, records)
 
     def _users(self) -> int:
         return int(self.load_test.runner.user_count)

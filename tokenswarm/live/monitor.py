@@ -1,6 +1,6 @@
 """What is known of a run while it is on, in the process that has all rows: for the web page and for the terminal.
 
-Records flow in as the conductor sees them; every two seconds a point is kept for the charts. A snapshot is plain data
+Records flow in as the run sees them; every two seconds a point is kept for the charts. A snapshot is plain data
 that goes into JSON as it is.
 """
 
@@ -14,7 +14,8 @@ from typing import Any
 
 import gevent
 
-from tokenswarm.control.run import Conductor
+from tokenswarm.control.messages import Rows
+from tokenswarm.control.run import LoadRun
 from tokenswarm.generator.heartbeat import Window
 from tokenswarm.live.criteria_so_far import Gauges
 from tokenswarm.live.last_minute import RECENT_S, WINDOW_S, Figures, Live, per_minute
@@ -40,14 +41,14 @@ class Monitor:
 
     def __init__(
         self,
-        conductor: Conductor,
+        run: LoadRun,
         users: Callable[[], int],
         local: Callable[[], tuple[int, int | None, list[Window]]] | None,
     ) -> None:
-        settings = conductor.settings
-        self.conductor = conductor
-        self.live = Live(conductor.started_at)
-        self.gauges = Gauges(settings.criteria, conductor.started_at + settings.warm_up_s, settings.goodput)
+        settings = run.settings
+        self.run = run
+        self.live = Live(run.started_at)
+        self.gauges = Gauges(settings.criteria, run.started_at + settings.warm_up_s, settings.goodput)
         self.points: deque[dict[str, Any]] = deque(maxlen=POINTS)
         self._users = users
         self._local = local
@@ -55,7 +56,7 @@ class Monitor:
         self._offers: deque[tuple[float, int]] = deque(maxlen=int(WINDOW_S / TICK_S) + 2)
         self._last_users = 0
         self._greenlet: Any = None
-        conductor.observers += [self.live.add, self.gauges.add]
+        run.observers += [self.live.add, self.gauges.add]
 
     def start(self) -> None:
         self._greenlet = gevent.spawn(self._tick_regularly)
@@ -67,9 +68,9 @@ class Monitor:
             self._greenlet = None
         self.tick()
 
-    def hear(self, message: dict[str, Any]) -> None:
+    def hear(self, message: Rows) -> None:
         """Master: a worker's message has arrived."""
-        self._workers[message["worker"]] = (time.time(), message["in_flight"], message.get("offered"))
+        self._workers[message.worker] = (time.time(), message.in_flight, message.offered)
 
     def tick(self) -> None:
         """Keep a point for the charts."""
@@ -77,24 +78,24 @@ class Monitor:
         offered = self._offered()
         if offered is not None:
             self._offers.append((now, offered))
-        if self.conductor.ended_at is None:
+        if self.run.ended_at is None:
             self._last_users = self._users()
         self.live.advance(self._until(now))
         self.points.append(self._point(now))
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that is shown of the run, as of now."""
-        conductor, settings, now = self.conductor, self.conductor.settings, self._now()
+        run, settings, now = self.run, self.run.settings, self._now()
         self.live.advance(self._until(now))
         return {
             "test_name": settings.test_name,
-            "directory": str(conductor.directory),
-            "started_at": conductor.started_at,
-            "ended_at": conductor.ended_at,
+            "directory": str(run.directory),
+            "started_at": run.started_at,
+            "ended_at": run.ended_at,
             "at": now,
             "window_s": WINDOW_S,
             "percentile_error_pct": round(RELATIVE_ERROR * 100, 2),
-            "users": self._last_users if conductor.ended_at is not None else self._users(),
+            "users": self._last_users if run.ended_at is not None else self._users(),
             "in_flight": self.in_flight,
             "offered_rpm": self._offered_rpm(WINDOW_S),
             "figures": [dataclasses.asdict(figures) for figures in self.figures()],
@@ -103,9 +104,9 @@ class Monitor:
             "service": dataclasses.asdict(self.live.service),
             "workers": [_worker(window) for window in self.windows],
             "criteria": [result.facts() for result in self.criteria(now)],
-            "verdict": _verdict(conductor),
-            "problems": list(conductor.problems),
-            "stop_reason": conductor.stop_reason,
+            "verdict": _verdict(run),
+            "problems": list(run.problems),
+            "stop_reason": run.stop_reason,
             "budget": self._budget(),
         }
 
@@ -116,13 +117,13 @@ class Monitor:
 
     def criteria(self, now: float) -> list[CriterionResult]:
         """The final results once there are any; until then what the criteria come to so far."""
-        verdict = self.conductor.verdict
-        return verdict.results if verdict is not None else self.gauges.read(now, self.conductor.samples)
+        verdict = self.run.verdict
+        return verdict.results if verdict is not None else self.gauges.read(now, self.run.samples)
 
     @property
     def in_flight(self) -> int:
         """Requests under way; of workers as of their last message."""
-        if self.conductor.ended_at is not None:
+        if self.run.ended_at is not None:
             return 0
         if self._local is not None:
             return self._local()[0]
@@ -133,7 +134,7 @@ class Monitor:
     def windows(self) -> list[Window]:
         """The last heartbeat window of each process that sends, by its name."""
         own = self._local()[2] if self._local is not None else []
-        return latest_windows([*self.conductor.health[-RECENT_WINDOWS:], *own[-1:]])
+        return latest_windows([*self.run.health[-RECENT_WINDOWS:], *own[-1:]])
 
     def _tick_regularly(self) -> None:
         while True:
@@ -141,11 +142,11 @@ class Monitor:
             self.tick()
 
     def _now(self) -> float:
-        ended_at = self.conductor.ended_at
+        ended_at = self.run.ended_at
         return time.time() if ended_at is None else ended_at
 
     def _until(self, now: float) -> float:
-        late = self._local is None and self.conductor.ended_at is None
+        late = self._local is None and self.run.ended_at is None
         return now - SHIPPING_S if late else now
 
     def _offered(self) -> int | None:
@@ -162,7 +163,7 @@ class Monitor:
         begin = at - seconds - TICK_S / 2
         since, before = next(offer for offer in self._offers if offer[0] >= begin)
         if since == at:  # the first one: all of it has been offered since the start
-            since, before = self.conductor.started_at, 0
+            since, before = self.run.started_at, 0
         return per_minute(total - before, at - since)
 
     def _point(self, now: float) -> dict[str, Any]:
@@ -193,7 +194,7 @@ class Monitor:
         }
 
     def _budget(self) -> dict[str, Any]:
-        settings, spent = self.conductor.settings, self.live.run()
+        settings, spent = self.run.settings, self.live.run()
         prices = settings.price_prompt, settings.price_completion
         cost = None
         if prices != (None, None):
@@ -224,8 +225,8 @@ def _worker(window: Window) -> dict[str, Any]:
     }
 
 
-def _verdict(conductor: Conductor) -> dict[str, Any] | None:
-    verdict = conductor.verdict
+def _verdict(run: LoadRun) -> dict[str, Any] | None:
+    verdict = run.verdict
     if verdict is None:
         return None
     return {"state": verdict.state, "exit_code": int(verdict.exit_code), "reasons": verdict.reasons}

@@ -128,15 +128,15 @@ class Terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=self._console, auto_refresh=False, transient=True)
         self._bar.start()
-        task = self._bar.add_task(monitor.conductor.settings.test_name, total=duration_s)
+        task = self._bar.add_task(monitor.run.settings.test_name, total=duration_s)
         while True:
-            self._bar.update(task, completed=time.time() - monitor.conductor.started_at, refresh=True)
+            self._bar.update(task, completed=time.time() - monitor.run.started_at, refresh=True)
             gevent.sleep(BAR_S)
 
 
 def run_duration_s(watch: CurrentRun) -> float | None:
     """Seconds the run will take; `None` when nothing ends it but a stop."""
-    options, settings = watch.load_test.environment.parsed_options, watch.load_test.settings
+    options, settings = watch.load_test.options, watch.load_test.settings
     ends = [float(options.run_time)] if options.run_time else []
     plan = settings.plan if settings is not None else None
     if plan is not None and plan.duration_s is not None:
@@ -177,11 +177,11 @@ def interval_lines(at: float, figures: Sequence[Figures], snapshot: dict[str, An
 
 def result_lines(monitor: Monitor) -> list[str]:
     """The run's final figures, exact, over its window."""
-    conductor = monitor.conductor
-    window, samples = conductor.window, conductor.samples
+    run = monitor.run
+    window, samples = run.window, run.samples
     names: list[str | None] = [*samples.names]
     return [
-        f"{conductor.settings.test_name}: {_describe_window(window)}",
+        f"{run.settings.test_name}: {_describe_window(window)}",
         _row([title for title, _ in RESULT_COLUMNS], RESULT_COLUMNS),
         *(
             _row([name or "all", *_result_cells(samples, name, window)], RESULT_COLUMNS)
@@ -192,16 +192,16 @@ def result_lines(monitor: Monitor) -> list[str]:
 
 def verdict_lines(monitor: Monitor) -> list[str]:
     """Criteria, reasons, and where the run is."""
-    conductor = monitor.conductor
-    verdict = conductor.verdict
+    run = monitor.run
+    verdict = run.verdict
     if verdict is None:
         return []
     marks = {"held": "ok", "failed": "FAILED", "no_data": "NO DATA"}
     lines = [f"  {marks[result.state]:<8}{result}" for result in verdict.results]
     lines += [f"  {reason}" for reason in _other_reasons(verdict)]
-    exit_code = f"exit code {int(verdict.exit_code)}" if conductor.settings.criteria else "no criteria were given"
-    cut = ", of a run that was interrupted" if conductor.interrupted else ""
-    return [*lines, f"Verdict: {verdict.state.upper()} ({exit_code}){cut}", f"Run: {conductor.directory}"]
+    exit_code = f"exit code {int(verdict.exit_code)}" if run.settings.criteria else "no criteria were given"
+    cut = ", of a run that was interrupted" if run.interrupted else ""
+    return [*lines, f"Verdict: {verdict.state.upper()} ({exit_code}){cut}", f"Run: {run.directory}"]
 
 
 def failure_lines(errors: Iterable[Any]) -> list[str]:
@@ -215,16 +215,16 @@ def failure_lines(errors: Iterable[Any]) -> list[str]:
 
 def end_facts(monitor: Monitor) -> dict[str, Any]:
     """What the last line of `jsonl` says: exact figures of the whole run's window by request name, and the verdict."""
-    conductor = monitor.conductor
-    samples, window = conductor.samples, conductor.window
+    run = monitor.run
+    samples, window = run.samples, run.window
     return {
-        "directory": str(conductor.directory),
+        "directory": str(run.directory),
         "window": window,
-        "accounting": conductor.accounting.facts(),
+        "accounting": run.accounting.facts(),
         "figures": {name: _exact(samples, name, window) for name in samples.names},
         "criteria": monitor.snapshot()["criteria"],
         "verdict": monitor.snapshot()["verdict"],
-        "stop_reason": conductor.stop_reason,
+        "stop_reason": run.stop_reason,
     }
 
 
@@ -286,7 +286,7 @@ def silence_locust_tables(options: Any) -> None:
 
 def attach_terminal(watch: CurrentRun) -> None:
     """Print the runs of a headless environment as its options say."""
-    options = watch.load_test.environment.parsed_options
+    options = watch.load_test.options
     form = options.output_format or "human"
     if form == "locust":
         return

@@ -152,7 +152,7 @@ class LlmPage:
         directories = [report.directory for report in self._reports]
         monitor = self._current_run.monitor
         if monitor is not None and self._current_run.is_on:
-            directories.append(monitor.conductor.directory)
+            directories.append(monitor.run.directory)
         return directories
 
     def _describe_runs(self) -> list[dict[str, Any]]:
@@ -169,14 +169,14 @@ class LlmPage:
         ]
 
     def _make_report(self, monitor: Monitor) -> None:
-        self._reports.append(RunReport(monitor.conductor.directory))
+        self._reports.append(RunReport(monitor.run.directory))
         self._reports[-1].start()
 
     def _rate(self, monitor: Monitor) -> dict[str, Any]:
         """The rate that is asked for, and whether the page may change it."""
-        changes, plan = monitor.conductor.rate_changes, monitor.conductor.settings.plan
+        changes, plan = monitor.run.rate_changes, monitor.run.settings.plan
         rate = changes[-1][1] if changes else getattr(plan, "rate", None)
-        can_change = self._current_run.is_on and hasattr(plan, "rate") and monitor.conductor.search_driver is None
+        can_change = self._current_run.is_on and hasattr(plan, "rate")
         return {"rpm": rate if isinstance(rate, float) else None, "can_change": can_change}
 
     def _before_request(self) -> Response | None:
@@ -283,11 +283,11 @@ def _judged(criterion: dict[str, Any]) -> str:
 
 
 def _search_facts(monitor: Monitor) -> dict[str, Any] | None:
-    search_driver = monitor.conductor.search_driver
-    if search_driver is None:
+    facts = monitor.run.judge.facts()
+    if facts is None:
         return None
-    step = search_driver.step if monitor.conductor.ended_at is None else None
-    return {**search_driver.facts(), "now": f"{step.rate_rpm:g} requests per minute ({step.purpose})" if step else None}
+    step = monitor.run.judge.step if monitor.run.ended_at is None else None
+    return {**facts, "now": f"{step.rate_rpm:g} requests per minute ({step.purpose})" if step else None}
 
 
 def _is_foreign() -> bool:

@@ -9,6 +9,7 @@ import csv
 import io
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,25 @@ SHIP_ROWS = 500
 
 logger = logging.getLogger(__name__)
 
-Ship = Callable[[dict[str, Any]], None]
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows on their way to the master, and the recorder's state after them: `total` rows made so far, `in_flight` calls
+    under way, `problem`: why the journal lacks some rows."""
+
+    rows: int
+    text: str
+    total: int
+    in_flight: int
+    journal: Path
+    problem: str | None
+
+
+Ship = Callable[[Batch], None]
 
 
 class Recorder:
-    """Takes each record once. `ship` sends a message to the master (workers); `observe` sees each record (local)."""
+    """Takes each record once. `ship` sends a batch to the master (workers); `observe` sees each record (local)."""
 
     def __init__(
         self, worker: str, path: Path, observe: Callable[[RequestRecord], None] | None = None, ship: Ship | None = None
@@ -40,8 +55,6 @@ class Recorder:
         self._outbox: list[str] = []
         self._greenlet: Any = None
         self._in_flight = InFlight(path)
-        self.facts: Callable[[], dict[str, Any]] = dict
-        """Further content of each message to the master."""
 
     @property
     def in_flight(self) -> int:
@@ -71,8 +84,8 @@ class Recorder:
         if self._ship is None:
             return
         while True:
-            batch, self._outbox = self._outbox[:SHIP_ROWS], self._outbox[SHIP_ROWS:]
-            self._ship(self._message(batch))
+            lines, self._outbox = self._outbox[:SHIP_ROWS], self._outbox[SHIP_ROWS:]
+            self._ship(self._batch(lines))
             if not self._outbox:
                 return
 
@@ -85,17 +98,9 @@ class Recorder:
         self.journal.close()
         self._in_flight.close()
 
-    def _message(self, batch: list[str]) -> dict[str, Any]:
-        return {
-            "worker": self.worker,
-            "rows": len(batch),
-            "text": "".join(batch),
-            "total": self.journal.rows,
-            "in_flight": self.in_flight,
-            "journal": str(self.journal.path),
-            "problem": self.journal.problem,
-            **self.facts(),
-        }
+    def _batch(self, lines: list[str]) -> Batch:
+        journal = self.journal
+        return Batch(len(lines), "".join(lines), journal.rows, self.in_flight, journal.path, journal.problem)
 
     def _flush_regularly(self) -> None:
         while True:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from locust.runners import MasterRunner, WorkerRunner
 
 import logging
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,66 +18,57 @@ from typing import TYPE_CHECKING, Any
 import gevent
 
 from tokenswarm.config.settings import Settings
-from tokenswarm.control.run import Conductor
-from tokenswarm.control.search_driver import SearchDriver, make_plan
+from tokenswarm.control.mailbox import Mailbox
+from tokenswarm.control.messages import Drain, PlanStart, Rows
+from tokenswarm.control.run import CriteriaJudge, LoadRun
+from tokenswarm.control.search_driver import make_plan
 from tokenswarm.control.workers import Workers
 from tokenswarm.exit_codes import ExitCode
-from tokenswarm.metrics.server_metrics import FILE_NAME
 from tokenswarm.preflight.forecast import describe_forecast
 from tokenswarm.preflight.preparation import Preparation
 from tokenswarm.record import Outcome, RequestRecord
-from tokenswarm.results.prometheus import Scraper
+from tokenswarm.results.recorder import Batch
 from tokenswarm.runner.locust_stats import LocustFiles
 from tokenswarm.runner.master_watch import MasterWatch
+from tokenswarm.runner.open_load import OpenLoad
 from tokenswarm.runner.request_event import fire_request
+from tokenswarm.runner.run_part import Phase, RunPart
 from tokenswarm.runner.shapes import UsersOverTime
 from tokenswarm.runner.thread_allocation import ThreadAllocation
-from tokenswarm.sender.schedule import AHEAD_S, Schedule
-from tokenswarm.sender.sender import Place, Sender
+from tokenswarm.sender.sender import Condition, Place, Sender
 from tokenswarm.userinput import BadInput
-from tokenswarm.workload.arrivals import Assignment, LevelPlan, Plan, RatePlan
+from tokenswarm.workload.arrivals import Assignment
 from tokenswarm.workload.stages import ThreadGroup
 from tokenswarm.workload.thread_group import Thread
 
 if TYPE_CHECKING:
+    from locust.env import Environment
+
     from tokenswarm.sender.tracing import Telemetry
-
-MARGIN_S = 0.1
-
-START_AFTER_S = 0.3
-"""From "all users are there" to the first arrival of an open plan: time for the workers to hear of it."""
-
-CHANGE_AFTER_S = 1.0
-"""From a change of the rate to its first arrival with workers: none may offer the old plan beyond it unknowingly."""
-
-NO_END_S = 1e8
-"""Of a rate that holds until the run ends."""
 
 logger = logging.getLogger(__name__)
 
 
 class LoadTest:
-    """This process's part in the runs of a Locust environment."""
+    """This process's part in the runs of a Locust environment: `part` is of the run that is on, `None` between runs."""
 
-    def __init__(self, environment: Any, preparation: Preparation) -> None:
+    def __init__(self, environment: Environment, preparation: Preparation) -> None:
+        assert environment.runner is not None
         self.environment = environment
         self.runner = environment.runner
+        self.options: Any = environment.parsed_options
         self.preparation = preparation
         self.is_master = isinstance(self.runner, MasterRunner)
         self.is_worker = isinstance(self.runner, WorkerRunner)
-        self.settings: Settings | None = None
-        self.sender: Sender | None = None
-        self.conductor: Conductor | None = None
-        self.workers = Workers(self.runner) if self.is_master else None
+        self.part: RunPart | None = None
         self.verdict_exit_code: ExitCode | None = None
-        self._files: LocustFiles | None = None
-        self._scrapers: list[Scraper] = []
-        self._origin: float | None = None
-        self._ended_at: float | None = None
-        self._interrupted = False
-        self._has_spawned = False
-        self._users = 0
-        self.thread_allocation = ThreadAllocation(environment)
+        self.mailbox = Mailbox(self.runner) if isinstance(self.runner, MasterRunner | WorkerRunner) else None
+        self.workers: Workers | None = None
+        if isinstance(self.runner, MasterRunner) and self.mailbox is not None:
+            self.workers = Workers(self.runner, self.mailbox, self._receive)
+        self.message_observers: list[Callable[[Rows], None]] = []
+        """Master: whoever else wants each message of rows as it comes."""
+        self.thread_allocation = ThreadAllocation(environment, self.mailbox)
 
     def attach(self) -> None:
         """Listen to the environment's events."""
@@ -92,45 +82,51 @@ class LoadTest:
         for name, listener in listeners.items():
             getattr(self.environment.events, name).add_listener(listener)
         self.thread_allocation.listen()
-        if self.workers is not None:
-            self.workers.listen(self.receive)
-        if self.is_worker:
-            self.runner.register_message("tokenswarm_plan", self._take_plan)
-            self.runner.register_message("tokenswarm_drain", self._drain, concurrent=True)
+        if self.is_worker and self.mailbox is not None:
+            self.mailbox.listen(PlanStart, self._take_plan)
+            self.mailbox.listen(Drain, self._drain, concurrent=True)
             MasterWatch(self.environment)
 
     @property
     def worker_name(self) -> str:
-        return f"w{self.runner.worker_index}" if self.is_worker else "local"
+        return f"w{self.runner.worker_index}" if isinstance(self.runner, WorkerRunner) else "local"
 
     @property
     def running(self) -> bool:
-        return self.settings is not None
+        return self.part is not None
 
     @property
     def ended(self) -> bool:
         """Whether the run is over and only what is under way is still waited for."""
-        return self._ended_at is not None
+        return self.part is None or self.part.phase >= Phase.DRAINING
+
+    @property
+    def settings(self) -> Settings | None:
+        """Of the run that is on."""
+        return self.part.settings if self.part is not None else None
+
+    @property
+    def sender(self) -> Sender | None:
+        """Of the run that is on, where this process sends."""
+        return self.part.sender if self.part is not None else None
+
+    @property
+    def run(self) -> LoadRun | None:
+        """The run that is on, where this process judges it."""
+        return self.part.run if self.part is not None else None
 
     def next_user_number(self) -> int:
         """Numbers this process's users from 1."""
-        self._users += 1
-        return self._users
+        if self.part is None:
+            return 0
+        self.part.users += 1
+        return self.part.users
 
     def take_thread(self) -> Thread | None:
         """The next thread of a thread group, for a user that asks for it; `None` under any other load."""
         if self.settings is None or not isinstance(self.settings.shape, ThreadGroup):
             return None
         return self.thread_allocation.take()
-
-    @property
-    def _schedule(self) -> Schedule | None:
-        return self.sender.schedule if self.sender is not None else None
-
-    @property
-    def _shape(self) -> UsersOverTime | None:
-        shape = self.environment.shape_class
-        return shape if isinstance(shape, UsersOverTime) else None
 
     def record(self, record: RequestRecord) -> None:
         """Take one record, less the keys a service told back: to the journal, and one Locust event if it was sent."""
@@ -140,6 +136,12 @@ class LoadTest:
         if record.outcome is not Outcome.DROPPED:
             fire_request(self.environment, record)
 
+    def change_rate(self, rate_rpm: float) -> float:
+        """Offer another rate from now on; see `OpenLoad.change_rate`. Raises `BadInput`."""
+        if self.part is None or self.part.open_load is None:
+            raise BadInput(["rate: expected a running load test with an open load, got none"])
+        return self.part.open_load.change_rate(rate_rpm)
+
     def start(self, **_: Any) -> None:
         """A run starts: Locust's `test_start`."""
         try:
@@ -147,41 +149,57 @@ class LoadTest:
             if self.environment.web_ui is not None and not self.is_worker:
                 self.preparation.check_load(settings)
                 self.preparation.check_targets(settings)  # without the web UI this was done before the start
-            self._begin(settings)
+            self.part = self._begin(settings)
         except BadInput as error:
             self._refuse(error.problems)
         except OSError as error:
             self._refuse([f"results-dir: expected a directory that can be written, got {error}"])
 
-    def _begin(self, settings: Settings) -> None:
-        self._interrupted, self._ended_at, self._origin, self._users = False, None, None, 0
-        self._has_spawned = False
-        options = vars(self.environment.parsed_options)
+    def _begin(self, settings: Settings) -> RunPart:
+        part = RunPart(settings)
         if not self.is_worker:
-            workers = self.runner.worker_count if self.is_master else 1
-            self.conductor = Conductor(settings, options, self.preparation.scenario, workers, self._stop_from_inside)
-            self.conductor.open()
-            self.environment.parsed_options.run_directory = str(self.conductor.directory.resolve())
-            self.environment.parsed_options.worker_count = str(workers)
-            self._files = LocustFiles(self.environment, self.conductor.directory)
-            self._files.start()
-            self._scrapers = [Scraper(each, self.conductor.directory / FILE_NAME) for each in settings.endpoints]
-            for scraper in self._scrapers:
-                scraper.start()
-            for line in describe_forecast(settings, options):
-                logger.info(line)
-        if self.workers is not None and self.conductor is not None:
-            self.workers.begin(self.conductor.directory)
+            part.run = self._open_run(part)
         if not self.is_master:
-            self._begin_sending(settings)
-        self.settings = settings
+            part.sender = self._begin_sending(settings, part.run)
+        part.advance(Phase.SPAWNING)
+        return part
 
-    def _begin_sending(self, settings: Settings) -> None:
-        observe = self.conductor.observe if self.conductor else None
-        ship = (lambda message: self.runner.send_message("tokenswarm_rows", message)) if self.is_worker else None
+    def _open_run(self, part: RunPart) -> LoadRun:
+        settings, options, scenario = part.settings, vars(self.options), self.preparation.scenario
+        open_load = OpenLoad(part, self.workers, self.preparation.engine_assignment()) if settings.open_load else None
+        judge = (open_load.search if open_load is not None else None) or CriteriaJudge(settings.criteria)
+        workers = self.runner.worker_count if isinstance(self.runner, MasterRunner) else 1
+        run = LoadRun(settings, options, scenario, workers, judge, self._stop_from_inside)
+        run.open()
+        self.options.run_directory = str(run.directory.resolve())
+        self.options.worker_count = str(workers)
+        part.open_load = open_load
+        part.files = LocustFiles(self.environment, run.directory)
+        part.start_scrapers(run)
+        for line in describe_forecast(settings, options):
+            logger.info(line)
+        if self.workers is not None:
+            self.workers.begin(run.directory)
+        return run
+
+    def _begin_sending(self, settings: Settings, run: LoadRun | None) -> Sender:
+        observe = run.observe if run is not None else None
+        ship = self._ship if self.is_worker else None
         telemetry = self._start_telemetry(settings)
-        self.sender = Sender(settings, self._place(settings), self._journal_path(settings), observe, ship, telemetry)
-        self.sender.begin()
+        sender = Sender(settings, self._place(settings), self._journal_path(settings), observe, ship, telemetry)
+        sender.begin()
+        return sender
+
+    def _ship(self, batch: Batch, condition: Condition) -> None:
+        """Worker: rows on their way to the master."""
+        assert self.mailbox is not None
+        self.mailbox.send(
+            Rows(
+                self.worker_name, batch.rows, batch.text, batch.total, batch.in_flight, str(batch.journal),
+                batch.problem, [window.to_message() for window in condition.windows], condition.offered,
+                condition.overtaken, condition.self_check, condition.beyond, condition.done,
+            )
+        )  # fmt: skip
 
     def _place(self, settings: Settings) -> Place:
         position, count = self._position()
@@ -190,7 +208,7 @@ class LoadTest:
 
     def _start_telemetry(self, settings: Settings) -> Telemetry | None:
         """With `--otel`, where Locust could set it up; otherwise OpenTelemetry is not even imported."""
-        if not self.environment.parsed_options.otel:
+        if not self.options.otel:
             return None
         try:
             from tokenswarm.sender.tracing import start_telemetry
@@ -200,15 +218,15 @@ class LoadTest:
 
     def _position(self) -> tuple[int, int]:
         """This process among all that send: (position, count)."""
-        if self.is_worker:
-            count = max(1, int(self.environment.parsed_options.worker_count or 1))
+        if isinstance(self.runner, WorkerRunner):
+            count = max(1, int(self.options.worker_count or 1))
             return self.runner.worker_index % count, count
         share = self.preparation.engine_assignment()
         return share.worker_position or 0, share.worker_count
 
     def _journal_path(self, settings: Settings) -> Path:
         """requests.csv in a local process; a worker's journal beside it, or at home when the master is remote."""
-        directory = Path(self.environment.parsed_options.run_directory)
+        directory = Path(self.options.run_directory)
         if not self.is_worker:
             return directory / "requests.csv"
         if not directory.is_dir():
@@ -217,165 +235,100 @@ class LoadTest:
         return directory / f"journal-{self.worker_name}.csv"
 
     def _on_spawned(self, **_: Any) -> None:
-        settings = self.settings
-        if self.sender is not None and settings is not None and not self._has_spawned:
-            self.sender.settle()
-        if settings is None or not settings.open_load or self.is_worker or self._has_spawned:
+        part = self.part
+        # Locust says so again when somebody changes the number of users.
+        if part is None or part.phase is not Phase.SPAWNING:
             return
-        self._has_spawned = True  # Locust says so again when somebody changes the number of users
-        if self.workers is not None:
-            self.workers.await_users()
-        if self.settings is None or self._ended_at is not None:
-            return  # stopped meanwhile
-        self._origin = time.time() + START_AFTER_S
-        if settings.plan is not None:
-            self._start_plan(settings.plan, self._origin)
-            if settings.plan.duration_s is not None and self.conductor is not None:
-                ends_at = self._origin + settings.plan.duration_s
-                gevent.spawn_later(ends_at - time.time() + MARGIN_S, self._end_with_plan, self.conductor, ends_at)
-        elif self.conductor is not None:
-            self.conductor.search_driver = SearchDriver(self.conductor, self._start_level, self._end_search)
-            self.conductor.search_driver.start()
+        part.advance(Phase.RUNNING)
+        if part.sender is not None:
+            part.sender.settle()
+        if part.open_load is not None:
+            part.open_load.begin()
 
-    def _start_plan(self, plan: Plan, origin: float, level: list[float] | None = None) -> None:
-        """Offer a plan's arrivals from Unix s `origin` on, through the workers where there are any."""
-        if self.workers is not None:
-            self.workers.start_plan(plan, origin, level)
-        elif self._schedule is not None:
-            self._schedule.start(plan, origin, [self.preparation.engine_assignment()])
-
-    def _end_with_plan(self, conductor: Conductor, ends_at: float) -> None:
-        """Stages and traces are over one day: the run is, too, with the last answer."""
-        if not conductor.rate_changes:
-            conductor.await_answers(self._planned(math.nextafter(ends_at, math.inf)))
-        if conductor.ended_at is None and not conductor.rate_changes and conductor.stop_reason is None:
-            conductor.end("the plan is over")
-
-    def _start_level(self, plan: LevelPlan, origin: float) -> None:
-        self._start_plan(plan, origin, [plan.rate_rpm, plan.first_index, plan.duration])
-
-    def change_rate(self, rate_rpm: float) -> float:
-        """Offer another rate from now on, whatever was planned; returns the Unix s from which it holds.
-
-        Raises `BadInput` when no open load is on, or one whose rate is not ours to choose.
-        """
-        settings, conductor = self.settings, self.conductor
-        if settings is None or conductor is None or self._origin is None:
-            raise BadInput(["rate: expected a running load test with an open load, got none"])
-        if conductor.search_driver is not None or not isinstance(settings.plan, RatePlan | LevelPlan):
-            raise BadInput(["rate: expected a load of rate or rate-stages; a search or a trace chooses its own"])
-        after_s = CHANGE_AFTER_S if self.workers is not None else AHEAD_S
-        origin = max(time.time() + after_s, self._origin)
-        first_index = self._planned(origin)
-        self._start_level(make_plan(settings, rate_rpm, first_index, NO_END_S), origin)
-        conductor.rate_changes.append((origin, rate_rpm))
-        logger.info("The rate is %g requests per minute from now on", rate_rpm)
-        return origin
-
-    def _end_search(self, sentence: str) -> None:
-        if self.conductor is not None:
-            self.conductor.end(f"capacity search finished: {sentence}")
-
-    def _take_plan(self, msg: Any, **_: Any) -> None:
+    def _take_plan(self, message: PlanStart, _master: str) -> None:
         """Worker: the master says when a plan starts, or that the workers have changed."""
-        schedule, settings = self._schedule, self.settings
+        schedule, settings = self.part.schedule if self.part is not None else None, self.settings
         if schedule is None or settings is None:
             return
-        assignment, origin, level = Assignment(*msg.data["assignment"]), msg.data["origin"], msg.data["level"]
-        plan = settings.plan if level is None else make_plan(settings, *level)
-        if schedule.origin == origin:
+        assignment, level = Assignment(*message.assignment), message.level
+        plan = settings.plan if level is None else make_plan(settings, level[0], int(level[1]), level[2])
+        if schedule.origin == message.origin:
             schedule.assign(assignment)
         elif plan is not None:
-            schedule.start(plan, origin, [assignment])
+            schedule.start(plan, message.origin, [assignment])
 
-    def _drain(self, msg: Any, **_: Any) -> None:
+    def _drain(self, message: Drain, _master: str) -> None:
         """Worker: stop for good, now, with everything that is known on its way before the answer."""
-        self._ended_at = msg.data["until"]
+        if self.part is not None:
+            self.part.ended_at = message.until
+        sends = self.sender is not None
         self.runner.stop()
-        if self.sender is None:  # the start was refused here, or never came: there is nothing to wait for
-            nothing = {"worker": self.worker_name, "rows": 0, "text": "", "total": 0, "in_flight": 0, "done": True}
-            self.runner.send_message("tokenswarm_rows", nothing)
+        if not sends and self.mailbox is not None:  # the start was refused here, or never came: nothing to wait for
+            self.mailbox.send(Rows(self.worker_name, done=True))
 
-    def receive(self, message: dict[str, Any], records: list[RequestRecord]) -> None:
+    def _receive(self, message: Rows, records: list[RequestRecord]) -> None:
         """Master: rows of a worker have arrived."""
-        conductor = self.conductor
-        if conductor is None:
+        for observe in self.message_observers:
+            observe(message)
+        run = self.run
+        if run is None:
             return
         for record in records:
-            conductor.observe(record)
-        conductor.health += self.workers.health_of(message) if self.workers else []
-        conductor.note_overload(message)
-        if message.get("problem") and message["problem"] not in conductor.problems:
-            conductor.problems.append(message["problem"])
+            run.observe(record)
+        run.note_condition(message.windows, message.self_check, message.beyond)
+        run.note_problem(message.problem)
 
     def _on_stopping(self, **_: Any) -> None:
-        if self.settings is None:
+        part = self.part
+        if part is None:
             return
-        if self._ended_at is None:
-            self._ended_at = time.time()
-        if self.conductor is not None and self.conductor.search_driver is not None:
-            self.conductor.search_driver.stop()
-        if self._schedule is not None:
-            self._schedule.stop(self._ended_at)
+        part.end(time.time())
+        assert part.ended_at is not None
+        if part.run is not None:
+            part.run.judge.stop()
+        if part.schedule is not None:
+            part.schedule.stop(part.ended_at)
         if self.workers is not None:
-            self.workers.drain(self._ended_at, self.environment.stop_timeout)
+            self.workers.drain(part.ended_at, self.environment.stop_timeout)
 
     def _on_stop(self, **_: Any) -> None:
         """All users of this process have stopped (master: and its workers have drained)."""
-        settings, self.settings = self.settings, None
-        if settings is None:
+        part = self.part
+        if part is None:
             return
-        ended_at = self._ended_at if self._ended_at is not None else time.time()
-        if self.sender is not None:
-            self._end_sending(self.sender)
-        if self.conductor is not None:
-            self._end_run(self.conductor, settings, ended_at)
+        part.end(time.time())
+        if part.sender is not None:
+            self._end_sending(part, part.sender)
+        if part.run is not None:
+            self._end_run(part, part.run)
+        part.advance(Phase.ENDED)
+        self.part = None
 
-    def _end_sending(self, sender: Sender) -> None:
-        if self.is_worker:
+    def _end_sending(self, part: RunPart, sender: Sender) -> None:
+        if isinstance(self.runner, WorkerRunner):
             self.runner._send_stats()  # before the rows that say "done": the master then writes its files
         windows = sender.end()
-        if self.conductor is not None:
-            self.conductor.health += windows
-            self.conductor.note_overload(sender.overload.facts())
-            if sender.recorder.journal.problem:
-                self.conductor.problems.append(sender.recorder.journal.problem)
+        if part.run is not None:
+            part.run.note_condition(windows, sender.overload.description, sender.overload.warning)
+            part.run.note_problem(sender.recorder.journal.problem)
 
-    def _end_run(self, conductor: Conductor, settings: Settings, ended_at: float) -> None:
-        lost = self.workers.finish(ended_at) if self.workers is not None else []
-        conductor.problems += self.workers.problems if self.workers is not None else []
-        planned = None
-        if settings.open_load and self._origin is not None:
-            planned = self._planned(ended_at)
-        for scraper in self._scrapers:
-            scraper.stop()
-        if self._files is not None:
-            self._files.finish()
-        verdict = conductor.finish(ended_at, planned, lost, self._interrupted)  # run.json last: then all is there
+    def _end_run(self, part: RunPart, run: LoadRun) -> None:
+        assert part.ended_at is not None
+        lost = self.workers.finish(part.ended_at) if self.workers is not None else []
+        for problem in self.workers.problems if self.workers is not None else []:
+            run.note_problem(problem)
+        planned = part.open_load.planned(part.ended_at) if part.open_load is not None and part.origin else None
+        part.close_files()
+        verdict = run.finish(part.ended_at, planned, lost, part.interrupted)  # run.json last: then all is there
         self.verdict_exit_code = verdict.exit_code
-        if verdict.state == "none" and not settings.criteria:
+        if verdict.state == "none" and not run.settings.criteria:
             self.verdict_exit_code = None  # without criteria Locust's own meaning of the exit code stays
-        self._announce(conductor)
+        announce(run)
 
-    def _planned(self, ended_at: float) -> int:
-        if self.workers is not None:
-            return self.workers.planned(ended_at)
-        return self._schedule.offered if self._schedule is not None else 0
-
-    def _announce(self, conductor: Conductor) -> None:
-        verdict = conductor.verdict
-        assert verdict is not None
-        for result in verdict.results:
-            logger.info("Criterion %s", result)
-        for reason in verdict.reasons:
-            logger.warning("Verdict: %s", reason)
-        cut = ", of a run that was interrupted" if conductor.interrupted else ""
-        logger.info("Verdict: %s%s. Run directory: %s", verdict.state.upper(), cut, conductor.directory)
-
-    def _on_quitting(self, environment: Any, **_: Any) -> None:
-        if self.settings is not None:
-            self._interrupted = self._ended_at is None
-            if self.is_master:  # its workers are to quit, which Locust tells none that was told to stop
+    def _on_quitting(self, environment: Environment, **_: Any) -> None:
+        if (part := self.part) is not None:
+            part.interrupted = part.phase < Phase.DRAINING
+            if isinstance(self.runner, MasterRunner):  # its workers quit, which Locust tells none that was told to stop
                 self.runner.stop(send_stop_to_client=False)
             else:
                 self.runner.stop()
@@ -383,8 +336,9 @@ class LoadTest:
             environment.process_exit_code = int(self.verdict_exit_code)
 
     def _stop_from_inside(self, _reason: str) -> None:
-        if self._shape is not None:
-            self._shape.end()
+        shape = self.environment.shape_class
+        if isinstance(shape, UsersOverTime):
+            shape.end()
             return
         headless = self.environment.web_ui is None
         gevent.spawn(self.runner.quit if headless else self.runner.stop)
@@ -398,7 +352,19 @@ class LoadTest:
         gevent.spawn(self.runner.quit if self.environment.web_ui is None else self.runner.stop)
 
 
-def load_test_of(environment: Any) -> LoadTest:
+def announce(run: LoadRun) -> None:
+    """Say in the log what a run came to."""
+    verdict = run.verdict
+    assert verdict is not None
+    for result in verdict.results:
+        logger.info("Criterion %s", result)
+    for reason in verdict.reasons:
+        logger.warning("Verdict: %s", reason)
+    cut = ", of a run that was interrupted" if run.interrupted else ""
+    logger.info("Verdict: %s%s. Run directory: %s", verdict.state.upper(), cut, run.directory)
+
+
+def load_test_of(environment: Environment) -> LoadTest:
     """The environment's load test. Raises `RuntimeError` outside a Locust process that was set up by us."""
     load_test = getattr(environment, "tokenswarm", None)
     if not isinstance(load_test, LoadTest):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
+
+if TYPE_CHECKING:
+    from locust.env import Environment
 
 CHECK_S = 0.5
 SILENCE_S = 15.0
@@ -19,7 +22,8 @@ logger = logging.getLogger(__name__)
 class MasterWatch:
     """Of one worker: quits when the master's answers end, or, where the master forked it, as soon as that is gone."""
 
-    def __init__(self, environment: Any) -> None:
+    def __init__(self, environment: Environment) -> None:
+        assert environment.runner is not None
         self._runner = environment.runner
         self._parent = os.getppid() if getattr(environment.parsed_options, "processes", None) else None
         self._heard_at = time.monotonic()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tokenswarm.record import Outcome, RequestRecord, error_kind
 
+if TYPE_CHECKING:
+    from locust.env import Environment
 
-def fire_request(environment: Any, record: RequestRecord) -> None:
+
+def fire_request(environment: Environment, record: RequestRecord) -> None:
     """Fire it. `response_length` carries the tokens, so that Locust's own CSV yields TPM."""
     failed = record.outcome is not Outcome.OK
     environment.events.request.fire(

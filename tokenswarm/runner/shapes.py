@@ -10,11 +10,15 @@ from locust import LoadTestShape
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokenswarm.userinput import BadInput
 from tokenswarm.workload.stages import Shape, ThreadGroup, parse_shape
 from tokenswarm.workload.thread_group import LEAD_S, Threads
+
+if TYPE_CHECKING:
+    from locust.env import Environment
+    from locust.web import WebUI
 
 
 class UsersOverTime(LoadTestShape):
@@ -66,7 +70,7 @@ class UsersOverTime(LoadTestShape):
         return {client.id for client in clients.values() if client.state != "missing"}
 
 
-def choose_shape(environment: Any, kind: str | None, stages: str | None) -> None:
+def choose_shape(environment: Environment, kind: str | None, stages: str | None) -> None:
     """Give the environment the shape of these options; plain users, spawn rate and run time without one.
 
     A text that is no shape leaves none: the start then says what is wrong with it.
@@ -75,22 +79,24 @@ def choose_shape(environment: Any, kind: str | None, stages: str | None) -> None
         shape = parse_shape(kind, stages or "") if kind else None
     except BadInput:
         shape = None
-    options = environment.parsed_options
+    options: Any = environment.parsed_options
     environment.shape_class = UsersOverTime(shape, lambda: options.run_time) if shape is not None else None
     if environment.shape_class is not None:
         environment.shape_class.runner = environment.runner
 
 
-def choose_shape_at_each_start(environment: Any, web_ui: Any) -> None:
+def choose_shape_at_each_start(environment: Environment, web_ui: WebUI) -> None:
     """The web form has fields for the shape: look at them before Locust decides whether a start has one."""
     from flask import request
 
     def before_request() -> None:
-        running = environment.runner.state in ("spawning", "running", "cleanup", "stopping")
+        state = environment.runner.state if environment.runner is not None else None
+        running = state in ("spawning", "running", "cleanup", "stopping")
         if request.method != "POST" or not request.path.endswith("/swarm") or running:
             return
         options = vars(environment.parsed_options)
         kind, stages = (request.form.get(name, options.get(name)) for name in ("shape", "stages"))
         choose_shape(environment, kind, stages)
 
+    assert web_ui.app is not None
     web_ui.app.before_request(before_request)

@@ -4,37 +4,43 @@ from __future__ import annotations
 
 from locust.runners import MasterRunner, WorkerRunner
 
-from typing import Any
+import math
+from typing import TYPE_CHECKING
 
 import gevent.queue
 
+from tokenswarm.control.mailbox import Mailbox
+from tokenswarm.control.messages import ThreadGiven, ThreadParked, ThreadWanted
 from tokenswarm.runner.shapes import UsersOverTime
 from tokenswarm.workload.thread_group import Thread, Threads
 
-ASK = "tokenswarm_thread"
-PARK = "tokenswarm_parked"
+if TYPE_CHECKING:
+    from locust.env import Environment
 
 
 class ThreadAllocation:
-    """The threads of one Locust environment, as its processes see them."""
+    """The threads of one Locust environment, as its processes see them. `mailbox`: `None` in a local run."""
 
-    def __init__(self, environment: Any) -> None:
+    def __init__(self, environment: Environment, mailbox: Mailbox | None) -> None:
         self._environment = environment
-        self._runner = environment.runner
+        self._mailbox = mailbox
+        self._asks = isinstance(environment.runner, WorkerRunner)
         self._given: gevent.queue.Queue[Thread] = gevent.queue.Queue()
 
     def listen(self) -> None:
         """Take part in the conversation of master and workers."""
-        if isinstance(self._runner, MasterRunner):
-            self._runner.register_message(ASK, self._give)
-            self._runner.register_message(PARK, self._count_parked)
-        elif isinstance(self._runner, WorkerRunner):
-            self._runner.register_message(ASK, lambda msg, **_: self._given.put(Thread(*msg.data)))
+        if self._mailbox is None:
+            return
+        if isinstance(self._environment.runner, MasterRunner):
+            self._mailbox.listen(ThreadWanted, self._give)
+            self._mailbox.listen(ThreadParked, self._count_parked)
+        else:
+            self._mailbox.listen(ThreadGiven, self._receive)
 
     def take(self) -> Thread | None:
         """The next thread, for a user of this process; waits for the master's answer in a worker."""
-        if isinstance(self._runner, WorkerRunner):
-            self._runner.send_message(ASK, None)
+        if self._mailbox is not None and self._asks:
+            self._mailbox.send(ThreadWanted())
             thread: Thread = self._given.get()
             return thread
         threads = self._threads
@@ -42,8 +48,8 @@ class ThreadAllocation:
 
     def park(self) -> None:
         """A thread of this process has done its loops."""
-        if isinstance(self._runner, WorkerRunner):
-            self._runner.send_message(PARK, None)
+        if self._mailbox is not None and self._asks:
+            self._mailbox.send(ThreadParked())
         elif (threads := self._threads) is not None:
             threads.park("local")
 
@@ -52,12 +58,17 @@ class ThreadAllocation:
         shape = self._environment.shape_class
         return shape.threads if isinstance(shape, UsersOverTime) else None
 
-    def _give(self, msg: Any, **_: Any) -> None:
-        if (threads := self._threads) is not None:
-            thread = threads.take(msg.node_id)
-            data = [thread.start_at, thread.ends_at, thread.loops]
-            self._runner.send_message(ASK, data, client_id=msg.node_id)
+    def _give(self, _message: ThreadWanted, client_id: str) -> None:
+        if self._mailbox is not None and (threads := self._threads) is not None:
+            thread = threads.take(client_id)
+            ends_at = thread.ends_at if math.isfinite(thread.ends_at) else None
+            self._mailbox.send(ThreadGiven(thread.start_at, ends_at, thread.loops), client_id)
 
-    def _count_parked(self, msg: Any, **_: Any) -> None:
+    def _receive(self, message: ThreadGiven, _sender: str) -> None:
+        self._given.put(
+            Thread(message.start_at, math.inf if message.ends_at is None else message.ends_at, message.loops)
+        )
+
+    def _count_parked(self, _message: ThreadParked, client_id: str) -> None:
         if (threads := self._threads) is not None:
-            threads.park(msg.node_id)
+            threads.park(client_id)

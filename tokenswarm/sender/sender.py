@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tokenswarm.apis.chat_completions import CHAT_PATH
 from tokenswarm.client.sdk import SdkEndpoint
@@ -17,7 +17,7 @@ from tokenswarm.generator.heartbeat import Heartbeat, Window
 from tokenswarm.generator.overload import Overload
 from tokenswarm.generator.selfcheck_result import read_stored
 from tokenswarm.record import RequestRecord
-from tokenswarm.results.recorder import Recorder, Ship
+from tokenswarm.results.recorder import Batch, Recorder
 from tokenswarm.sender.schedule import Schedule
 from tokenswarm.workload.dataset import Questions
 
@@ -40,6 +40,20 @@ class Place:
     request_name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a sending process says of itself with its rows: heartbeat windows that ended since it last said so,
+    `offered` and `overtaken` arrivals (see `Schedule`), its self-check and what is beyond that (see `Overload`);
+    `done`: it has stopped, nothing will follow."""
+
+    windows: list[Window]
+    offered: int | None
+    overtaken: int
+    self_check: str | None
+    beyond: str | None
+    done: bool
+
+
 class Sender:
     """The sending side of one process in one run. `schedule`: `None` in closed loop; `questions`: without a dataset."""
 
@@ -49,15 +63,16 @@ class Sender:
         place: Place,
         journal: Path,
         observe: Callable[[RequestRecord], None] | None,
-        ship: Ship | None,
+        ship: Callable[[Batch, Condition], None] | None,
         telemetry: Telemetry | None,
     ) -> None:
         """Raises `OSError` when the journal cannot be created."""
         self.place = place
         self._thresholds = gc.get_threshold()
         self.telemetry = telemetry
-        self.recorder = Recorder(place.worker, journal, observe, ship)
-        self.recorder.facts = self._facts
+        send = (lambda batch: ship(batch, self._condition())) if ship is not None else None
+        self.recorder = Recorder(place.worker, journal, observe, send)
+        self._done = False
         self.heartbeat = Heartbeat(place.worker)
         self.overload = Overload(read_stored(), lambda: self.recorder.in_flight)
         self.chat_endpoint = SdkEndpoint(settings.chat) if settings.chat is not None else None
@@ -111,18 +126,19 @@ class Sender:
         self.heartbeat.stop()
         self.overload.stop()
         windows = list(self.heartbeat.windows)
-        self.recorder.facts = lambda: {**self._facts(), "done": True}
+        self._done = True
         self.recorder.close()
         gc.set_threshold(*self._thresholds)
         gc.unfreeze()
         return windows
 
-    def _facts(self) -> dict[str, Any]:
-        """What travels with the rows to the master."""
+    def _condition(self) -> Condition:
         schedule = self.schedule
-        return {
-            "health": [window.to_message() for window in self.heartbeat.take()],
-            "offered": schedule.offered if schedule is not None else None,
-            "overtaken": schedule.overtaken if schedule is not None else 0,
-            **self.overload.facts(),
-        }
+        return Condition(
+            self.heartbeat.take(),
+            schedule.offered if schedule is not None else None,
+            schedule.overtaken if schedule is not None else 0,
+            self.overload.description,
+            self.overload.warning,
+            self._done,
+        )

@@ -32,10 +32,6 @@ def test_figures_are_absent_without_observations() -> None:
     assert facts["saturated"] is False
 
 
-def test_a_window_survives_a_message() -> None:
-    assert Window(*window().to_message()) == window()
-
-
 def test_the_heartbeat_sees_a_blocked_loop() -> None:
     heartbeat = Heartbeat("w0")
     heartbeat.start()

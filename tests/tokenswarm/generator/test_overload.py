@@ -60,4 +60,4 @@ def test_it_warns_once(caplog: pytest.LogCaptureFixture) -> None:
 def test_without_a_self_check_nothing_is_known() -> None:
     process = Process()
     assert process.carry(100_000, 1_000_000, seconds=20) is None
-    assert process.overload.facts() == {"self_check": None, "beyond": None}
+    assert (process.overload.description, process.overload.warning) == (None, None)

@@ -13,7 +13,7 @@ import pytest
 
 from tokenswarm.record import COLUMNS, Outcome, RequestRecord
 from tokenswarm.results.journal import HEADER, Journal, format_row
-from tokenswarm.results.recorder import Recorder, parse_rows, read_journal_after
+from tokenswarm.results.recorder import Batch, Recorder, parse_rows, read_journal_after
 
 
 def record(number: int, **fields: Any) -> RequestRecord:
@@ -27,8 +27,8 @@ def call_ids(path: Path) -> list[str]:
 
 def test_rows_reach_the_file_the_watcher_and_the_master(tmp_path: Path) -> None:
     seen: list[RequestRecord] = []
-    messages: list[dict[str, Any]] = []
-    recorder = Recorder("w1", tmp_path / "journal.csv", seen.append, messages.append)
+    batches: list[Batch] = []
+    recorder = Recorder("w1", tmp_path / "journal.csv", seen.append, batches.append)
     recorder.in_flight = 3
     for number in range(3):
         recorder.record(record(number, error='a "quoted", text\nof two lines'))
@@ -37,19 +37,19 @@ def test_rows_reach_the_file_the_watcher_and_the_master(tmp_path: Path) -> None:
     recorder.close()
     assert call_ids(tmp_path / "journal.csv") == ["c0", "c1", "c2", "c3"]
     assert [each.call_id for each in seen] == ["c0", "c1", "c2", "c3"]
-    assert [(message["rows"], message["total"]) for message in messages] == [(3, 3), (1, 4)]
-    assert messages[0]["in_flight"] == 3
-    assert [each.call_id for message in messages for each in parse_rows(message["text"])] == ["c0", "c1", "c2", "c3"]
-    assert parse_rows(messages[0]["text"])[0].error == 'a "quoted", text of two lines'
+    assert [(batch.rows, batch.total) for batch in batches] == [(3, 3), (1, 4)]
+    assert batches[0].in_flight == 3
+    assert [each.call_id for batch in batches for each in parse_rows(batch.text)] == ["c0", "c1", "c2", "c3"]
+    assert parse_rows(batches[0].text)[0].error == 'a "quoted", text of two lines'
 
 
 def test_a_large_outbox_is_shipped_in_several_messages(tmp_path: Path) -> None:
-    messages: list[dict[str, Any]] = []
-    recorder = Recorder("w1", tmp_path / "journal.csv", None, messages.append)
+    batches: list[Batch] = []
+    recorder = Recorder("w1", tmp_path / "journal.csv", None, batches.append)
     for number in range(1200):
         recorder.record(record(number))
     recorder.close()
-    assert [message["rows"] for message in messages] == [500, 500, 200]
+    assert [batch.rows for batch in batches] == [500, 500, 200]
 
 
 def test_the_rest_of_a_journal_after_what_was_shipped(tmp_path: Path) -> None:

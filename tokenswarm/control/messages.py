@@ -1,0 +1,151 @@
+"""What the master and its workers tell each other: one frozen dataclass a message, under the name it travels by.
+
+`encode` and `decode` are the only way from a message to what Locust sends and back. Whatever is not exactly one of
+these messages is refused: it may come from anybody who reaches the master's port.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import types
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from tokenswarm.generator.heartbeat import Window
+
+
+class IllFormed(ValueError):
+    """What was received is not the message that its name says. The text says what was expected."""
+
+
+class Message(Protocol):
+    """A frozen dataclass with the name it travels by."""
+
+    NAME: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Worker to master, twice a second: `rows` lines of CSV, and the worker's state after them.
+
+    `total`: rows it has made so far; `in_flight`: its calls under way; `journal`: the file its rows are in; `problem`:
+    why that file lacks some; `health`: heartbeat windows that ended; `offered`, `overtaken`: see `Schedule`;
+    `self_check`, `beyond`: see `Overload`; `done`: nothing will follow.
+    """
+
+    NAME: ClassVar[str] = "tokenswarm_rows"
+
+    worker: str
+    rows: int = 0
+    text: str = ""
+    total: int = 0
+    in_flight: int = 0
+    journal: str | None = None
+    problem: str | None = None
+    health: list[list[str | float]] = dataclasses.field(default_factory=list)
+    offered: int | None = None
+    overtaken: int = 0
+    self_check: str | None = None
+    beyond: str | None = None
+    done: bool = False
+
+    @property
+    def windows(self) -> list[Window]:
+        """The heartbeat windows in it. Raises `IllFormed`."""
+        try:
+            return [Window.from_message(window) for window in self.health]
+        except (TypeError, ValueError) as error:
+            raise IllFormed(f"health: expected heartbeat windows, got {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanStart:
+    """Master to worker: a plan's arrivals count from Unix s `origin`, and this worker's are those of `assignment`
+    (from arrival, position, count). `level`: rate, first index and duration of a plan that the settings do not name."""
+
+    NAME: ClassVar[str] = "tokenswarm_plan"
+
+    origin: float
+    assignment: list[int]
+    level: list[float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Master to worker: the run ends; arrivals due before Unix s `until` belong to it."""
+
+    NAME: ClassVar[str] = "tokenswarm_drain"
+
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadWanted:
+    """Worker to master: a user asks for the next thread of the thread group."""
+
+    NAME: ClassVar[str] = "tokenswarm_thread"
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadGiven:
+    """Master to worker: the thread that was asked for, see `Thread`; `ends_at` is `None` where it is infinite."""
+
+    NAME: ClassVar[str] = "tokenswarm_thread"
+
+    start_at: float
+    ends_at: float | None
+    loops: int
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadParked:
+    """Worker to master: a thread has done its loops."""
+
+    NAME: ClassVar[str] = "tokenswarm_parked"
+
+
+M = TypeVar("M", bound=Message)
+
+
+def encode(message: Message) -> dict[str, Any]:
+    """The message as plain data."""
+    return {field.name: getattr(message, field.name) for field in dataclasses.fields(message)}
+
+
+def decode(kind: type[M], data: object) -> M:
+    """The message of a kind in plain data. Raises `IllFormed`."""
+    if not isinstance(data, dict):
+        raise IllFormed(f"{kind.NAME}: expected an object, got {type(data).__name__}")
+    hints = _types(kind)
+    if unknown := [str(name) for name in data if name not in hints]:
+        raise IllFormed(f"{kind.NAME}: expected {', '.join(hints)}, got {', '.join(unknown)[:100]}")
+    for name, value in data.items():
+        if not _fits(value, hints[name]):
+            raise IllFormed(f"{kind.NAME}.{name}: expected {hints[name]}, got {type(value).__name__}")
+    try:
+        return kind(**data)
+    except TypeError:
+        raise IllFormed(f"{kind.NAME}: expected {', '.join(hints)}, got {', '.join(data)}") from None
+
+
+@functools.cache
+def _types(kind: type[Message]) -> dict[str, Any]:
+    """The type of each field of a message."""
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a value is of a type of the fields above; numbers have to be finite and may be whole where not needed."""
+    if get_origin(hint) is list:
+        return isinstance(value, list) and all(_fits(each, get_args(hint)[0]) for each in value)
+    if get_origin(hint) in (Union, types.UnionType):
+        return any(_fits(value, each) for each in get_args(hint))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, type(None) if hint is None else hint)

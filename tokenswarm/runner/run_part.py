@@ -1,0 +1,78 @@
+"""One process's part in one run: made when Locust starts a test, dropped when all users have stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from tokenswarm.config.settings import Settings
+from tokenswarm.control.run import LoadRun
+from tokenswarm.metrics.server_metrics import FILE_NAME
+from tokenswarm.results.prometheus import Scraper
+from tokenswarm.runner.locust_stats import LocustFiles
+from tokenswarm.sender.schedule import Schedule
+from tokenswarm.sender.sender import Sender
+
+if TYPE_CHECKING:
+    from tokenswarm.runner.open_load import OpenLoad
+
+
+class Phase(IntEnum):
+    """Where a run is. It only moves on."""
+
+    PREPARING = 0
+    SPAWNING = 1
+    RUNNING = 2
+    DRAINING = 3
+    ENDED = 4
+
+
+class RunPart:
+    """`sender`: `None` in a master, which sends nothing; `run`: `None` in a worker, which judges nothing."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.phase = Phase.PREPARING
+        self.sender: Sender | None = None
+        self.run: LoadRun | None = None
+        self.files: LocustFiles | None = None
+        self.scrapers: Sequence[Scraper] = ()
+        self.origin: float | None = None
+        """Unix s at which the open load began; `None` before that and in closed load."""
+        self.ended_at: float | None = None
+        """Unix s from which nothing more is offered."""
+        self.interrupted = False
+        self.users = 0
+        self.open_load: OpenLoad | None = None
+        """What is offered, in the process that judges; `None` in closed load."""
+
+    @property
+    def schedule(self) -> Schedule | None:
+        return self.sender.schedule if self.sender is not None else None
+
+    def advance(self, phase: Phase) -> bool:
+        """Move on to a later phase; whether that was one."""
+        if phase <= self.phase:
+            return False
+        self.phase = phase
+        return True
+
+    def end(self, at: float) -> bool:
+        """Nothing more is offered from Unix s `at` on; whether this is the first word of it."""
+        if self.ended_at is None:
+            self.ended_at = at
+        return self.advance(Phase.DRAINING)
+
+    def start_scrapers(self, run: LoadRun) -> None:
+        """Read the target's own metrics beside the run."""
+        self.scrapers = [Scraper(each, run.directory / FILE_NAME) for each in self.settings.endpoints]
+        for scraper in self.scrapers:
+            scraper.start()
+
+    def close_files(self) -> None:
+        """What is written beside the rows is complete."""
+        for scraper in self.scrapers:
+            scraper.stop()
+        if self.files is not None:
+            self.files.finish()
