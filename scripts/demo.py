@@ -220,7 +220,7 @@ def print_verdicts(runs: Sequence[tuple[Job, Path]]) -> None:
             print(f"      fails if {criterion['text']}: {criterion['state']}, {value} (n={criterion['n']})")
         for reason in verdict["reasons"]:
             if verdict["state"] == "untrusted":
-                print(f"      {reason}")
+                print(f"      {reason['text']}")
 
 
 def write_reports(runs: Sequence[tuple[Job, Path]], results: Path) -> None:

@@ -30,8 +30,9 @@ EXIT_CODES = {
     ExitCode.OK: "the criteria held, or there were none and every request succeeded",
     ExitCode.LOCUST: "Locust's own: some requests failed (only where no criteria are given)",
     ExitCode.BAD_INPUT: "bad input; nothing was sent",
-    ExitCode.CRITERIA_FAILED: "a criterion failed, or auto-stop ended the run",
+    ExitCode.CRITERIA_FAILED: "a criterion failed or had no data, nothing was answered, or auto-stop ended the run",
     ExitCode.UNTRUSTED: "not to be trusted: load not delivered, load generator saturated, or rows lost",
+    ExitCode.INTERRUPTED: "interrupted before its end; what was judged until then held",
 }
 
 

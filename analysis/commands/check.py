@@ -11,7 +11,7 @@ from analysis.figures.summarise import summarise
 from analysis.figures.summary import Summary
 from analysis.report import junit, markdown, tables
 from analysis.sources.run import load_runs
-from tokenswarm.exit_codes import ExitCode
+from tokenswarm.exit_codes import gravest
 from tokenswarm.metrics.criteria import parse_criteria
 
 
@@ -40,19 +40,18 @@ def main(args: argparse.Namespace) -> int:
 
 
 def worst(summaries: Sequence[Summary]) -> int:
-    """The gravest exit code: not to be trusted before failed before passed."""
-    return max((summary.judgement.exit_code for summary in summaries), default=int(ExitCode.OK))
+    """The gravest exit code (see `exit_codes.gravest`)."""
+    return gravest(summary.judgement.exit_code for summary in summaries)
 
 
 def print_verdict(summary: Summary) -> None:
     """One line for the verdict, one for each criterion, one for each other reason."""
     judgement = summary.judgement
     aside = " (no failure criteria)" if judgement.state == "none" else ""
+    aside = ", and failed" if judgement.state == "untrusted" and judgement.has_failed else aside
     print(f"{judgement.state}{aside}: {summary.label}")
     for item in judgement.criteria:
         found = "no data" if item.value is None else f"found {tables.format_found(item)}, n={item.n:,}"
         print(f"  {item.state.replace('_', ' ')}: {item.text} ({'; '.join(filter(None, (found, item.note)))})")
-    told = {item.text for item in judgement.criteria}
-    for reason in judgement.reasons:
-        if not any(reason.startswith(text) for text in told):
-            print(f"  {reason}")
+    for reason in judgement.other_reasons:
+        print(f"  {reason}")

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.compare.bootstrap import Floats, Sample, block_rates, inflation
+from analysis.figures.accounting import account
 from analysis.figures.metrics import METRICS, PER_REQUEST, is_good, values_of
 from analysis.figures.populations import (
     call_latencies,
@@ -34,9 +35,10 @@ from analysis.figures.populations import (
     used_tokens,
 )
 from analysis.figures.summarise import goodput_of
+from analysis.figures.verdict import distrust
 from analysis.figures.window import Window, window_of
 from analysis.sources.run import Run
-from tokenswarm.metrics.criteria import Goodput
+from tokenswarm.metrics.goodput import Goodput
 from tokenswarm.record import Outcome
 from tokenswarm.userinput import BadInput
 
@@ -157,12 +159,8 @@ def _unusable(run: Run) -> str | None:
 
 def _doubts(run: Run) -> list[str]:
     doubts = []
-    if run.setting("verdict", "state") == "untrusted":
-        reasons = run.setting("verdict", "reasons")
-        said = (
-            "; ".join(str(reason) for reason in reasons) if isinstance(reasons, list) and reasons else "no reason given"
-        )
-        doubts.append(f"{run.label} is not to be trusted: {said}")
+    if reasons := distrust(run, account(run)):
+        doubts.append(f"{run.label} is not to be trusted: {'; '.join(map(str, reasons))}")
     if run.state == "crashed":
         doubts.append(f"{run.label} did not end in order")
     return doubts

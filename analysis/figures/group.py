@@ -16,7 +16,7 @@ from analysis.figures.window import Window
 from analysis.sources.rows import Table, part
 from analysis.sources.run import MINUTE_S
 from analysis.statistics import Counts, Distribution, Group, distribution, per_minute, percentage
-from tokenswarm.metrics.criteria import Goodput
+from tokenswarm.metrics.goodput import Goodput
 from tokenswarm.record import TokenSource
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis.figures.populations import Mask, Values, is_ok, is_sent, numbers
 from analysis.sources.rows import Table
-from tokenswarm.metrics.criteria import Goodput
+from tokenswarm.metrics.goodput import Goodput
 
 SHORT_ANSWER_PCT = 90.0
 """Answers that use less of max_tokens on average make latency and RPM look better than the load that was asked for."""

@@ -12,8 +12,8 @@ import pandas as pd
 
 from analysis.figures import metrics, populations
 from analysis.sources.rows import Table, part
-from tokenswarm.metrics.criteria import Goodput, Minute, Samples
-from tokenswarm.metrics.samples import Window
+from tokenswarm.metrics.goodput import Goodput
+from tokenswarm.metrics.samples import Minute, Samples, Window
 from tokenswarm.record import Outcome
 
 Mask = npt.NDArray[np.bool_]

@@ -25,7 +25,7 @@ from analysis.figures.window import Window, window_of
 from analysis.sources.rows import Table, part
 from analysis.sources.run import Run
 from analysis.statistics import Distribution, Group, distribution
-from tokenswarm.metrics.criteria import Goodput, parse_goodput
+from tokenswarm.metrics.goodput import Goodput, parse_goodput
 from tokenswarm.userinput import BadInput
 
 NETWORK = "network and the rest"
@@ -40,15 +40,15 @@ Mask = npt.NDArray[np.bool_]
 
 def summarise(run: Run, failure_criteria: str | None = None) -> Summary:
     """Summary of `run`. `failure_criteria` is judged instead of what run.json has. Raises `BadInput` for bad text."""
-    window = window_of(run)
+    window, accounting = window_of(run), account(run)
     common: dict[str, Any] = {
         "label": run.label,
         "path": str(run.path),
         "source": run.source,
         "state": run.state,
         "window": window,
-        "accounting": account(run),
-        "judgement": judge(run, failure_criteria),
+        "accounting": accounting,
+        "judgement": judge(run, accounting, failure_criteria),
         "delivery": _mapping(run.setting("delivery")),
         "generator": _mapping(run.setting("generator")),
         "settings": _settings(run),

@@ -6,26 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.figures.accounting import account
-from analysis.figures.populations import is_ok
+from analysis.figures.accounting import Accounting
 from analysis.figures.row_samples import RowSamples
 from analysis.figures.window import window_of
 from analysis.sources.run import TOKENSWARM, Run
 from analysis.statistics import Group
-from tokenswarm.exit_codes import ExitCode
-from tokenswarm.metrics.criteria import (
-    Criterion,
-    CriterionResult,
-    Goodput,
+from tokenswarm.metrics.criteria import Criterion, CriterionResult, evaluate, parse_criteria, percentile_of
+from tokenswarm.metrics.goodput import Goodput, parse_goodput
+from tokenswarm.metrics.verdict import (
+    RUN_DISTRUST,
+    Evidence,
+    Reason,
+    ReasonKind,
     decide,
-    evaluate,
-    parse_criteria,
-    parse_goodput,
-    percentile_of,
+    not_delivered,
+    read_reasons,
 )
 from tokenswarm.userinput import BadInput
-
-DELIVERED_AT_LEAST_PCT = 99.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +44,40 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """`state`: passed, failed, untrusted or none; `exit_code` as documented; one reason a line."""
+    """`state`: passed, failed, untrusted, interrupted or none; `exit_code` as documented. `has_failed`: whether it has
+    failed too, where `state` is untrusted."""
 
     state: str
     exit_code: int
-    reasons: Sequence[str]
+    reasons: Sequence[Reason]
     criteria: Sequence[Judged]
+    has_failed: bool = False
+
+    @property
+    def other_reasons(self) -> list[Reason]:
+        """The reasons that are no criterion's: those have their own lines."""
+        return [reason for reason in self.reasons if reason.kind is not ReasonKind.CRITERION]
 
 
-def judge(run: Run, failure_criteria: str | None = None) -> Judgement:
-    """Judge `run` by `failure_criteria`, or by its own when it is `None`. Raises `BadInput` for text that is none.
-
-    A run without a single answered request has failed, whatever its criteria say: it measured nothing.
-    """
+def judge(run: Run, accounting: Accounting, failure_criteria: str | None = None) -> Judgement:
+    """Judge `run` by `failure_criteria`, or by its own when it is `None`. Raises `BadInput` for text that is none."""
     text = own_criteria(run) if failure_criteria is None else failure_criteria
     criteria = parse_criteria(text)
     results = _of_search(run, criteria) if failure_criteria is None and is_search(run) else _evaluate(run, criteria)
-    verdict = decide(results, untrusted_reasons(run), bool(criteria))
-    state, code, reasons = verdict.state, verdict.exit_code, list(verdict.reasons)
-    fatal = fatal_reasons(run)
-    if fatal and state != "untrusted":
-        state, code = "failed", ExitCode.CRITERIA_FAILED
-    return Judgement(state, int(code), fatal + reasons, [_judged(result) for result in results])
+    verdict = decide(results, bool(criteria), evidence_of(run, accounting))
+    judged = [_judged(result) for result in results]
+    return Judgement(verdict.state, int(verdict.exit_code), verdict.reasons, judged, verdict.has_failed)
+
+
+def evidence_of(run: Run, accounting: Accounting) -> Evidence:
+    """What the rows and the generator's own notes say besides the criteria."""
+    return Evidence(
+        sent=accounting.sent,
+        answered=accounting.ok,
+        failures=_failures(run),
+        distrust=distrust(run, accounting),
+        interrupted=run.state == "interrupted",
+    )
 
 
 def is_search(run: Run) -> bool:
@@ -104,55 +113,45 @@ def own_criteria(run: Run) -> str:
     return "\n".join(line for line in lines if isinstance(line, str))
 
 
-def fatal_reasons(run: Run) -> list[str]:
+def _failures(run: Run) -> list[Reason]:
     """Why a run has failed before any criterion is looked at."""
     reasons = []
     if run.state in ("crashed", "recovered"):
-        reasons.append("the run did not end in order: its figures are of what was left behind")
+        text = "the run did not end in order: its figures are of what was left behind"
+        reasons.append(Reason(ReasonKind.CRASHED, text))
     stop = run.setting("stop_reason")
-    if isinstance(stop, str) and stop.startswith("auto-stop"):
-        reasons.append(stop)
-    if not _requests(run):
-        reasons.append("no request was sent: nothing was measured")
-    elif not _answered(run):
-        reasons.append("no request was answered")
+    noted = read_reasons(run.setting("verdict", "reasons"))
+    if any(reason.kind is ReasonKind.STOPPED or reason.text == stop for reason in noted):
+        reasons.append(Reason(ReasonKind.STOPPED, str(stop)))
     return reasons
 
 
-def untrusted_reasons(run: Run) -> list[str]:
+def distrust(run: Run, accounting: Accounting) -> list[Reason]:
     """Why the figures of a run are not to be trusted: what the generator noted at the end, and what the rows show."""
     if run.source != TOKENSWARM or run.state in ("crashed", "recovered"):
         return []
-    return (_noted(run) or _measured(run)) + list(account(run).problems)
+    lost = [Reason(ReasonKind.ACCOUNTING, problem) for problem in accounting.problems]
+    return _noted(run, accounting) + _delivery(run, accounting) + lost
 
 
-def _noted(run: Run) -> list[str]:
-    """The generator's own doubts, without the criteria among its reasons and without lost rows, which are counted."""
-    if run.setting("verdict", "state") != "untrusted":
-        return []
-    reasons, judged = run.setting("verdict", "reasons"), run.setting("criteria")
-    texts = [str(item.get("text")) for item in judged if isinstance(item, Mapping)] if isinstance(judged, list) else []
-    doubts = [str(reason) for reason in reasons] if isinstance(reasons, list) else []
-    kept = [doubt for doubt in doubts if not doubt.startswith(tuple(texts)) and " rows lost: " not in doubt]
-    return kept if kept or account(run).problems else ["the generator marked the run as untrusted"]
+def _noted(run: Run, accounting: Accounting) -> list[Reason]:
+    """The generator's own reasons, without those that are found again from the rows."""
+    untrusted = run.setting("verdict", "state") == "untrusted"
+    noted = read_reasons(run.setting("verdict", "reasons")) if untrusted else []
+    stop = run.setting("stop_reason")
+    kept = [reason for reason in noted if reason.kind in RUN_DISTRUST and reason.text != stop]
+    kinds = {reason.kind for reason in kept}
+    if run.setting("generator", "saturated") is True and not kinds & {ReasonKind.SATURATED, ReasonKind.OTHER}:
+        text = "load generator saturated: latencies contain its own delay"
+        kept.append(Reason(ReasonKind.SATURATED, text))
+    if untrusted and not noted:
+        kept.append(Reason(ReasonKind.OTHER, "the generator marked the run as untrusted"))
+    return kept
 
 
-def _measured(run: Run) -> list[str]:
-    reasons = []
-    if run.setting("generator", "saturated") is True:
-        reasons.append("load generator saturated: latencies contain its own delay")
-    delivered = run.number("delivery", "delivered_pct")
-    if delivered is not None and delivered < DELIVERED_AT_LEAST_PCT and not is_search(run):
-        reasons.append(f"load not delivered: {delivered:.1f} % of the planned requests were sent")
-    return reasons
-
-
-def _requests(run: Run) -> int:
-    return run.given.overall.counts.sent if run.given is not None else len(run.rows)
-
-
-def _answered(run: Run) -> int:
-    return run.given.overall.counts.ok if run.given is not None else int(is_ok(run.rows).sum())
+def _delivery(run: Run, accounting: Accounting) -> list[Reason]:
+    """A search offers more than can be delivered on purpose: its levels are judged."""
+    return [] if is_search(run) else not_delivered(accounting.first_attempts, accounting.planned)
 
 
 def _evaluate(run: Run, criteria: list[Criterion]) -> list[CriterionResult]:

@@ -25,7 +25,13 @@ from analysis.report.server_plots import server_plots
 from analysis.report.tables import format_duration, format_figure, format_time
 from analysis.sources.run import Run
 
-VERDICTS = {"passed": "Passed", "failed": "Failed", "untrusted": "Not to be trusted", "none": "No criteria"}
+VERDICTS = {
+    "passed": "Passed",
+    "failed": "Failed",
+    "untrusted": "Not to be trusted",
+    "interrupted": "Interrupted",
+    "none": "No criteria",
+}
 SERVER_NOTE = "What the server said about itself while the run was on, from server_metrics.csv."
 TIME_NOTE = (
     "Time since the start. Rates are those of the 60 s before each point. Shaded: warm-up and "
@@ -137,12 +143,13 @@ def _facts(said: Iterable[Any]) -> str:
 
 
 def _verdict(summary: Summary, label: str, several: bool) -> str:
-    state = summary.judgement.state
-    word = VERDICTS.get(state, state)
+    judgement = summary.judgement
+    state = judgement.state
+    word = VERDICTS.get(state, state) + (", and failed" if state == "untrusted" and judgement.has_failed else "")
     run = f'<span class="run">{escape(label)}</span>' if several else ""
     return (
         f'<div class="verdict {escape(state)}"><span class="word {escape(state)}">{escape(word)}</span>{run}'
-        f"{listed(summary.judgement.reasons)}{_load(summary)}</div>"
+        f"{listed(map(str, summary.judgement.reasons))}{_load(summary)}</div>"
     )
 
 
@@ -209,7 +216,7 @@ def _doubts(summaries: Sequence[Summary], labels: Sequence[str]) -> str:
     """What makes the figures doubtful and is not in a verdict already; runs that share a doubt share its line."""
     whose: dict[str, list[str]] = {}
     for summary, label in zip(summaries, _said(labels), strict=True):
-        said = summary.judgement.reasons
+        said = [str(reason) for reason in summary.judgement.reasons]
         for line in (*summary.accounting.problems, *summary.warnings, *summary.notes):
             if line not in said:
                 whose.setdefault(line, []).append(label)

@@ -48,13 +48,15 @@ def _add_run(suite: ElementTree.Element, summary: Summary) -> None:
     case = ElementTree.SubElement(suite, "testcase", classname=_clean(summary.label), name="the run can be judged")
     kind = _run_problem(summary)
     if kind is not None:
-        reasons = "\n".join(summary.judgement.reasons)
+        reasons = "\n".join(map(str, summary.judgement.reasons))
         ElementTree.SubElement(case, kind, message=_clean(summary.judgement.state)).text = _clean(reasons)
 
 
 def _run_problem(summary: Summary) -> str | None:
-    """error: not to be trusted. failure: failed by something else than a criterion."""
+    """error: not to be trusted, or interrupted. failure: failed by something else than a criterion."""
     if summary.judgement.state == "untrusted":
+        return "error"
+    if summary.judgement.state == "interrupted":
         return "error"
     broken = any(item.state != "held" for item in summary.judgement.criteria)
     return "failure" if summary.judgement.state == "failed" and not broken else None

@@ -48,7 +48,7 @@ def _title(summaries: Sequence[Summary]) -> str:
 def _verdict(summary: Summary) -> list[str]:
     state = summary.judgement.state
     lines = [f"{MARKS.get(state, '')} **{state}**: {escape(summary.label)}", ""]
-    lines += [f"- {escape(reason)}" for reason in summary.judgement.reasons]
+    lines += [f"- {escape(str(reason))}" for reason in summary.judgement.reasons]
     return [*lines, ""] if summary.judgement.reasons else lines
 
 

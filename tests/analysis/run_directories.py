@@ -89,3 +89,9 @@ def write_run(
 def worked_run(directory: Path, **meta: Any) -> Path:
     """The worked run as a directory."""
     return write_run(directory / "worked" / "20231114T221400Z", worked_records(), worked_meta(**meta))
+
+
+def closed_run(directory: Path, **meta: Any) -> Path:
+    """The worked run as one of a closed loop: nothing was planned, so nothing was left undelivered."""
+    accounting = {**worked_meta()["accounting"], "planned": None, **meta.pop("accounting", {})}
+    return worked_run(directory, accounting=accounting, **meta)

@@ -11,11 +11,15 @@ import socket
 import subprocess
 import sys
 import time
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from analysis.__main__ import main as analysis
+from analysis.figures.summarise import summarise
+from analysis.sources.run import load_run
 from tests.simulator_process import API_KEY, FUNCTIONS_KEY, ROOT, Simulator
 from tokenswarm.config.environment import NAMES
 from tokenswarm.record import Outcome, RequestRecord
@@ -85,9 +89,11 @@ class Finished:
     results: Path
 
     def run(self) -> Run:
-        """Its only run."""
+        """Its only run. What it came to is the same in run.json, exit code, JUnit and `analysis check`."""
         (found,) = self.results.glob("*/*/run.json")
-        return Run(found.parent)
+        run = Run(found.parent)
+        check_verdict(run, self.code)
+        return run
 
 
 def environment(**given: str) -> dict[str, str]:
@@ -193,6 +199,22 @@ def _check_row(row: RequestRecord, line: Mapping[str, Any]) -> None:
         assert row.chunks == line["chunks"]
     if row.outcome is Outcome.OK and row.target == "rag":
         assert row.conversation_id == line["conversation_id"]
+
+
+def check_verdict(run: Run, code: int) -> None:
+    """One verdict, wherever it is looked for. Without criteria an orderly run leaves the exit code to Locust."""
+    verdict = run.facts["verdict"]
+    assert code in ((0, 1) if verdict["state"] == "none" else (verdict["exit_code"],))
+    summary = summarise(load_run(run.directory))
+    assert (summary.judgement.state, summary.judgement.exit_code) == (verdict["state"], verdict["exit_code"])
+    assert {str(reason.kind) for reason in summary.judgement.reasons} == {each["kind"] for each in verdict["reasons"]}
+    criteria = {item.text: item.state for item in summary.judgement.criteria}
+    assert criteria == {each["text"]: each["state"] for each in run.facts["criteria"]}
+    junit = run.directory / "judged.xml"
+    assert analysis(["check", str(run.directory), "--junit", str(junit)]) == verdict["exit_code"]
+    (suite,) = ElementTree.parse(junit).getroot()
+    assert (suite.get("failures"), suite.get("errors")) == ("0", "0") or verdict["exit_code"] != 0
+    assert (suite.get("failures"), suite.get("errors")) != ("0", "0") or verdict["exit_code"] == 0
 
 
 def _check_facts(run: Run) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 
 from tests.e2e.locust_process import Target, check_against_truth, credentials, run_locust, scenario
-from tokenswarm.metrics.criteria import percentile
+from tokenswarm.metrics.samples import percentile
 
 NEAR_MS = 5.0
 

@@ -87,7 +87,7 @@ def test_a_killed_worker_is_counted_and_the_run_goes_on(
         assert run.wait(40) == 4
         check_identity(run, truth_of(simulator, run))
         assert run.facts["verdict"]["state"] == "untrusted"
-        assert any("did not end in order" in reason for reason in run.facts["verdict"]["reasons"])
+        assert any("did not end in order" in reason["text"] for reason in run.facts["verdict"]["reasons"])
 
 
 def test_a_killed_master_leaves_no_worker_behind_and_its_run_is_recovered(simulator: Simulator, tmp_path: Path) -> None:

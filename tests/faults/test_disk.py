@@ -35,7 +35,7 @@ def test_a_disk_that_fills_up_is_said_and_measuring_goes_on(tmp_path: Path, work
             assert run.wait(30) == 4
         facts = run.facts
         assert facts["verdict"]["state"] == "untrusted"
-        assert any("could not be written" in reason for reason in facts["verdict"]["reasons"])
+        assert any("could not be written" in reason["text"] for reason in facts["verdict"]["reasons"])
         assert facts["accounting"]["sent"] >= len([x for x in simulator.truth() if x["client_request_id"]])
         assert 0 < len(run.rows) < facts["accounting"]["sent"]
     command = [sys.executable, "-m", "analysis", "report", str(run.directory), "--output", str(tmp_path / "report")]

@@ -66,7 +66,7 @@ class LoadRun:
     @property
     def trouble(self) -> list[str]:
         """Why the run did not pass, but for a machine that was busy with something else, and the exit code if wrong."""
-        reasons = [reason for reason in self.facts["verdict"]["reasons"] if "generator saturated" not in reason]
+        reasons = [str(each["text"]) for each in self.facts["verdict"]["reasons"] if each["kind"] != "saturated"]
         expected = self.facts["verdict"]["exit_code"]
         return reasons if self.code == expected else [*reasons, f"exit code {self.code} instead of {expected}"]
 

@@ -12,15 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tokenswarm.metrics.criteria import Criterion, CriterionResult, needed, percentile_of
+from tokenswarm.metrics.criteria import Criterion, CriterionResult, percentile_of
+from tokenswarm.metrics.samples import needed
+from tokenswarm.metrics.verdict import not_delivered
 from tokenswarm.userinput import format_number
 
 GROWTH = 2.0
 MAX_CONFIRMATIONS = 4
 """Levels, each a precision lower, that may fail to hold a second time before the search gives up."""
-
-MIN_DELIVERED_PCT = 99.0
-"""A level that sent less of its offer has shown that it cannot be sustained, whatever its latencies say."""
 
 SPARE = 1.1
 """More requests than a percentile needs: a throttled one has no latency."""
@@ -161,9 +160,8 @@ def hold_s(rate_rpm: float, criteria: Sequence[Criterion], least_s: float, whole
 def find_breaks(results: Sequence[CriterionResult], planned: int, sent: int) -> list[str]:
     """Why a level does not hold, in words; empty when it does."""
     breaks = [describe_break(result) for result in results if result.state != "held"]
-    delivered = 100.0 * sent / planned if planned else 100.0
-    if delivered < MIN_DELIVERED_PCT:
-        breaks.append(f"only {format_number(_three_digits(delivered))} % of the offer was sent")
+    if not_delivered(sent, planned):  # it cannot be sustained, whatever its latencies say
+        breaks.append(f"only {format_number(_three_digits(100.0 * sent / planned))} % of the offer was sent")
     return breaks
 
 

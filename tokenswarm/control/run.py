@@ -6,7 +6,6 @@ verdict and writes down what happened. What its figures are held against is hand
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import time
 from array import array
@@ -25,9 +24,10 @@ from tokenswarm.generator.heartbeat import is_saturated, summarise
 from tokenswarm.metrics.accounting import Accounting, Lost
 from tokenswarm.metrics.answer_length import Shortfall
 from tokenswarm.metrics.autostop import AutoStopMonitor
-from tokenswarm.metrics.criteria import Criterion, CriterionResult, Verdict, decide, evaluate
+from tokenswarm.metrics.criteria import Criterion, CriterionResult, evaluate
 from tokenswarm.metrics.samples import Samples
 from tokenswarm.metrics.samples import Window as Span
+from tokenswarm.metrics.verdict import Evidence, Reason, ReasonKind, Verdict, decide, not_delivered
 from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.results.run_directory import describe_tools, name_directory, write_run_json
 from tokenswarm.transport.connect import kernel_timestamps
@@ -35,9 +35,6 @@ from tokenswarm.transport.connect import kernel_timestamps
 POLL_S = 0.05
 ANSWERS_EXTRA_S = 5.0
 """How much longer than a request may take its row is awaited: those of a dead worker never come."""
-
-MIN_DELIVERED_PCT = 99.0
-"""A run that sent less of what it was to offer has not tested what it was asked to test."""
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +48,10 @@ class Judge(Protocol):
     def stop(self) -> None:
         """The run ends: nothing further is to be offered."""
 
-    def results(self, samples: Samples, window: Span | None) -> list[CriterionResult]:
+    def results(self, samples: Samples, window: Span) -> list[CriterionResult]:
         """What the criteria came to in the run's window, which is `None` when it has no length."""
 
-    def distrust(self, accounting: Accounting) -> list[str]:
+    def distrust(self, accounting: Accounting) -> list[Reason]:
         """Why what was offered does not carry a verdict."""
 
     def facts(self) -> dict[str, Any] | None:
@@ -79,15 +76,11 @@ class CriteriaJudge:
     def stop(self) -> None:
         """Nothing was offered from here."""
 
-    def results(self, samples: Samples, window: Span | None) -> list[CriterionResult]:
+    def results(self, samples: Samples, window: Span) -> list[CriterionResult]:
         return evaluate(self._criteria, samples, window)
 
-    def distrust(self, accounting: Accounting) -> list[str]:
-        delivered = accounting.delivered_pct
-        if delivered is None or delivered >= MIN_DELIVERED_PCT:
-            return []
-        sent = f"{accounting.first_attempts} of {accounting.planned} planned requests were sent"
-        return [f"load not delivered: {sent} ({delivered:.1f} %)"]
+    def distrust(self, accounting: Accounting) -> list[Reason]:
+        return not_delivered(accounting.first_attempts, accounting.planned)
 
     def facts(self) -> None:
         return None
@@ -188,11 +181,11 @@ class LoadRun:
         return self.verdict
 
     @property
-    def window(self) -> tuple[float, float] | None:
-        """Unix s from the end of the warm-up to the start of the cool-down; `None` when nothing lies between."""
+    def window(self) -> tuple[float, float]:
+        """Unix s from the end of the warm-up to the start of the cool-down; nothing lies between when they are as long
+        as the run, and then there is no data."""
         end = self.ended_at if self.ended_at is not None else time.time()
-        begin, end = self.started_at + self.settings.warm_up_s, end - self.settings.cool_down_s
-        return (begin, end) if end > begin else None
+        return self.started_at + self.settings.warm_up_s, end - self.settings.cool_down_s
 
     def _check_limits(self, record: RequestRecord) -> None:
         settings = self.settings
@@ -211,26 +204,31 @@ class LoadRun:
         self._stop(reason)
 
     def _decide(self, results: list[CriterionResult]) -> Verdict:
-        verdict = decide(results, self._distrust(), bool(self.settings.criteria))
-        if self._failed_by_stop and verdict.state in ("passed", "none"):
-            verdict = dataclasses.replace(verdict, state="failed", exit_code=type(verdict.exit_code).CRITERIA_FAILED)
-        if self._failed_by_stop and self.stop_reason is not None:
-            verdict = dataclasses.replace(verdict, reasons=[self.stop_reason, *verdict.reasons])
-        return verdict
+        stopped = [Reason(ReasonKind.STOPPED, self.stop_reason)] if self._failed_by_stop and self.stop_reason else []
+        evidence = Evidence(
+            sent=self.accounting.sent,
+            answered=self.accounting.outcomes[Outcome.OK],
+            failures=stopped,
+            distrust=self._distrust(),
+            interrupted=self.interrupted,
+        )
+        return decide(results, bool(self.settings.criteria), evidence)
 
-    def _distrust(self) -> list[str]:
+    def _distrust(self) -> list[Reason]:
         """Why the figures cannot be trusted, if they cannot."""
-        reasons = self.problems + self.judge.distrust(self.accounting)
+        reasons = [Reason(ReasonKind.EVIDENCE, problem) for problem in self.problems]
+        reasons += self.judge.distrust(self.accounting)
         if unaccounted := self.accounting.unaccounted:
-            reasons.append(f"accounting: {unaccounted} planned requests are neither sent, dropped nor lost")
+            text = f"accounting: {unaccounted} planned requests are neither sent, dropped nor lost"
+            reasons.append(Reason(ReasonKind.ACCOUNTING, text))
         if is_saturated(self.health):
             late = sum(window.is_late for window in self.health)
-            reasons.append(
+            text = (
                 f"load generator saturated: its event loop was late in {late} of {len(self.health)} windows "
                 f"(lag up to {max(window.lag_max_ms for window in self.health):.0f} ms)"
             )
-        reasons += [str(lost) for lost in self.accounting.lost]
-        return reasons
+            reasons.append(Reason(ReasonKind.SATURATED, text))
+        return reasons + [Reason(ReasonKind.LOST, str(lost)) for lost in self.accounting.lost]
 
     def _write(self, state: str) -> None:
         try:
@@ -265,13 +263,7 @@ class LoadRun:
             "length_shortfall": self.shortfall.facts(),
             "search": self.judge.facts(),
             "criteria": [result.facts() for result in self.verdict.results] if self.verdict else [],
-            "verdict": None
-            if self.verdict is None
-            else {
-                "state": self.verdict.state,
-                "exit_code": int(self.verdict.exit_code),
-                "reasons": self.verdict.reasons,
-            },
+            "verdict": None if self.verdict is None else self.verdict.facts(),
             "rate_changes": [{"at": at, "rate_rpm": rate_rpm} for at, rate_rpm in self.rate_changes],
             "stop_reason": self.stop_reason,
         }

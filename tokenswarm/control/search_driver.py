@@ -15,6 +15,7 @@ from tokenswarm.control.capacity_search import Level, Search, Step, find_breaks,
 from tokenswarm.metrics.accounting import Accounting
 from tokenswarm.metrics.criteria import Criterion, CriterionResult, evaluate
 from tokenswarm.metrics.samples import Samples, Window
+from tokenswarm.metrics.verdict import Reason, ReasonKind
 from tokenswarm.record import RequestRecord
 from tokenswarm.workload.arrivals import Lengths, LevelPlan
 
@@ -79,13 +80,15 @@ class SearchDriver:
         judged = self.search.judged
         return list(judged.results) if judged is not None else []
 
-    def distrust(self, accounting: Accounting) -> list[str]:
+    def distrust(self, accounting: Accounting) -> list[Reason]:
         """Why there is no answer although no criterion failed. More is offered than can be delivered, on purpose."""
         judged = self.search.judged
         if judged is None:
             return []
         failed = any(result.state != "held" for result in judged.results)
-        return [] if failed or judged.holds else [f"search: {reason}" for reason in judged.breaks]
+        return (
+            [] if failed or judged.holds else [Reason(ReasonKind.SEARCH, f"search: {text}") for text in judged.breaks]
+        )
 
     def facts(self) -> dict[str, Any]:
         """The `search` part of run.json."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tokenswarm.metrics.criteria import Criterion, CriterionResult, Samples, percentile_of
+from tokenswarm.metrics.criteria import Criterion, CriterionResult, percentile_of
 from tokenswarm.metrics.goodput import Goodput
 from tokenswarm.metrics.histogram import Histogram
-from tokenswarm.metrics.samples import carries
+from tokenswarm.metrics.samples import Samples, carries
 from tokenswarm.record import NOT_FAILED, Outcome, RequestRecord, TokenSource
 
 

@@ -226,7 +226,4 @@ def _worker(window: Window) -> dict[str, Any]:
 
 
 def _verdict(run: LoadRun) -> dict[str, Any] | None:
-    verdict = run.verdict
-    if verdict is None:
-        return None
-    return {"state": verdict.state, "exit_code": int(verdict.exit_code), "reasons": verdict.reasons}
+    return None if run.verdict is None else run.verdict.facts()

@@ -20,8 +20,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from tokenswarm.live.current_run import CurrentRun
 from tokenswarm.live.last_minute import Figures
 from tokenswarm.live.monitor import Monitor
-from tokenswarm.metrics.criteria import Verdict
 from tokenswarm.metrics.samples import Samples, carries, percentile
+from tokenswarm.metrics.verdict import ReasonKind
 
 HEADER_EVERY = 20
 BAR_S = 0.5
@@ -198,10 +198,11 @@ def verdict_lines(monitor: Monitor) -> list[str]:
         return []
     marks = {"held": "ok", "failed": "FAILED", "no_data": "NO DATA"}
     lines = [f"  {marks[result.state]:<8}{result}" for result in verdict.results]
-    lines += [f"  {reason}" for reason in _other_reasons(verdict)]
-    exit_code = f"exit code {int(verdict.exit_code)}" if run.settings.criteria else "no criteria were given"
+    lines += [f"  {reason}" for reason in verdict.reasons if reason.kind is not ReasonKind.CRITERION]
+    judged = run.settings.criteria or verdict.state != "none"
+    exit_code = f"exit code {int(verdict.exit_code)}" if judged else "no criteria were given"
     cut = ", of a run that was interrupted" if run.interrupted else ""
-    return [*lines, f"Verdict: {verdict.state.upper()} ({exit_code}){cut}", f"Run: {run.directory}"]
+    return [*lines, f"Verdict: {verdict.headline} ({exit_code}){cut}", f"Run: {run.directory}"]
 
 
 def failure_lines(errors: Iterable[Any]) -> list[str]:
@@ -228,8 +229,8 @@ def end_facts(monitor: Monitor) -> dict[str, Any]:
     }
 
 
-def _exact(samples: Samples, name: str | None, window: tuple[float, float] | None) -> dict[str, Any]:
-    minutes = (window[1] - window[0]) / 60 if window else None
+def _exact(samples: Samples, name: str | None, window: tuple[float, float]) -> dict[str, Any]:
+    minutes = max(0.0, window[1] - window[0]) / 60
     facts: dict[str, Any] = {what: samples.count(what, name, window) for what in ("sent", "ok", "throttled", "failed")}
     for rate, quantity in (("rpm", "completed"), ("tpm", "tokens"), ("estimated_tpm", "estimated_tokens")):
         facts[rate] = samples.total(quantity, name, window) / minutes if minutes else None
@@ -243,7 +244,7 @@ def _exact(samples: Samples, name: str | None, window: tuple[float, float] | Non
     return facts
 
 
-def _result_cells(samples: Samples, name: str | None, window: tuple[float, float] | None) -> list[str]:
+def _result_cells(samples: Samples, name: str | None, window: tuple[float, float]) -> list[str]:
     facts = _exact(samples, name, window)
     cells = [str(facts[what]) for what in ("sent", "ok", "throttled", "failed")]
     cells += [_number(facts["rpm"], 1), _number(facts["tpm"], 0)]
@@ -252,13 +253,8 @@ def _result_cells(samples: Samples, name: str | None, window: tuple[float, float
     return cells
 
 
-def _other_reasons(verdict: Verdict) -> list[str]:
-    results = {str(result) for result in verdict.results}
-    return [reason for reason in verdict.reasons if reason not in results]
-
-
-def _describe_window(window: tuple[float, float] | None) -> str:
-    return f"{window[1] - window[0]:.1f} s" if window else "no time between warm-up and cool-down"
+def _describe_window(window: tuple[float, float]) -> str:
+    return f"{window[1] - window[0]:.1f} s" if window[1] > window[0] else "no time between warm-up and cool-down"
 
 
 def _row(cells: Sequence[str], columns: Sequence[tuple[str, int]]) -> str:

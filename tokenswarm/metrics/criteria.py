@@ -1,4 +1,4 @@
-"""Failure criteria: Azure Load Testing's grammar, evaluated on our records, and the verdict of a run.
+"""Failure criteria: Azure Load Testing's grammar, evaluated on our records.
 
     [Name:] aggregation(metric) > threshold        or <
 
@@ -13,39 +13,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from tokenswarm.exit_codes import ExitCode
-from tokenswarm.metrics.autostop import AutoStop, AutoStopMonitor, parse_auto_stop
-from tokenswarm.metrics.goodput import Goodput, parse_goodput
-from tokenswarm.metrics.samples import POPULATIONS, Minute, Samples, Window, carries, needed, percentile
+from tokenswarm.metrics.samples import POPULATIONS, Samples, Window, carries, needed, percentile
 from tokenswarm.userinput import BadInput, format_number, read_number
-
-__all__ = [
-    "AZURE_METRICS",
-    "METRICS",
-    "AutoStop",
-    "AutoStopMonitor",
-    "Criterion",
-    "CriterionResult",
-    "ExitCode",
-    "Goodput",
-    "Minute",
-    "Samples",
-    "Verdict",
-    "Window",
-    "carries",
-    "decide",
-    "evaluate",
-    "needed",
-    "parse_auto_stop",
-    "parse_criteria",
-    "parse_goodput",
-    "percentile",
-    "percentile_of",
-]
 
 
 class _Metric(NamedTuple):
@@ -136,16 +109,6 @@ class CriterionResult:
         return f"{self.criterion.text}: {found}" + (f"; {self.note}" if self.note else "")
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a run comes to. `state`: passed, failed, untrusted or none (no criteria were asked for)."""
-
-    state: str
-    exit_code: ExitCode
-    reasons: list[str]
-    results: list[CriterionResult]
-
-
 class _Figure(NamedTuple):
     value: float | None
     n: int
@@ -178,22 +141,6 @@ def parse_criteria(text: str) -> list[Criterion]:
 def evaluate(criteria: Iterable[Criterion], samples: Samples, window: Window | None = None) -> list[CriterionResult]:
     """Judge each criterion on the samples within `window` ([from, to], Unix s; `None`: all there are)."""
     return [_judge(criterion, _figure(criterion, samples, window)) for criterion in criteria]
-
-
-def decide(results: Sequence[CriterionResult], untrusted_reasons: Sequence[str], criteria_given: bool) -> Verdict:
-    """The verdict. A measurement that is not to be trusted can neither pass nor fail a build: it wins, and says both.
-
-    Criteria without data fail, and so do criteria that were given but never judged.
-    """
-    failures = [str(result) for result in results if result.state != "held"]
-    if criteria_given and not results:
-        failures.append("criteria were given and none was judged")
-    reasons = [*untrusted_reasons, *failures]
-    if untrusted_reasons:
-        return Verdict("untrusted", ExitCode.UNTRUSTED, reasons, list(results))
-    if failures:
-        return Verdict("failed", ExitCode.CRITERIA_FAILED, reasons, list(results))
-    return Verdict("passed" if criteria_given else "none", ExitCode.OK, reasons, list(results))
 
 
 def _strip_list_mark(part: str) -> str:

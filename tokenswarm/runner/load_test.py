@@ -361,7 +361,7 @@ def announce(run: LoadRun) -> None:
     for reason in verdict.reasons:
         logger.warning("Verdict: %s", reason)
     cut = ", of a run that was interrupted" if run.interrupted else ""
-    logger.info("Verdict: %s%s. Run directory: %s", verdict.state.upper(), cut, run.directory)
+    logger.info("Verdict: %s%s. Run directory: %s", verdict.headline, cut, run.directory)
 
 
 def load_test_of(environment: Environment) -> LoadTest:

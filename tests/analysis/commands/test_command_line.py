@@ -22,8 +22,10 @@ from analysis.figures.summarise import summarise
 from analysis.report import exports, markdown, tables
 from analysis.sources.run import load_run
 from analysis.statistics import Estimate
-from tests.analysis.run_directories import T, answered, refused, worked_meta, worked_records, worked_run, write_run
+from tests.analysis.run_directories import T, answered, closed_run, refused, worked_meta, worked_records, write_run
 from tokenswarm.record import Outcome
+
+STOP = "auto-stop: more than 90% / 60s of the requests failed"
 
 
 def run_module(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -44,22 +46,25 @@ def run_module(*arguments: object) -> subprocess.CompletedProcess[str]:
         ("p95(ttft_ms) > 500", {}, 0),
         ("p50(ttft_ms) > 300", {"generator": {"saturated": True}}, 4),
         ("p50(ttft_ms) > 299", {"generator": {"saturated": True}}, 4),
-        ("p50(ttft_ms) > 300", {"delivery": {"delivered_pct": 80.0}}, 4),
+        ("p50(ttft_ms) > 300", {"accounting": {"planned": 8}}, 4),
         ("p50(ttft_ms) > 300", {"accounting": {"sent": 9}}, 4),
         ("p50(ttft_ms) > 300", {"verdict": {"state": "untrusted", "reasons": ["disk full"]}}, 4),
         ("p50(ttft_ms) > 300", {"state": "running", "ended_at": None}, 3),
-        ("p50(ttft_ms) > 300", {"stop_reason": "auto-stop: more than 90% / 60s of the requests failed"}, 3),
+        ("p50(ttft_ms) > 300", {"stop_reason": STOP, "verdict": {"state": "failed", "reasons": [STOP]}}, 3),
+        ("p50(ttft_ms) > 300", {"stop_reason": STOP, "verdict": {"reasons": [{"kind": "stopped", "text": STOP}]}}, 3),
+        ("p50(ttft_ms) > 300", {"state": "interrupted"}, 5),
+        ("p50(ttft_ms) > 299", {"state": "interrupted"}, 3),
     ],
 )
 def test_check_exit_codes(tmp_path: Path, criteria: str, meta: dict[str, Any], code: int) -> None:
-    directory = worked_run(tmp_path, options={"failure-criteria": criteria}, **meta)
+    directory = closed_run(tmp_path, options={"failure-criteria": criteria}, **meta)
     assert main(["check", str(directory)]) == code
 
 
 def test_check_judges_by_other_criteria_and_says_what_it_found(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    directory = worked_run(tmp_path, criteria=[{"text": "p50(ttft_ms) > 300"}])
+    directory = closed_run(tmp_path, criteria=[{"text": "p50(ttft_ms) > 300"}])
     assert main(["check", str(directory)]) == 0
     assert main(["check", str(directory), "--failure-criteria", "chat: avg(e2e_ms) > 1749"]) == 3
     # 1000 1500 2000 2500 without the rag request
@@ -67,14 +72,14 @@ def test_check_judges_by_other_criteria_and_says_what_it_found(
 
 
 def test_check_of_several_runs_gives_the_gravest(tmp_path: Path) -> None:
-    good = worked_run(tmp_path / "a", options={"failure-criteria": "p50(ttft_ms) > 300"})
-    bad = worked_run(tmp_path / "b", options={"failure-criteria": "p50(ttft_ms) > 1"})
+    good = closed_run(tmp_path / "a", options={"failure-criteria": "p50(ttft_ms) > 300"})
+    bad = closed_run(tmp_path / "b", options={"failure-criteria": "p50(ttft_ms) > 1"})
     assert main(["check", str(good), str(bad)]) == 3
 
 
 def test_check_writes_junit(tmp_path: Path) -> None:
     criteria = "p50(ttft_ms) > 299; max(e2e_ms) > 9000; none: avg(ttft_ms) > 1"
-    directory = worked_run(tmp_path, options={"failure-criteria": criteria})
+    directory = closed_run(tmp_path, options={"failure-criteria": criteria})
     assert main(["check", str(directory), "--junit", str(tmp_path / "out" / "junit.xml")]) == 3
     suite = ElementTree.parse(tmp_path / "out" / "junit.xml").getroot()[0]
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("4", "2", "0")
@@ -86,7 +91,7 @@ def test_check_writes_junit(tmp_path: Path) -> None:
 
 
 def test_junit_of_an_untrusted_run_is_an_error_and_odd_text_is_well_formed(tmp_path: Path) -> None:
-    directory = worked_run(tmp_path, test_name='<a&b>\x08"', generator={"saturated": True})
+    directory = closed_run(tmp_path, test_name='<a&b>\x08"', generator={"saturated": True})
     assert main(["check", str(directory), "--junit", str(tmp_path / "j.xml")]) == 4
     suite = ElementTree.parse(tmp_path / "j.xml").getroot()[0]
     assert suite.get("errors") == "1"
@@ -94,7 +99,7 @@ def test_junit_of_an_untrusted_run_is_an_error_and_odd_text_is_well_formed(tmp_p
 
 
 def test_report_writes_every_file(tmp_path: Path) -> None:
-    directory = worked_run(tmp_path, options={"failure-criteria": "p50(ttft_ms) > 1"})
+    directory = closed_run(tmp_path, options={"failure-criteria": "p50(ttft_ms) > 1"})
     done = run_module("report", "--no-html", directory)
     assert (done.returncode, done.stderr) == (0, "")
     for name in ("report.md", "summary.json", "summary.csv", "minutes.csv", "junit.xml"):
@@ -105,7 +110,7 @@ def test_report_writes_every_file(tmp_path: Path) -> None:
 
 
 def test_summary_files_have_the_figures(tmp_path: Path) -> None:
-    directory = worked_run(tmp_path)
+    directory = closed_run(tmp_path)
     assert main(["report", "--no-html", str(directory)]) == 0
     lines = list(csv.DictReader(io.StringIO((directory / "summary.csv").read_text())))
     found = {(line["scope"], line["key"], line["metric"], line["aggregation"]): line["value"] for line in lines}
@@ -119,7 +124,7 @@ def test_summary_files_have_the_figures(tmp_path: Path) -> None:
 
 
 def test_report_of_several_runs_stands_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    one, other = worked_run(tmp_path / "a"), worked_run(tmp_path / "b", test_name="second")
+    one, other = closed_run(tmp_path / "a"), closed_run(tmp_path / "b", test_name="second")
     assert main(["report", "--no-html", str(one), str(other)]) == 0
     out = capsys.readouterr().out
     assert re.search(r"worked/20231114T221400Z +second/20231114T221400Z", out)
@@ -130,7 +135,7 @@ def test_report_of_several_runs_stands_side_by_side(tmp_path: Path, capsys: pyte
 
 
 def test_step_summary_is_appended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    directory = worked_run(tmp_path)
+    directory = closed_run(tmp_path)
     page = tmp_path / "page.md"
     page.write_text("before\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
@@ -154,9 +159,9 @@ def test_mistakes_are_told_without_a_traceback(tmp_path: Path) -> None:
     for arguments in (
         ["report", tmp_path / "none"],
         ["check", tmp_path],
-        ["check", worked_run(tmp_path / "x"), "--failure-criteria", "p95(nothing) > 1; p50(ttft_ms) >"],
+        ["check", closed_run(tmp_path / "x"), "--failure-criteria", "p95(nothing) > 1; p50(ttft_ms) >"],
         ["recover", tmp_path / "none"],
-        ["report", worked_run(tmp_path / "y"), "--no-html", "-o", "/proc/none"],
+        ["report", closed_run(tmp_path / "y"), "--no-html", "-o", "/proc/none"],
         ["nonsense"],
         [],
         ["report"],
@@ -168,7 +173,7 @@ def test_mistakes_are_told_without_a_traceback(tmp_path: Path) -> None:
 
 
 def test_output_that_nobody_reads_any_more_is_no_error(tmp_path: Path) -> None:
-    directory = worked_run(tmp_path)
+    directory = closed_run(tmp_path)
     command = f"{sys.executable} -m analysis metrics --markdown | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, cwd=os.getcwd())
     assert (done.returncode, done.stderr) == (0, "")
@@ -224,7 +229,7 @@ def test_cells_that_a_spreadsheet_would_run_are_neutralised(tmp_path: Path) -> N
 def test_chart_only_where_it_helps(tmp_path: Path) -> None:
     short = summarise(load_run(write_run(tmp_path / "s", worked_records()[:2], worked_meta(ended_at=T + 40))))
     assert markdown.chart(short) == []
-    whole = summarise(load_run(worked_run(tmp_path, quota={"tpm": 1000})))
+    whole = summarise(load_run(closed_run(tmp_path, quota={"tpm": 1000})))
     chart = "\n".join(markdown.chart(whole))
     assert "bar [300, 380, 120]" in chart
     assert "line [600, 600, 400]" in chart
@@ -251,7 +256,7 @@ SEARCH = {
 def test_a_search_is_judged_at_the_level_it_answers_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The whole run breaks its criteria on purpose: 300 ms is above 299."""
     judged = [{"text": "p50(ttft_ms) > 299", "state": "held", "value": 120.0, "n": 10, "note": ""}]
-    directory = worked_run(
+    directory = closed_run(
         tmp_path, options={"failure-criteria": "p50(ttft_ms) > 299"}, search=SEARCH, criteria=judged,
         delivery={"delivered_pct": 60.0},
     )  # fmt: skip
@@ -264,7 +269,7 @@ def test_a_search_is_judged_at_the_level_it_answers_with(tmp_path: Path, capsys:
 
 
 def test_a_search_that_judged_nothing_has_failed(tmp_path: Path) -> None:
-    directory = worked_run(tmp_path, options={"failure-criteria": "p50(ttft_ms) > 299"}, search={"levels": []})
+    directory = closed_run(tmp_path, options={"failure-criteria": "p50(ttft_ms) > 299"}, search={"levels": []})
     assert main(["check", str(directory)]) == 3
 
 

@@ -18,7 +18,8 @@ from tokenswarm.client.attempt import Caller
 from tokenswarm.client.call import Client
 from tokenswarm.client.sdk import SdkEndpoint
 from tokenswarm.generator.accuracy import Truth, client_request_id, read_truth
-from tokenswarm.metrics.criteria import Samples, evaluate, parse_criteria
+from tokenswarm.metrics.criteria import evaluate, parse_criteria
+from tokenswarm.metrics.samples import Samples
 from tokenswarm.record import Outcome, RequestRecord, TokenSource
 
 TIMING = ("--ttft-ms", "120", "--tbt-ms", "5", "--tokens", "16")

@@ -7,8 +7,10 @@ import random
 import pytest
 
 from tokenswarm.live.criteria_so_far import Gauges
-from tokenswarm.metrics.criteria import METRICS, Samples, evaluate, parse_criteria, parse_goodput
+from tokenswarm.metrics.criteria import METRICS, evaluate, parse_criteria
+from tokenswarm.metrics.goodput import parse_goodput
 from tokenswarm.metrics.histogram import RELATIVE_ERROR
+from tokenswarm.metrics.samples import Samples
 from tokenswarm.record import Outcome, RequestRecord, TokenSource
 
 START = 12_000.0

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenswarm.metrics.criteria import Samples, carries, parse_goodput, percentile
-from tokenswarm.metrics.samples import QUANTITIES
+from tokenswarm.metrics.goodput import parse_goodput
+from tokenswarm.metrics.samples import QUANTITIES, Samples, carries, percentile
 from tokenswarm.record import Outcome, RequestRecord, TokenSource
 
 MINUTE = 1_700_000_040  # start of a clock minute

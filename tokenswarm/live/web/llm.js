@@ -98,7 +98,7 @@ function showTables(run) {
     cell(each.late ? "late" : "in time", each.late ? "bad" : "good"),
   ]));
   const verdict = run.verdict;
-  byId("verdict").textContent = verdict ? `Verdict: ${verdict.state}. ${verdict.reasons.join("; ")}` : run.criteria.length ? "" : "No criteria were given.";
+  byId("verdict").textContent = verdict ? `Verdict: ${verdict.state}. ${verdict.reasons.map((reason) => reason.text).join("; ")}` : run.criteria.length ? "" : "No criteria were given.";
   byId("verdict").className = verdict && ["failed", "untrusted"].includes(verdict.state) ? "bad" : "";
 }
 

@@ -1,0 +1,155 @@
+"""The verdict of a run, decided in one place: in the run itself, and again over its rows by `python -m analysis check`.
+
+It fails closed: a run that sent or answered nothing has failed whatever its criteria say, criteria without data have
+not held, and a run that was interrupted has not passed. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from tokenswarm.exit_codes import ExitCode
+from tokenswarm.metrics.criteria import CriterionResult
+
+MIN_DELIVERED_PCT = 99.0
+"""A run that sent less of what it was to offer has not tested what it was asked to test."""
+
+
+class ReasonKind(StrEnum):
+    """What a reason is about, as run.json names it. `RUN_DISTRUST` are those that rows alone cannot show."""
+
+    CRITERION = "criterion"
+    NOT_JUDGED = "not_judged"
+    NOTHING_SENT = "nothing_sent"
+    NOTHING_ANSWERED = "nothing_answered"
+    STOPPED = "stopped"
+    CRASHED = "crashed"
+    INTERRUPTED = "interrupted"
+    NOT_DELIVERED = "not_delivered"
+    LOST = "lost"
+    ACCOUNTING = "accounting"
+    SATURATED = "saturated"
+    CLOCK = "clock"
+    EVIDENCE = "evidence"
+    SEARCH = "search"
+    OTHER = "other"
+
+
+RUN_DISTRUST = frozenset(
+    {ReasonKind.SATURATED, ReasonKind.CLOCK, ReasonKind.EVIDENCE, ReasonKind.SEARCH, ReasonKind.OTHER}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason of a verdict, in a sentence of its own."""
+
+    kind: ReasonKind
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    def facts(self) -> dict[str, str]:
+        """For run.json and the live page."""
+        return {"kind": str(self.kind), "text": self.text}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What a verdict is decided from, besides the criteria.
+
+    `sent` and `answered`: requests of the whole run, warm-up included. `failures`: why the run has failed whatever its
+    criteria say. `distrust`: why the measurement is in doubt. `interrupted`: it was ended from outside, early.
+    """
+
+    sent: int
+    answered: int
+    failures: Sequence[Reason] = ()
+    distrust: Sequence[Reason] = ()
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a run comes to. `state`: passed, failed, untrusted, interrupted or none (no criteria were asked for).
+    `has_failed`: whether it has failed too, where `state` is untrusted."""
+
+    state: str
+    exit_code: ExitCode
+    reasons: list[Reason]
+    results: list[CriterionResult]
+    has_failed: bool = False
+
+    @property
+    def headline(self) -> str:
+        """The state in capitals; of a run that is untrusted and has failed, both."""
+        return self.state.upper() + (" AND FAILED" if self.has_failed and self.state == "untrusted" else "")
+
+    def facts(self) -> dict[str, Any]:
+        """For run.json and the live page."""
+        return {
+            "state": self.state,
+            "has_failed": self.has_failed,
+            "exit_code": int(self.exit_code),
+            "reasons": [reason.facts() for reason in self.reasons],
+        }
+
+
+def decide(results: Sequence[CriterionResult], criteria_given: bool, evidence: Evidence) -> Verdict:
+    """The verdict. A measurement that is not to be trusted can neither pass nor fail a build: untrusted wins over
+    failed, and says both; failed wins over interrupted."""
+    failures = [*evidence.failures, *_nothing(evidence)]
+    criteria = [Reason(ReasonKind.CRITERION, str(result)) for result in results if result.state != "held"]
+    if criteria_given and not results:
+        criteria.append(Reason(ReasonKind.NOT_JUDGED, "criteria were given and none was judged"))
+    cut = [Reason(ReasonKind.INTERRUPTED, "the run was interrupted")] if evidence.interrupted else []
+    reasons = [*failures, *evidence.distrust, *criteria, *cut]
+    has_failed = bool(failures or criteria)
+    state, code = _state(has_failed, bool(evidence.distrust), evidence.interrupted, criteria_given)
+    return Verdict(state, code, reasons, list(results), has_failed)
+
+
+def _state(has_failed: bool, untrusted: bool, interrupted: bool, criteria_given: bool) -> tuple[str, ExitCode]:
+    if untrusted:
+        return "untrusted", ExitCode.UNTRUSTED
+    if has_failed:
+        return "failed", ExitCode.CRITERIA_FAILED
+    if interrupted:
+        return "interrupted", ExitCode.INTERRUPTED
+    return "passed" if criteria_given else "none", ExitCode.OK
+
+
+def _nothing(evidence: Evidence) -> list[Reason]:
+    if not evidence.sent:
+        return [Reason(ReasonKind.NOTHING_SENT, "no request was sent: nothing was measured")]
+    if not evidence.answered:
+        return [Reason(ReasonKind.NOTHING_ANSWERED, "no request was answered")]
+    return []
+
+
+def not_delivered(first_attempts: int, planned: int | None) -> list[Reason]:
+    """The reason when less than `MIN_DELIVERED_PCT` of the planned requests were sent; nothing was planned in a closed
+    loop (`None`)."""
+    if not planned or 100.0 * first_attempts / planned >= MIN_DELIVERED_PCT:
+        return []
+    share = 100.0 * first_attempts / planned
+    text = f"load not delivered: {first_attempts} of {planned} planned requests were sent ({share:.1f} %)"
+    return [Reason(ReasonKind.NOT_DELIVERED, text)]
+
+
+def read_reasons(value: Any) -> list[Reason]:
+    """Reasons as run.json has them; a text alone, as earlier versions wrote it, is of the kind `other`."""
+    return [reason for item in value if (reason := _read_reason(item))] if isinstance(value, list) else []
+
+
+def _read_reason(item: Any) -> Reason | None:
+    if isinstance(item, str):
+        return Reason(ReasonKind.OTHER, item)
+    if not isinstance(item, dict) or not isinstance(item.get("text"), str):
+        return None
+    kind = item.get("kind")
+    return Reason(ReasonKind(kind) if kind in set(ReasonKind) else ReasonKind.OTHER, item["text"])
