@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import gevent
 
@@ -62,8 +62,7 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> Non
         preparation.prepare(is_worker=load_test.is_worker, has_web_ui=web_ui is not None)
     except BadInput as error:
         if web_ui is None and not load_test.is_worker:
-            print("Not started:", *(f"  - {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
-            sys.exit(int(ExitCode.BAD_INPUT))
+            _refuse(preparation, error)
         for problem in error.problems:
             logger.warning("Before a start: %s", problem)
     environment.tokenswarm = load_test
@@ -75,10 +74,20 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> Non
             wait_for_interrupts()
         return
     wait_for_interrupts()
-    _show(load_test, web_ui)
+    try:
+        _show(load_test, web_ui)
+    except BadInput as error:
+        _refuse(preparation, error)
     choose_shape(environment, environment.parsed_options.shape, environment.parsed_options.stages)
     if web_ui is not None:
         choose_shape_at_each_start(environment, web_ui)
+
+
+def _refuse(preparation: Preparation, error: BadInput) -> NoReturn:
+    """Say why nothing starts, and end the process."""
+    lines = ["Not started:", *(f"  - {problem}" for problem in error.problems)]
+    sys.stderr.write(preparation.secrets.redact("\n".join(lines)) + "\n")
+    sys.exit(int(ExitCode.BAD_INPUT))
 
 
 def _show(load_test: LoadTest, web_ui: Any) -> None:

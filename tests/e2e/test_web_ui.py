@@ -48,7 +48,9 @@ class Web:
         return self.post("/swarm", **{"user_count": "2", "spawn_rate": "2", "run_time": "", **fields})
 
     def post(self, path: str, **form: str) -> dict[str, object]:
-        request = urllib.request.Request(self.url + path, data=urllib.parse.urlencode(form).encode())
+        token = json.loads(self.get("/llm/form"))["token"]
+        data = urllib.parse.urlencode(form).encode()
+        request = urllib.request.Request(self.url + path, data, {"X-Tokenswarm-Token": token})
         with urllib.request.urlopen(request, timeout=20) as response:
             answer: dict[str, object] = json.load(response)
         return answer

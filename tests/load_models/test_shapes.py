@@ -91,7 +91,7 @@ def test_the_web_form_chooses_the_shape(simulator: Simulator, tmp_path: Path) ->
     process = start([*arguments, *flags], tmp_path, simulator.chat_url)
     try:
         form = {"user_count": 1, "spawn_rate": 1, "shape": "step", "stages": "by=1, every=1s, to=2"}
-        post(f"http://127.0.0.1:{port}/swarm", form)
+        post(f"http://127.0.0.1:{port}", form)
         await_end(tmp_path)
         output = f"one run: {len(list(tmp_path.glob('*/*')))}"
     finally:
@@ -108,7 +108,10 @@ def post(url: str, form: dict[str, object]) -> None:
     deadline = time.monotonic() + 30
     while True:
         try:
-            with urllib.request.urlopen(url, data, timeout=10) as response:
+            with urllib.request.urlopen(f"{url}/llm/form", timeout=10) as response:
+                token = json.load(response)["token"]
+            request = urllib.request.Request(f"{url}/swarm", data, {"X-Tokenswarm-Token": token})
+            with urllib.request.urlopen(request, timeout=10) as response:
                 assert json.load(response)["success"]
                 return
         except OSError:

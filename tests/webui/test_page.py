@@ -6,6 +6,7 @@ import http.client
 import itertools
 import json
 import time
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -119,12 +120,118 @@ def test_only_the_files_of_a_run_are_served(locust: WebProcess) -> None:
         assert status == 404 or '"success": false' in text, path
 
 
-def test_another_site_can_neither_start_nor_read(locust: WebProcess) -> None:
-    foreign = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
-    assert locust.post("/swarm", {"user_count": "1", "spawn_rate": "1"}, **foreign)[0] == 403
-    assert locust.get("/llm/live", **foreign)[0] == 403
-    assert locust.get("/llm", **{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"})[0] == 200
-    assert locust.get("/llm/live", **{"Sec-Fetch-Site": "same-origin"})[0] == 200
+EVERY_ROUTE = (
+    *(("GET", path) for path in ("/", "/stats/requests", "/stats/report", "/stats/requests/csv", "/stats/failures/csv",
+      "/stats/requests_full_history/csv", "/exceptions", "/exceptions/csv", "/tasks", "/logs", "/worker-count",
+      "/login",
+      "/assets/favicon-light.png", "/llm", "/llm/form", "/llm/live", "/llm/web/llm.js", "/llm/scenarios/smoke.conf",
+      "/nothing/here")),
+    *(("POST", path) for path in ("/swarm", "/stop", "/stats/reset", "/user", "/llm/rate", "/nothing/here")),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("case", "headers"),
+    [
+        ("another site", {"Origin": "http://evil.example"}),
+        ("another site, plain http", {"Origin": "http://evil.example", "Sec-Fetch-Site": ""}),
+        ("a sandboxed page", {"Origin": "null"}),
+        ("another port", {"Origin": "http://127.0.0.1:1"}),
+        ("another scheme", {"Origin": "https://{host}"}),
+        ("a rebound name", {"Host": "evil.example:{port}", "Origin": "http://evil.example:{port}"}),
+        ("a rebound name that reads", {"Host": "evil.example"}),
+        ("a name that begins like ours", {"Host": "localhost.evil.example"}),
+        ("credentials in the name", {"Origin": "http://{host}@evil.example"}),
+        ("the browser tells", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}),
+        ("the browser tells of another port", {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"}),
+        ("a frame", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}),
+    ],
+)
+def test_another_site_passes_no_route(locust: WebProcess, case: str, headers: dict[str, str]) -> None:
+    parts = urlsplit(locust.url)
+    sent = {name: text.format(host=parts.netloc, port=parts.port) for name, text in headers.items()}
+    for method, path in EVERY_ROUTE:
+        token = locust.token() if method == "POST" else {}
+        assert asked(locust, method, path, {**token, **sent}).status == 403, (case, method, path)
+    assert locust.live()["state"] != "running"
+
+
+def test_what_changes_something_needs_the_token(locust: WebProcess) -> None:
+    own = {"Origin": locust.url, "Sec-Fetch-Site": "same-origin"}
+    for method, path in EVERY_ROUTE:
+        for headers in ({}, own, {**own, "X-Tokenswarm-Token": "guessed"}):
+            assert (asked(locust, method, path, headers).status == 403) == (method == "POST"), (path, headers)
+    field = {"tokenswarm_token": locust.token()["X-Tokenswarm-Token"]}
+    assert asked(locust, "POST", "/stats/reset", own, urllib.parse.urlencode(field)).status == 200
+    assert asked(locust, "POST", "/stats/reset", own | locust.token()).status == 200
+
+
+def test_our_own_pages_and_people_who_follow_a_link_pass(locust: WebProcess) -> None:
+    port = urlsplit(locust.url).port
+    for host in (f"localhost:{port}", f"127.0.0.1:{port}", "localhost", "LOCALHOST:9", "[::1]:9"):
+        assert asked(locust, "GET", "/llm/live", {"Host": host, "Origin": f"http://{host}"}).status == 200, host
+    followed = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert asked(locust, "GET", "/llm", followed).status == 200
+
+
+def test_no_answer_may_be_framed_or_read_by_another_page(locust: WebProcess) -> None:
+    for method, path in EVERY_ROUTE:
+        answer = asked(locust, method, path, {"Origin": locust.url})
+        headers = {name.lower(): value for name, value in answer.getheaders()}
+        assert headers["x-frame-options"] == "DENY", path
+        assert "frame-ancestors 'none'" in headers["content-security-policy"], path
+        assert headers["x-content-type-options"] == "nosniff", path
+        assert headers["cross-origin-resource-policy"] == "same-origin", path
+        assert not [name for name in headers if name.startswith("access-control-")], path
+
+
+def asked(
+    locust: WebProcess, method: str, path: str, headers: dict[str, str], body: str = ""
+) -> http.client.HTTPResponse:
+    """One answer to exactly these headers."""
+    parts = urlsplit(locust.url + path)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
+    try:
+        form = {"Content-Type": "application/x-www-form-urlencoded"} if method == "POST" else {}
+        connection.request(method, parts.path, body or None, {**form, **headers})
+        response = connection.getresponse()
+        response.read()
+        return response
+    finally:
+        connection.close()
+
+
+def test_a_form_chooses_no_file_of_this_machine(locust: WebProcess) -> None:
+    for name in ("dataset", "trace"):
+        for path in ("/etc/passwd", "/dev/zero", "../secrets.csv", str(locust.log)):
+            message = str(start(locust, **{name: path})["message"])
+            assert f"{name}: expected a file of scenarios/" in message, message
+            assert "root:" not in message
+    fields = [each for group in json.loads(locust.get("/llm/form")[1])["groups"] for each in group["fields"]]
+    (dataset,) = [field for field in fields if field["name"] == "dataset"]
+    assert "scenarios/dataset.csv" in dataset["choices"]
+
+
+def test_behind_a_proxy_its_name_is_said_once(simulator: Simulator, tmp_path: Path) -> None:
+    allowed = "https://load.example.com, gateway.example.com:8443"
+    with running_locust(tmp_path, simulator.chat_url, *SHORT, "--web-allowed-hosts", allowed, base="/load") as locust:
+        for host, origin, status in (
+            ("load.example.com", "https://load.example.com", 200),  # the proxy hands the name on
+            (urlsplit(locust.url).netloc, "https://load.example.com", 200),  # the proxy says its own name for us
+            ("gateway.example.com:8443", "https://gateway.example.com:8443", 200),
+            ("load.example.com", "https://evil.example", 403),
+            ("load.example.com", "https://load.example.com:8443", 403),
+            ("evil.example", "https://load.example.com", 403),
+        ):
+            headers = {"Host": host, "Origin": origin, **locust.token()}
+            assert asked(locust, "POST", "/stats/reset", headers).status == status, (host, origin)
+
+
+def test_a_name_that_is_none_starts_nothing(simulator: Simulator, tmp_path: Path) -> None:
+    expected = r"web-allowed-hosts: expected a name as load\.example\.com, got '\*'"
+    flags = (*SHORT, "--web-allowed-hosts", "*")
+    with pytest.raises(RuntimeError, match=expected), running_locust(tmp_path, simulator.chat_url, *flags):
+        pass
 
 
 def test_no_key_reaches_the_browser(locust: WebProcess) -> None:
@@ -145,8 +252,8 @@ def test_without_a_login_nothing_is_said_or_checked(simulator: Simulator, tmp_pa
     with running_locust(tmp_path, simulator.chat_url, *SHORT, "--web-login", base="/load", file=file) as locust:
         for path in ("/llm", "/llm/live", "/llm/form", "/llm/web/llm.js", "/llm/runs/1/run.json"):
             assert answered(locust, "GET", path) == 302, path
-        assert answered(locust, "POST", "/llm/rate") == 302
-        assert answered(locust, "POST", "/swarm") == 302, "validation must not talk to strangers"
+        assert answered(locust, "POST", "/llm/rate") == 403
+        assert answered(locust, "POST", "/swarm") == 403, "validation must not talk to strangers"
 
 
 def answered(locust: WebProcess, method: str, path: str) -> int:

@@ -31,17 +31,22 @@ class WebProcess:
     process: subprocess.Popen[bytes]
     headers: dict[str, str] = field(default_factory=dict)
 
+    def token(self) -> dict[str, str]:
+        """The header that a page of the UI adds to what changes something; empty where a login hides it."""
+        status, text = self.get("/llm/form")
+        return {"X-Tokenswarm-Token": json.loads(text)["token"]} if status == 200 and text.startswith("{") else {}
+
     def get(self, path: str, **headers: str) -> tuple[int, str]:
         return self._send(urllib.request.Request(self.url + path, headers=self.headers | headers))
 
     def post(self, path: str, form: dict[str, str] | None = None, **headers: str) -> tuple[int, str]:
         data = urllib.parse.urlencode(form or {}).encode()
-        return self._send(urllib.request.Request(self.url + path, data=data, headers=self.headers | headers))
+        headers = self.headers | self.token() | headers
+        return self._send(urllib.request.Request(self.url + path, data=data, headers=headers))
 
     def post_json(self, path: str, body: Any) -> Any:
-        request = urllib.request.Request(
-            self.url + path, data=json.dumps(body).encode(), headers=self.headers | {"Content-Type": "application/json"}
-        )
+        headers = self.headers | self.token() | {"Content-Type": "application/json"}
+        request = urllib.request.Request(self.url + path, data=json.dumps(body).encode(), headers=headers)
         return json.loads(self._send(request)[1])
 
     def live(self) -> dict[str, Any]:

@@ -14,13 +14,15 @@ if TYPE_CHECKING:  # importing Locust patches the process; whoever only looks op
 
 
 class Option(NamedTuple):
-    """One option: its name without dashes in front, what it does, its allowed values, whether the web form has it."""
+    """One option: its name without dashes in front, what it does, its allowed values, whether the web form has it,
+    and whether its value names a file to read."""
 
     name: str
     group: str
     help: str
     choices: tuple[str, ...] = ()
     in_form: bool = True
+    is_file: bool = False
 
     @property
     def attribute(self) -> str:
@@ -58,7 +60,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("max-tokens", "request", "completion tokens asked for: a number or a distribution as for context-tokens"),
     Option("max-tokens-field", "request", "body field of the limit; max_completion_tokens for reasoning models",
            ("max_tokens", "max_completion_tokens")),
-    Option("dataset", "request", "CSV of questions or JSONL of conversations"),
+    Option("dataset", "request", "CSV of questions or JSONL of conversations", is_file=True),
     Option("dataset-order", "request", "order of questions; default sequential", ("sequential", "random")),
     Option("prompt-prefix", "request",
            "unique: no prompt is served from the prompt cache; shared: all may be", ("unique", "shared")),
@@ -77,7 +79,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("rate-stages", "load", "open load: 2m:10, 5m:50, 1m:0 (requests per minute, linear in between)"),
     Option("arrival", "load", "spacing of open arrivals; default constant", ("constant", "poisson", "gamma")),
     Option("arrival-smoothness", "load", "gamma shape: below 1 burstier than poisson, above smoother"),
-    Option("trace", "load", "open load: replay this trace (Azure, BurstGPT or Mooncake format)"),
+    Option("trace", "load", "open load: replay this trace (Azure, BurstGPT or Mooncake format)", is_file=True),
     Option("trace-speed", "load", "replay so many times faster; default 1"),
     Option("trace-window", "load", "part of the trace: 10m..20m"),
     Option("max-lag", "load", "seconds an arrival waits for a free user before it is dropped; default 10"),
@@ -110,6 +112,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("output-format", "results",
            "headless: human (default), jsonl, or Locust's own tables", ("human", "jsonl", "locust"), in_form=False),
     Option("output-interval", "results", "headless: seconds between two lines; default 10", in_form=False),
+    Option("web-allowed-hosts", "results", "further names of the web UI, of a proxy in front of it: load.example.com",
+           in_form=False),
     Option("worker-count", "results", "set by the master for its workers", in_form=False),
     Option("run-directory", "results", "set by the master for its workers", in_form=False),
 )  # fmt: skip

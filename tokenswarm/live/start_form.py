@@ -6,13 +6,13 @@ No socket; the only files read are scenarios.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from configargparse import ConfigFileParserException, DefaultConfigFileParser  # type: ignore[import-untyped]
 
-from tokenswarm.config.options import OPTIONS
+from tokenswarm.config.options import OPTIONS, Option
 from tokenswarm.userinput import BadInput, decode_text, parse_duration, read_file
 
 GROUPS = {
@@ -29,8 +29,16 @@ GROUPS = {
 
 MAX_SCENARIO_BYTES = 1_000_000
 
+MAX_VALUE_LENGTH = 100_000
+"""Of a form's field: longer than any that a person would fill in."""
+
+DATA_SUFFIXES = (".csv", ".jsonl", ".json")
+
 LOCUST_FIELDS = {"users": "user_count", "spawn-rate": "spawn_rate", "run-time": "run_time", "host": "host"}
 """Locust's own options that a scenario sets, and their names in Locust's form."""
+
+LOCUST_FORM_FIELDS = frozenset({"host", "spawn_rate", "run_time", "user_classes", "profile"})
+"""Options of Locust that its own form sets under their names."""
 
 _BY_ATTRIBUTE = {option.attribute: option for option in OPTIONS}
 _LOCUST_CONVERTERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
@@ -40,27 +48,100 @@ _LOCUST_CONVERTERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
 }
 
 
-def would_be_options(options: Mapping[str, Any], form: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    """`options` as Locust would have them after this form, and what is wrong with it: what Locust would refuse,
-    counts without sense, and options that are not the form's to set."""
-    changed, problems = dict(options), []
-    for key, value in form.items():
-        if key in _LOCUST_CONVERTERS:
-            name, convert, expected = _LOCUST_CONVERTERS[key]
-            if key == "run_time" and not value:
-                continue
-            try:
-                changed[name] = convert(value)
-            except ValueError:
-                problems.append(f"{key.replace('_', ' ')}: expected {expected}, got {value!r}")
-        elif key == "host":
-            changed[key] = value.replace("<", "").replace(">", "")
-        elif key in _BY_ATTRIBUTE:
-            option = _BY_ATTRIBUTE[key]
-            if not option.in_form and value != str(options.get(key) or ""):
-                problems.append(f"{option.name}: expected on the command line or in the scenario, not from a form")
-            changed[key] = value
-    return changed, problems + _check_counts(changed)
+class StartForm:
+    """The form of one web UI: what it shows, and what it may set.
+
+    A form may name no file but those of the scenarios' directory and those that the command line names; and of Locust's
+    own options only its fields: the others say where files are written and who is listened to.
+    """
+
+    def __init__(self, launched: Mapping[str, Any], scenarios: Path) -> None:
+        self._launched = dict(launched)
+        self._scenarios = scenarios
+        self._closed = frozenset(
+            {*launched, *_BY_ATTRIBUTE}
+            - {option.attribute for option in OPTIONS if option.in_form}
+            - LOCUST_FORM_FIELDS
+        )
+
+    def would_be_options(
+        self, options: Mapping[str, Any], form: Mapping[str, str], further_fields: Collection[str] = ()
+    ) -> tuple[dict[str, Any], list[str]]:
+        """`options` as Locust would have them after this form, and what is wrong with it: what Locust would refuse,
+        counts without sense, files that are not the form's to choose, and options that are not its to set.
+
+        `further_fields`: of a locustfile's own options, those that Locust's form shows.
+        """
+        changed, problems = dict(options), []
+        for key, value in form.items():
+            if key in _LOCUST_CONVERTERS:
+                problems += _convert(changed, key, value)
+            elif key == "host":
+                changed[key] = value.replace("<", "").replace(">", "")
+            elif key in self._closed - set(further_fields) and value != str(options.get(key) or ""):
+                problems.append(
+                    f"{_option_name(key)}: expected on the command line or in the scenario, not from a form"
+                )
+            elif key in _BY_ATTRIBUTE:
+                problems += self._check_field(_BY_ATTRIBUTE[key], value)
+                changed[key] = value
+        return changed, problems + _check_counts(changed)
+
+    def check_change(self, options: Mapping[str, Any], form: Mapping[str, str]) -> list[str]:
+        """What a form may not say while a run is on, when only the number of users and the time can change."""
+        changed, problems = self.would_be_options(options, form)
+        kept = [key for key in form if key not in _LOCUST_CONVERTERS and key in options]
+        return problems + [
+            f"{_option_name(key)}: expected no change while a test is running, got {changed[key]!r:.80}"
+            for key in kept
+            if str(changed[key] or "") != str(options[key] or "") and key != "user_classes"
+        ]
+
+    def _check_field(self, option: Option, value: str) -> list[str]:
+        if len(value) > MAX_VALUE_LENGTH:
+            return [f"{option.name}: expected at most {MAX_VALUE_LENGTH} characters, got {len(value)}"]
+        if not option.is_file or not value or value in self._files(option):
+            return []
+        return [f"{option.name}: expected a file of {self._scenarios}/ or of the command line, got {value!r:.80}"]
+
+    def _files(self, option: Option) -> list[str]:
+        launched = str(self._launched.get(option.attribute) or "")
+        return sorted({*list_files(self._scenarios), *([launched] if launched else [])})
+
+    def describe(self, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Groups with their fields: name, help, choices and present value. Hidden options, hence keys, are not among
+        them."""
+        groups = []
+        for group, title in GROUPS.items():
+            fields = [
+                {
+                    "name": option.attribute,
+                    "label": option.name,
+                    "help": option.help,
+                    "choices": self._files(option) if option.is_file else list(option.choices),
+                    "value": str(options.get(option.attribute) or ""),
+                }
+                for option in OPTIONS
+                if option.group == group and option.in_form
+            ]
+            groups.append({"title": title, "fields": fields})
+        return groups
+
+
+def _convert(options: dict[str, Any], key: str, value: str) -> list[str]:
+    """Set one of Locust's own fields in `options`; what is wrong with it."""
+    name, convert, expected = _LOCUST_CONVERTERS[key]
+    if key == "run_time" and not value:
+        return []
+    try:
+        options[name] = convert(value)
+    except ValueError:
+        return [f"{key.replace('_', ' ')}: expected {expected}, got {value!r:.80}"]
+    return []
+
+
+def _option_name(key: str) -> str:
+    return _BY_ATTRIBUTE[key].name if key in _BY_ATTRIBUTE else key.replace("_", "-")
 
 
 def _check_counts(options: Mapping[str, Any]) -> list[str]:
@@ -70,27 +151,19 @@ def _check_counts(options: Mapping[str, Any]) -> list[str]:
         problems.append(f"users: expected 1 or more, got {users}")
     if spawn_rate is not None and not (0 < spawn_rate < math.inf):
         problems.append(f"spawn rate: expected users per second above 0, got {spawn_rate}")
+    if options.get("run_time") == 0:
+        problems.append("run time: expected more than 0 seconds, got 0")
     return problems
 
 
-def describe_form(options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Groups with their fields: name, help, choices and present value. Hidden options, hence keys, are not among
-    them."""
-    groups = []
-    for group, title in GROUPS.items():
-        fields = [
-            {
-                "name": option.attribute,
-                "label": option.name,
-                "help": option.help,
-                "choices": list(option.choices),
-                "value": str(options.get(option.attribute) or ""),
-            }
-            for option in OPTIONS
-            if option.group == group and option.in_form
-        ]
-        groups.append({"title": title, "fields": fields})
-    return groups
+def list_files(directory: Path) -> list[str]:
+    """Datasets and traces below a directory, as a scenario names them; no links that lead out of it."""
+    root = directory.resolve()
+    return sorted(
+        path.as_posix()
+        for path in directory.rglob("*")
+        if path.suffix in DATA_SUFFIXES and path.is_file() and path.resolve().is_relative_to(root)
+    )
 
 
 def list_scenarios(directory: Path) -> list[str]:

@@ -1,22 +1,25 @@
 """The LLM page in Locust's web UI, through the UI's own extension points: a tab, a table in it, routes and requests'
 hooks. Locust's pages stay as they are; a bar above them leads to ours.
 
-Every route asks for the login that `--web-login` asks for, lives below `--web-base-path`, and refuses requests that
-another site makes a browser send.
+Every route asks for the login that `--web-login` asks for and lives below `--web-base-path`; who may ask is
+`web_guard`'s.
 """
 
 from __future__ import annotations
 
+from locust.argument_parser import ui_extra_args_dict
+
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Response, abort, jsonify, make_response, request, send_from_directory
+from flask import Blueprint, Response, abort, jsonify, request, send_from_directory
 from flask_login import current_user  # type: ignore[import-untyped]
 
 from tokenswarm.live.current_run import CurrentRun
 from tokenswarm.live.monitor import Monitor
 from tokenswarm.live.report_job import RunReport
-from tokenswarm.live.start_form import describe_form, list_scenarios, read_scenario, would_be_options
+from tokenswarm.live.start_form import StartForm, list_scenarios, read_scenario
+from tokenswarm.live.web_guard import WebGuard, allow_hosts
 from tokenswarm.userinput import BadInput
 from tokenswarm.workload.arrivals import parse_rate
 
@@ -31,8 +34,10 @@ SERVED = ("report.html", "requests.csv", "run.json", "locust.html", "summary.csv
 
 PAGE_RULES = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+REPORT_RULES = "sandbox allow-scripts allow-downloads allow-popups; frame-ancestors 'none'"
+"""A report shows texts of a service; whatever they might run is not this site."""
 RUNNING = ("spawning", "running", "cleanup", "stopping")
 
 
@@ -43,7 +48,12 @@ class LlmPage:
         self._current_run = watch
         self._web_ui = web_ui
         self._reports: list[RunReport] = []
-        self._base = str(getattr(self._environment.parsed_options, "web_base_path", None) or "")
+        options = vars(self._environment.parsed_options)
+        self._base = str(options.get("web_base_path") or "")
+        self._form = StartForm(options, SCENARIOS)
+        further = [entry.strip() for entry in str(options.get("web_allowed_hosts") or "").split(",") if entry.strip()]
+        bound_to = str(options.get("web_host") or "")
+        self._guard = WebGuard(web_ui, allow_hosts(bound_to, bool(web_ui.tls_cert), further))
 
     @property
     def _load_test(self) -> LoadTest:
@@ -63,6 +73,7 @@ class LlmPage:
             {"href": f"{self._base}/llm", "title": "LLM page: charts, criteria, report and rows of the run"}
         ]
         self._web_ui.app.register_blueprint(self._routes())
+        self._guard.attach()
         self._web_ui.app.before_request(self._before_request)
         self._web_ui.app.after_request(self._after_request)
         self._current_run.ended.append(self._make_report)
@@ -73,7 +84,7 @@ class LlmPage:
             ("/llm", self._page, ["GET"]),
             ("/llm/web/<name>", self._asset, ["GET"]),
             ("/llm/live", self._live, ["GET"]),
-            ("/llm/form", self._form, ["GET"]),
+            ("/llm/form", self._form_fields, ["GET"]),
             ("/llm/scenarios/<name>", self._scenario, ["GET"]),
             ("/llm/rate", self._change_rate, ["POST"]),
             ("/llm/runs/<int:number>/<name>", self._run_file, ["GET"]),
@@ -83,9 +94,10 @@ class LlmPage:
         return routes
 
     def _page(self) -> Response:
-        response = send_from_directory(WEB, "llm.html", max_age=0)
+        page = (WEB / "llm.html").read_text(encoding="utf-8")
+        response = Response(page.replace(HEAD, HEAD + _token(self._guard, "."), 1), mimetype="text/html")
         response.headers["Content-Security-Policy"] = PAGE_RULES
-        response.headers["Referrer-Policy"] = "same-origin"
+        response.headers["Cache-Control"] = "no-store"
         return response
 
     def _asset(self, name: str) -> Response:
@@ -107,7 +119,7 @@ class LlmPage:
             body["points"] = [point for point in monitor.points if point["at"] > since]
         return self._json(body)
 
-    def _form(self) -> Response:
+    def _form_fields(self) -> Response:
         options = vars(self._environment.parsed_options)
         locust_fields = {
             "user_count": options.get("num_users") or 1,
@@ -118,7 +130,8 @@ class LlmPage:
         return self._json(
             {
                 "locust": {name: str(value) for name, value in locust_fields.items()},
-                "groups": describe_form(options),
+                "groups": self._form.describe(options),
+                "token": self._guard.token,
                 "scenarios": list_scenarios(SCENARIOS),
                 "locustfile": self._environment.locustfile,
             }
@@ -145,7 +158,9 @@ class LlmPage:
         directory = runs[number - 1].resolve()
         if not (directory / name).resolve().is_relative_to(directory):
             abort(404)
-        return send_from_directory(directory, name, max_age=0, as_attachment=name.endswith((".csv", ".md")))
+        response = send_from_directory(directory, name, max_age=0, as_attachment=name.endswith((".csv", ".md")))
+        response.headers["Content-Security-Policy"] = REPORT_RULES
+        return response
 
     def _directories(self) -> list[Path]:
         """The runs of this process, the one that is on last."""
@@ -181,9 +196,6 @@ class LlmPage:
 
     def _before_request(self) -> Response | None:
         path = request.path.removeprefix(self._base)
-        ours = path == "/llm" or path.startswith("/llm/")
-        if _is_foreign() and (ours or path in ("/swarm", "/stop")):
-            return make_response("This site's pages only", 403)
         if path == "/swarm" and request.method == "POST" and self._may_act():
             return self._check_start()
         return None
@@ -193,9 +205,11 @@ class LlmPage:
 
     def _check_start(self) -> Response | None:
         """The answer to a start that cannot be, with everything that is wrong; `None` when it can."""
-        if self._environment.runner.state in RUNNING:
-            return None  # Locust changes the number of users
-        options, problems = would_be_options(vars(self._environment.parsed_options), request.form)
+        options = vars(self._environment.parsed_options)
+        if self._environment.runner.state in RUNNING:  # Locust changes the number of users
+            problems = self._form.check_change(options, request.form)
+            return self._refuse(BadInput(problems)) if problems else None
+        options, problems = self._form.would_be_options(options, request.form, _shown_by_locust())
         if self._load_test.is_master and self._environment.runner.worker_count == 0:
             problems.append("workers: expected at least one connected worker, got none")
         try:
@@ -218,7 +232,8 @@ class LlmPage:
         path = request.path.removeprefix(self._base)
         if response.status_code == 200 and path in ("", "/") and response.mimetype == "text/html":
             page = response.get_data(as_text=True)
-            response.set_data(page.replace(ROOT, _bar(self._base) + ROOT, 1))
+            response.set_data(page.replace(ROOT, _token(self._guard, self._base) + _bar(self._base) + ROOT, 1))
+            response.headers["Cache-Control"] = "no-store"
         elif response.status_code == 200 and path == "/stats/requests" and response.is_json:
             body = response.get_json()
             body["extended_stats"] = [{"key": TAB, "data": self._tab_rows()}]
@@ -230,11 +245,18 @@ class LlmPage:
         return [] if monitor is None else tab_rows(monitor.snapshot())
 
 
+HEAD = "<head>"
 ROOT = '<div id="root"></div>'
 BAR_STYLE = (
     "font:14px/1.4 system-ui,sans-serif;padding:6px 16px;background:#0b3d2e;color:#fff;display:flex;gap:16px;"
     "flex-wrap:wrap"
 )
+
+
+def _token(guard: WebGuard, base: str) -> str:
+    """What makes a page's own requests bring the token."""
+    script = f'<script src="{base}/llm/web/token.js"></script>'
+    return f'<meta name="tokenswarm-token" content="{guard.token}">{script}'
 
 
 def _bar(base: str) -> str:
@@ -290,13 +312,11 @@ def _search_facts(monitor: Monitor) -> dict[str, Any] | None:
     return {**facts, "now": f"{step.rate_rpm:g} requests per minute ({step.purpose})" if step else None}
 
 
-def _is_foreign() -> bool:
-    """Whether another site made the browser send this; a link that somebody follows to our page is welcome."""
-    if request.headers.get("Sec-Fetch-Site") != "cross-site":
-        return False
-    return not (request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate")
+def _shown_by_locust() -> set[str]:
+    """Options of a locustfile that Locust's own form shows."""
+    return set(ui_extra_args_dict())
 
 
 def attach_page(watch: CurrentRun, web_ui: Any) -> None:
-    """Give the web UI its LLM page."""
+    """Give the web UI its LLM page, and its guard. Raises `BadInput`."""
     LlmPage(watch, web_ui).attach()

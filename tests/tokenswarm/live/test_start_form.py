@@ -9,11 +9,11 @@ import pytest
 from tokenswarm.config.options import OPTIONS
 from tokenswarm.live.start_form import (
     GROUPS,
-    describe_form,
+    StartForm,
+    list_files,
     list_scenarios,
     parse_scenario,
     read_scenario,
-    would_be_options,
 )
 from tokenswarm.userinput import BadInput
 
@@ -25,6 +25,7 @@ OPTIONS_NOW = {
     "results_dir": None,
     "deployment": "a",
 }
+FORM = StartForm(OPTIONS_NOW, Path("scenarios"))
 SCENARIO = """\
 # a comment
 locustfile = locustfiles/chat_completions.py
@@ -40,7 +41,7 @@ tls-verify = no
 
 def test_a_form_is_converted_as_locust_does() -> None:
     form = {"user_count": "20", "spawn_rate": "2.5", "run_time": "1m30s", "rate": "120", "host": "http://a<b>"}
-    options, problems = would_be_options(OPTIONS_NOW, form)
+    options, problems = FORM.would_be_options(OPTIONS_NOW, form)
     assert problems == []
     assert options["num_users"] == 20
     assert options["spawn_rate"] == 2.5
@@ -63,15 +64,15 @@ def test_a_form_is_converted_as_locust_does() -> None:
     ],
 )
 def test_what_a_form_may_not_say(form: dict[str, str], expected: str) -> None:
-    assert would_be_options(OPTIONS_NOW, form)[1] == [expected]
+    assert FORM.would_be_options(OPTIONS_NOW, form)[1] == [expected]
 
 
 def test_all_problems_are_told_together() -> None:
-    assert len(would_be_options(OPTIONS_NOW, {"user_count": "x", "spawn_rate": "0", "ca_file": "/x"})[1]) == 3
+    assert len(FORM.would_be_options(OPTIONS_NOW, {"user_count": "x", "spawn_rate": "0", "ca_file": "/x"})[1]) == 3
 
 
 def test_every_visible_option_is_in_one_group_and_no_hidden_one_in_any() -> None:
-    fields = [field["label"] for group in describe_form(OPTIONS_NOW) for field in group["fields"]]
+    fields = [field["label"] for group in FORM.describe(OPTIONS_NOW) for field in group["fields"]]
     assert sorted(fields) == sorted(option.name for option in OPTIONS if option.in_form)
     assert {option.group for option in OPTIONS} <= set(GROUPS)
 
@@ -111,3 +112,35 @@ def test_our_own_scenarios_can_fill_the_form() -> None:
     assert "smoke.conf" in list_scenarios(directory)
     for name in list_scenarios(directory):
         assert read_scenario(directory, name)["values"]
+
+
+def test_a_form_chooses_among_the_files_of_the_scenarios(tmp_path: Path) -> None:
+    scenarios = tmp_path / "scenarios"
+    (scenarios / "traces").mkdir(parents=True)
+    (scenarios / "questions.csv").write_text("a question\n")
+    (scenarios / "traces" / "day.jsonl").write_text("{}\n")
+    (scenarios / "peak.conf").write_text(SCENARIO)
+    (tmp_path / "secret.csv").write_text("a secret\n")
+    (scenarios / "link.csv").symlink_to(tmp_path / "secret.csv")
+    questions, trace = f"{scenarios}/questions.csv", f"{scenarios}/traces/day.jsonl"
+    assert list_files(scenarios) == [questions, trace]
+    form = StartForm({**OPTIONS_NOW, "dataset": "my/own.csv"}, scenarios)
+    for name, allowed in (("dataset", [questions, trace, "my/own.csv", ""]), ("trace", [questions, trace, ""])):
+        assert [form.would_be_options(OPTIONS_NOW, {name: value})[1] for value in allowed] == [[]] * len(allowed)
+        for value in ("/etc/shadow", "/dev/zero", f"{scenarios}/../secret.csv", f"{scenarios}/link.csv", "a\0b"):
+            (problem,) = form.would_be_options(OPTIONS_NOW, {name: value})[1]
+            assert problem.startswith(f"{name}: expected a file of {scenarios}/ or of the command line, got ")
+
+
+@pytest.mark.parametrize("key", ["csv_prefix", "html_file", "logfile", "locustfile", "web_host", "expect_workers"])
+def test_locusts_own_options_are_not_the_forms(key: str) -> None:
+    form = StartForm({**OPTIONS_NOW, key: None}, Path("scenarios"))
+    (problem,) = form.would_be_options({**OPTIONS_NOW, key: None}, {key: "/tmp/elsewhere"})[1]
+    assert problem.endswith("expected on the command line or in the scenario, not from a form")
+
+
+def test_while_a_test_runs_a_form_changes_the_number_of_users_only() -> None:
+    now = {**OPTIONS_NOW, "host": "http://a"}
+    assert FORM.check_change(now, {"user_count": "5", "spawn_rate": "2", "host": "http://a", "deployment": "a"}) == []
+    problems = FORM.check_change(now, {"user_count": "5", "spawn_rate": "2", "host": "http://b", "rate": "7"})
+    assert [problem.partition(":")[0] for problem in problems] == ["host", "rate"]
