@@ -76,6 +76,29 @@ class Pause:
         return _format(self.kind, self.first, self.second)
 
 
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A number of a request's body, drawn anew each time; whole for a uniform distribution between whole numbers."""
+
+    kind: str
+    first: float
+    second: float
+
+    def sample(self, rng: random.Random) -> int | float:
+        """Draw a number."""
+        if self.kind == "uniform" and self.first.is_integer() and self.second.is_integer():
+            return int(self.first) + int(rng.random() * (int(self.second) - int(self.first) + 1))
+        return round(_draw(self.kind, self.first, self.second, rng), 6)
+
+
+def parse_draw(text: str) -> Draw | None:
+    """The distribution that a text is the name of, as uniform(0, 1); `None` for any other text."""
+    kind, first, second = _split(text, read_number) if _CALL.fullmatch(text.strip()) else (None, None, None)
+    if kind is None or first is None or second is None or (kind == "uniform" and first > second):
+        return None
+    return Draw(kind, first, second)
+
+
 def parse_length(text: str, upper: int = MAX_TOKENS, where: str = "length") -> Length:
     """Parse a token length (see the module). Raises `BadInput`, which names `where`."""
     kind, first, second = _split(text, read_number)

@@ -1,0 +1,189 @@
+"""What requests carry besides what Tokenswarm writes itself: headers, query parameters, body fields. Pure."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from tokenswarm.userinput import BadInput
+from tokenswarm.workload.distributions import Draw, parse_draw
+
+Lookup = Callable[[str], str | None]
+"""The value of a name in the environment, resolved from a Key Vault where it refers to one; `None` without."""
+
+REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_SECRET_NAME = re.compile(r"auth|key|token|secret|password|cookie|credential|signature", re.IGNORECASE)
+_OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect", "upgrade"})
+_OPTION_FOR = {
+    "model": "deployment",
+    "messages": "dataset or context-tokens",
+    "input": "dataset or context-tokens",
+    "prompt": "dataset or context-tokens",
+    "stream": "stream",
+    "n": "n",
+    "max_tokens": "max-tokens",
+    "max_completion_tokens": "max-tokens",
+    "max_output_tokens": "max-tokens",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """Names and values to add to each request, and which of the values must never be shown."""
+
+    values: Mapping[str, str]
+    secrets: tuple[str, ...] = ()
+
+
+def references(text: str) -> list[str]:
+    """The names that a text refers to as `${NAME}`."""
+    return REFERENCE.findall(text)
+
+
+def parse_headers(text: str, lookup: Lookup) -> Extras:
+    """`Name: value; Name: value`, or a JSON object of texts; `${NAME}` stands for a value of the environment.
+
+    Raises `BadInput` with every problem: a name that is none, a value with a line end, a header that we write
+    ourselves because it frames the request, a reference to what is not set.
+    """
+    pairs = _object(text, "headers") if text.lstrip().startswith("{") else _pairs(text)
+    problems = [problem for name, value in pairs for problem in _header_problems(name, value)]
+    extras = _resolved(dict(pairs), lookup, "headers", problems)
+    if problems:
+        raise BadInput(problems)
+    return extras
+
+
+def parse_query(text: str, lookup: Lookup) -> Extras:
+    """`name=value&name=value`, as in a URL; `${NAME}` as in headers. Raises `BadInput`."""
+    try:
+        pairs = parse_qsl(text.strip().lstrip("?"), keep_blank_values=True, strict_parsing=True)
+    except ValueError:
+        raise BadInput([f"query: expected name=value&name=value, got {text.strip()!r:.80}"]) from None
+    problems: list[str] = []
+    extras = _resolved(dict(pairs), lookup, "query", problems)
+    if problems:
+        raise BadInput(problems)
+    return extras
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    parts = [part.partition(":") for part in text.split(";") if part.strip()]
+    wrong = [name.strip() for name, colon, _ in parts if not colon]
+    if wrong or not parts:
+        expected = "headers: expected Name: value; Name: value, got"
+        raise BadInput([f"{expected} {name!r:.40} without a colon" for name in wrong or [text]])
+    return [(name.strip(), value.strip()) for name, _, value in parts]
+
+
+def _object(text: str, what: str) -> list[tuple[str, str]]:
+    found = _json_object(text, what)
+    wrong = [name for name, value in found.items() if not isinstance(value, str)]
+    if wrong:
+        raise BadInput([f"{what}: expected a text for {name!r}, got {type(found[name]).__name__}" for name in wrong])
+    return list(found.items())
+
+
+def _json_object(text: str, what: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadInput([f"{what}: expected a JSON object, got none ({error})"]) from None
+    if not isinstance(found, dict):
+        raise BadInput([f"{what}: expected a JSON object, got {type(found).__name__}"])
+    return found
+
+
+def _header_problems(name: str, value: str) -> list[str]:
+    if not _HEADER_NAME.fullmatch(name):
+        return [f"headers: expected a header name, got {name!r:.40}"]
+    if name.lower() in _OURS:
+        return [f"headers: expected no {name}: it belongs to the connection and is written with each request"]
+    if any(character in value for character in "\r\n\0"):
+        return [f"headers: expected one line for {name}, got a line end"]
+    if not value.isascii():
+        return [f"headers: expected ASCII for {name}, got other characters"]
+    return []
+
+
+def _resolved(pairs: Mapping[str, str], lookup: Lookup, what: str, problems: list[str]) -> Extras:
+    secrets: list[str] = []
+
+    def value_of(match: re.Match[str]) -> str:
+        value = lookup(match[1])
+        if value is None:
+            problems.append(f"{what}: refers to {match[1]}, which is not set")
+            return ""
+        if any(character in value for character in "\r\n\0"):
+            problems.append(f"{what}: expected one line in {match[1]}, got a line end")
+        secrets.append(value)
+        return value
+
+    values = {name: REFERENCE.sub(value_of, text) for name, text in pairs.items()}
+    secrets += [value for name, value in values.items() if value and _SECRET_NAME.search(name)]
+    return Extras(values, tuple(dict.fromkeys(secrets)))
+
+
+@dataclass(frozen=True, slots=True)
+class BodyFields:
+    """Fields to put into each body, last. Values that are distributions (`uniform(1, 5)`) are drawn anew each time."""
+
+    fields: Mapping[str, Any]
+    is_drawn: bool
+
+    def sample(self, rng: random.Random) -> Mapping[str, Any]:
+        """The fields of one request."""
+        return _drawn(self.fields, rng) if self.is_drawn else self.fields
+
+
+def parse_extra_body(text: str) -> BodyFields:
+    """A JSON object. Raises `BadInput` with every problem: no JSON, or fields that an option decides."""
+    fields = _json_object(text, "extra-body")
+    problems = [
+        f"extra-body: expected no {name!r}: the option {option} decides it"
+        for name, option in _OPTION_FOR.items()
+        if name in fields
+    ]
+    options = fields.get("stream_options")
+    if isinstance(options, dict) and options.get("include_usage") is False:
+        problems.append("extra-body: expected stream_options with include_usage: token figures come from usage")
+    if problems:
+        raise BadInput(problems)
+    parsed = {name: _parsed(value) for name, value in fields.items()}
+    return BodyFields(parsed, _has_draws(parsed))
+
+
+def merge_body(body: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """`body` with `fields` over it, as the SDK's `extra_body` does; of `stream_options` both sides are kept."""
+    merged = {**body, **fields}
+    if "stream_options" in fields and "stream_options" in body:
+        merged["stream_options"] = {**body["stream_options"], **fields["stream_options"]}
+    return merged
+
+
+def _parsed(value: Any) -> Any:
+    if isinstance(value, str):
+        return parse_draw(value) or value
+    if isinstance(value, dict):
+        return {name: _parsed(each) for name, each in value.items()}
+    return [_parsed(each) for each in value] if isinstance(value, list) else value
+
+
+def _has_draws(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_draws, value.values()))
+    return any(map(_has_draws, value)) if isinstance(value, list) else isinstance(value, Draw)
+
+
+def _drawn(value: Any, rng: random.Random) -> Any:
+    if isinstance(value, Draw):
+        return value.sample(rng)
+    if isinstance(value, Mapping):
+        return {name: _drawn(each, rng) for name, each in value.items()}
+    return [_drawn(each, rng) for each in value] if isinstance(value, list) else value
