@@ -1,0 +1,42 @@
+"""Completions of a prompt (base models, vLLM) on the wire: like chat completions, but for text in place of messages.
+
+Source: OpenAI API reference, completions. No I/O, no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tokenswarm.apis.api import Encoded
+from tokenswarm.apis.chat_completions import ChatBody, ChatStream, encode_json
+from tokenswarm.apis.request import ChatRequest
+
+PATH = "/completions"
+
+
+class Completions:
+    """The API of completions; `deployment` is the model that a body names."""
+
+    def __init__(self, deployment: str) -> None:
+        self._deployment = deployment
+
+    def encode(self, request: ChatRequest) -> Encoded:
+        return Encoded(encode_json(completions_body(request, self._deployment)), PATH)
+
+    def reader(self, request: ChatRequest, status: int, headers: Mapping[str, str]) -> ChatStream | ChatBody:
+        if status == 200 and request.stream:
+            return ChatStream(keep_text=request.keep_text)
+        return ChatBody(promised=status == 200)
+
+
+def completions_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
+    """The JSON body of a request: all that was said, as one text."""
+    prompt = "\n\n".join(message["content"] for message in request.messages)
+    body: dict[str, Any] = {"model": deployment, "prompt": prompt, **request.body}
+    if request.max_tokens is not None:
+        body["max_tokens"] = request.max_tokens
+    if request.stream:
+        body["stream"] = True
+        body["stream_options"] = {"include_usage": True}
+    return body
