@@ -16,12 +16,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from tokenswarm.apis.api import Api, Encoded
-from tokenswarm.apis.chat_completions import ChatCompletions
 from tokenswarm.apis.gpt_rag import GptRagV1, GptRagV2
-from tokenswarm.apis.request import ChatRequest, RagRequest, Request
+from tokenswarm.apis.named import api_of
+from tokenswarm.apis.request import RagRequest, Request
 from tokenswarm.client.attempt import Caller
 from tokenswarm.client.call import Client
-from tokenswarm.client.endpoint import Endpoint, FixedEndpoint
+from tokenswarm.client.endpoint import Endpoint, FixedEndpoint, extended
 from tokenswarm.config.settings import OTHER, Settings
 from tokenswarm.plugin import register
 from tokenswarm.record import Outcome, RequestRecord
@@ -83,7 +83,7 @@ class ApiUser(User):
         for value in self.headers.values():
             self.load_test.preparation.secrets.add(value)
             self.load_test.preparation.secrets.add(value.rpartition(" ")[2])
-        return FixedEndpoint(self.settings.host or "", self.headers)
+        return extended(FixedEndpoint(self.settings.host or "", self.headers), self.settings.sending)
 
     def wait_time(self) -> float:
         """Seconds to wait. The wait for an arrival happens in here: a user who waits can be stopped at once."""
@@ -155,13 +155,19 @@ class ChatUser(ApiUser):
     target = "chat"
     request_name = "chat"
 
-    def make_api(self) -> Api[ChatRequest]:
+    def make_api(self) -> Api[Any]:
         assert self.settings.chat is not None
-        return ChatCompletions(self.settings.chat.deployment)
+        return api_of(self.settings.chat)
 
     def make_endpoint(self) -> Endpoint:
         assert self.sender.chat_endpoint is not None
         return self.sender.chat_endpoint
+
+    def next_request(self, arrival: Arrival | None) -> Request:
+        assert self.settings.chat is not None
+        if self.settings.chat.asks == "embeddings":
+            return self.composer.next_texts(arrival)
+        return self.composer.next_chat(arrival)
 
 
 class RagUser(ApiUser):
@@ -178,7 +184,8 @@ class RagUser(ApiUser):
 
     def make_endpoint(self) -> Endpoint:
         assert self.settings.rag is not None
-        return FixedEndpoint(self.settings.rag.url, self.settings.rag.headers)
+        rag = self.settings.rag
+        return extended(FixedEndpoint(rag.url, rag.headers), self.settings.sending)
 
     def next_request(self, arrival: Arrival | None) -> RagRequest:
         return self.composer.next_question(arrival)

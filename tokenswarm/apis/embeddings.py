@@ -12,7 +12,7 @@ from typing import Any
 import jiter
 
 from tokenswarm.apis.api import Encoded, Found
-from tokenswarm.apis.chat_completions import Usage, count, describe_error, encode_json
+from tokenswarm.apis.chat_completions import Usage, _count, describe_error, encode_json
 from tokenswarm.apis.request import Request
 from tokenswarm.apis.whole_body import WholeBody
 from tokenswarm.record import Outcome
@@ -71,7 +71,7 @@ class EmbeddingsBody:
     def _read(self, answer: dict[str, Any]) -> Found:
         usage, data, model = answer.get("usage"), answer.get("data"), answer.get("model")
         columns: dict[str, Any] = {"model": model if isinstance(model, str) else None}
-        if isinstance(usage, dict) and (prompt := count(usage.get("prompt_tokens"))):
+        if isinstance(usage, dict) and (prompt := _count(usage.get("prompt_tokens"))):
             columns |= Usage(prompt_tokens=prompt).columns()
         items = [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
         found = sum(bool(item.get("embedding")) for item in items)

@@ -13,7 +13,7 @@ from typing import Any
 import jiter
 
 from tokenswarm.apis.api import Encoded, Found
-from tokenswarm.apis.chat_completions import Usage, count, encode_json
+from tokenswarm.apis.chat_completions import Usage, _count, encode_json
 from tokenswarm.apis.request import ChatRequest
 from tokenswarm.apis.typed_events import Carries, TypedEventStream
 from tokenswarm.apis.whole_body import WholeBody
@@ -23,7 +23,9 @@ PATH = "/messages"
 VERSION_HEADERS = {"anthropic-version": "2023-06-01"}
 MAX_TOKENS = 1024
 """The API wants a limit: this one where the scenario says none."""
-_COMPLETED = frozenset({"end_turn", "max_tokens", "stop_sequence", "tool_use", "pause_turn", "model_context_window_exceeded"})
+_COMPLETED = frozenset(
+    {"end_turn", "max_tokens", "stop_sequence", "tool_use", "pause_turn", "model_context_window_exceeded"}
+)
 _DELTAS = {
     "text_delta": Carries.VISIBLE,
     "thinking_delta": Carries.HIDDEN,
@@ -113,13 +115,13 @@ def merge_usage(known: Usage | None, usage: Any) -> Usage | None:
     if not isinstance(usage, dict):
         return known
     known = known or Usage()
-    prompt, cached = count(usage.get("input_tokens")), count(usage.get("cache_read_input_tokens"))
-    written = count(usage.get("cache_creation_input_tokens")) or 0
+    prompt, cached = _count(usage.get("input_tokens")), _count(usage.get("cache_read_input_tokens"))
+    written = _count(usage.get("cache_creation_input_tokens")) or 0
     if prompt is not None and (prompt or cached or written):
         known.prompt_tokens = prompt + (cached or 0) + written
     if cached is not None:
         known.cached_tokens = cached
-    completion = count(usage.get("output_tokens"))
+    completion = _count(usage.get("output_tokens"))
     if completion is not None:
         known.completion_tokens = completion
     return known

@@ -18,6 +18,10 @@ class Sending:
     timeout_s: float = 120.0
     retry: str = "none"
     tls: ssl.SSLContext | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Further headers of every request; they stand in place of ours of the same name."""
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Further query parameters of every URL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +31,8 @@ class ChatTarget:
     api: str
     endpoint: str
     deployment: str
+    asks: str = "chat"
+    """What it is asked: chat, responses, embeddings, completions or messages."""
     api_version: str | None = None
     key: str | None = field(default=None, repr=False)
     token_provider: TokenProvider | None = None

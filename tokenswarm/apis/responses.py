@@ -12,7 +12,7 @@ from typing import Any
 import jiter
 
 from tokenswarm.apis.api import Encoded, Found
-from tokenswarm.apis.chat_completions import Usage, count, encode_json
+from tokenswarm.apis.chat_completions import Usage, _count, encode_json
 from tokenswarm.apis.request import ChatRequest
 from tokenswarm.apis.typed_events import Carries, TypedEventStream
 from tokenswarm.apis.whole_body import WholeBody
@@ -166,10 +166,10 @@ def parse_usage(usage: Any) -> Usage | None:
         return None
     inputs, outputs = usage.get("input_tokens_details"), usage.get("output_tokens_details")
     return Usage(
-        prompt_tokens=count(usage.get("input_tokens")),
-        completion_tokens=count(usage.get("output_tokens")),
-        reasoning_tokens=count(outputs.get("reasoning_tokens")) if isinstance(outputs, dict) else None,
-        cached_tokens=count(inputs.get("cached_tokens")) if isinstance(inputs, dict) else None,
+        prompt_tokens=_count(usage.get("input_tokens")),
+        completion_tokens=_count(usage.get("output_tokens")),
+        reasoning_tokens=_count(outputs.get("reasoning_tokens")) if isinstance(outputs, dict) else None,
+        cached_tokens=_count(inputs.get("cached_tokens")) if isinstance(inputs, dict) else None,
     )
 
 
@@ -198,7 +198,8 @@ class ResponseBody:
         }
         if facts.failure is None and not facts.has_output and not (facts.usage and facts.usage.completion_tokens):
             facts.failure = (Outcome.BAD_PAYLOAD, "response without output")
-        return Found(*(facts.failure or (Outcome.OK, None)), facts.text, columns)
+        outcome, error = facts.failure or (Outcome.OK, None)
+        return Found(outcome, error, facts.text, columns)
 
 
 def _text(value: Any) -> str | None:

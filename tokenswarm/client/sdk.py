@@ -12,8 +12,8 @@ from typing import Any
 import httpx2
 import openai
 
-from tokenswarm.apis.request import ChatTarget
-from tokenswarm.client.endpoint import Address
+from tokenswarm.apis.request import ChatTarget, Sending
+from tokenswarm.client.endpoint import Address, Endpoint, KeyedEndpoint, extended
 
 _PER_REQUEST = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
 """Headers that belong to a connection or a body, and are written with each request."""
@@ -37,6 +37,13 @@ class SdkEndpoint:
         if path not in self._addresses:
             self._addresses[path] = capture_address(self.target, path)
         return self._addresses[path]
+
+
+def chat_endpoint(target: ChatTarget, sending: Sending) -> Endpoint:
+    """Where a target is asked, with what every request is to carry."""
+    if target.asks == "messages" and target.token_provider is None:
+        return extended(KeyedEndpoint(target.endpoint, target.key), sending)
+    return extended(SdkEndpoint(target), sending)
 
 
 def capture_address(target: ChatTarget, path: str) -> Address:

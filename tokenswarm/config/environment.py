@@ -163,8 +163,11 @@ class KeyVaultReference:
     version: str | None = None
 
 
-def read_environment(paths: Iterable[str | Path] = (), process: Mapping[str, str] | None = None) -> Environment:
-    """The process environment (`os.environ` when not given; of it, `NAMES` only) over the environment files `paths`.
+def read_environment(
+    paths: Iterable[str | Path] = (), process: Mapping[str, str] | None = None, also: Iterable[str] = ()
+) -> Environment:
+    """The process environment (`os.environ` when not given; of it, `NAMES` and `also` only) over the environment files
+    `paths`.
 
     Raises `BadInput` with every problem of every file.
     """
@@ -185,7 +188,7 @@ def read_environment(paths: Iterable[str | Path] = (), process: Mapping[str, str
     if problems:
         raise BadInput(problems)
     warnings += [_ignored(name, sources[name]) for name in values if name.startswith("LOCUST_")]
-    for name in NAMES:
+    for name in dict.fromkeys((*NAMES, *also)):
         value = process.get(name, "").strip()
         if not value:
             continue
@@ -322,11 +325,11 @@ def parse_key_vault_reference(value: str, where: str = "Key Vault reference") ->
     return reference
 
 
-def key_vault_references(environment: Environment) -> dict[str, KeyVaultReference]:
-    """The references among the values of `NAMES`, by name. Raises `BadInput` with every malformed one."""
+def key_vault_references(environment: Environment, also: Iterable[str] = ()) -> dict[str, KeyVaultReference]:
+    """The references among the values of `NAMES` and `also`, by name. Raises `BadInput` with every malformed one."""
     references: dict[str, KeyVaultReference] = {}
     problems: list[str] = []
-    for name in sorted(set(NAMES) & set(environment)):
+    for name in sorted({*NAMES, *also} & set(environment)):
         try:
             reference = parse_key_vault_reference(environment[name], f"{name} ({environment.source(name)})")
         except BadInput as error:

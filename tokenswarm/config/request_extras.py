@@ -6,7 +6,7 @@ import json
 import random
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -134,8 +134,8 @@ def _resolved(pairs: Mapping[str, str], lookup: Lookup, what: str, problems: lis
 class BodyFields:
     """Fields to put into each body, last. Values that are distributions (`uniform(1, 5)`) are drawn anew each time."""
 
-    fields: Mapping[str, Any]
-    is_drawn: bool
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    is_drawn: bool = False
 
     def sample(self, rng: random.Random) -> Mapping[str, Any]:
         """The fields of one request."""
@@ -157,14 +157,6 @@ def parse_extra_body(text: str) -> BodyFields:
         raise BadInput(problems)
     parsed = {name: _parsed(value) for name, value in fields.items()}
     return BodyFields(parsed, _has_draws(parsed))
-
-
-def merge_body(body: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """`body` with `fields` over it, as the SDK's `extra_body` does; of `stream_options` both sides are kept."""
-    merged = {**body, **fields}
-    if "stream_options" in fields and "stream_options" in body:
-        merged["stream_options"] = {**body["stream_options"], **fields["stream_options"]}
-    return merged
 
 
 def _parsed(value: Any) -> Any:

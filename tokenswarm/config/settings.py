@@ -12,6 +12,14 @@ from urllib.parse import urlsplit
 from tokenswarm.apis.request import ChatTarget, RagTarget, Sending, TokenProvider
 from tokenswarm.config.environment import Environment, option_defaults, option_source
 from tokenswarm.config.options import OPTIONS
+from tokenswarm.config.request_extras import (
+    BodyFields,
+    Extras,
+    Lookup,
+    parse_extra_body,
+    parse_headers,
+    parse_query,
+)
 from tokenswarm.config.targets import build_chat_target, build_host, build_rag_target
 from tokenswarm.metrics.autostop import AutoStop, parse_auto_stop
 from tokenswarm.metrics.criteria import Criterion, parse_criteria
@@ -51,7 +59,8 @@ class Settings:
     unique_prefix: bool
     system_prompt: str | None
     stream: bool
-    body: Mapping[str, Any]
+    body: BodyFields
+    batch: Length
     turns: int
     think_time: Pause
     start_turn: Length
@@ -110,6 +119,7 @@ class _Reader:
         self._environment = environment
         self._defaults = option_defaults(environment)
         self.problems: list[str] = []
+        self.secrets = environment.secrets()
 
     def get(self, name: str) -> str | None:
         """The option's text, or what the environment says for it; `None` when neither is given."""
@@ -157,6 +167,12 @@ class _Reader:
             return default
         return text
 
+    def extras(self, name: str, parse: Callable[[str, Lookup], Extras]) -> Mapping[str, str]:
+        """Headers or query parameters; what is secret in them joins the secrets."""
+        found = self.read(name, lambda text: parse(text, self._environment.get), Extras({}))
+        self.secrets += found.secrets
+        return found.values
+
     def duration(self, name: str, default: float) -> float:
         return self.read(name, lambda text: parse_duration(text, self.where(name)), default)
 
@@ -190,6 +206,7 @@ def build_settings(
         system_prompt=reader.get("system-prompt"),
         stream=reader.choice("stream", "yes") == "yes",
         body=_body(reader),
+        batch=reader.read("batch-size", lambda text: parse_length(text, 2048, "batch-size"), Length("fixed", 1.0)),
         turns=reader.whole("turns-per-conversation", 1, 1000, reader.whole("turns", 1, 1000, 1)),
         think_time=reader.read("think-time", parse_pause, Pause("fixed", 0.0)),
         start_turn=reader.read("start-conversations-at", lambda text: parse_length(text, 1000), Length("fixed", 1.0)),
@@ -220,7 +237,7 @@ def build_settings(
         output_format=reader.choice("output-format", "human"),
         output_interval_s=reader.number("output-interval", 0.1, 86400, 10.0) or 10.0,
         endpoints=reader.read("server-metrics", lambda text: parse_server_metrics(text)[1], []),
-        secrets=environment.secrets(),
+        secrets=reader.secrets,
     )
     _check_together(reader, settings, targets)
     if reader.problems:
@@ -299,10 +316,16 @@ def _sending(reader: _Reader) -> Sending:
         reader.problems.append(f"ca-file: expected a PEM file with certificates, got {ca_file!r} ({error})")
         tls = tls_context()
     timeout_s = reader.number("timeout", 0.01, 86400, 120.0)
-    return Sending(timeout_s=timeout_s or 120.0, retry=reader.choice("retry", "none"), tls=tls)
+    return Sending(
+        timeout_s=timeout_s or 120.0,
+        retry=reader.choice("retry", "none"),
+        tls=tls,
+        headers=reader.extras("headers", parse_headers),
+        query=reader.extras("query", parse_query),
+    )
 
 
-def _body(reader: _Reader) -> dict[str, Any]:
+def _body(reader: _Reader) -> BodyFields:
     ranges = {
         "temperature": (0.0, 2.0),
         "top-p": (0.0, 1.0),
@@ -313,7 +336,8 @@ def _body(reader: _Reader) -> dict[str, Any]:
     body: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if reader.get("n"):
         body["n"] = reader.whole("n", 1, 128, 1)
-    return body
+    extra = reader.read("extra-body", parse_extra_body, BodyFields())
+    return BodyFields({**body, **extra.fields}, extra.is_drawn)
 
 
 def _parse_search(text: str) -> tuple[float, float]:

@@ -54,6 +54,7 @@ def build_chat_target(
         api=api,
         endpoint=endpoint,
         deployment=deployment or DEFAULT_MODEL,
+        asks=get("endpoint") or "chat",
         api_version=get("api-version") or DEFAULT_API_VERSION,
         key=key,
         token_provider=token,

@@ -22,6 +22,7 @@ from tokenswarm.config.environment import (
 )
 from tokenswarm.config.keyvault import fetch_secrets
 from tokenswarm.config.redaction import Secrets, redact_handlers
+from tokenswarm.config.request_extras import references as referenced
 from tokenswarm.config.settings import OTHER, Settings, build_settings
 from tokenswarm.preflight.forecast import forecast_tokens
 from tokenswarm.preflight.load_limits import check_load, is_loopback
@@ -78,7 +79,11 @@ class Preparation:
         environment = self._environment if self._environment is not None else self._read()
         scenario = str(self.scenario) if self.scenario else None
         given = {**options, "host": host or self._own_host()}
-        return build_settings(given, environment, self.targets, scenario, self._token_source(options, environment))
+        token = self._token_source(options, environment)
+        settings = build_settings(given, environment, self.targets, scenario, token)
+        for secret in settings.secrets:
+            self.secrets.add(secret)
+        return settings
 
     def _own_host(self) -> str | None:
         """What a locustfile with an API of its own says where that is, in Locust's way: by its class."""
@@ -120,11 +125,12 @@ class Preparation:
 
     def _read(self) -> Environment:
         names = str(getattr(self._locust.parsed_options, "env_file", None) or "")
-        environment = read_environment([name.strip() for name in names.split(",") if name.strip()])
+        also = self._referenced_names()
+        environment = read_environment([name.strip() for name in names.split(",") if name.strip()], also=also)
         for warning in environment.warnings:
             logger.warning("%s", warning)
         self._keep_secret(environment)
-        references = key_vault_references(environment)
+        references = key_vault_references(environment, also)
         if references:
             os.environ.update(identity_variables(environment))
             environment = environment.resolved(fetch_secrets(references))
@@ -133,6 +139,11 @@ class Preparation:
             raise BadInput(problems)
         self._environment = environment
         return environment
+
+    def _referenced_names(self) -> list[str]:
+        """The names that options refer to as `${NAME}`."""
+        options = vars(self._locust.parsed_options)
+        return [name for option in ("headers", "query") for name in referenced(str(options.get(option) or ""))]
 
     def _adopt_defaults(self, environment: Environment) -> None:
         """Locust's own options that the environment names: the host, and the lab's DURATION."""

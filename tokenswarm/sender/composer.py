@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from tokenswarm.apis.embeddings import EmbeddingsRequest
 from tokenswarm.apis.request import ChatRequest, RagRequest
 from tokenswarm.config.settings import Settings
 from tokenswarm.workload.arrivals import Arrival
@@ -65,8 +68,28 @@ class Composer:
             conversation_id=conversation.id if multi else None,
             turn=conversation.turn if multi else None,
             question_id=question.id if question else None,
-            body=self._settings.body,
+            body=self._body(arrival),
         )
+
+    def next_texts(self, arrival: Arrival | None) -> EmbeddingsRequest:
+        """The next texts to embed: questions of the dataset, or synthetic ones."""
+        rng = self._rng if arrival is None else random.Random(f"{self._settings.seed}:{arrival.index}:texts")
+        texts = [self._text(arrival, rng) for _ in range(self._settings.batch.sample(rng) or 1)]
+        tokens = sum(map(estimate_tokens, texts))
+        return EmbeddingsRequest(texts=texts, name=self._name, context_tokens=tokens, body=self._body(arrival))
+
+    def _text(self, arrival: Arrival | None, rng: random.Random) -> str:
+        if self._questions is not None:
+            return self._questions.next().question
+        return build_prompt(rng, self._context_tokens(arrival), unique=self._settings.unique_prefix)
+
+    def _body(self, arrival: Arrival | None) -> Mapping[str, Any]:
+        """Further fields of the next request's body."""
+        body = self._settings.body
+        if not body.is_drawn:
+            return body.fields
+        rng = self._rng if arrival is None else random.Random(f"{self._settings.seed}:{arrival.index}:body")
+        return body.sample(rng)
 
     def _next_turn(self, conversation: Conversation, arrival: Arrival | None) -> int:
         """Put the user's next text in; returns the prompt tokens of all that is said."""

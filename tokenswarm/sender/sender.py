@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tokenswarm.apis.chat_completions import CHAT_PATH
-from tokenswarm.client.sdk import SdkEndpoint
+from tokenswarm.apis.named import path_of
+from tokenswarm.client.sdk import chat_endpoint
 from tokenswarm.config.settings import Settings
 from tokenswarm.generator.heartbeat import Heartbeat, Window
 from tokenswarm.generator.overload import Overload
@@ -75,7 +75,8 @@ class Sender:
         self._done = False
         self.heartbeat = Heartbeat(place.worker)
         self.overload = Overload(read_stored(), lambda: self.recorder.in_flight)
-        self.chat_endpoint = SdkEndpoint(settings.chat) if settings.chat is not None else None
+        self._chat = settings.chat
+        self.chat_endpoint = chat_endpoint(settings.chat, settings.sending) if settings.chat is not None else None
         self.questions: Questions | None = None
         if settings.questions is not None:
             order, seed = settings.dataset_order, settings.seed
@@ -87,8 +88,8 @@ class Sender:
 
     def begin(self) -> None:
         """Users are about to start."""
-        if self.chat_endpoint is not None:
-            self.chat_endpoint.at(CHAT_PATH)  # now, not inside the first request
+        if self.chat_endpoint is not None and self._chat is not None:
+            self.chat_endpoint.at(path_of(self._chat))  # now, not inside the first request
         # Locust's `Runner.stop` looks at its own call stack: 60 ms of reading source files when done for the first
         # time, and nothing else is read meanwhile, of answers that are still on their way.
         inspect.stack()

@@ -8,10 +8,10 @@ import openai
 import pytest
 
 from tests.scripted_server import scripted_server
-from tokenswarm.client.sdk import encode_body
+from tokenswarm.apis.chat_completions import ChatCompletions, chat_body
+from tokenswarm.apis.request import ChatRequest
 from tokenswarm.config.request_extras import (
     BodyFields,
-    merge_body,
     parse_extra_body,
     parse_headers,
     parse_query,
@@ -120,22 +120,22 @@ def test_extra_body_that_contradicts_the_measurement(text: str, problem: str) ->
     assert found.startswith(problem)
 
 
-def test_merges_as_the_sdk_does() -> None:
-    """The openai SDK writes the same bytes for the same `extra_body`: fields and their order."""
-    fields = {"reasoning_effort": "low", "vendor": {"a": [1, {"b": None}]}, "temperature": 1}
-    body = {"model": "m", "messages": [{"role": "user", "content": "ü"}], "temperature": 0.5}
+def test_the_sdk_sends_the_same_bytes() -> None:
+    fields = {"reasoning_effort": "low", "vendor": {"a": [1, {"b": None}]}, "tools": [{"type": "function"}]}
+    messages = [{"role": "user", "content": "ü"}]
     answer = b'{"id":"1","object":"chat.completion","created":1,"model":"m","choices":[]}'
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer)
     with scripted_server([head + answer]) as server:
         client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="k", max_retries=0)
-        client.chat.completions.create(**body, extra_body=fields)  # type: ignore[call-overload]
-    assert server.requests[0].partition(b"\r\n\r\n")[2] == encode_body(merge_body(body, fields))
+        client.chat.completions.create(model="m", messages=messages, extra_body=fields)  # type: ignore[arg-type]
+    sent = json.loads(server.requests[0].partition(b"\r\n\r\n")[2])
+    request = ChatRequest(messages=messages, stream=False, body=parse_extra_body(json.dumps(fields)).fields)
+    assert sent == json.loads(ChatCompletions("m").encode(request).body)
 
 
 def test_stream_options_keep_include_usage() -> None:
-    body = {"stream": True, "stream_options": {"include_usage": True}}
-    merged = merge_body(body, {"stream_options": {"include_obfuscation": False}})
-    assert merged["stream_options"] == {"include_usage": True, "include_obfuscation": False}
+    request = ChatRequest(messages=[], body={"stream_options": {"include_obfuscation": False}})
+    assert chat_body(request, "m")["stream_options"] == {"include_usage": True, "include_obfuscation": False}
 
 
 def test_a_text_that_only_looks_like_a_distribution_stays_a_text() -> None:
