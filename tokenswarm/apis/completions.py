@@ -24,9 +24,9 @@ class Completions:
     def encode(self, request: ChatRequest) -> Encoded:
         return Encoded(encode_json(completions_body(request, self._deployment)), PATH)
 
-    def reader(self, request: ChatRequest, status: int, headers: Mapping[str, str]) -> ChatStream | ChatBody:
+    def reader(self, request: ChatRequest, status: int, headers: Mapping[str, str]) -> CompletionStream | ChatBody:
         if status == 200 and request.stream:
-            return ChatStream(keep_text=request.keep_text)
+            return CompletionStream(keep_text=request.keep_text)
         return ChatBody(promised=status == 200)
 
 
@@ -40,3 +40,10 @@ def completions_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
         body["stream"] = True
         body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
     return body
+
+
+class CompletionStream(ChatStream):
+    """One streamed completion: its choices have their text where those of a chat have a delta."""
+
+    def _take_choice(self, choice: dict[str, Any]) -> bool:
+        return super()._take_choice({**choice, "delta": {"content": choice.get("text")}})

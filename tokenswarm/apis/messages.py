@@ -21,6 +21,7 @@ from tokenswarm.record import Outcome
 
 PATH = "/messages"
 VERSION_HEADERS = {"anthropic-version": "2023-06-01"}
+"""The version that Anthropic, gateways and vLLM all know; the option `headers` puts another in its place."""
 MAX_TOKENS = 1024
 """The API wants a limit: this one where the scenario says none."""
 _COMPLETED = frozenset(
