@@ -7,12 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gevent.event import Event
+
 from tokenswarm.apis.chat_completions import is_content_filter
+from tokenswarm.client.retry import retry_after_ms
 from tokenswarm.record import Outcome
 from tokenswarm.transport.exchange import Exchange, Failure
 
 _REQUEST_IDS = ("apim-request-id", "x-request-id", "x-correlation-id", "request-id")
 MAX_ERROR_CHARACTERS = 500
+_ADDRESS_WRONG = frozenset({404, 405})
+"""Statuses that are often about the URL: its error names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,8 @@ class Caller:
     target: str = "chat"
     trace_headers: Callable[[str, int], Mapping[str, str]] | None = None
     """What an attempt (call id, number) carries for the target's traces; `None` when nothing is traced."""
+    stopping: Event | None = None
+    """Set when the run ends: from then on nothing is sent again."""
 
 
 def timing_fields(exchange: Exchange) -> dict[str, Any]:
@@ -40,8 +47,10 @@ def timing_fields(exchange: Exchange) -> dict[str, Any]:
     }
 
 
-def service_fields(headers: dict[str, str]) -> dict[str, Any]:
+def service_fields(headers: dict[str, str], ended_at: float) -> dict[str, Any]:
     """What the service says of itself in headers. Any may be missing, empty or -1: then the field is absent.
+
+    `ended_at`: Unix s of the answer, from which a `retry-after` that is a date counts.
 
     Names: Azure OpenAI quota documentation (x-ratelimit-*, retry-after-ms), azure-openai-benchmark (utilization).
     """
@@ -51,21 +60,14 @@ def service_fields(headers: dict[str, str]) -> dict[str, Any]:
         "utilization_pct": _number(headers.get("azure-openai-deployment-utilization", "").rstrip("% ")),
         "remaining_tokens": _whole(headers.get("x-ratelimit-remaining-tokens")),
         "remaining_requests": _whole(headers.get("x-ratelimit-remaining-requests")),
-        "retry_after_ms": retry_after_ms(headers),
+        "retry_after_ms": retry_after_ms(headers, ended_at),
     }
 
 
-def retry_after_ms(headers: dict[str, str]) -> float | None:
-    """ms the service asks to wait: `retry-after-ms`, else `retry-after` in seconds; `None` without either."""
-    milliseconds = _number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds
-    seconds = _number(headers.get("retry-after"))
-    return None if seconds is None else seconds * 1000.0
+def failed_outcome(exchange: Exchange, url: str = "") -> tuple[Outcome, str] | None:
+    """The outcome of an exchange that is no whole answer of status 2xx, with its error text; `None` if it is one.
 
-
-def failed_outcome(exchange: Exchange) -> tuple[Outcome, str] | None:
-    """The outcome of an exchange that is no whole answer of status 2xx, with its error text; `None` if it is one."""
+    `url` is what was asked, which the error of an unknown address names."""
     status = exchange.status
     if exchange.failure is not None and (status is None or status < 300 or exchange.failure is Failure.CANCELLED):
         return Outcome(exchange.failure), exchange.error or exchange.failure
@@ -76,10 +78,17 @@ def failed_outcome(exchange: Exchange) -> tuple[Outcome, str] | None:
     if status == 400 and is_content_filter(exchange.body):
         return Outcome.CONTENT_FILTER, _status_error(exchange)
     if 300 <= status < 400:
-        return Outcome.HTTP_ERROR, f"HTTP {status}: redirect not followed"
+        return Outcome.HTTP_ERROR, f"HTTP {status}: redirect not followed{_location(exchange.headers)}"
     if status >= 400:
-        return Outcome.HTTP_ERROR, _status_error(exchange)
+        where = f" (POST {url})" if status in _ADDRESS_WRONG and url else ""
+        return Outcome.HTTP_ERROR, _status_error(exchange) + where
     return None
+
+
+def _location(headers: Mapping[str, str]) -> str:
+    """Where a redirect leads, for its error; empty when it does not say."""
+    location = headers.get("location", "").strip()
+    return f", to {location[:MAX_ERROR_CHARACTERS]}" if location else ""
 
 
 def _status_error(exchange: Exchange) -> str:

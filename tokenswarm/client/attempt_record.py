@@ -35,6 +35,8 @@ class Call:
     attempt: int
     scheduled_at: float | None
     first_started_at: float | None = None
+    url: str = ""
+    """Where the attempt went."""
 
     @property
     def request_id(self) -> str:
@@ -52,7 +54,7 @@ class Call:
 
 def attempt_record(request: Request, reader: Reader | None, exchange: Exchange, call: Call, caller: Caller) -> Reply:
     """The record of one finished attempt, and the answer's text. `reader`: of an answer with status 2xx."""
-    failed = failed_outcome(exchange)
+    failed = failed_outcome(exchange, call.url)
     found = _finish(reader)
     outcome, error = failed if failed is not None else (found.outcome, found.error)
     columns: dict[str, Any] = {
@@ -62,7 +64,7 @@ def attempt_record(request: Request, reader: Reader | None, exchange: Exchange, 
         "target": caller.target,
         **request.columns(),
         **timing_fields(exchange),
-        **service_fields(exchange.headers),
+        **service_fields(exchange.headers, exchange.started_at + (exchange.end_ms or 0.0) / 1000.0),
         "outcome": outcome,
         "status": exchange.status,
         "error": error,

@@ -50,8 +50,8 @@ class Client(Generic[Asked]):
     def call(
         self, request: Asked, emit: Emit, scheduled_at: float | None = None, encoded: Encoded | None = None
     ) -> Reply:
-        """Send a request, and again as `retry` says; `emit` gets a record as each attempt ends. `encoded`: what it is
-        sent as, where that was made before the request was due."""
+        """Send a request, and again as `retry` says while the run is on; `emit` gets a record as each attempt ends.
+        `encoded`: what it is sent as, where that was made before the request was due."""
         encoded = self.encode(request) if encoded is None else encoded
         call = Call(emit, os.urandom(16).hex(), 1, scheduled_at)
         first_ns = time.monotonic_ns()
@@ -62,11 +62,18 @@ class Client(Generic[Asked]):
                 return reply
             since_first_s = (time.monotonic_ns() - first_ns) / 1e9
             wait = wait_before_retry(reply.record, since_first_s, random.random())
-            if wait is None:
+            if wait is None or self._pause(wait):
                 return reply
-            gevent.sleep(wait)
             call.attempt += 1
             call.first_started_at = call.first_started_at or reply.record.started_at
+
+    def _pause(self, wait_s: float) -> bool:
+        """Wait before the next attempt. True when the run has ended meanwhile: there is none then."""
+        stopping = self._caller.stopping
+        if stopping is not None:
+            return bool(stopping.wait(wait_s))
+        gevent.sleep(wait_s)
+        return False
 
     def _attempt(self, request: Asked, encoded: Encoded, call: Call) -> Reply:
         """One attempt. What interrupts it (the end of the run) passes through, after a row of how far it got."""
@@ -88,6 +95,7 @@ class Client(Generic[Asked]):
 
     def _post(self, encoded: Encoded, call: Call, sink_for: SinkFor) -> Exchange:
         address = self._endpoint.at(encoded.path)
+        call.url = address.url
         parts = urlsplit(address.url)
         origin = (parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
         if self._transport is None:

@@ -284,6 +284,8 @@ class LoadTest:
             return
         part.end(time.time())
         assert part.ended_at is not None
+        if part.sender is not None:
+            part.sender.stopping.set()
         if part.run is not None:
             part.run.judge.stop()
         if part.schedule is not None:

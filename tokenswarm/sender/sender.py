@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gevent.event import Event
+
 from tokenswarm.apis.named import path_of
 from tokenswarm.client.sdk import chat_endpoint
 from tokenswarm.config.settings import Settings
@@ -70,6 +72,8 @@ class Sender:
         self.place = place
         self._thresholds = gc.get_threshold()
         self.telemetry = telemetry
+        self.stopping = Event()
+        """Set when the run ends: only what is under way goes on."""
         send = (lambda batch: ship(batch, self._condition())) if ship is not None else None
         self.recorder = Recorder(place.worker, journal, observe, send)
         self._done = False

@@ -8,6 +8,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from tests.scripted_server import Action, close, scripted_server
 from tokenswarm.apis.chat_completions import ChatCompletions
@@ -188,6 +189,48 @@ def test_each_attempt_of_a_retried_call_is_a_row_and_the_wait_is_not_lost() -> N
     assert second.lag_ms is not None and second.lag_ms >= 20.0
     assert last.lag_ms is not None and last.lag_ms >= 40.0
     assert last.e2e_from_due_ms == pytest.approx((last.e2e_ms or 0) + last.lag_ms)
+
+
+@pytest.mark.parametrize("ends", ["before", "meanwhile"])
+def test_nothing_is_sent_again_once_the_run_has_ended(ends: str) -> None:
+    slow = answer("429 Too Many", {"error": {"message": "slow"}}, "retry-after: 20")
+    stopping = Event()
+    records: list[RequestRecord] = []
+    with scripted_server([slow]) as server:
+        caller = dataclasses.replace(CALLER, stopping=stopping)
+        client = Client(ChatCompletions("gpt"), FixedEndpoint(server.url), Sending(retry="exponential"), caller)
+        if ends == "before":
+            stopping.set()
+            client.call(ChatRequest(messages=[]), records.append)
+        else:
+            calling = gevent.spawn(client.call, ChatRequest(messages=[]), records.append)
+            while not records:
+                gevent.sleep(0.001)
+            assert not calling.ready()
+            stopping.set()
+            calling.join(2.0)
+            assert calling.ready()
+        client.close()
+        assert len(server.requests) == 1
+    assert [record.attempt for record in records] == [1]
+
+
+def test_an_unknown_address_is_named_in_its_error() -> None:
+    (record,), _, _ = chat([answer("404 Not Found", {"detail": "Not Found"})])
+    assert record.error is not None
+    assert re.fullmatch(
+        r"HTTP 404: Not Found \(POST http://127\.0\.0\.1:\d+/openai/deployments/gpt/chat/completions\?api-version=\S+\)",
+        record.error,
+    )
+    (other,), _, _ = chat([answer("401 No", {"error": {"message": "no"}})])
+    assert other.error == "HTTP 401: no"
+
+
+def test_a_redirect_says_where_to() -> None:
+    (record,), _, _ = chat([answer("308 Permanent Redirect", b"", "Location: https://elsewhere.example/v1/")])
+    assert record.error == "HTTP 308: redirect not followed, to https://elsewhere.example/v1/"
+    (record,), _, _ = chat([answer("302 Found", b"")])
+    assert record.error == "HTTP 302: redirect not followed"
 
 
 def test_lag_is_from_the_scheduled_instant() -> None:

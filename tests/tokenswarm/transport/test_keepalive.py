@@ -15,6 +15,12 @@ from tokenswarm.transport.keepalive import ENOUGH, KeptConnections
 ORIGIN = ("http", "example.org", 80)
 
 
+@pytest.fixture(autouse=True)
+def nothing_known() -> None:
+    """A port may have been that of a server in an earlier test, which is known to close connections."""
+    vars(gevent.get_hub()).pop("tokenswarm_kept_connections", None)
+
+
 def test_a_server_that_keeps_its_word_is_believed() -> None:
     kept = KeptConnections()
     for _ in range(1000):
