@@ -17,7 +17,8 @@ from analysis.server.client_and_server import (
     judge,
     parse_server_criteria,
 )
-from analysis.sources.run import Run, load_run
+from analysis.sources.loading import load_run
+from analysis.sources.run import Run
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.metrics.server_metrics import (
     FILE_NAME,

@@ -10,7 +10,7 @@ from analysis.commands.report import append_step_summary, write_files
 from analysis.figures.summarise import summarise
 from analysis.figures.summary import Summary
 from analysis.report import junit, markdown, tables
-from analysis.sources.run import load_runs
+from analysis.sources.loading import load_runs
 from tokenswarm.exit_codes import gravest
 from tokenswarm.metrics.criteria import parse_criteria
 

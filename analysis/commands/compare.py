@@ -22,7 +22,7 @@ from analysis.compare.comparison import (
 from analysis.compare.gate import parse_gates
 from analysis.compare.measures import Side, load_side, measure, save_side
 from analysis.compare.text import to_markdown, to_text
-from analysis.sources.run import load_runs
+from analysis.sources.loading import load_runs
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.userinput import BadInput
 

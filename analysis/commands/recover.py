@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from analysis.sources.run import journals, read_meta
+from analysis.sources.loading import journals, read_meta
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.record import COLUMNS, RequestRecord
 from tokenswarm.userinput import BadInput

@@ -14,7 +14,8 @@ from analysis.figures.summary import Summary
 from analysis.report import exports, junit, markdown
 from analysis.report import terminal as text
 from analysis.server import azure_monitor
-from analysis.sources.run import Run, load_runs
+from analysis.sources.loading import load_runs
+from analysis.sources.run import Run
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.metrics.criteria import parse_criteria
 from tokenswarm.userinput import BadInput

@@ -26,7 +26,7 @@ from tokenswarm.userinput import BadInput
 
 def tokens_of_run(path: Path) -> Tokens:
     """Mean tokens of the answered requests of a run. Raises `BadInput` when the run holds no token counts."""
-    from analysis.sources.run import load_run  # keeps sizing from numbers alone free of pandas
+    from analysis.sources.loading import load_run  # keeps sizing from numbers alone free of pandas
 
     rows = load_run(path).rows
     ok = rows[rows["outcome"] == "ok"]

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from analysis.figures.metrics import SHORT_ANSWER_PCT
+from analysis.sources.run import MINUTE_S
 
 if TYPE_CHECKING:
     from analysis.figures.summary import Summary
 
 FEW_ANSWERS = 100
 WIDE_INTERVAL = 0.2
+LONG_PAUSE_MINUTES = 10
+"""Whole clock minutes in a row without a request, after which a file may well hold several runs."""
+PAUSE_SHARE = 0.2
 
 
 def doubts(summary: Summary) -> list[str]:
@@ -29,8 +35,24 @@ def _window(summary: Summary) -> Iterator[str]:
     window = summary.window
     if window is not None and window.length_s <= 0:
         yield "Warm-up and cool-down leave nothing of the run: shorten them, or run longer."
+    yield from _pauses(summary)
     if summary.skipped_lines:
         yield f"{summary.skipped_lines} lines could not be read and are missing in every figure."
+
+
+def _pauses(summary: Summary) -> Iterator[str]:
+    """Long pauses make every rate too low: a file that was appended to holds several runs."""
+    if not len(summary.minutes) or summary.minutes["started"].isna().all():
+        return
+    busy = summary.minutes.loc[summary.minutes["started"].fillna(0) > 0, "minute"].to_numpy()
+    gaps = np.diff(np.sort(busy)) / MINUTE_S - 1
+    longest, idle = gaps.max(initial=0), gaps[gaps >= LONG_PAUSE_MINUTES].sum()
+    if idle > PAUSE_SHARE * len(summary.minutes):
+        length = f"{longest / 60:.0f} h" if longest >= 120 else f"{longest:.0f} min"
+        yield (
+            f"No request was started for {length} in between: several runs appended to one file? Rates are over the "
+            "whole time, pauses included."
+        )
 
 
 def _load(summary: Summary) -> Iterator[str]:

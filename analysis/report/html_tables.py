@@ -17,7 +17,8 @@ from analysis.figures.series import inside_window
 from analysis.figures.summary import Summary
 from analysis.figures.verdict import Judged
 from analysis.report.tables import ABSENT, format_figure, format_found
-from analysis.sources.run import Run, texts
+from analysis.sources.loading import texts
+from analysis.sources.run import Run
 from analysis.statistics import Distribution, Estimate, Group
 from tokenswarm.record import Outcome
 

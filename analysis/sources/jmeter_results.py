@@ -1,8 +1,12 @@
-"""JMeter result files (CSV JTL), and those of Azure Load Testing, with the same columns and one file an engine."""
+"""JMeter result files (CSV JTL), and those of Azure Load Testing, with the same columns and one file an engine.
+
+A sample that is part of another one (an embedded resource or a redirect of a page, a transaction around its requests)
+is no request of its own: the requests are counted once, and what was left out is said.
+"""
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,14 +14,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.sources.jmeter_columns import REQUIRED, Dialect, find_dialect, instants
 from analysis.sources.rows import frame
 from analysis.sources.run import Run
 from tokenswarm.record import Outcome
 from tokenswarm.userinput import BadInput
 
-REQUIRED = ("timeStamp", "elapsed", "label", "responseCode", "success")
-USED = (*REQUIRED, "responseMessage", "failureMessage", "Latency")
-DATE_FORMATS = ("%Y/%m/%d %H:%M:%S.%f", "%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S.%f")
+USED = (*REQUIRED, "responseMessage", "failureMessage", "Latency", "threadName")
+_TRANSACTION = "Number of samples in transaction"
+_PART = re.compile(r"(.+)-\d+")
+_HEAD = 65536
+_ROUNDING_S = 0.002
 BLIND_SPOTS = [
     "tokens and TTFT: neither TPM nor time to the first token is in these files",
     "a failure inside a 200: it counts as answered unless the test plan asserted the body",
@@ -29,25 +36,27 @@ XML_HINT = "expected CSV, got XML: set jmeter.save.saveservice.output_format=csv
 
 def is_results(head: str) -> bool:
     """Whether a file begins with the columns of JMeter (or is JMeter's XML, which `load` refuses with advice)."""
-    return "<testResults" in head[:400] or set(REQUIRED) <= set(next(csv.reader(head.splitlines()[:1]), []))
+    return "<testResults" in head[:400] or find_dialect(head) is not None
 
 
 def load(path: Path, files: Sequence[Path]) -> Run:
     """One run from the files of all engines; each engine becomes a worker. Raises `BadInput` listing all problems."""
     problems: list[str] = []
+    notes: list[str] = []
     tables = []
     skipped = 0
     for file in files:
-        table = _read(file, problems)
+        table = _read(file, problems, notes)
         if table is not None:
-            good = _placed(table, problems, file)
+            good = _placed(table, problems, notes, file)
             skipped += int((~good).sum())
-            tables.append(table[good].assign(engine=file.stem))
+            tables.append(_requests(table[good].reset_index(drop=True), notes).assign(engine=file.stem))
     if problems:
         raise BadInput(problems)
     joined = pd.concat(tables, ignore_index=True)
     engines = len(files)
-    notes = [f"{engines} files, one for each engine, read as one run"] if engines > 1 else []
+    if engines > 1:
+        notes.append(f"{engines} files, one for each engine, read as one run")
     if (joined["responseCode"] == "429").any():
         notes.append("429 is shown as throttled here; Azure Load Testing counts it as an error")
     return Run(
@@ -56,7 +65,7 @@ def load(path: Path, files: Sequence[Path]) -> Run:
         source="azure-load-testing" if engines > 1 else "jmeter",
         rows=_rows(joined),
         blind_spots=list(BLIND_SPOTS),
-        notes=notes,
+        notes=list(dict.fromkeys(notes)),
         skipped_lines=skipped,
     )
 
@@ -72,14 +81,22 @@ def outcome(success: str, code: str, message: str) -> Outcome:
     return Outcome.BAD_PAYLOAD if code.startswith("2") else Outcome.HTTP_ERROR
 
 
-def _read(file: Path, problems: list[str]) -> pd.DataFrame | None:
+def _read(file: Path, problems: list[str], notes: list[str]) -> pd.DataFrame | None:
     with file.open(encoding="utf-8-sig", errors="replace") as opened:
-        if opened.read(400).lstrip().startswith("<"):
-            problems.append(f"{file}: {XML_HINT}")
-            return None
+        head = opened.read(_HEAD)
+    if head.lstrip().startswith("<"):
+        problems.append(f"{file}: {XML_HINT}")
+        return None
+    dialect = find_dialect(head) or Dialect(",")
+    if dialect.names:
+        notes.append(f"{file.name} has no header: read as JMeter's own columns, {', '.join(dialect.names)}")
     try:
         table = pd.read_csv(
             file,
+            sep=dialect.delimiter,
+            header=None if dialect.names else 0,
+            names=list(dialect.names) or None,
+            skiprows=dialect.skipped,
             usecols=lambda column: column in USED,
             dtype=str,
             keep_default_na=False,
@@ -95,28 +112,49 @@ def _read(file: Path, problems: list[str]) -> pd.DataFrame | None:
     return table.reindex(columns=list(USED), fill_value="").fillna("")
 
 
-def _placed(table: pd.DataFrame, problems: list[str], file: Path) -> Any:
+def _placed(table: pd.DataFrame, problems: list[str], notes: list[str], file: Path) -> Any:
     """Rows with an instant and a time; converts both columns in place. A last line that was cut has neither."""
-    instants = pd.to_numeric(table["timeStamp"], errors="coerce") / 1000.0
-    if len(table) and instants.isna().all():
-        instants = _dates(table["timeStamp"])
-        if instants.isna().all():
-            first = table["timeStamp"].iloc[0]
-            problems.append(f"{file}: expected timeStamp in ms since 1970 or as a date, got {first!r}")
-    table["timeStamp"] = instants
+    placed, note = instants(table["timeStamp"])
+    if len(table) and placed.isna().all():
+        first = table["timeStamp"].iloc[0]
+        problems.append(
+            f"{file}: expected timeStamp in ms since 1970 or as a date such as 2026/11/28 03:58:20.123, got {first!r}"
+        )
+    if note:
+        notes.append(f"{file.name}: {note}")
+    table["timeStamp"] = placed
     table["elapsed"] = pd.to_numeric(table["elapsed"], errors="coerce")
     table["Latency"] = pd.to_numeric(table["Latency"], errors="coerce")
     known = table["success"].str.strip().str.lower().isin(["true", "false"])
     return (table["timeStamp"].notna() & table["elapsed"].notna() & known).to_numpy()
 
 
-def _dates(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Unix s of dates as JMeter writes them; they carry no zone and are read as UTC."""
-    for form in DATE_FORMATS:
-        parsed = pd.to_datetime(column, format=form, errors="coerce", utc=True)
-        if parsed.notna().any():
-            return (parsed - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
-    return pd.Series(np.nan, index=column.index)
+def _requests(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """The samples that are requests, each once."""
+    transactions = table["responseMessage"].str.startswith(_TRANSACTION)
+    parts = _parts(table)
+    for left_out, what in ((transactions, "transaction"), (parts & ~transactions, "sub-sample")):
+        if n := int(left_out.sum()):
+            kind = "the samples in it are" if what == "transaction" else "the sample that it is part of is"
+            notes.append(f"{n} {what}{'s' if n > 1 else ''} left out: {kind} counted")
+    return table[~transactions & ~parts]
+
+
+def _parts(table: pd.DataFrame) -> pd.Series[Any]:
+    """Which samples are part of another: `Page-0` of a `Page` of the same thread that was on at that time."""
+    parents = table["label"].str.extract(_PART, expand=False)
+    chosen = parents.isin(set(table["label"]))
+    found = pd.Series(False, index=table.index)
+    if not chosen.any():
+        return found
+    end = table["timeStamp"] + table["elapsed"] / 1000.0
+    times = pd.DataFrame({"at": table["timeStamp"], "end": end, "thread": table["threadName"], "row": table.index})
+    left = times[chosen].assign(label=parents[chosen]).sort_values("at", kind="stable")
+    right = times.assign(label=table["label"]).sort_values("at", kind="stable")
+    joined = pd.merge_asof(left, right, on="at", by=["label", "thread"], suffixes=("", "_of_parent"))
+    inside = joined["end"] <= joined["end_of_parent"] + _ROUNDING_S
+    found[joined.loc[inside, "row"]] = True
+    return found
 
 
 def _rows(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 """Locust's own CSVs (`--csv`): `*_stats.csv`, `*_stats_history.csv`, `*_failures.csv`. No rows, only aggregates.
 
-Locust adds up `response_length` exactly, so average content size x request count is the number of tokens when the
-locustfile reports tokens there, as Tokenswarm's do.
+Content sizes are not read: a locustfile may report bytes, tokens or nothing there, and the file does not say which.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ AGGREGATED = "Aggregated"
 BLIND_SPOTS = [
     "exact percentiles: Locust keeps response times to two digits (from 1 s on to 100 ms, from 10 s on to 1 s)",
     "failures apart from answers: response times are of both together",
-    "TTFT, TBT, and which part of the tokens was prompt or answer",
+    "tokens, TTFT and TBT: its content size may be bytes or tokens, so there is no TPM",
     "a warm-up: the figures are of the whole run, ramp included",
-    "whether content size means tokens: TPM is right only if the locustfile reports tokens as response_length "
-    "(Tokenswarm's do; others report bytes)",
 ]
 _THROTTLED = re.compile(r"\b429\b")
+_Key = tuple[str, str]
+"""Method and request name."""
 
 
 def is_stats(head: str) -> bool:
@@ -56,13 +55,10 @@ def load(path: Path, files: Sequence[Path]) -> Run:
     if overall_row is None:
         raise BadInput([f"{path}: expected a line {AGGREGATED} in Locust's CSV, got none"])
     seconds = _seconds(overall_row, start, end)
-    by_name = {
-        row["Name"]: _group(row["Name"], row, seconds, throttled.get(row["Name"], 0), failures_known)
-        for row in rows
-        if row["Name"] != AGGREGATED
-    }
+    by_name = _by_name(rows, seconds, throttled, failures_known)
     overall = _group("", overall_row, seconds, sum(throttled.values()), failures_known)
     notes = [] if start is not None else ["no history: the length of the run is taken from its rate"]
+    notes += [f"{name} is the sum of its methods, which have lines of their own" for name in _shared(rows)]
     return Run(
         path=path,
         label=_label(path, stats or histories),
@@ -71,6 +67,45 @@ def load(path: Path, files: Sequence[Path]) -> Run:
         blind_spots=list(BLIND_SPOTS),
         notes=notes + ([] if failures_known else ["no *_failures.csv: 429s are among the failures"]),
     )
+
+
+def _by_name(
+    rows: Sequence[Mapping[str, str]], seconds: float, throttled: Mapping[_Key, int], failures_known: bool
+) -> dict[str, Group]:
+    """Groups by request name; a name with several methods is one group with their sum, and one for each method."""
+    shared = _shared(rows)
+    found: dict[str, Group] = {}
+    for row in rows:
+        method, name = row.get("Type") or "", row["Name"]
+        if name == AGGREGATED:
+            continue
+        key = f"{method} {name}".strip() if name in shared else name
+        found[key] = _group(key, row, seconds, throttled.get((method, name), 0), failures_known)
+    for name in shared:
+        parts = [row for row in rows if row["Name"] == name]
+        refused = sum(n for (_, of), n in throttled.items() if of == name)
+        found[name] = _group(name, _summed(parts), seconds, refused, failures_known)
+    return found
+
+
+def _shared(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Names under which several methods were asked."""
+    names = [row["Name"] for row in rows if row["Name"] != AGGREGATED]
+    return [name for name in dict.fromkeys(names) if names.count(name) > 1]
+
+
+def _summed(parts: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The lines of several methods as one. Percentiles of parts are not those of the whole: they are left out."""
+    sent = [_number(part["Request Count"]) or 0.0 for part in parts]
+    failed = sum(_number(part["Failure Count"]) or 0.0 for part in parts)
+    times = [(_number(part.get("Average Response Time")) or 0.0) * n for part, n in zip(parts, sent, strict=True)]
+    made = {"Request Count": str(sum(sent)), "Failure Count": str(failed)}
+    if sum(sent):
+        made["Average Response Time"] = str(sum(times) / sum(sent))
+    for column, choose in (("Min Response Time", min), ("Max Response Time", max)):
+        known = [value for part in parts if (value := _number(part.get(column))) is not None]
+        made |= {column: str(choose(known))} if known else {}
+    return made
 
 
 def _columns(head: str) -> set[str]:
@@ -117,14 +152,15 @@ def _as_stats(row: Mapping[str, str]) -> dict[str, str]:
     return {re.sub("^Total ", "", key): value for key, value in row.items()}
 
 
-def _throttled(file: Path | None) -> tuple[dict[str, int], bool]:
-    """429s by request name, by the text of the failures; and whether they could be told at all."""
+def _throttled(file: Path | None) -> tuple[dict[_Key, int], bool]:
+    """429s by method and request name, by the text of the failures; and whether they could be told at all."""
     if file is None:
         return {}, False
-    found: dict[str, int] = {}
+    found: dict[_Key, int] = {}
     for row in _rows(file):
         if _THROTTLED.search(row.get("Error") or ""):
-            found[row["Name"]] = found.get(row["Name"], 0) + int(_number(row.get("Occurrences")) or 0)
+            key = (row.get("Method") or "", row["Name"])
+            found[key] = found.get(key, 0) + int(_number(row.get("Occurrences")) or 0)
     return found, True
 
 
@@ -146,8 +182,6 @@ def _group(key: str, row: Mapping[str, str], seconds: float, throttled: int, fai
         cancelled=None,
         dropped=None,
     )
-    size = _number(row.get("Average Content Size"))
-    tokens = size * sent if size else None
     values: dict[str, float | None] = {
         "requests": float(sent),
         "ok": float(sent - bad),
@@ -157,8 +191,6 @@ def _group(key: str, row: Mapping[str, str], seconds: float, throttled: int, fai
         "throttled_pct": percentage(throttled, sent) if failures_known else None,
         "rpm_started": per_minute(sent, seconds),
         "rpm": per_minute(sent - bad, seconds),
-        "tokens": tokens,
-        "tpm": None if tokens is None else per_minute(tokens, seconds),
     }
     return Group(key, counts, values, {"response_time_ms": _response_times(row, sent)} if sent else {})
 
@@ -179,22 +211,20 @@ def _minutes(history: list[dict[str, str]]) -> pd.DataFrame | None:
     """Differences of the running totals at the ends of clock minutes."""
     if not history:
         return None
-    last: dict[int, tuple[float, float, float]] = {}
+    last: dict[int, tuple[float, float]] = {}
     for at, totals in _totals(history):
         last[int(at // MINUTE_S) * MINUTE_S] = totals
     made = pd.DataFrame({column: np.full(len(last), np.nan) for column in COLUMNS})
     made["minute"], made["full"] = list(last), _full(list(last), history)
-    sent, failed, tokens = (np.diff(np.array(series), prepend=0.0) for series in zip(*last.values(), strict=True))
+    sent, failed = (np.diff(np.array(series), prepend=0.0) for series in zip(*last.values(), strict=True))
     made["completed"], made["failed"], made["started"] = sent - failed, failed, sent
-    made["tokens"] = tokens if tokens.any() else np.nan
     return made
 
 
-def _totals(history: list[dict[str, str]]) -> Iterator[tuple[float, tuple[float, float, float]]]:
+def _totals(history: list[dict[str, str]]) -> Iterator[tuple[float, tuple[float, float]]]:
     for row in history:
-        sent = _number(row["Total Request Count"]) or 0.0
-        size = _number(row["Total Average Content Size"]) or 0.0
-        yield float(row["Timestamp"]), (sent, _number(row["Total Failure Count"]) or 0.0, sent * size)
+        totals = _number(row["Total Request Count"]) or 0.0, _number(row["Total Failure Count"]) or 0.0
+        yield float(row["Timestamp"]), totals
 
 
 def _full(minutes: list[int], history: list[dict[str, str]]) -> list[bool]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from analysis.__main__ import main as analysis
 from analysis.figures.summarise import summarise
-from analysis.sources.run import load_run
+from analysis.sources.loading import load_run
 from tests.simulator_process import API_KEY, FUNCTIONS_KEY, ROOT, Simulator
 from tokenswarm.config.environment import NAMES
 from tokenswarm.record import Outcome, RequestRecord

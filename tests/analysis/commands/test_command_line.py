@@ -20,7 +20,7 @@ from analysis.commands.report import output_directory
 from analysis.figures.metrics import METRICS, markdown_table
 from analysis.figures.summarise import summarise
 from analysis.report import exports, markdown, tables
-from analysis.sources.run import load_run
+from analysis.sources.loading import load_run
 from analysis.statistics import Estimate
 from tests.analysis.run_directories import T, answered, closed_run, refused, worked_meta, worked_records, write_run
 from tokenswarm.record import Outcome

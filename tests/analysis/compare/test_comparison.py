@@ -14,7 +14,7 @@ from analysis.compare.comparison import SAME, TOO_FEW, WORSE, Comparison, compar
 from analysis.compare.gate import parse_gates
 from analysis.compare.measures import Side, load_side, measure, save_side
 from analysis.figures.summarise import summarise
-from analysis.sources.run import load_run
+from analysis.sources.loading import load_run
 from tests.analysis.synthetic import make_records, write_run
 from tokenswarm.record import Outcome
 from tokenswarm.userinput import BadInput

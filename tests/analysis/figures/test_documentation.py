@@ -5,7 +5,7 @@ from pathlib import Path
 
 from analysis.figures.metrics import markdown_table
 from analysis.figures.summarise import summarise
-from analysis.sources.run import load_run
+from analysis.sources.loading import load_run
 from tests.analysis.run_directories import worked_run
 
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.figures.quota import REQUESTS, TOKENS, UNKNOWN, UTILIZATION, QuotaTruth, quota_truth
 from analysis.figures.window import window_of
-from analysis.sources.run import load_run
+from analysis.sources.loading import load_run
 from tests.analysis.run_directories import T, answered, refused, worked_run, write_run
 from tokenswarm.record import RequestRecord
 

@@ -5,7 +5,8 @@ import pytest
 
 from analysis.figures import series
 from analysis.figures.summarise import summarise
-from analysis.sources.run import Run, load_run
+from analysis.sources.loading import load_run
+from analysis.sources.run import Run
 from tests.analysis.synthetic import START, make_records, write_run
 from tokenswarm.record import Outcome, RequestRecord, TokenSource
 

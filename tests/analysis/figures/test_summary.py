@@ -15,8 +15,9 @@ from analysis.figures.metrics import METRICS
 from analysis.figures.summarise import summarise
 from analysis.figures.summary import Summary
 from analysis.figures.window import Window
+from analysis.sources.loading import load_run
 from analysis.sources.rows import read_rows
-from analysis.sources.run import Run, load_run
+from analysis.sources.run import Run
 from tests.analysis.run_directories import (
     T,
     answered,

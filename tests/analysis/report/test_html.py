@@ -19,7 +19,7 @@ from analysis.compare.page import render_comparison
 from analysis.figures.summarise import summarise
 from analysis.report import plots
 from analysis.report.html import render
-from analysis.sources.run import load_run
+from analysis.sources.loading import load_run
 from tests.analysis.synthetic import make_records, write_run
 from tokenswarm.record import Outcome, RequestRecord
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from analysis.figures.summarise import summarise
 from analysis.report.plots import drawable
 from analysis.report.server_plots import server_plots
-from analysis.sources.run import load_run
+from analysis.sources.loading import load_run
 from tests.analysis.server.test_azure_monitor import START, write_run
 from tests.analysis.server.test_client_and_server import sample
 from tokenswarm.metrics.server_metrics import FILE_NAME, append_samples
