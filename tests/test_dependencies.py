@@ -45,10 +45,12 @@ ROOMS: dict[str, str] = {
     "simulator.config": "",
     "simulator.truth": "simulator.config",
     "simulator.wire": "simulator.config",
-    "simulator.chat": "simulator.config simulator.truth simulator.wire",
+    "simulator.apis": "simulator.config simulator.wire",
+    "simulator.service": "simulator.config simulator.truth simulator.wire simulator.apis",
     "simulator.rag": "simulator.config simulator.truth simulator.wire",
     "simulator.known_timing": "",
-    "simulator.server": "simulator.config simulator.truth simulator.wire simulator.chat simulator.rag",
+    "simulator.server": "simulator.config simulator.truth simulator.wire simulator.apis simulator.service "
+    "simulator.rag",
 }
 """Room -> rooms and top modules it may import; a name without a package is of `tokenswarm`. Every room stands below
 those that it may import: the order has no arrow upwards."""

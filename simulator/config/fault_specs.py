@@ -46,6 +46,7 @@ MIDWAY: dict[str, str] = {
     "invalid_utf8": "an event with bytes that are not UTF-8",
     "invalid_json": "an event whose JSON is cut off",
     "error_event": "an error object as the last event",
+    "failed_event": "the answer is reported as failed (Responses API; elsewhere as error_event)",
     "filter_midway": "the content filter ends the answer",
     "huge_line": "a line of the parameter's megabytes (100 unless given)",
 }

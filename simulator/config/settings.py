@@ -63,6 +63,10 @@ class Deployment:
     """How many input tokens one output token weighs in utilization."""
     bucket_s: float = _number(60.0, 0.001)
     """Seconds in which a bucket at 100 % utilization drains to 0."""
+    spills_to: str | None = None
+    """Deployment that serves what a provisioned one refuses."""
+    region: str | None = None
+    """What x-ms-region says, if another than the simulator's."""
 
     # Latency.
     ttft_base_ms: float = _number(120.0, 0)
@@ -88,9 +92,18 @@ class Deployment:
     """Mean length of a completion. None: the model goes on until max_tokens (200 where the request has none)."""
     completion_std: float = _number(0.0, 0)
     reasoning: bool = False
-    """A reasoning model: refuses max_tokens, spends tokens before the answer."""
+    """A reasoning model: refuses max_tokens and sampling parameters, spends tokens before the answer."""
     reasoning_tokens: float = _number(200.0, 0)
+    """Mean, at medium effort."""
     reasoning_std: float = _number(50.0, 0)
+    reasoning_shown: bool = False
+    """Reasoning is part of the answer: `reasoning_content`, reasoning text or thinking blocks."""
+    embedding_dimensions: int | None = _number(None, 1, 16_384)
+    """An embedding model with vectors of this length; it serves nothing else."""
+    same_answers: bool = False
+    """The same request gets the same answer each time, as one with temperature 0 does anyway."""
+    wrong_above: int | None = _number(None, 0)
+    """Answers are wrong when more requests than this are in progress: JSON off its schema, other words."""
     tokens_per_chunk: int = _number(1, 1)
     content_filter: str = _choice("sync", "buffered", "async")
     """sync: a verdict in each chunk; buffered: bursts of `buffer_tokens`; async: verdicts in chunks of their own."""
@@ -98,6 +111,8 @@ class Deployment:
     obfuscation: bool = False
     """Random padding in each content chunk."""
     prompt_cache: bool = True
+    when_client_leaves: str = _choice("stop", "finish")
+    """stop: generation ends when the loss of the connection is noticed; finish: it goes on to its end, unheard."""
     faults: tuple[dict[str, Any], ...] = ()
     """Faults to inject: {fault = "name[:parameter]", share = 0..1, from_s, to_s (since the start)}."""
 

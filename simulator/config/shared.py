@@ -20,16 +20,16 @@ class SharedState:
     """Named dicts. `directory` None: this process only."""
 
     def __init__(self, directory: Path | None = None) -> None:
-        self._directory = directory
+        self.directory = directory
         self._local: dict[str, dict[str, Any]] = {}
 
     @contextlib.contextmanager
     def locked(self, name: str) -> Iterator[dict[str, Any]]:
         """The dict called `name`, for reading and changing in place; no other process has it meanwhile."""
-        if self._directory is None:
+        if self.directory is None:
             yield self._local.setdefault(name, {})
             return
-        descriptor = os.open(self._directory / f"{quote(name, safe='')}.state", os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(self.directory / f"{quote(name, safe='')}.state", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             text = os.pread(descriptor, 1 << 20, 0)
@@ -43,7 +43,7 @@ class SharedState:
     def clear(self) -> None:
         """Forget everything (the limiters start anew)."""
         self._local.clear()
-        if self._directory is not None:
-            for path in self._directory.glob("*.state"):
+        if self.directory is not None:
+            for path in self.directory.glob("*.state"):
                 with contextlib.suppress(FileNotFoundError), self.locked(unquote(path.stem)) as state:
                     state.clear()

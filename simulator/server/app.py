@@ -16,13 +16,20 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from simulator.chat.models import model_routes
-from simulator.chat.target import ChatTarget, ChatWork
+from simulator.apis.call import Api
+from simulator.apis.chat import ChatApi
+from simulator.apis.completions import CompletionsApi
+from simulator.apis.embeddings import EmbeddingsApi
+from simulator.apis.messages import MessagesApi
+from simulator.apis.responses import ResponsesApi
 from simulator.config.live import LiveSettings
 from simulator.config.settings import Settings
 from simulator.config.shared import SharedState
 from simulator.rag.target import Orchestrator, RagSettings
 from simulator.server.admin import Admin
+from simulator.service.conversations import Conversations
+from simulator.service.models import model_routes
+from simulator.service.target import ModelTarget, Work
 from simulator.truth.azure_monitor import Monitor
 from simulator.truth.log import FLUSH_AFTER_S, TruthLog
 from simulator.truth.prometheus import render_metrics
@@ -44,17 +51,11 @@ def build_app(
     admin_token: str | None = None,
 ) -> Starlette:
     """`own_url`: where the application will be reached, for the orchestrator's calls to the chat target."""
-    work = ChatWork()
+    work = Work(Conversations(shared.directory))
     truth.gauges = work.gauges
-
-    def chat(style: str) -> ChatTarget:
-        return ChatTarget(style, live, shared, truth, work)
-
     orchestrator = _orchestrator(live.current, truth, own_url, state_dir)
     routes: list[BaseRoute] = [
-        Route("/openai/deployments/{deployment}/chat/completions", chat("azure"), methods=["POST"]),
-        Route("/openai/v1/chat/completions", chat("azure-v1"), methods=["POST"]),
-        Route("/v1/chat/completions", chat("openai"), methods=["POST"]),
+        *_api_routes(live, shared, truth, work),
         *model_routes(live),
         *_gated(orchestrator.routes(), live),
         *Admin(live, shared, truth, admin_token).routes(),
@@ -75,6 +76,28 @@ def build_app(
             truth.close()
 
     return Starlette(routes=routes, lifespan=lifespan)
+
+
+def _api_routes(live: LiveSettings, shared: SharedState, truth: TruthLog, work: Work) -> list[BaseRoute]:
+    """Every API at every style of address that serves it."""
+
+    def route(path: str, api: Api, style: str) -> Route:
+        return Route(path, ModelTarget(api, style, live, shared, truth, work), methods=["POST"])
+
+    chat, responses, messages = ChatApi(), ResponsesApi(), MessagesApi()
+    apis: list[tuple[str, Api]] = [
+        ("chat/completions", chat),
+        ("completions", CompletionsApi()),
+        ("embeddings", EmbeddingsApi()),
+    ]
+    return [
+        *(route(f"/openai/deployments/{{deployment}}/{path}", api, "azure") for path, api in apis),
+        route("/openai/responses", responses, "azure"),
+        *(route(f"/openai/v1/{path}", api, "azure-v1") for path, api in [*apis, ("responses", responses)]),
+        *(route(f"/v1/{path}", api, "openai") for path, api in [*apis, ("responses", responses)]),
+        route("/anthropic/v1/messages", messages, "azure-v1"),
+        route("/v1/messages", messages, "openai"),
+    ]
 
 
 def _gated(routes: list[BaseRoute], live: LiveSettings) -> list[BaseRoute]:

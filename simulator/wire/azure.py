@@ -24,10 +24,10 @@ _PROMPT_FILTER = {
 
 def event(body: Any) -> bytes:
     """One server-sent event."""
-    return b"data: " + _dump(body) + b"\n\n"
+    return b"data: " + dump(body) + b"\n\n"
 
 
-def _dump(body: Any) -> bytes:
+def dump(body: Any) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
@@ -42,6 +42,8 @@ class Identity:
     include_usage: bool = False
     azure: bool = True
     """Content-filter verdicts are Azure's; a plain OpenAI-compatible server has none."""
+    service_tier: str | None = None
+    """Said in the answer when the request named one."""
 
     def chunk(
         self, choices: list[dict[str, Any]], usage: dict[str, Any] | None = None, obfuscation: str | None = None
@@ -54,6 +56,7 @@ class Identity:
             "model": self.model,
             **({"obfuscation": obfuscation} if obfuscation else {}),
             "object": "chat.completion.chunk",
+            **({"service_tier": self.service_tier} if self.service_tier else {}),
             "system_fingerprint": self.fingerprint,
         }
         if self.include_usage:
@@ -123,32 +126,45 @@ def async_verdict_event(index: int, start: int, end: int) -> bytes:
     return event({"choices": [choice], "created": 0, "id": "", "model": "", "object": ""})
 
 
-def usage(prompt_tokens: int, cached_tokens: int, completion_tokens: int, reasoning_tokens: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one request. `completion` includes `reasoning`, `prompt` includes `cached`."""
+
+    prompt: int
+    cached: int
+    completion: int
+    reasoning: int
+
+
+def usage(used: Usage) -> dict[str, Any]:
+    """Usage as chat and legacy completions report it."""
     return {
-        "completion_tokens": completion_tokens,
+        "completion_tokens": used.completion,
         "completion_tokens_details": {
             "accepted_prediction_tokens": 0,
             "audio_tokens": 0,
-            "reasoning_tokens": reasoning_tokens,
+            "reasoning_tokens": used.reasoning,
             "rejected_prediction_tokens": 0,
         },
-        "prompt_tokens": prompt_tokens,
-        "prompt_tokens_details": {"audio_tokens": 0, "cached_tokens": cached_tokens},
-        "total_tokens": prompt_tokens + completion_tokens,
+        "prompt_tokens": used.prompt,
+        "prompt_tokens_details": {"audio_tokens": 0, "cached_tokens": used.cached},
+        "total_tokens": used.prompt + used.completion,
     }
 
 
-def completion_body(identity: Identity, answers: list[Answer], used: dict[str, Any]) -> bytes:
-    """The body of an answer that is not streamed."""
+def completion_body(
+    identity: Identity, messages: list[dict[str, Any]], reasons: list[str], used: dict[str, Any]
+) -> bytes:
+    """The body of a chat completion that is not streamed."""
     choices: list[dict[str, Any]] = [
         {
             **({"content_filter_results": _COMPLETION_FILTER} if identity.azure else {}),
-            "finish_reason": answer.finish_reason,
+            "finish_reason": reason,
             "index": index,
             "logprobs": None,
-            "message": {"annotations": [], "content": answer.text, "refusal": None, "role": "assistant"},
+            "message": message,
         }
-        for index, answer in enumerate(answers)
+        for index, (message, reason) in enumerate(zip(messages, reasons, strict=True))
     ]
     body = {
         "choices": choices,
@@ -157,10 +173,11 @@ def completion_body(identity: Identity, answers: list[Answer], used: dict[str, A
         "model": identity.model,
         "object": "chat.completion",
         **({"prompt_filter_results": prompt_filter_results()} if identity.azure else {}),
+        **({"service_tier": identity.service_tier} if identity.service_tier else {}),
         "system_fingerprint": identity.fingerprint,
         "usage": used,
     }
-    return _dump(body)
+    return dump(body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +189,7 @@ class Refusal:
 
     @property
     def body(self) -> bytes:
-        return _dump({"error": self.error})
+        return dump({"error": self.error})
 
 
 UNAUTHORIZED = Refusal(
@@ -232,9 +249,13 @@ def prompt_filtered() -> Refusal:
     )
 
 
-def throttled(
-    model: str, name: str, region: str, reason: str, retry_after_s: float, api_version: str | None
-) -> Refusal:
+def not_supported(operation: str, model: str) -> Refusal:
+    """400: the model is of another kind."""
+    message = f"The {operation} operation does not work with the specified model, {model}. Please choose different "
+    return Refusal(400, {"code": "OperationNotSupported", "message": message + "model and try again."})
+
+
+def throttled(model: str, name: str, region: str, reason: str, retry_after_s: float, under: str) -> Refusal:
     """429. The real text of a provisioned deployment is not known; a client must go by status and headers."""
     seconds = max(1, math.ceil(retry_after_s))
     if reason == "capacity":
@@ -248,10 +269,9 @@ def throttled(
         message = f"The provisioned deployment {name} is above 100% utilization. Please retry after {seconds} seconds."
         return Refusal(429, {"code": "429", "message": message})
     kind = "token" if reason == "tokens" else "call"
-    version = f"Azure OpenAI API version {api_version}" if api_version else "OpenAI Language Model Instance API"
     message = (
         f"Your requests to {name} for {model} in {region} have exceeded the {kind} rate limit for your "
-        f"current OpenAI S0 pricing tier. This request was for ChatCompletions_Create under {version}. Please retry "
+        f"current OpenAI S0 pricing tier. This request was for {under}. Please retry "
         f"after {seconds} seconds. To increase your default rate limit, visit: https://aka.ms/oai/quotaincrease."
     )
     return Refusal(429, {"code": "RateLimitReached", "message": message})
@@ -280,6 +300,11 @@ class Chunk(NamedTuple):
     due_ms: float
     text: str
     tokens: int
+    part: int = 0
+    """Of an answer that calls tools: which call."""
+    starts: bool = False
+    """Whether it names the tool of its part; its text is empty then."""
+    reasoning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,10 +315,28 @@ class Answer:
     completion_tokens: int
     """Including the reasoning tokens."""
     reasoning_tokens: int
-    finish_reason: str
+    finish: str
+    """stop, length, stop_sequence, tools or refusal: each API has its own words for them."""
     end_ms: float
     """When the last token, of reasoning or of text, is due."""
+    kind: str = "text"
+    """text, tools or refusal."""
+    tools: tuple[tuple[str, str], ...] = ()
+    """Id and name of each tool that is called, by part."""
+    plain: bool = True
+    """Whether the text needs no escaping in JSON."""
+    stopped_by: str | None = None
+    """The stop sequence that ended it."""
 
     @property
     def text(self) -> str:
-        return "".join(chunk.text for chunk in self.chunks)
+        return "".join([chunk.text for chunk in self.chunks if not chunk.reasoning])
+
+    @property
+    def thoughts(self) -> str:
+        """Reasoning that is shown."""
+        return "".join([chunk.text for chunk in self.chunks if chunk.reasoning])
+
+    def part_text(self, part: int) -> str:
+        """The arguments of one call."""
+        return "".join([chunk.text for chunk in self.chunks if chunk.part == part and not chunk.reasoning])

@@ -64,8 +64,17 @@ class Exchange:
         return b"".join(parts)
 
     @property
+    def lost_at(self) -> float | None:
+        """When the connection was lost (Unix s), or None."""
+        return None if self.connection is None else self.connection.lost_at
+
+    @property
     def gone(self) -> bool:
-        return self.connection is not None and self.connection.lost_at is not None
+        return self.lost_at is not None
+
+    async def sleep_unheard(self, deadline: float) -> None:
+        """Wait until `deadline` on the monotonic clock, whether or not the client is there."""
+        await asyncio.sleep(max(0.0, deadline - time.monotonic()))
 
     async def sleep_until(self, deadline: float) -> None:
         """Wait until `deadline` on the monotonic clock."""

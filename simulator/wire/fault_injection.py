@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import random
-import re
 import socket
 import struct
 import time
@@ -20,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from simulator.config.fault_specs import ALL, FAULT_HEADER, FRAMING, INSTEAD, MIDWAY, Fault, parse_fault, pick_fault
 from simulator.config.live import LiveSettings
-from simulator.wire import azure as wire
+from simulator.wire.dialect import PLAIN, Dialect
 from simulator.wire.exchange import CONNECTION, STRUCK, Exchange, Gone
 
 ENDINGS = {
@@ -28,26 +27,16 @@ ENDINGS = {
     "invalid_utf8": "in_band_error",
     "invalid_json": "in_band_error",
     "error_event": "in_band_error",
+    "failed_event": "in_band_error",
     "filter_midway": "in_band_error",
     "end_midway": "cut",
 }
 """Outcome in the truth log of an answer that went on to its end with such a fault; the others are ok."""
 
+ERRORS = ("error_event", "failed_event")
 SPOILT = ("invalid_utf8", "invalid_json", "filter_midway", "huge_line")
 """Faults that change the text of a piece and nothing else."""
 
-_SERVER_ERROR = json.dumps(
-    {
-        "error": {
-            "message": "The server had an error while processing your request.",
-            "type": "server_error",
-            "param": None,
-            "code": "internal_error",
-        }
-    }
-).encode()
-_CONTENT = re.compile(rb'"delta":\{"content":"(?!")')
-_WHOLE_CONTENT = re.compile(rb'"content":"')
 _MEGABYTE = b"x" * 1_000_000
 
 
@@ -55,9 +44,9 @@ class Struck(Gone):
     """The fault has ended the answer; to the target it is as if the client had left."""
 
 
-def arm(exchange: Exchange, fault: Fault) -> FaultySend:
+def arm(exchange: Exchange, fault: Fault, dialect: Dialect) -> FaultySend:
     """Let everything that `exchange` sends from now on pass through the fault."""
-    sender = FaultySend(fault, exchange.scope, exchange.send)
+    sender = FaultySend(fault, exchange.scope, exchange.send, dialect)
     exchange.send = sender
     return sender
 
@@ -68,9 +57,10 @@ class FaultGate:
     A fault that this module does not know is left to the target.
     """
 
-    def __init__(self, app: ASGIApp, live: LiveSettings) -> None:
+    def __init__(self, app: ASGIApp, live: LiveSettings, dialect: Dialect = PLAIN) -> None:
         self._app = app
         self._live = live
+        self._dialect = dialect
         self._rng = random.Random(live.current.seed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,15 +72,16 @@ class FaultGate:
             fault = parse_fault(asked) if asked.partition(":")[0] in ALL else None
         if fault is not None:
             scope["headers"] = [pair for pair in scope["headers"] if pair[0] != name]
-            send = FaultySend(fault, scope, send)
+            send = FaultySend(fault, scope, send, self._dialect)
         await self._app(scope, receive, send)
 
 
 class FaultySend:
     """An ASGI `send` with a fault. What it did is under `STRUCK` in the scope."""
 
-    def __init__(self, fault: Fault, scope: Scope, send: Send) -> None:
+    def __init__(self, fault: Fault, scope: Scope, send: Send, dialect: Dialect) -> None:
         self._fault = fault
+        self._dialect = dialect
         self._scope = scope
         self._connection: Any = scope[CONNECTION]
         raw = fault.name in FRAMING and fault.name != "stall_before"
@@ -147,8 +138,8 @@ class FaultySend:
         """A fault of `MIDWAY` on an answer that comes in one body."""
         name = self._fault.name
         self._note(ENDINGS.get(name))
-        if name in SPOILT or name == "error_event":
-            text = _SERVER_ERROR if name == "error_event" else _spoil(self._fault, body)
+        if name in SPOILT or name in ERRORS:
+            text = self._dialect.error_body if name in ERRORS else self._spoil(body)
             await self._answer(start["status"], start["headers"], text)
             return
         half = len(body) // 2
@@ -172,13 +163,15 @@ class FaultySend:
         if name == "huge_line":
             return await self._send_huge_line(message)
         if name == "filter_midway":
-            await self._finish(_spoil(self._fault, message["body"]) + wire.DONE)
+            await self._finish(self._spoil(message["body"]))
         if name == "error_event":
-            await self._finish(b"data: " + _SERVER_ERROR + b"\n\n")
+            await self._finish(self._dialect.error_event)
+        if name == "failed_event":
+            await self._finish(self._dialect.failed_event or self._dialect.error_event)
         if name == "end_midway":
             await self._finish(b"")
         if name in SPOILT:
-            return {**message, "body": _spoil(self._fault, message["body"])}
+            return {**message, "body": self._spoil(message["body"])}
         if name == "stall":
             await self._pause()
             return message
@@ -188,14 +181,14 @@ class FaultySend:
         return message
 
     def _is_content(self, body: bytes) -> bool:
-        return bool(_CONTENT.search(body)) or (bool(body) and not body.startswith(b"data: "))
+        return bool(body) if not self._dialect.framed else self._dialect.content.search(body) is not None
 
     async def _finish(self, body: bytes) -> None:
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
         raise Struck
 
     async def _send_huge_line(self, message: Message) -> Message:
-        at = _content_start(message["body"])
+        at = self._content_start(message["body"])
         await self._send({**message, "body": message["body"][:at], "more_body": True})
         for _ in range(round(self._fault.value)):
             await self._send({**message, "body": _MEGABYTE, "more_body": True})
@@ -217,29 +210,21 @@ class FaultySend:
         await end_connection(self._connection, reset)
         raise Struck
 
+    def _content_start(self, body: bytes) -> int:
+        """Where the text begins in an event, a body or plain text."""
+        found = self._dialect.content.search(body) or self._dialect.whole_content.search(body)
+        return found.end() if found else 0
 
-def _content_start(body: bytes) -> int:
-    """Where the text begins in an event, a completion or plain text."""
-    found = _CONTENT.search(body) or _WHOLE_CONTENT.search(body)
-    return found.end() if found else 0
-
-
-def _spoil(fault: Fault, body: bytes) -> bytes:
-    """A piece of an answer with one of the faults in `SPOILT`."""
-    at = _content_start(body)
-    if fault.name == "invalid_utf8":
-        return body[:at] + b"\xff\xfe\xc3" + body[at:]
-    if fault.name == "huge_line":
-        return body[:at] + _MEGABYTE * round(fault.value) + body[at:]
-    if fault.name == "invalid_json":
-        return body[:-30] + (b"\n\n" if body.startswith(b"data: ") else b"")
-    event = json.loads(body.removeprefix(b"data: "))
-    for choice in event["choices"]:
-        verdict = {"hate": {"filtered": True, "severity": "high"}}
-        choice.update(finish_reason="content_filter", content_filter_results=verdict)
-        choice.update({"delta": {}} if "delta" in choice else {})
-    spoilt = json.dumps(event).encode()
-    return b"data: " + spoilt + b"\n\n" if body.startswith(b"data: ") else spoilt
+    def _spoil(self, body: bytes) -> bytes:
+        """A piece of an answer with one of the faults in `SPOILT`."""
+        at = self._content_start(body)
+        if self._fault.name == "invalid_utf8":
+            return body[:at] + b"\xff\xfe\xc3" + body[at:]
+        if self._fault.name == "huge_line":
+            return body[:at] + _MEGABYTE * round(self._fault.value) + body[at:]
+        if self._fault.name == "invalid_json":
+            return body[:-30] + (b"\n\n" if body.startswith((b"data: ", b"event: ")) else b"")
+        return self._dialect.filtered(body)
 
 
 class _RawSend:

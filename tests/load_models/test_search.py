@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from simulator.chat.limits import Charge, admit
+from simulator.service.limits import Charge, admit
 from simulator.config.settings import Deployment
 from tokenswarm.control.capacity_search import (
     Level,

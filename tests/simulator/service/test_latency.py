@@ -6,21 +6,22 @@ from dataclasses import replace
 
 import pytest
 
-from simulator.chat.latency import WORDS, load_multiplier, plan_answer, seeded
 from simulator.config.settings import Deployment
+from simulator.service.latency import WORDS, Draw, load_multiplier, plan_answer, seeded
 
 EXACT = Deployment(ttft_base_ms=100, ttft_per_token_ms=0.5, ttft_std_ms=0, tbt_ms=20, tbt_std_ms=0)
 
 
 def plan(deployment=EXACT, uncached=0, max_tokens=4, multiplier=1.0, draw=0):
-    return plan_answer(deployment, seeded(1, "d", "digest", draw), uncached, max_tokens, multiplier)
+    rng = seeded(1, "d", "digest", draw)
+    return plan_answer(deployment, Draw(rng, rng), uncached, max_tokens, multiplier)
 
 
 def test_the_first_token_waits_for_the_uncached_prompt_and_the_others_for_their_gap():
     answer = plan(uncached=200, max_tokens=4)
     assert [chunk.due_ms for chunk in answer.chunks] == [200, 220, 240, 260]
     assert answer.end_ms == 260
-    assert (answer.completion_tokens, answer.finish_reason) == (4, "length")
+    assert (answer.completion_tokens, answer.finish) == (4, "length")
     assert len(answer.text.split()) == 4
 
 
@@ -44,10 +45,10 @@ def test_a_buffering_filter_lets_out_bursts():
 def test_reasoning_tokens_come_first_unseen_and_count():
     thinking = replace(EXACT, reasoning=True, reasoning_tokens=10, reasoning_std=0)
     answer = plan(thinking, max_tokens=12)
-    assert (answer.reasoning_tokens, answer.completion_tokens, answer.finish_reason) == (10, 12, "length")
+    assert (answer.reasoning_tokens, answer.completion_tokens, answer.finish) == (10, 12, "length")
     assert [chunk.due_ms for chunk in answer.chunks] == [300, 320]
     nothing_left = plan(thinking, max_tokens=8)
-    assert (nothing_left.chunks, nothing_left.reasoning_tokens, nothing_left.finish_reason) == ((), 8, "length")
+    assert (nothing_left.chunks, nothing_left.reasoning_tokens, nothing_left.finish) == ((), 8, "length")
     assert nothing_left.end_ms == 240
 
 
@@ -57,7 +58,7 @@ def test_reasoning_tokens_come_first_unseen_and_count():
 )
 def test_a_completion_stops_by_itself_or_at_max_tokens(mean, max_tokens, tokens, finish):
     answer = plan(replace(EXACT, completion_tokens=mean), max_tokens=max_tokens)
-    assert (answer.completion_tokens, answer.finish_reason) == (tokens, finish)
+    assert (answer.completion_tokens, answer.finish) == (tokens, finish)
 
 
 def test_the_same_draw_is_the_same_answer_and_the_next_one_is_not():

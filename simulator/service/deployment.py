@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 
-from simulator.chat.tokens import PromptCache
+from simulator.service.prompt_cache import PromptCache
 
 
 class Full(Exception):

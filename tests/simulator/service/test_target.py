@@ -264,7 +264,7 @@ def test_a_body_that_is_no_json_object(http, content):
 def test_a_prompt_longer_than_the_context(simulator, http):
     answer = http.post(azure("fast"), json=body("word " * 4000), headers={"x-ms-client-request-id": "long"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "context_length_exceeded")
-    assert "4007 tokens" in answer.json()["error"]["message"]
+    assert "4008 tokens" in answer.json()["error"]["message"]
     assert truth_of(simulator, "long")["reason"] == "context_length"
 
 
@@ -315,15 +315,15 @@ def test_the_call_limit(http):
 
 def test_utilization_of_a_provisioned_deployment(simulator, http):
     simulator.admin("POST", "/admin/reset")
-    first = http.post(azure("provisioned"), json=body("word " * 500, max_tokens=100))  # 507 + 400 of 600
+    first = http.post(azure("provisioned"), json=body("word " * 500, max_tokens=100))  # 508 + 400 of 600
     second = http.post(azure("provisioned"), json=body("word " * 500, max_tokens=100))
-    assert first.headers["azure-openai-deployment-utilization"] == "151.2%"
+    assert first.headers["azure-openai-deployment-utilization"] == "151.3%"
     assert "x-ratelimit-limit-tokens" not in first.headers
     assert second.status_code == 429
     assert int(second.headers["retry-after-ms"]) > 0
     rows = simulator.truth()[-2:]
     assert [row["reason"] for row in rows] == [None, "utilization"]
-    assert rows[0]["utilization_pct"] == pytest.approx(151.2, abs=0.1)
+    assert rows[0]["utilization_pct"] == pytest.approx(151.3, abs=0.1)
 
 
 def test_a_repeated_long_prompt_is_cached(http):
@@ -381,7 +381,10 @@ def test_a_client_that_leaves_is_noticed_with_what_it_got(simulator, http):
     answer.close()
     row = truth_of(simulator, "leaver")
     assert (row["outcome"], row["status"]) == ("client_gone", 200)
-    assert seen < row["chunks"] == row["completion_tokens"] < 100
+    assert seen < row["chunks"] <= row["completion_tokens"] < 100
+    assert row["tokens_before_left"] + row["tokens_after_left"] == row["completion_tokens"]
+    assert seen <= row["tokens_before_left"] <= row["chunks"]
+    assert row["received_at"] < row["client_left_at"] <= row["finished_at"]
 
 
 def test_the_truth_is_what_was_received(simulator, http):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.chat.limits import Charge, Decision, State, admit, settle
 from simulator.config.settings import Deployment
+from simulator.service.limits import Charge, Decision, State, admit, settle
 
 MINUTE = 1_795_515_600.0  # a whole minute
 PAYGO = Deployment(tpm=20_000, rpm_per_1000_tpm=6)  # 120 RPM: 2 in 1 s, 20 in 10 s

@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from simulator.chat.credentials import is_authorized
 from simulator.config.live import LiveSettings
+from simulator.service.credentials import is_authorized
 from simulator.wire import azure as wire
 from simulator.wire.azure import Refusal
 
@@ -17,6 +17,9 @@ from simulator.wire.azure import Refusal
 def model_routes(live: LiveSettings) -> list[BaseRoute]:
     """Routes of all three styles of address."""
     return [
+        Route("/openai/deployments", _list(live), methods=["GET"]),
+        Route("/openai/models", _list(live), methods=["GET"]),
+        Route("/openai/models/{model:path}", _describe(live, "azure"), methods=["GET"]),
         Route("/openai/deployments/{model}", _describe(live, "azure"), methods=["GET"]),
         Route("/openai/v1/models", _list(live), methods=["GET"]),
         Route("/openai/v1/models/{model:path}", _describe(live, "azure-v1"), methods=["GET"]),
@@ -27,6 +30,8 @@ def model_routes(live: LiveSettings) -> list[BaseRoute]:
 
 def _list(live: LiveSettings) -> Callable[[Request], Response]:
     def list_models(request: Request) -> Response:
+        if not is_authorized(request.headers, live.current):
+            return _refuse(wire.UNAUTHORIZED)
         return JSONResponse({"object": "list", "data": [_model(name) for name in live.current.deployments]})
 
     return list_models
@@ -44,8 +49,8 @@ def _describe(live: LiveSettings, style: str) -> Callable[[Request], Response]:
     return describe_model
 
 
-def _model(name: str) -> dict[str, str]:
-    return {"id": name, "object": "model", "owned_by": "simulator"}
+def _model(name: str) -> dict[str, str | int]:
+    return {"id": name, "object": "model", "created": 1_767_225_600, "owned_by": "simulator"}
 
 
 def _refuse(refusal: Refusal) -> Response:

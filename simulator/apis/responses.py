@@ -1,0 +1,426 @@
+"""The Responses API: input items to a prompt, an answer to output items and typed events. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from simulator.apis.call import (
+    Call,
+    Past,
+    Refused,
+    Saying,
+    boolean,
+    check_known,
+    choice,
+    marked,
+    table,
+    wrong_type,
+)
+from simulator.apis.chat import add_image, stream_options
+from simulator.apis.sampling import (
+    TIERS,
+    called_tools,
+    check_json_is_mentioned,
+    check_sampling,
+    effort_of,
+    objects,
+    output_limit,
+    read_tools,
+    schema_of,
+)
+from simulator.apis.tokens import PER_MESSAGE, PER_PROMPT, Prompt, vocabulary_of
+from simulator.config.settings import Deployment
+from simulator.wire import azure as wire
+from simulator.wire.azure import Answer, Chunk, Refusal, Usage, dump
+from simulator.wire.dialect import SERVER_ERROR, Dialect
+from simulator.wire.events import PreparedEvent, typed_event
+
+_FIELDS = """
+    model input instructions max_output_tokens previous_response_id stream stream_options store temperature top_p
+    reasoning text tools tool_choice parallel_tool_calls max_tool_calls metadata include truncation user service_tier
+    prompt_cache_key prompt_cache_retention safety_identifier background conversation prompt top_logprobs
+"""
+KNOWN_FIELDS = frozenset(_FIELDS.split())
+
+
+def filtered(body: bytes) -> bytes:
+    """The event or body after which the content filter has ended the answer."""
+    if not body.startswith(b"event: "):
+        response = json.loads(body)
+        response |= {"status": "incomplete", "incomplete_details": {"reason": "content_filter"}}
+        return dump(response)
+    event = json.loads(body.partition(b"\ndata: ")[2])
+    number = event["sequence_number"]
+    response = {
+        "id": "resp_filtered",
+        "created_at": 0,
+        "error": None,
+        "incomplete_details": {"reason": "content_filter"},
+        "instructions": None,
+        "metadata": {},
+        "model": "",
+        "object": "response",
+        "output": [],
+        "parallel_tool_calls": True,
+        "status": "incomplete",
+        "tool_choice": "auto",
+        "tools": [],
+    }
+    return typed_event({"type": "response.incomplete", "response": response, "sequence_number": number})
+
+
+_ERROR_EVENT = {"type": "error", "sequence_number": 0} | {k: SERVER_ERROR[k] for k in ("code", "message", "param")}
+_FAILED_BODY = {
+    "id": "resp_failed",
+    "created_at": 0,
+    "error": {"code": "server_error", "message": SERVER_ERROR["message"]},
+    "incomplete_details": None,
+    "instructions": None,
+    "metadata": {},
+    "model": "",
+    "object": "response",
+    "output": [],
+    "parallel_tool_calls": True,
+    "status": "failed",
+    "tool_choice": "auto",
+    "tools": [],
+    "usage": None,
+}
+
+DIALECT = Dialect(
+    content=re.compile(rb'"delta":"(?!")'),
+    whole_content=re.compile(rb'"text":"(?!")'),
+    error_event=typed_event(_ERROR_EVENT),
+    error_body=dump(_FAILED_BODY),
+    filtered=filtered,
+    failed_event=typed_event({"type": "response.failed", "response": _FAILED_BODY, "sequence_number": 0}),
+)
+
+
+class ResponsesApi:
+    """`POST .../responses`."""
+
+    name = "responses"
+    operation = "Responses_Create"
+    dialect = DIALECT
+
+    def check_headers(self, headers: Mapping[str, str]) -> None:
+        """None is needed."""
+
+    def read(self, parsed: dict[str, Any], deployment: Deployment, past: Past) -> Call:
+        for name in sorted(parsed.keys() - KNOWN_FIELDS):
+            raise Refused(wire.invalid(f"Unknown parameter: '{name}'.", name, "unknown_parameter"))
+        check_known(parsed, KNOWN_FIELDS)
+        if deployment.embedding_dimensions is not None:
+            raise Refused(wire.not_supported("responses", deployment.model))
+        check_sampling(parsed, deployment)
+        stream, options = stream_options(parsed)
+        prompt = _earlier(parsed, deployment, past)
+        answered = _add_input(prompt, parsed)
+        reasoning, text = table(parsed, "reasoning"), table(parsed, "text")
+        form = table(text, "format", "text.format")
+        check_json_is_mentioned(form, prompt, "text.format")
+        schema = schema_of(form, "text.format")
+        called = _called(parsed, prompt, answered)
+        tier = choice(parsed, "service_tier", TIERS)
+        store = parsed.get("store") is None or boolean(parsed, "store")
+        return Call(
+            prompt=prompt,
+            max_tokens=output_limit(parsed, "max_output_tokens", 16, deployment),
+            stream=stream,
+            include_usage=True,
+            include_obfuscation=options.get("include_obfuscation"),
+            wanted=marked(prompt, schema=schema, tools=called),
+            effort=effort_of(reasoning.get("effort"), "reasoning.effort", deployment),
+            service_tier=tier,
+            same_answer=parsed.get("temperature") == 0,
+            extra={"asked": parsed, "store": store, "summary": reasoning.get("summary") is not None},
+        )
+
+    def encoder(self, saying: Saying) -> ResponsesEncoder:
+        return ResponsesEncoder(saying)
+
+    def identifier(self, number: int) -> str:
+        return f"resp_{number:048x}"
+
+    def error_body(self, refusal: Refusal, request_id: str) -> bytes:
+        return refusal.body
+
+    def quota_headers(self, headers: dict[str, str], now: float) -> dict[str, str]:
+        return headers
+
+
+def _earlier(parsed: dict[str, Any], deployment: Deployment, past: Past) -> Prompt:
+    """The prompt so far: that of the previous response, or an empty one. Raises Refused."""
+    vocabulary, previous = vocabulary_of(deployment.model), parsed.get("previous_response_id")
+    if previous is None:
+        return Prompt(vocabulary, frames=PER_PROMPT)
+    found = past.recall(previous) if isinstance(previous, str) else None
+    if found is None:
+        message = f"Previous response with id '{previous}' not found."
+        raise Refused(wire.invalid(message, "previous_response_id", "previous_response_not_found"))
+    return Prompt(vocabulary, *found)
+
+
+def _add_input(prompt: Prompt, parsed: dict[str, Any]) -> bool:
+    """Count instructions and input. Whether the input ends with the result of a tool. Raises Refused."""
+    instructions, given = parsed.get("instructions"), parsed.get("input")
+    if isinstance(instructions, str):
+        prompt.add_text(instructions)
+        prompt.add_frame(PER_MESSAGE)
+    if isinstance(given, str):
+        prompt.add_text(given)
+        prompt.add_frame(PER_MESSAGE)
+        return False
+    if given is None:
+        raise Refused(wire.invalid("Missing required parameter: 'input'.", "input", "missing_required_parameter"))
+    items = objects(parsed, "input")
+    for index, item in enumerate(items):
+        prompt.add_frame(PER_MESSAGE)
+        _add_item(prompt, item, f"input[{index}]")
+    return bool(items) and items[-1].get("type") == "function_call_output"
+
+
+def _add_item(prompt: Prompt, item: dict[str, Any], where: str) -> None:
+    kind = item.get("type", "message")
+    if kind == "function_call":
+        return prompt.add_text(f"{item.get('name')}{item.get('arguments')}")
+    if kind == "function_call_output":
+        output = item.get("output")
+        return prompt.add_text(output if isinstance(output, str) else json.dumps(output))
+    if kind != "message":
+        return None
+    content = item.get("content")
+    if not isinstance(item.get("role"), str) or not isinstance(content, str | list):
+        raise Refused(wire.invalid(f"Invalid '{where}': expected a role and content.", where))
+    for number, part in enumerate([{"text": content}] if isinstance(content, str) else content):
+        if not isinstance(part, dict):
+            raise wrong_type(f"{where}.content[{number}]", "an object")
+        if isinstance(part.get("text"), str):
+            prompt.add_text(part["text"])
+        if part.get("type") == "input_image":
+            add_image(prompt, part.get("image_url"), part.get("detail"), f"{where}.content[{number}].image_url")
+    return None
+
+
+def _called(parsed: dict[str, Any], prompt: Prompt, answered: bool) -> tuple[Any, ...]:
+    given = [tool for tool in objects(parsed, "tools") if tool.get("type") == "function"]
+    tools = read_tools([(f"tools[{index}]", tool) for index, tool in enumerate(given)], prompt)
+    wish = parsed.get("tool_choice")
+    if isinstance(wish, dict):
+        return called_tools(tools, None, str(wish.get("name")), answered, "tool_choice")
+    wish = choice(parsed, "tool_choice", ("none", "auto", "required"))
+    return called_tools(tools, wish, None, answered, "tool_choice")
+
+
+Item = dict[str, Any]
+
+
+class ResponsesEncoder:
+    """Events of one response, numbered from 0. Output items: reasoning where there is any, then message or calls."""
+
+    def __init__(self, saying: Saying) -> None:
+        self._identity = saying.identity
+        self._call = saying.call
+        (self._answer,) = saying.answers
+        self._number = 0
+        self._summary = bool(saying.call.extra["summary"])
+        self._items = _output(self._answer, self._identity, self._summary)
+        self._open: int | None = None
+        """Index of the output item that has begun and not ended."""
+        self._delta: PreparedEvent | None = None
+
+    def _numbered(self, kind: str, **fields: Any) -> bytes:
+        event = typed_event({"type": kind, **fields, "sequence_number": self._number})
+        self._number += 1
+        return event
+
+    def _response(self, status: str, usage: Usage | None = None) -> dict[str, Any]:
+        finished = status != "in_progress"
+        return response_object(
+            self._identity, self._call, status, self._items if finished else [], usage if finished else None
+        )
+
+    def opening(self) -> bytes:
+        response = self._response("in_progress")
+        events = self._numbered("response.created", response=response)
+        events += self._numbered("response.in_progress", response=response)
+        if self._items and self._items[0]["type"] == "reasoning":
+            events += b"".join(self._begin(0))
+        return events
+
+    def lead(self, index: int, chunk: Chunk) -> bytes:
+        item = self._item_of(chunk)
+        if item == self._open:
+            return b""
+        ended = b"" if self._open is None else b"".join(self._end(self._open))
+        return ended + b"".join(self._begin(item))
+
+    def _item_of(self, chunk: Chunk) -> int:
+        if chunk.reasoning:
+            return 0
+        return chunk.part + (1 if self._items[0]["type"] == "reasoning" else 0)
+
+    def piece(self, index: int, chunk: Chunk) -> bytes:
+        if chunk.starts or self._delta is None:
+            return b""
+        text = chunk.text if self._answer.plain else json.dumps(chunk.text)[1:-1]
+        event = self._delta.event(text, self._number)
+        self._number += 1
+        return event
+
+    def _begin(self, index: int) -> Iterator[bytes]:
+        self._open = index
+        item = self._items[index]
+        where = {"item_id": item["id"], "output_index": index}
+        yield self._numbered("response.output_item.added", output_index=index, item=_begun(item))
+        kind, part = _part_of(item)
+        if kind is None:
+            self._delta = None
+            return
+        if part is not None:
+            place = "summary_index" if kind.startswith("reasoning_summary") else "content_index"
+            where |= {place: 0}
+            added = "response.reasoning_summary_part.added" if "summary" in kind else "response.content_part.added"
+            yield self._numbered(added, **where, part=_emptied(part))
+        more: Item = {"logprobs": []} if kind == "output_text" else {}
+        event = {"type": f"response.{kind}.delta", **where, "delta": "\x00", **more, "sequence_number": "\x01"}
+        self._delta = PreparedEvent(event)
+
+    def _end(self, index: int) -> Iterator[bytes]:
+        item = self._items[index]
+        where = {"item_id": item["id"], "output_index": index}
+        kind, part = _part_of(item)
+        if kind == "function_call_arguments":
+            done = {"name": item["name"], "arguments": item["arguments"]}
+            yield self._numbered(f"response.{kind}.done", **where, **done)
+        if kind is not None and part is not None:
+            where |= {"summary_index" if "summary" in kind else "content_index": 0}
+            text = "refusal" if kind == "refusal" else "text"
+            more: Item = {"logprobs": []} if kind == "output_text" else {}
+            yield self._numbered(f"response.{kind}.done", **where, **{text: part[text]}, **more)
+            ended = "response.reasoning_summary_part.done" if "summary" in kind else "response.content_part.done"
+            yield self._numbered(ended, **where, part=part)
+        yield self._numbered("response.output_item.done", output_index=index, item=item)
+        self._open = None
+
+    def trail(self, sent: int) -> bytes:
+        return b""
+
+    def ending(self, usage: Usage) -> bytes:
+        events = [] if self._open is None else list(self._end(self._open))
+        status = "incomplete" if self._answer.finish == "length" else "completed"
+        events.append(self._numbered(f"response.{status}", response=self._response(status, usage)))
+        return b"".join(events)
+
+    def whole(self, usage: Usage) -> bytes:
+        return dump(self._response("incomplete" if self._answer.finish == "length" else "completed", usage))
+
+
+def _part_of(item: Item) -> tuple[str | None, Item | None]:
+    """How the deltas of an item are called, and its part; None, None where it has no deltas."""
+    if item["type"] == "function_call":
+        return "function_call_arguments", None
+    if item["type"] == "reasoning":
+        if item.get("content"):
+            return "reasoning_text", item["content"][0]
+        return ("reasoning_summary_text", item["summary"][0]) if item["summary"] else (None, None)
+    part = item["content"][0]
+    return ("refusal" if part["type"] == "refusal" else "output_text"), part
+
+
+def _begun(item: Item) -> Item:
+    """An item before anything of it has been said."""
+    if item["type"] == "function_call":
+        return {**item, "status": "in_progress", "arguments": ""}
+    if item["type"] == "reasoning":
+        return {**item, "summary": []} | ({"content": []} if item.get("content") else {})
+    return {**item, "status": "in_progress", "content": []}
+
+
+def _emptied(part: Item) -> Item:
+    return {**part, "refusal" if part["type"] == "refusal" else "text": ""}
+
+
+def _output(answer: Answer, identity: wire.Identity, summary: bool) -> list[Item]:
+    """The output items of an answer."""
+    suffix = identity.id.removeprefix("resp_")
+    status = "incomplete" if answer.finish == "length" else "completed"
+    items: list[Item] = []
+    if answer.reasoning_tokens:
+        thoughts = answer.thoughts
+        shown = {"content": [{"type": "reasoning_text", "text": thoughts}]} if thoughts and not summary else {}
+        summaries = [{"type": "summary_text", "text": thoughts}] if thoughts and summary else []
+        items.append({"id": f"rs_{suffix}", "type": "reasoning", "summary": summaries, **shown})
+    if answer.kind == "tools":
+        last = max((chunk.part for chunk in answer.chunks), default=-1)
+        items += [
+            {
+                "id": f"fc_{suffix}{part}",
+                "type": "function_call",
+                "status": status if part == last else "completed",
+                "arguments": answer.part_text(part),
+                "call_id": identifier,
+                "name": name,
+            }
+            for part, (identifier, name) in enumerate(answer.tools)
+            if part <= last
+        ]
+    elif answer.text:
+        items.append(_message(answer, suffix, status))
+    return items
+
+
+def _message(answer: Answer, suffix: str, status: str) -> Item:
+    if answer.kind == "refusal":
+        part: Item = {"type": "refusal", "refusal": answer.text}
+    else:
+        part = {"type": "output_text", "annotations": [], "logprobs": [], "text": answer.text}
+    return {"id": f"msg_{suffix}", "type": "message", "status": status, "content": [part], "role": "assistant"}
+
+
+def response_object(
+    identity: wire.Identity, call: Call, status: str, output: list[Item], used: Usage | None
+) -> dict[str, Any]:
+    asked = call.extra["asked"]
+    text, reasoning = asked.get("text") or {}, asked.get("reasoning") or {}
+    return {
+        "id": identity.id,
+        "object": "response",
+        "created_at": identity.created,
+        "status": status,
+        "background": False,
+        "error": None,
+        "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+        "instructions": asked.get("instructions"),
+        "max_output_tokens": call.max_tokens,
+        "model": identity.model,
+        "output": output,
+        "parallel_tool_calls": asked.get("parallel_tool_calls", True),
+        "previous_response_id": asked.get("previous_response_id"),
+        "reasoning": {"effort": call.effort, "summary": reasoning.get("summary")},
+        "service_tier": identity.service_tier or "default",
+        "store": bool(call.extra["store"]),
+        "temperature": asked.get("temperature", 1.0),
+        "text": {"format": {"type": "text"}} | text,
+        "tool_choice": asked.get("tool_choice") or "auto",
+        "tools": asked.get("tools") or [],
+        "top_p": asked.get("top_p", 1.0),
+        "truncation": asked.get("truncation") or "disabled",
+        "usage": None if used is None else usage_object(used),
+        "user": asked.get("user"),
+        "metadata": asked.get("metadata") or {},
+    }
+
+
+def usage_object(used: Usage) -> dict[str, Any]:
+    return {
+        "input_tokens": used.prompt,
+        "input_tokens_details": {"cached_tokens": used.cached},
+        "output_tokens": used.completion,
+        "output_tokens_details": {"reasoning_tokens": used.reasoning},
+        "total_tokens": used.prompt + used.completion,
+    }

@@ -1,4 +1,0 @@
-"""The chat-completion target: quotas, latency, tokens.
-
-May import: config, truth, wire.
-"""
