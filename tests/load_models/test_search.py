@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from simulator.service.limits import Charge, admit
 from simulator.config.settings import Deployment
+from simulator.service.limits import Charge, admit
 from tokenswarm.control.capacity_search import (
     Level,
     Search,
