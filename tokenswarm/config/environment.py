@@ -241,23 +241,28 @@ def option_source(environment: Environment, option: str) -> str | None:
     return None if name is None else f"{name} ({environment.source(name)})"
 
 
-def api_key(environment: Environment, api: str) -> str | None:
-    """The key for the chat target, `None` without one. A key of an Azure resource is never sent to another server."""
-    name = environment.first(OPENAI_KEY_NAMES if api == "openai" else AZURE_KEY_NAMES)
-    return None if name is None else environment[name]
+def api_key_name(environment: Environment, api: str) -> str | None:
+    """The name of the chat target's key, `None` without one. An Azure resource's is never sent to another server."""
+    return environment.first(OPENAI_KEY_NAMES if api == "openai" else AZURE_KEY_NAMES)
 
 
-def rag_headers(environment: Environment, contract: str) -> dict[str, str]:
-    """The headers that authenticate at an orchestrator of contract v1 or v2: its key's, and a user's bearer token."""
+def rag_key_names(environment: Environment, contract: str) -> dict[str, str]:
+    """Header to the name of the key in it, for an orchestrator of contract v1 or v2: its key, a user's bearer token."""
     if contract == "v1":
         candidates = [("x-functions-key", name) for name in FUNCTION_KEY_NAMES]
     else:
         candidates = [("dapr-api-token", "DAPR_API_TOKEN"), ("X-API-KEY", "ORCHESTRATOR_APP_APIKEY")]
-    keys = [(header, environment[name]) for header, name in candidates if name in environment]
-    headers = dict(keys[:1])
+    names = dict([(header, name) for header, name in candidates if name in environment][:1])
     if "ORCHESTRATOR_BEARER_TOKEN" in environment:
-        headers["Authorization"] = f"Bearer {environment['ORCHESTRATOR_BEARER_TOKEN']}"
-    return headers
+        names["Authorization"] = "ORCHESTRATOR_BEARER_TOKEN"
+    return names
+
+
+def rag_headers(environment: Environment, contract: str) -> dict[str, str]:
+    """The headers that authenticate at an orchestrator: see `rag_key_names`."""
+    names = rag_key_names(environment, contract)
+    prefix = {"Authorization": "Bearer "}
+    return {header: prefix.get(header, "") + environment[name] for header, name in names.items()}
 
 
 def identity_variables(environment: Environment) -> dict[str, str]:

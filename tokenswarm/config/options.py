@@ -50,6 +50,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("query", "target", "further query parameters, as name=value&name=value", in_form=False),
     Option("api-version", "target", "Azure OpenAI api-version of the deployments URL; default 2024-10-21"),
     Option("auth", "target", "key from the environment, or an Entra token", ("key", "entra")),
+    Option("send-keys-to", "target", "further URLs that may be given the keys of the environment, comma-separated",
+           in_form=False),
     Option("auth-scope", "target", "scope of the Entra token", in_form=False),
     Option("ca-file", "target", "PEM file with the certificate authorities to trust", in_form=False),
     Option("tls-verify", "target", "no: accept any certificate; every report says so", YES_NO, in_form=False),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from tokenswarm.apis.request import ChatTarget, RagTarget, Sending, TokenProvider
 from tokenswarm.config.environment import Environment, option_defaults, option_source
+from tokenswarm.config.key_owner import KeyOwner, parse_endpoints
 from tokenswarm.config.options import OPTIONS
 from tokenswarm.config.request_extras import (
     BodyFields,
@@ -183,8 +184,10 @@ def build_settings(
     targets: set[str],
     scenario: str | None = None,
     token: TokenProvider | None = None,
+    launched: Collection[str] | None = None,
 ) -> Settings:
-    """Check everything. `options`: by attribute name, `host` included; `targets`: chat, rag or both, as users need.
+    """Check everything. `options`: by attribute name, `host` included; `targets`: chat, rag or both, as users need;
+    `launched`: see `KeyOwner`.
 
     Raises `BadInput` with every problem found.
     """
@@ -192,10 +195,12 @@ def build_settings(
     seed = reader.whole("seed", 0, 2**53, 1)
     context, output = _lengths(reader)
     plan = _plan(reader, seed, context, output)
+    owner = KeyOwner(launched, reader.read("send-keys-to", lambda text: parse_endpoints(text, "send-keys-to"), ()))
+    get, problems = reader.get, reader.problems
     settings = Settings(
-        chat=build_chat_target(reader.get, environment, token, reader.problems) if "chat" in targets else None,
-        rag=build_rag_target(reader.get, environment, reader.problems) if "rag" in targets else None,
-        host=build_host(reader.get, reader.problems) if targets - {"chat", "rag"} else None,
+        chat=build_chat_target(get, environment, token, owner, problems) if "chat" in targets else None,
+        rag=build_rag_target(get, environment, owner, problems) if "rag" in targets else None,
+        host=build_host(get, environment, owner, problems) if targets - {"chat", "rag"} else None,
         sending=_sending(reader),
         context=context,
         output=output,

@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tokenswarm.apis.request import ChatTarget, RagTarget, TokenProvider
-from tokenswarm.config.environment import Environment, api_key, endpoint_problems, rag_headers
+from tokenswarm.config.environment import Environment, api_key_name, endpoint_problems, rag_headers, rag_key_names
+from tokenswarm.config.key_owner import ENTRA_TOKEN, OWN_API_KEY, KeyOwner
 
 DEFAULT_API_VERSION = "2024-10-21"
 """The newest generally available version of the deployments URL (Azure OpenAI API version lifecycle)."""
@@ -26,7 +27,7 @@ Get = Callable[[str], str | None]
 
 
 def build_chat_target(
-    get: Get, environment: Environment, token: TokenProvider | None, problems: list[str]
+    get: Get, environment: Environment, token: TokenProvider | None, owner: KeyOwner, problems: list[str]
 ) -> ChatTarget | None:
     """The chat target; what is missing or wrong is added to `problems`, and then there is none."""
     endpoint = get("host")
@@ -45,7 +46,11 @@ def build_chat_target(
     deployment = get("deployment")
     if not deployment and api != "openai":
         problems.append("deployment: expected --deployment, AZURE_OPENAI_DEPLOYMENT or AOAI_DEPLOYMENT, got none")
-    key = None if token is not None else _key(api, endpoint, environment, problems)
+    key_name = ENTRA_TOKEN if token is not None else api_key_name(environment, api)
+    if key_name is not None and (problem := owner.problem(key_name, endpoint, environment)):
+        problems.append(problem)
+        return None
+    key = None if token is not None else _key(key_name, api, endpoint, environment, problems)
     if api == "openai" and not urlsplit(endpoint).path.strip("/"):
         endpoint = endpoint.rstrip("/") + "/v1"
     if api == "azure-v1" and not endpoint.rstrip("/").endswith(AZURE_V1_PATH):
@@ -61,7 +66,7 @@ def build_chat_target(
     )
 
 
-def build_rag_target(get: Get, environment: Environment, problems: list[str]) -> RagTarget | None:
+def build_rag_target(get: Get, environment: Environment, owner: KeyOwner, problems: list[str]) -> RagTarget | None:
     """The orchestrator; what is missing or wrong is added to `problems`, and then there is none."""
     endpoint = get("rag-host") or get("host")
     if not endpoint:
@@ -75,6 +80,10 @@ def build_rag_target(get: Get, environment: Environment, problems: list[str]) ->
         problems.append(f"rag-contract: expected v1 or v2, got {contract!r}")
         return None
     path = get("rag-path") or _RAG_PATHS[contract]
+    names = rag_key_names(environment, contract).values()
+    if refused := [each for name in names if (each := owner.problem(name, endpoint, environment))]:
+        problems += refused
+        return None
     headers = rag_headers(environment, contract)
     if not headers and get("rag-path") is None:
         expected = "ORCHESTRATOR_FUNCTION_KEY" if contract == "v1" else "ORCHESTRATOR_APP_APIKEY or DAPR_API_TOKEN"
@@ -88,10 +97,12 @@ def build_rag_target(get: Get, environment: Environment, problems: list[str]) ->
     )
 
 
-def build_host(get: Get, problems: list[str]) -> str | None:
+def build_host(get: Get, environment: Environment, owner: KeyOwner, problems: list[str]) -> str | None:
     """The base URL for users with an API of their own; what is missing or wrong is added to `problems`."""
     host = get("host")
     wrong = endpoint_problems(host, "host") if host else ["host: expected --host, the base URL of the API, got none"]
+    if host and not wrong and (problem := owner.problem(OWN_API_KEY, host, environment)):
+        wrong = [problem]
     problems += wrong
     return None if wrong else host
 
@@ -108,9 +119,9 @@ def infer_api(endpoint: str, environment: Environment) -> str:
     return "azure" if environment.first(azure_names) and "OPENAI_BASE_URL" not in environment else "openai"
 
 
-def _key(api: str, endpoint: str, environment: Environment, problems: list[str]) -> str | None:
-    if key := api_key(environment, api):
-        return key
+def _key(name: str | None, api: str, endpoint: str, environment: Environment, problems: list[str]) -> str | None:
+    if name is not None:
+        return environment[name]
     hostname = urlsplit(endpoint).hostname or ""
     if api == "openai" and not hostname.endswith(("api.openai.com", *AZURE_HOSTS)):
         return "none"  # servers of one's own seldom ask for a key; the SDK insists on one

@@ -47,6 +47,7 @@ class Preparation:
         self.engines = Engines()
         self._environment: Environment | None = None
         self._token: TokenSource | None = None
+        self._launched: tuple[str, ...] | None = None
 
     def prepare(self, is_worker: bool, has_web_ui: bool) -> None:
         """Check everything once, before anything is sent. Raises `BadInput` with all problems."""
@@ -57,6 +58,8 @@ class Preparation:
         if is_worker:
             return  # the master's options arrive with the start
         self._adopt_defaults(environment)
+        given = (self._locust.host, self._own_host(), self._locust.parsed_options.rag_host)
+        self._launched = tuple(str(endpoint) for endpoint in given if endpoint)
         settings = self.settings()
         if not has_web_ui:
             self.check_load(settings)
@@ -80,7 +83,7 @@ class Preparation:
         scenario = str(self.scenario) if self.scenario else None
         given = {**options, "host": host or self._own_host()}
         token = self._token_source(options, environment)
-        settings = build_settings(given, environment, self.targets, scenario, token)
+        settings = build_settings(given, environment, self.targets, scenario, token, self._launched)
         for secret in settings.secrets:
             self.secrets.add(secret)
         return settings

@@ -14,7 +14,7 @@ from tokenswarm.config.environment import (
     Entry,
     Environment,
     KeyVaultReference,
-    api_key,
+    api_key_name,
     check_environment,
     endpoint_problems,
     identity_variables,
@@ -83,7 +83,7 @@ def test_the_labs_parameter_file_works_unchanged(tmp_path, spelling):
     path.write_bytes(spelling.encode())
     environment = read_environment([path], {})
     assert option_defaults(environment) == LAB_OPTIONS
-    assert api_key(environment, "azure") == CANARY
+    assert api_key_name(environment, "azure") == "OPENAI_API_KEY"
     assert option_source(environment, "rate") == f"RATE ({path}:8)"
     assert check_environment(environment) == []
     assert environment.warnings == ()
@@ -211,9 +211,13 @@ def test_names_of_one_thing_have_an_order():
 
 def test_an_azure_key_goes_to_azure_only():
     both = environment(AZURE_OPENAI_API_KEY="azure", OPENAI_API_KEY="plain")
-    assert [api_key(both, api) for api in ("azure", "azure-v1", "openai")] == ["azure", "azure", "plain"]
-    assert api_key(environment(AZURE_OPENAI_API_KEY="azure"), "openai") is None
-    assert api_key(environment(OPENAI_API_KEY="plain"), "azure") == "plain"
+    assert [api_key_name(both, api) for api in ("azure", "azure-v1", "openai")] == [
+        "AZURE_OPENAI_API_KEY",
+        "AZURE_OPENAI_API_KEY",
+        "OPENAI_API_KEY",
+    ]
+    assert api_key_name(environment(AZURE_OPENAI_API_KEY="azure"), "openai") is None
+    assert api_key_name(environment(OPENAI_API_KEY="plain"), "azure") == "OPENAI_API_KEY"
 
 
 def test_headers_of_the_orchestrator():

@@ -15,6 +15,7 @@ from tokenswarm.userinput import BadInput
 from tokenswarm.workload.arrivals import RatePlan
 
 KEY = {"AZURE_OPENAI_API_KEY": "azure-key-123", "AZURE_OPENAI_ENDPOINT": "http://127.0.0.1:1"}
+KEY_ALONE = {"AZURE_OPENAI_API_KEY": "azure-key-123"}
 LAB = {
     "OPENAI_API_KEY": "lab-key-456",
     "AOAI_ENDPOINT": "https://lab.openai.azure.com/",
@@ -74,9 +75,9 @@ def test_an_option_wins_over_the_environment() -> None:
     [
         ("http://127.0.0.1:8000", {}, "openai", "http://127.0.0.1:8000/v1"),
         ("http://127.0.0.1:8000/v1", {}, "openai", "http://127.0.0.1:8000/v1"),
-        ("http://127.0.0.1:8000", KEY, "azure", "http://127.0.0.1:8000"),
-        ("https://r.openai.azure.com", KEY, "azure", "https://r.openai.azure.com"),
-        ("https://r.openai.azure.com/openai/v1/", KEY, "azure-v1", "https://r.openai.azure.com/openai/v1/"),
+        ("http://127.0.0.1:8000", KEY_ALONE, "azure", "http://127.0.0.1:8000"),
+        ("https://r.openai.azure.com", KEY_ALONE, "azure", "https://r.openai.azure.com"),
+        ("https://r.openai.azure.com/openai/v1/", KEY_ALONE, "azure-v1", "https://r.openai.azure.com/openai/v1/"),
         (None, {"OPENAI_BASE_URL": "http://h:1/v1"}, "openai", "http://h:1/v1"),
     ],
 )
@@ -87,7 +88,7 @@ def test_the_api_is_inferred(host: str | None, variables: dict[str, str], api: s
 
 
 def test_azure_v1_gets_its_path() -> None:
-    chat = settings(host="http://h", api="azure-v1").chat
+    chat = settings(KEY_ALONE, host="http://h", api="azure-v1", deployment="d").chat
     assert chat is not None and chat.endpoint == "http://h/openai/v1"
 
 
