@@ -48,6 +48,9 @@ def error_kind(error: str) -> str:
     return _VARYING.sub("#", error)
 
 
+COME_AGAIN = frozenset({408, 409, 425, 429})
+"""Statuses of the 4xx with which a service says that the same request may be answered later."""
+
 NOT_SENT = frozenset({Outcome.DROPPED})
 """Outcomes of arrivals that never became an HTTP request."""
 
@@ -137,6 +140,16 @@ class RequestRecord:
     def ttft_from_due_ms(self) -> float | None:
         """ms from the intended start to the first token; `None` when no token came."""
         return None if self.ttft_ms is None else self.ttft_ms + (self.lag_ms or 0.0)
+
+    @property
+    def refused(self) -> bool:
+        """Whether asking the same again comes to the same: no connection came about, or the answer was a redirect or a
+        4xx (but 408, 409, 425 and 429, which ask to come again, and the content filter, which is about a prompt)."""
+        if self.outcome is Outcome.CONNECTION_ERROR:
+            return self.sent_ms is None
+        if self.outcome is not Outcome.HTTP_ERROR or self.status is None:
+            return False
+        return 300 <= self.status < 500 and self.status not in COME_AGAIN
 
     @property
     def total_tokens(self) -> int | None:

@@ -34,6 +34,9 @@ from tokenswarm.workload.thread_group import Thread
 
 register()
 
+FIRST_BACK_OFF_S = 0.1
+MAX_BACK_OFF_S = 1.0
+
 
 class ApiUser(User):
     """A virtual user of one API. In open loop it waits for arrivals, in closed loop it thinks between answers.
@@ -69,6 +72,7 @@ class ApiUser(User):
         self.due: Due | None = None
         self.composed: tuple[Any, Encoded] | None = None
         self.thread: Thread | None = None
+        self.refusals = 0
         self.client: Client[Any] = Client(self.make_api(), self.make_endpoint(), settings.sending, self.caller)
 
     def make_api(self) -> Api[Any]:
@@ -96,13 +100,21 @@ class ApiUser(User):
         return 0.0
 
     def _think_s(self) -> float:
-        think_s = self.settings.think_time.sample(self.rng)
+        think_s = max(self.settings.think_time.sample(self.rng), self._back_off_s())
         if self.thread is None:
             return think_s
         pause_s = self.thread.pause_s(think_s, time.time())
         if self.thread.parked:
             self.load_test.thread_allocation.park()
         return pause_s
+
+    def _back_off_s(self) -> float:
+        """Seconds that a closed load waits at least after so many refusals in a row: whoever is refused at once and
+        does not think would else ask a thousand times a second."""
+        if self.refusals == 0:
+            return 0.0
+        self.sender.note_back_off()
+        return min(FIRST_BACK_OFF_S * 2.0 ** min(self.refusals - 1, 30), MAX_BACK_OFF_S)
 
     def on_start(self) -> None:
         self.thread = self.load_test.take_thread()
@@ -136,6 +148,7 @@ class ApiUser(User):
     def emit(self, record: RequestRecord) -> None:
         """Record one finished attempt."""
         self.due = None  # the arrival has a row now
+        self.refusals = self.refusals + 1 if record.refused else 0
         self.load_test.record(record)
 
     def compose(self, arrival: Arrival | None) -> tuple[Request, Encoded]:

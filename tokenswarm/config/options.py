@@ -107,6 +107,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("ptu", "quota", "provisioned throughput units of the deployment"),
     Option("failure-criteria", "verdict", "criteria that fail the run: p95(ttft_ms) > 1000; percentage(error) > 1"),
     Option("auto-stop", "verdict", "stop at an error share: 90% / 60s; disable"),
+    Option("max-refusals", "verdict",
+           "stop after so many identical refusals in a row without one answer; default 10; 0: never"),
     Option("goodput", "verdict", "limits of a good request: ttft_ms < 1000, tbt_ms < 50"),
     Option("warm-up", "verdict", "seconds at the start left out of the figures; default 0"),
     Option("cool-down", "verdict", "seconds at the end left out of the figures; default 0"),

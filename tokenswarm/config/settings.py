@@ -25,6 +25,7 @@ from tokenswarm.config.targets import build_chat_target, build_host, build_rag_t
 from tokenswarm.metrics.autostop import AutoStop, parse_auto_stop
 from tokenswarm.metrics.criteria import Criterion, parse_criteria
 from tokenswarm.metrics.goodput import Goodput, parse_goodput
+from tokenswarm.metrics.refusals import DEFAULT_LIMIT
 from tokenswarm.metrics.server_metrics import PrometheusEndpoint, parse_server_metrics
 from tokenswarm.transport.proxies import ProxyError, proxy_for
 from tokenswarm.transport.tls import tls_context
@@ -77,6 +78,7 @@ class Settings:
     ptu: float | None
     criteria: list[Criterion]
     auto_stop: AutoStop | None
+    max_refusals: int
     goodput: Goodput | None
     warm_up_s: float
     cool_down_s: float
@@ -227,6 +229,7 @@ def build_settings(
         ptu=reader.number("ptu", 1, 1e6),
         criteria=reader.read("failure-criteria", parse_criteria, []),
         auto_stop=reader.read("auto-stop", parse_auto_stop, None),
+        max_refusals=reader.whole("max-refusals", 0, 1_000_000, DEFAULT_LIMIT),
         goodput=reader.read("goodput", parse_goodput, None),
         warm_up_s=reader.duration("warm-up", 0.0),
         cool_down_s=reader.duration("cool-down", 0.0),

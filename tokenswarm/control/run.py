@@ -25,6 +25,7 @@ from tokenswarm.metrics.accounting import Accounting, Lost
 from tokenswarm.metrics.answer_length import Shortfall
 from tokenswarm.metrics.autostop import AutoStopMonitor
 from tokenswarm.metrics.criteria import Criterion, CriterionResult, evaluate
+from tokenswarm.metrics.refusals import RefusalMonitor
 from tokenswarm.metrics.samples import Samples
 from tokenswarm.metrics.samples import Window as Span
 from tokenswarm.metrics.verdict import Evidence, Reason, ReasonKind, Verdict, decide, not_delivered
@@ -121,6 +122,7 @@ class LoadRun:
         self._scenario = scenario
         self._stop = stop
         self._auto_stop = AutoStopMonitor(settings.auto_stop) if settings.auto_stop else None
+        self._refusals = RefusalMonitor(settings.max_refusals) if settings.max_refusals else None
         self._read_lags_ms = array("f")
         self._tokens = 0
         self._self_checks: dict[str, None] = {}
@@ -192,6 +194,9 @@ class LoadRun:
         if self._auto_stop is not None and self._auto_stop.add(record):
             self._failed_by_stop = True
             self.end(f"auto-stop: more than {settings.auto_stop} of the requests failed")
+        elif self._refusals is not None and self._refusals.add(record):
+            self._failed_by_stop = True
+            self.end(self._refusals.description)
         elif settings.max_total_tokens is not None and self._tokens >= settings.max_total_tokens:
             self.end(f"budget: max-total-tokens of {settings.max_total_tokens:.0f} reached ({self._tokens} used)")
         elif settings.max_total_requests is not None and self.accounting.sent >= settings.max_total_requests:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from tokenswarm.workload.dataset import Questions
 if TYPE_CHECKING:
     from tokenswarm.sender.tracing import Telemetry
 
+
+logger = logging.getLogger(__name__)
 
 COLLECT_SELDOM = (10_000, 20, 50)
 """Thresholds of the garbage collector during a run: a request leaves no cycles, so there is little to find."""
@@ -72,6 +75,7 @@ class Sender:
         self.place = place
         self._thresholds = gc.get_threshold()
         self.telemetry = telemetry
+        self._backed_off = False
         self.stopping = Event()
         """Set when the run ends: only what is under way goes on."""
         send = (lambda batch: ship(batch, self._condition())) if ship is not None else None
@@ -116,6 +120,12 @@ class Sender:
         self.overload.add(record)
         if self.telemetry is not None:
             self.telemetry.emit(record)
+
+    def note_back_off(self) -> None:
+        """A user of a closed load waits longer than it would think, as it was refused: said once."""
+        if not self._backed_off:
+            self._backed_off = True
+            logger.warning("Users who are refused wait 0.1 s, then longer, up to 1 s, before they ask again")
 
     @contextmanager
     def in_flight(self) -> Iterator[None]:
