@@ -197,6 +197,11 @@ def _patched_deployments(
             if one.tpm is not None and one.ptu is not None:
                 problems.append(f"tpm, ptu: expected at most one of them, got both ({place})")
             deployments[name] = one
+    for name, one in deployments.items():
+        if one.spills_to is not None and (one.ptu is None or one.spills_to not in deployments or one.spills_to == name):
+            problems.append(
+                f"spills_to: expected another deployment, of a provisioned one (deployments.{name}, {where})"
+            )
     return deployments
 
 

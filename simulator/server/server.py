@@ -22,9 +22,11 @@ from pathlib import Path
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from simulator.apis.tokens import vocabulary_of
 from simulator.config.live import LiveSettings
 from simulator.config.settings import Settings
 from simulator.config.shared import SharedState
+from simulator.server.announcement import announcement
 from simulator.server.app import build_app
 from simulator.truth.log import TruthLog
 from simulator.wire.exchange import CONNECTION, RECEIVED_AT
@@ -121,10 +123,11 @@ def serve(settings: Settings, place: Place) -> int:
         token = secrets.token_urlsafe(24)
         print(f"Admin routes need this bearer token: {token}", file=sys.stderr, flush=True)
     state_dir = Path(tempfile.mkdtemp(prefix="simulator-state-"))
+    for deployment in settings.deployments.values():
+        vocabulary_of(deployment.model)  # read now, once for all processes, and not during the first request
 
     def announce() -> None:
-        names = ", ".join(settings.deployments)
-        print(f"Simulator: {url} (deployments: {names})", flush=True)
+        print(announcement(settings, url), flush=True)
         if place.ready_file is not None:
             _write_whole(place.ready_file, json.dumps({"chat_url": url, "rag_url": url, "fault_url": url}))
 

@@ -229,19 +229,21 @@ class ModelTarget:
             return limits.admit(job.deployment, state, job.exchange.entry["received_at"], job.estimate)
 
     def _spill(self, job: Job, settings: Settings) -> tuple[Job | None, dict[str, str]]:
-        """The same job at the deployment to which its own one spills over, if there is one; and headers that say so."""
-        name = job.exchange.headers.get(SPILLOVER_HEADER) or job.deployment.spills_to
-        if name is None:
-            return None, {}
+        """The same job at the deployment to which its own one spills over, if there is one; and headers that say so.
+
+        What the deployment is set to goes before what the request asks for. x-ms-spillover-error is the status of the
+        provisioned deployment, whether or not the other one serves the request; if it does not, its answer is sent.
+        """
+        name = job.deployment.spills_to or job.exchange.headers.get(SPILLOVER_HEADER) or ""
         deployment = settings.deployments.get(name)
         if deployment is None or name == job.name:
-            return None, {"x-ms-spillover-error": "404"}
+            return None, {}
         engine = self._work.engines[name]
         cached = engine.cache.look_up(job.prefixes)
         moved = replace(job, name=name, deployment=deployment, engine=engine, cached_tokens=cached)
         self._note_deployment(moved, settings)
         job.exchange.entry["spilled_from"] = job.name
-        return moved, {"x-ms-spillover-from-deployment": job.name}
+        return moved, {"x-ms-spillover-from-deployment": job.name, "x-ms-spillover-error": "429"}
 
     def _throttled(
         self, job: Job, settings: Settings, why: tuple[str, float], api_version: str | None, headers: dict[str, str]
@@ -251,8 +253,6 @@ class ModelTarget:
         version = f"Azure OpenAI API version {api_version}" if api_version else "OpenAI Language Model Instance API"
         under = f"{self._api.operation} under {version}"
         refusal = wire.throttled(job.deployment.model, job.name, region, reason, seconds, under)
-        if "x-ms-spillover-from-deployment" in headers:
-            headers = headers | {"x-ms-spillover-error": "429"}
         return Refused(refusal, headers | wire.policy_header(reason), reason)
 
     async def _generate(self, job: Job, settings: Settings, headers: dict[str, str]) -> None:
