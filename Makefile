@@ -23,7 +23,7 @@ help:
 	@echo "make clean         remove .venv and everything that was made; results/ stays"
 
 demo: .venv/runtime.stamp
-	@$(BIN)/python scripts/demo.py
+	@$(BIN)/python -m tokenswarm demo
 
 test: .venv/dev.stamp
 	@$(if $(CHROMIUM),,echo "No Chromium with its driver here: tests marked 'browser' are left out.")

@@ -36,13 +36,13 @@ COMMANDS = {
 }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Mistakes of the user are printed without a traceback, exit code 2."""
+def main(argv: Sequence[str] | None = None, prog: str = "python -m analysis") -> int:
+    """Run one command; `prog` is what was typed before its name. Mistakes of the user: no traceback, exit code 2."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = _read_command(arguments[:1])
     command = COMMANDS[name]
     module = importlib.import_module(command.module)
-    parser = argparse.ArgumentParser(prog=f"python -m analysis {name}", description=command.help)
+    parser = argparse.ArgumentParser(prog=f"{prog} {name}", description=command.help)
     module.add_arguments(parser)
     try:
         return int(module.main(parser.parse_args(arguments[1:])))

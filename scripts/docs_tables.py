@@ -8,7 +8,6 @@ is 1 when a table is out of date.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -17,15 +16,15 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from analysis.figures.metrics import markdown_table  # noqa: E402
+from tokenswarm.cli.scenarios import purpose  # noqa: E402
 from tokenswarm.config.environment import NAMES, OPTION_NAMES, SECRET_NAMES  # noqa: E402
+from tokenswarm.config.option_docs import doc_of, find  # noqa: E402
 from tokenswarm.config.options import OPTIONS  # noqa: E402
 from tokenswarm.exit_codes import ExitCode  # noqa: E402
 from tokenswarm.metrics.criteria import AZURE_METRICS, METRICS  # noqa: E402
 from tokenswarm.record import COLUMN_DOCS, COLUMNS  # noqa: E402
 
-PAGES = ("README.md", "docs/scenarios.md", "docs/metrics.md", "docs/criteria.md")
-INTERNAL = {"worker-count", "run-directory"}
-
+PAGES = ("README.md", "docs/scenarios.md", "docs/options.md", "docs/metrics.md", "docs/criteria.md")
 EXIT_CODES = {
     ExitCode.OK: "the criteria held, or there were none and every request succeeded",
     ExitCode.LOCUST: "Locust's own: some requests failed (only where no criteria are given)",
@@ -43,14 +42,24 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def options() -> str:
-    """All options, by group."""
+    """All options, a table a group: meaning, default, unit, one example."""
+    groups = dict.fromkeys(option.group for option in OPTIONS)
+    return "\n\n".join(f"### {group.capitalize()}\n\n{_options_of(group)}" for group in groups)
+
+
+def _options_of(group: str) -> str:
     named = {option: " or ".join(f"`{name}`" for name in names) for option, names in OPTION_NAMES.items()}
-    rows = [
-        (option.group, f"`{option.name}`", option.help, named.get(option.name, ""))
-        for option in OPTIONS
-        if option.name not in INTERNAL
-    ]
-    return table(("group", "option", "meaning", "in the environment or an env file"), rows)
+    rows = []
+    for option in find(None):
+        if option.group == group:
+            doc = doc_of(option)
+            meaning = option.help + (f" ({named[option.name]})" if option.name in named else "")
+            rows.append((f"`{option.name}`", meaning, _code(doc.default), doc.unit, _code(doc.example)))
+    return table(("option", "meaning", "default", "unit", "example"), rows)
+
+
+def _code(value: str) -> str:
+    return f"`{value}`" if value else ""
 
 
 def names() -> str:
@@ -61,22 +70,11 @@ def names() -> str:
 
 def scenarios() -> str:
     """Each scenario file with its first comment."""
-    return table(("scenario", "what it is for"), [(f"`{path.stem}`", _purpose(path)) for path in _scenario_files()])
+    return table(("scenario", "what it is for"), [(f"`{path.stem}`", purpose(path)) for path in _scenario_files()])
 
 
 def _scenario_files() -> list[Path]:
     return sorted((ROOT / "scenarios").glob("*.conf"))
-
-
-def _purpose(path: Path) -> str:
-    """The first sentence of the file's first comment."""
-    comment = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            break
-        comment.append(line.lstrip("# "))
-    sentence = re.match(r".*?[.?](?=\s|$)", " ".join(comment))
-    return sentence[0] if sentence else " ".join(comment)
 
 
 def criteria() -> str:

@@ -23,15 +23,16 @@ ROOMS: dict[str, str] = {
     "tokenswarm.client": "record apis transport",
     "tokenswarm.metrics": "record userinput exit_codes",
     "tokenswarm.config": "record userinput exit_codes workload apis transport metrics",
-    "tokenswarm.results": "record metrics",
+    "tokenswarm.results": "installation record metrics",
     "tokenswarm.generator": "record transport metrics",
     "tokenswarm.preflight": "userinput workload apis transport client config results",
     "tokenswarm.sender": "record workload apis client config results generator",
     "tokenswarm.control": "record userinput exit_codes workload apis transport metrics config results generator",
     "tokenswarm.runner": "record userinput exit_codes workload metrics config results preflight sender control",
-    "tokenswarm.live": "record userinput exit_codes workload metrics config generator control runner",
+    "tokenswarm.live": "installation record userinput exit_codes workload metrics config generator control runner",
     "tokenswarm.jmx": "userinput exit_codes workload config",
-    "tokenswarm.selfcheck": "users record exit_codes transport metrics generator",
+    "tokenswarm.selfcheck": "installation users record exit_codes transport metrics generator",
+    "tokenswarm.cli": "installation userinput exit_codes record transport config preflight selfcheck",
     "analysis.sources": "analysis.statistics record userinput",
     "analysis.figures": "analysis.statistics analysis.sources record userinput exit_codes metrics",
     "analysis.server": "record userinput exit_codes metrics analysis.statistics analysis.sources analysis.figures",
@@ -59,6 +60,8 @@ TOP: dict[str, str] = {
     "tokenswarm.record": "",
     "tokenswarm.userinput": "",
     "tokenswarm.exit_codes": "",
+    "tokenswarm.installation": "",
+    "tokenswarm.__main__": "cli",
     "tokenswarm.plugin": "userinput exit_codes preflight config control runner live",
     "tokenswarm.users": "record workload apis client config sender runner plugin",
     "analysis.statistics": "",
@@ -117,7 +120,9 @@ def test_every_room_is_in_the_table() -> None:
 
 
 def test_the_table_has_no_arrow_upwards() -> None:
-    above: set[str] = {f"tokenswarm.{name}" for name in ("record", "userinput", "exit_codes")} | {"analysis.statistics"}
+    above: set[str] = {f"tokenswarm.{name}" for name in ("record", "userinput", "exit_codes", "installation")} | {
+        "analysis.statistics"
+    }
     late = {"tokenswarm.users"}  # the self-check's locustfile is a user's: it derives from what users derive from
     for room in ROOMS:
         assert allowed(room) - {room} - late <= above, room

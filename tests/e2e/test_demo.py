@@ -1,4 +1,4 @@
-"""`make demo`'s script, shorter still: it ends with verdicts and reports, or at a Ctrl-C, and leaves nobody behind."""
+"""`tokenswarm demo`, shorter still: it ends with verdicts and reports, or at a Ctrl-C, and leaves nobody behind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.simulator_process import ROOT
 
 
 def start_demo(results: Path, *flags: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "scripts/demo.py", "--results", str(results), *flags]
+    command = [sys.executable, "-m", "tokenswarm", "demo", "--results", str(results), *flags]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -26,7 +26,7 @@ def test_the_demo_ends_with_three_verdicts_and_two_reports(tmp_path: Path) -> No
     # What the user has set for the real services must not reach the demo's runs.
     os.environ["AZURE_OPENAI_ENDPOINT"], os.environ["LOCUST_RATE"] = "https://real.example", "9999"
     try:
-        command = [sys.executable, "scripts/demo.py", "--results", str(tmp_path)]
+        command = [sys.executable, "-m", "tokenswarm", "demo", "--results", str(tmp_path)]
         done = subprocess.run(
             [*command, "--chat-seconds", "3", "--rag-seconds", "3"],
             cwd=ROOT,

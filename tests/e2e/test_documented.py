@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.locust_process import Run, Target, credentials, environment, run_locust
+from tests.e2e.locust_process import Run, Target, credentials, environment
 from tests.simulator_process import ROOT
 
 PAGES = ("README.md", "docs/quickstart.md")
 SHORTER = {
     "paygo-gpt35-4rpm": ["--rate", "60", "--max-total-requests", "2"],
     "paygo-gpt35-50rpm": ["--rate", "500", "--max-total-requests", "50", "--deployment", "gpt-35-turbo-200k"],
-    "smoke": ["--max-total-requests", "3", "--deployment", "gpt-35-turbo"],
+    "smoke": ["--max-total-requests", "3"],
 }
 EXPECTED = {"paygo-gpt35-4rpm": 0, "paygo-gpt35-50rpm": 3, "smoke": 0}
 
@@ -40,6 +40,15 @@ def checkout(target: Target, tmp_path: Path) -> Path:
     return folder
 
 
+def run_command(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """`tokenswarm` in the folder, as in a clone without an installation."""
+    command = [sys.executable, "-m", "tokenswarm", *words]
+    env = environment(**variables)
+    return subprocess.run(
+        command, cwd=folder, env=env, input="", capture_output=True, text=True, timeout=100, check=False
+    )
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_of_the_page(page: str, checkout: Path, target: Target) -> None:
     typed = [shlex.split(line) for line in commands(page)]
@@ -50,22 +59,18 @@ def test_the_commands_of_the_page(page: str, checkout: Path, target: Target) -> 
         match words:
             case ["make", name, *_]:
                 assert re.search(rf"^{name}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
-            case ["cp", source, _]:
-                assert (ROOT / source).exists()
-            case ["export", _]:
+            case ["pip", "install", source]:
+                assert source == "git+https://github.com/OWNER/tokenswarm"
+            case ["export", *given]:
+                assert [each.partition("=")[0] for each in given] == ["OPENAI_BASE_URL", "OPENAI_API_KEY"]
                 variables = {"OPENAI_BASE_URL": target.url + "/v1", "OPENAI_API_KEY": "simulator-key"}
-            case [".venv/bin/locust", "--config", path, *rest]:
-                scenario = Path(path).stem
-                given = ["--config", path, *(flag for flag in rest if flag != "--headless"), *SHORTER[scenario]]
-                finished = run_locust(given, variables, checkout, cwd=checkout)
-                runs[scenario] = max(finished.results.glob(f"{scenario}/*/run.json")).parent
-                assert finished.code == Run(runs[scenario]).code(EXPECTED[scenario]), finished.output
-            case [".venv/bin/python", "-m", "analysis", *rest]:
-                command = [sys.executable, "-m", "analysis", *rest]
-                done = subprocess.run(
-                    command, cwd=checkout, env=environment(), capture_output=True, text=True, check=False
-                )
-                assert done.returncode in ((0,) if rest[0] == "report" else (0, 4)), done.stdout + done.stderr
+            case ["tokenswarm", "run", scenario, *rest]:
+                done = run_command(checkout, "run", scenario, *rest, *SHORTER[scenario], **variables)
+                runs[scenario] = max(checkout.glob(f"results/{scenario}/*/run.json")).parent
+                assert done.returncode == Run(runs[scenario]).code(EXPECTED[scenario]), done.stdout + done.stderr
+            case ["tokenswarm", name, *rest]:
+                done = run_command(checkout, name, *rest, **variables)
+                assert done.returncode in ((0, 3, 4) if name == "check" else (0,)), done.stdout + done.stderr
             case _:
                 raise AssertionError(f"not known how to try: {words}")
     assert "paygo-gpt35-50rpm" in runs

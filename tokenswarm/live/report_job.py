@@ -6,15 +6,16 @@ So that pandas and plots are never loaded into Locust's process, and a next run 
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
-import sys
 from pathlib import Path
 
 import gevent
 import psutil
 
+from tokenswarm.installation import module_command, python_path
+
 PATIENCE_S = 600.0
-PROJECT = Path(__file__).resolve().parents[2]
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +34,15 @@ class RunReport:
 
     def make(self) -> None:
         """Make it, and wait for it."""
-        command = [sys.executable, "-m", "analysis", "report", str(self.directory.resolve())]
+        command = [*module_command("analysis"), "report", str(self.directory.resolve())]
+        environment = {**os.environ, "PYTHONPATH": python_path()}
         try:
             with subprocess.Popen(
-                command, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
             ) as process:
                 _be_nice(process.pid)
                 code, text = _wait(process)

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from tokenswarm.installation import source_version
 from tokenswarm.record import SCHEMA_VERSION
 
 MIN_FREE_BYTES = 50_000_000
@@ -67,7 +68,7 @@ def describe_tools() -> dict[str, Any]:
     """Versions and machine, for run.json."""
     return {
         "schema_version": SCHEMA_VERSION,
-        "tokenswarm_version": _version("tokenswarm") or _source_version(),
+        "tokenswarm_version": _version("tokenswarm") or source_version(),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
         "git_commit": _git_commit(),
         "host": platform.node(),
@@ -80,15 +81,6 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _source_version() -> str | None:
-    project = Path(__file__).resolve().parents[2] / "pyproject.toml"
-    try:
-        found = re.search(r'^version = "([^"]+)"', project.read_text(encoding="utf-8"), re.MULTILINE)
-    except OSError:
-        return None
-    return found.group(1) if found else None
 
 
 def _git_commit() -> str | None:

@@ -37,9 +37,9 @@ from tokenswarm.generator.selfcheck_result import (
     this_machine,
     to_json,
 )
+from tokenswarm.installation import module_command, python_path
 from tokenswarm.record import RequestRecord
 
-PACKAGES = Path(__file__).resolve().parents[2]
 LEVELS = (50, 200, 500, 1000, 1500, 2000)
 TTFT_MS, TBT_MS, TOKENS = 200.0, 20.0, 100
 ANSWER_S = (TTFT_MS + TBT_MS * (TOKENS - 1)) / 1000.0
@@ -62,15 +62,14 @@ def clean_environment(**more: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("LOCUST_", "AZURE_", "OPENAI_", "AOAI_"))
     }
-    path = os.pathsep.join(filter(None, [str(PACKAGES), kept.get("PYTHONPATH")]))
-    return {**kept, "PYTHONPATH": path, "OPENAI_API_KEY": "none", **more}
+    return {**kept, "PYTHONPATH": python_path(), "OPENAI_API_KEY": "none", **more}
 
 
 @contextmanager
 def known_timing_target(folder: Path) -> Iterator[str]:
     """Run the target on its core and give its URL; its log is `truth.jsonl` in `folder`, whole after the block."""
     ready = folder / "ready.json"
-    command = [sys.executable, "-m", "simulator.known_timing", "--ready-file", str(ready)]
+    command = [*module_command("simulator.known_timing"), "--ready-file", str(ready)]
     command += ["--log", str(folder / "truth.jsonl"), "--tokens", str(TOKENS)]
     command += ["--ttft-ms", str(TTFT_MS), "--tbt-ms", str(TBT_MS)]
     process = subprocess.Popen(command, cwd=folder, env=clean_environment(), stdout=subprocess.DEVNULL)

@@ -1,13 +1,10 @@
-"""`make demo`: both exercises, shortened, against the simulator: two chat benchmarks side by side, then the RAG test.
-
-    python scripts/demo.py [--results DIR] [--chat-seconds 60] [--rag-seconds 30]
+"""`tokenswarm demo`: both exercises, shortened, against the simulator: two chat benchmarks side by side, then RAG.
 
 Everything that is started here is stopped here, also after Ctrl-C.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import csv
 import io
@@ -24,10 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from tokenswarm.config.environment import NAMES  # noqa: E402
+from tokenswarm.config.environment import NAMES
+from tokenswarm.installation import module_command, parts, python_path
 
 PROGRESS_EVERY_S = 5.0
 PATIENCE_S = 90.0
@@ -63,9 +58,8 @@ def rag_jobs(seconds: int) -> list[Job]:
     return [Job("rag-peak", "RAG, 10 testers", ("--stages", stages), seconds + 3)]
 
 
-def main() -> int:
+def run_demo(results: Path, chat_seconds: int, rag_seconds: int) -> int:
     """Exit code 0 when every run came to a verdict, whichever it was."""
-    options = _read_arguments()
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
     begun = time.monotonic()
@@ -76,10 +70,10 @@ def main() -> int:
             environment = clean_environment()
             env_file = write_env_file(directory, url)
             runs = []
-            for jobs in (chat_jobs(options.chat_seconds), rag_jobs(options.rag_seconds)):
-                runs += run_side_by_side(jobs, env_file, environment, options.results, directory)
+            for jobs in (chat_jobs(chat_seconds), rag_jobs(rag_seconds)):
+                runs += run_side_by_side(jobs, env_file, environment, results, directory)
         print_verdicts(runs)
-        write_reports(runs, options.results)
+        write_reports(runs, results, environment)
     except KeyboardInterrupt:
         print("\nStopped.", flush=True)
         return 130
@@ -94,17 +88,8 @@ def main() -> int:
 def running_simulator(directory: Path) -> Iterator[str]:
     """A simulator on a free port; its address."""
     ready = directory / "ready.json"
-    command = [
-        "-m",
-        "simulator",
-        "--port",
-        "0",
-        "--ready-file",
-        str(ready),
-        "--config",
-        str(ROOT / "scripts/demo.toml"),
-    ]
-    with started(command, directory / "simulator.log") as process:
+    options = ["--port", "0", "--ready-file", str(ready), "--config", str(Path(__file__).with_name("demo.toml"))]
+    with started("simulator", options, directory / "simulator.log", clean_environment()) as process:
         deadline = time.monotonic() + 30
         while not ready.exists():
             if process.poll() is not None or time.monotonic() > deadline:
@@ -116,12 +101,12 @@ def running_simulator(directory: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def started(arguments: Sequence[str], log: Path, environment: dict[str, str] | None = None) -> Iterator[Any]:
-    """A Python process in a session of its own, so that only we stop it: asked first, then made to."""
+def started(module: str, options: Sequence[str], log: Path, environment: dict[str, str]) -> Iterator[Any]:
+    """A process that runs a module, in a session of its own, so that only we stop it: asked first, then made to."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=ROOT,
+            [*module_command(module), *options],
+            cwd=parts(),
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -143,7 +128,8 @@ def started(arguments: Sequence[str], log: Path, environment: dict[str, str] | N
 def clean_environment() -> dict[str, str]:
     """This process's environment without what would win over the env file, or lead around the simulator."""
     kept = {name: value for name, value in os.environ.items() if name not in NAMES and not name.startswith("LOCUST_")}
-    return {**kept, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "PYTHONUNBUFFERED": "1"}
+    local = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    return {**kept, **local, "PYTHONUNBUFFERED": "1", "PYTHONPATH": python_path()}
 
 
 def write_env_file(directory: Path, url: str) -> Path:
@@ -165,10 +151,10 @@ def run_side_by_side(
     with contextlib.ExitStack() as stack:
         running = []
         for job in jobs:
-            command = ["-m", "locust", "--config", f"scenarios/{job.scenario}.conf", "--headless", *job.flags]
+            command = ["--config", f"scenarios/{job.scenario}.conf", "--headless", *job.flags]
             command += ["--env-file", str(env_file), "--results-dir", str(results), "--stop-timeout", "30"]
             log = directory / f"{job.scenario}.log"
-            running.append((job, log, stack.enter_context(started(command, log, environment))))
+            running.append((job, log, stack.enter_context(started("locust", command, log, environment))))
         deadline = time.monotonic() + jobs[0].seconds + PATIENCE_S
         while any(process.poll() is None for _, _, process in running):
             if time.monotonic() > deadline:
@@ -223,33 +209,19 @@ def print_verdicts(runs: Sequence[tuple[Job, Path]]) -> None:
                 print(f"      {reason['text']}")
 
 
-def write_reports(runs: Sequence[tuple[Job, Path]], results: Path) -> None:
+def write_reports(runs: Sequence[tuple[Job, Path]], results: Path, environment: dict[str, str]) -> None:
     """The two chat benchmarks side by side, and the RAG test by itself."""
     chat = [path for job, path in runs if job.scenario.startswith("paygo")]
     rag = [path for _, path in runs if path not in chat]
     print("\nReports")
     for name, paths in (("chat", chat), ("rag", rag)):
         output = results / f"report-{name}"
-        command = [sys.executable, "-m", "analysis", "report", *map(str, paths), "--output", str(output)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        command = [*module_command("analysis"), "report", *map(str, paths), "--output", str(output)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise DemoFailed(f"no report of {name}:\n{done.stderr}")
         print(f"  {output / 'report.html'}", flush=True)
 
 
-def _read_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="both exercises, shortened, against the simulator")
-    parser.add_argument("--results", type=Path, default=Path("results/demo"), help="default: %(default)s")
-    parser.add_argument("--chat-seconds", type=int, default=60, help="of the chat benchmarks (default: %(default)s)")
-    parser.add_argument("--rag-seconds", type=int, default=30, help="of the RAG test (default: %(default)s)")
-    options = parser.parse_args()
-    options.results = options.results.resolve()
-    return options
-
-
 def _interrupt(_signal: int, _frame: object) -> None:
     raise KeyboardInterrupt
-
-
-if __name__ == "__main__":
-    sys.exit(main())

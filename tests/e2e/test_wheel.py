@@ -1,0 +1,151 @@
+"""The wheel, installed into an empty environment elsewhere: what a new user has, and nothing of the checkout."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.locust_process import environment, free_port, wait_until
+from tests.simulator_process import API_KEY, ROOT, running_simulator
+
+pytestmark = pytest.mark.timeout(400)
+QUICK = "[deployments.gpt-35-turbo]\nttft_base_ms = 20\ntbt_ms = 1\n"
+TOKENS = ("--prompt-tokens", "1000", "--completion-tokens", "200")
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """Without what would let the checkout or this test's environment be found."""
+    kept = {name: value for name, value in environment().items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    return {**kept, **more}
+
+
+def done(command: list[str], cwd: Path, **options: str) -> str:
+    finished = subprocess.run(
+        command,
+        cwd=cwd,
+        env=clean_environment(),
+        input=options.get("said", ""),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert finished.returncode == 0, f"{command}\n{finished.stdout}\n{finished.stderr}"
+    return finished.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` of an environment that has the wheel and what it asks for."""
+    folder = tmp_path_factory.mktemp("wheel")
+    done([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT)], folder)
+    (wheel,) = folder.glob("tokenswarm-*.whl")
+    done([sys.executable, "-m", "venv", str(folder / "venv")], folder)
+    done([str(folder / "venv/bin/python"), "-m", "pip", "install", "-q", str(wheel)], folder)
+    return folder / "venv" / "bin"
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with running_simulator(QUICK) as simulator:
+        yield simulator.chat_url
+
+
+def test_the_wheel_takes_one_name(installed: Path, tmp_path: Path) -> None:
+    (packages,) = installed.parent.glob("lib/python*/site-packages")
+    assert not {"analysis", "simulator", "locustfiles", "scenarios", "tests"} & {
+        path.name for path in packages.iterdir()
+    }
+    code = "import importlib.util as u; print([n for n in ('analysis', 'simulator') if u.find_spec(n)])"
+    assert done([str(installed / "python"), "-c", code], tmp_path).strip() == "[]"
+
+
+def test_every_file_of_the_checkout_is_in_the_wheel(installed: Path) -> None:
+    (package,) = installed.parent.glob("lib/python*/site-packages/tokenswarm")
+    listed = subprocess.run(["git", "ls-files", "tokenswarm", "analysis", "simulator", "locustfiles", "scenarios"],
+                            cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()  # fmt: skip
+    for name in listed:
+        inside = name.removeprefix("tokenswarm/") if name.startswith("tokenswarm/") else f"parts/{name}"
+        assert (package / inside).exists(), name
+
+
+def test_the_first_five_minutes(installed: Path, url: str, tmp_path: Path) -> None:
+    """The transcript of the quickstart: the same commands, against a simulator that runs already."""
+    page = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
+    block = re.search(r"```console\n(.*?)```", page, re.DOTALL)
+    assert block is not None
+    typed = [line[2:] for line in block[1].splitlines() if line.startswith("$ ")]
+    assert [shlex.split(line)[:2] for line in typed[1:]] == [
+        ["tokenswarm", "init"],
+        ["tokenswarm", "run"],
+        ["tokenswarm", "check"],
+        ["tokenswarm", "report"],
+    ]
+    assert typed[0].startswith("pip install")
+    outputs = []
+    for line in typed[1:]:
+        words = shlex.split(line.replace("http://127.0.0.1:8000", url))
+        outputs.append(
+            done([str(installed / words[0]), *words[1:]], tmp_path, said=f"{url}\n{API_KEY}\ngpt-35-turbo\n")
+        )
+    assert "Answered: first token after" in outputs[0]
+    (run,) = tmp_path.glob("results/smoke/*")
+    assert (run / "report.html").stat().st_size > 10_000
+
+
+def test_the_page_and_the_parts_are_whole(installed: Path, url: str, tmp_path: Path) -> None:
+    """The LLM page with its scripts, and a report made by the run itself, from the wheel alone."""
+    port = free_port()
+    command = [str(installed / "tokenswarm"), "run", "smoke", "--web", "--web-port", str(port)]
+    variables = {"OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": API_KEY, "AZURE_OPENAI_DEPLOYMENT": "gpt-35-turbo"}
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=tmp_path, env=clean_environment(**variables), stdout=log, stderr=log)
+    try:
+        wait_until(lambda: _listens(port) or process.poll() is not None, "the web UI")
+        page = _get(f"http://127.0.0.1:{port}/llm")
+        for name in re.findall(r'(?:src|href)="([^"]+\.(?:js|css))"', page):
+            assert _get(f"http://127.0.0.1:{port}/{name.lstrip('./')}"), name
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_the_simulator_and_the_sizing_come_with_it(installed: Path, tmp_path: Path) -> None:
+    ready = tmp_path / "ready.json"
+    command = [str(installed / "tokenswarm"), "simulator", "--port", "0", "--ready-file", str(ready)]
+    process = subprocess.Popen(command, cwd=tmp_path, env=clean_environment(), stdout=subprocess.DEVNULL)
+    try:
+        wait_until(ready.exists, "the simulator")
+        assert json.loads(ready.read_text())["chat_url"].startswith("http://127.0.0.1:")
+    finally:
+        process.terminate()
+        process.wait(30)
+    assert "TPM" in done([str(installed / "tokenswarm"), "sizing", "--users", "10", *TOKENS], tmp_path)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _get(url: str) -> str:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                text: str = answer.read().decode()
+                return text
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)

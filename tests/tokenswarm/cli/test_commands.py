@@ -1,0 +1,170 @@
+"""The commands as a user types them, in a folder of their own."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.locust_process import environment
+from tests.simulator_process import API_KEY, ROOT, Simulator, running_simulator
+from tokenswarm.cli.env_file import env_text, env_values
+from tokenswarm.cli.runs import with_newest
+from tokenswarm.cli.scenarios import find_scenario, known_scenarios, locust_arguments
+from tokenswarm.config.environment import parse_env
+from tokenswarm.userinput import BadInput
+
+QUICK = "[deployments.gpt-35-turbo]\nttft_base_ms = 20\ntbt_ms = 1\n"
+
+
+@pytest.fixture(scope="module")
+def simulator() -> object:
+    with running_simulator(QUICK) as simulator:
+        yield simulator
+
+
+def typed(folder: Path, *words: str, said: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tokenswarm", *words]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(PYTHONPATH=str(ROOT), **variables),
+        input=said,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def test_init_run_and_report_in_an_empty_folder(simulator: Simulator, tmp_path: Path) -> None:
+    done = typed(tmp_path, "init", said=f"{simulator.chat_url}\n{API_KEY}\ngpt-35-turbo\n")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Answered: first token after" in done.stdout
+    assert API_KEY not in done.stdout + done.stderr
+    assert stat.S_IMODE(os.stat(tmp_path / ".env").st_mode) == 0o600
+    assert (tmp_path / "scenarios" / "traces" / "sample-azure.csv").exists()
+    assert ".env" in (tmp_path / ".gitignore").read_text().splitlines()
+    ran = typed(tmp_path, "run", "smoke", "-t", "30s", "--max-total-requests", "3")
+    assert ran.returncode in (0, 4), ran.stdout + ran.stderr  # 4: this machine was too busy to measure
+    (run,) = (tmp_path / "results" / "smoke").iterdir()
+    reported = typed(tmp_path, "report")
+    assert reported.returncode == 0, reported.stderr
+    assert (run / "report.html").exists()
+    assert typed(tmp_path, "check").returncode == ran.returncode
+    assert "expected 2 runs of one test" in typed(tmp_path, "compare").stderr
+    again = typed(tmp_path, "init", "--no-test")
+    assert again.returncode == 0 and "stays as it is" in again.stdout
+
+
+def test_a_wrong_key_is_said_and_the_exit_code_says_so(simulator: Simulator, tmp_path: Path) -> None:
+    done = typed(
+        tmp_path, "init", "--endpoint", simulator.chat_url, "--model", "gpt-35-turbo", said="another-key-123\n"
+    )
+    assert done.returncode == 2
+    assert "API key: expected one that" in done.stderr
+    assert "another-key-123" not in done.stdout + done.stderr
+
+
+def test_a_run_of_our_scenario_needs_no_copy(simulator: Simulator, tmp_path: Path) -> None:
+    variables = {"OPENAI_BASE_URL": f"{simulator.chat_url}/v1", "OPENAI_API_KEY": API_KEY}
+    words = ["run", "smoke", "--deployment", "gpt-35-turbo", "--max-total-requests", "2"]
+    done = typed(tmp_path, *words, **variables)
+    assert done.returncode in (0, 4), done.stderr
+    assert list(tmp_path.glob("results/smoke/*/run.json"))
+
+
+def test_doctor_says_what_is_inferred(simulator: Simulator, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(
+        f"OPENAI_BASE_URL={simulator.chat_url}\nOPENAI_API_KEY={API_KEY}\nAZURE_OPENAI_DEPLOYMENT=gpt-35-turbo\n"
+    )
+    done = typed(tmp_path, "doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = {line.split()[0]: line for line in done.stdout.splitlines()}
+    assert simulator.chat_url in lines["endpoint"] and ".env:1" in lines["endpoint"]
+    assert "openai" in lines["API"] and "OPENAI_API_KEY" in lines["key"] and API_KEY not in done.stdout
+    assert "gpt-35-turbo" in lines["model"] and "none" in lines["proxy"]
+    assert "processors" in lines["limits"] and "clock" in lines and "Answered" in lines["request"]
+
+
+def test_doctor_says_what_to_do(tmp_path: Path) -> None:
+    done = typed(tmp_path, "doctor")
+    assert done.returncode == 2
+    assert "chat endpoint: expected" in done.stderr and "What to do:" in done.stderr and "init" in done.stderr
+
+
+def test_options_are_found_by_a_word(tmp_path: Path) -> None:
+    done = typed(tmp_path, "options", "warm")
+    assert "--warm-up" in done.stdout and "default: 0" in done.stdout and "example: --warm-up 30" in done.stdout
+    assert "--rate-stages" not in done.stdout
+    assert "did you mean context-tokens" in typed(tmp_path, "options", "contxt-tokens").stderr
+
+
+def test_small_commands_answer(tmp_path: Path) -> None:
+    assert "smoke" in typed(tmp_path, "list").stdout
+    assert typed(tmp_path, "--version").stdout.startswith("tokenswarm ")
+    assert "tokenswarm" in typed(tmp_path, "completion", "bash").stdout
+    for name in ("report", "check", "compare", "sizing", "simulator", "selfcheck", "demo", "init", "run"):
+        done = typed(tmp_path, name, "--help")
+        assert done.returncode == 0 and "usage" in done.stdout.lower(), name
+
+
+def test_a_misspelt_scenario_is_one_line(tmp_path: Path) -> None:
+    done = typed(tmp_path, "run", "smok")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "scenario: expected the name of one or a .conf file, got 'smok' (did you mean smoke or soak?)\n"
+    )
+
+
+def test_what_locust_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = find_scenario("rag-peak")
+    told = locust_arguments(path, ["-t", "5s"], web=False)
+    assert told[:2] == ["--config", str(path)] and told[-2:] == ["-t", "5s"] and "--headless" in told
+    assert {"--locustfile", "--dataset"} <= set(told) and "--env-file" not in told
+    Path(".env").write_text("")
+    assert "--env-file" in locust_arguments(path, [], web=False)
+    assert "--headless" not in locust_arguments(path, [], web=True)
+    assert "--headless" not in locust_arguments(path, ["--worker"], web=False)
+    assert "--locustfile" not in locust_arguments(path, ["-f", "mine.py"], web=False)
+
+
+def test_a_scenario_of_ones_own_hides_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("scenarios").mkdir()
+    Path("scenarios/smoke.conf").write_text("# Mine.\n")
+    assert known_scenarios()["smoke"] == Path("scenarios/smoke.conf")
+    assert known_scenarios()["rag-peak"].is_absolute()
+
+
+@pytest.mark.parametrize("key", ["plain-key_1", "with space", "quote'and#hash", "back\\slash", 'double"quote'])
+def test_the_env_file_gives_the_same_values_back(key: str) -> None:
+    values = {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "OPENAI_API_KEY": key}
+    read = parse_env(env_text(values).encode())
+    assert {name: entry.value for name, entry in read.items()} == values
+
+
+def test_an_azure_host_gets_azures_names() -> None:
+    values = env_values("https://res.openai.azure.com", "0" * 32, "gpt-4o")
+    assert [*values] == ["AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_DEPLOYMENT"]
+    assert [*env_values("http://127.0.0.1:8000", "", "m")] == ["OPENAI_BASE_URL", "AZURE_OPENAI_DEPLOYMENT"]
+    with pytest.raises(BadInput, match="endpoint: expected an http or https URL"):
+        env_values("res.openai.azure.com", "", "m")
+
+
+def test_the_newest_run_is_meant_when_none_is_named(tmp_path: Path) -> None:
+    for name in ("a/2026-01-01T00-00-00Z", "b/2026-01-03T00-00-00Z", "b/2026-01-02T00-00-00Z"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "run.json").write_text("{}")
+    last, before = str(tmp_path / "b/2026-01-03T00-00-00Z"), str(tmp_path / "b/2026-01-02T00-00-00Z")
+    assert with_newest([], tmp_path, 1, ()) == [last]
+    assert with_newest(["--all"], tmp_path, 2, ()) == [before, last, "--all"]
+    assert with_newest(["--format", "json"], tmp_path, 1, ("--format",)) == [last, "--format", "json"]
+    assert with_newest(["mine"], tmp_path, 1, ()) == ["mine"]
+    with pytest.raises(BadInput, match=r"expected 3 runs of one test in .*, got 2"):
+        with_newest([], tmp_path, 3, ())

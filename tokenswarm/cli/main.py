@@ -1,0 +1,173 @@
+"""The commands and their options. Each hands over to the module that does it."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import click
+
+from tokenswarm.cli import demo as demonstration
+from tokenswarm.cli import doctor as diagnosis
+from tokenswarm.cli import init as setting_up
+from tokenswarm.cli import option_pages
+from tokenswarm.cli.hand_over import become_locust, run_part
+from tokenswarm.cli.runs import with_newest
+from tokenswarm.cli.scenarios import find_scenario, known_scenarios, locust_arguments, purpose
+from tokenswarm.exit_codes import ExitCode
+from tokenswarm.installation import command_name, source_version
+from tokenswarm.userinput import BadInput
+
+PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+"""Of commands whose options belong to the program behind them, `--help` included."""
+
+VALUES = ("-o", "--output", "--failure-criteria", "--junit", "--baseline", "--save-baseline", "--fail-if", "--vary",
+          "--confidence", "--seed", "--format", "--html")  # fmt: skip
+"""Options of report, check and compare that are followed by a value: what follows is no run."""
+
+RESULTS = Path("results")
+
+
+def _version() -> str:
+    try:
+        return metadata.version("tokenswarm")
+    except metadata.PackageNotFoundError:
+        return source_version() or "unknown"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(_version(), prog_name="tokenswarm", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Load tests for LLM services with Locust: one command to set up, run, and read the results."""
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default=Path("."))
+@click.option("--endpoint", metavar="URL", help="Of the service. Without it you are asked.")
+@click.option("--model", metavar="NAME", help="Model or deployment. Without it you are asked.")
+@click.option("--force", is_flag=True, help="Write .env anew where there is one.")
+@click.option("--test/--no-test", default=True, help="Send one small request at the end (default), or not.")
+def init(directory: Path, endpoint: str | None, model: str | None, force: bool, test: bool) -> None:
+    """Ask for endpoint, key and model, try them, write .env, copy scenarios and locustfiles.
+
+    The key is asked for and never an option: a command line can be seen by everybody on the machine. Answers may also
+    come from stdin, one a line: endpoint, key, model.
+    """
+    sys.exit(setting_up.set_up(directory, endpoint, model, force, test))
+
+
+@cli.command(context_settings={**PASSED_ON, "help_option_names": ["-h", "--help"]})
+@click.argument("scenario", shell_complete=lambda _context, _parameter, text: _names(text))
+@click.option("--web", is_flag=True, help="Open Locust's web UI at http://127.0.0.1:8089 instead of starting at once.")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def run(scenario: str, web: bool, options: tuple[str, ...]) -> None:
+    """Run a SCENARIO: a name that `list` shows, or a .conf file. All further options go to Locust.
+
+    Uses .env of this folder when there is one. `tokenswarm options` shows what can be set; Locust's own options are in
+    `locust --help`. The exit code is the verdict.
+    """
+    become_locust(locust_arguments(find_scenario(scenario), options, web))
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in known_scenarios() if name.startswith(text)]
+
+
+@cli.command()
+@click.option("--results", type=click.Path(path_type=Path), default=Path("results/demo"), show_default=True)
+@click.option("--chat-seconds", type=int, default=60, show_default=True, help="Of the chat benchmarks.")
+@click.option("--rag-seconds", type=int, default=30, show_default=True, help="Of the RAG test.")
+def demo(results: Path, chat_seconds: int, rag_seconds: int) -> None:
+    """Run both exercises, shortened, against the simulator: verdicts and two reports in under four minutes."""
+    sys.exit(demonstration.run_demo(results.resolve(), chat_seconds, rag_seconds))
+
+
+@cli.command("list")
+def list_scenarios() -> None:
+    """List the scenarios and what each is for."""
+    for name, path in known_scenarios().items():
+        click.echo(f"{name:<20} {purpose(path)}")
+
+
+@cli.command()
+@click.argument("word", required=False)
+def options(word: str | None) -> None:
+    """Show the options of a run, with default, unit and an example: all, or those that have WORD in them."""
+    click.echo(option_pages.terminal_text(word))
+
+
+@cli.command()
+@click.option("--env-file", type=click.Path(dir_okay=False, path_type=Path), help="Default: .env, when there is one.")
+@click.option("--request/--no-request", default=True, help="Send one small request (default), or not.")
+def doctor(env_file: Path | None, request: bool) -> None:
+    """Show what is inferred (endpoint, API, key, model, proxy, limits, clock), send one request, say what to do."""
+    sys.exit(diagnosis.examine(env_file, request))
+
+
+@cli.command(context_settings=PASSED_ON)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def simulator(options: tuple[str, ...]) -> None:
+    """Start stand-in Azure OpenAI and GPT-RAG targets on this machine; no account is needed."""
+    sys.exit(run_part("simulator.__main__", options))
+
+
+@cli.command(context_settings=PASSED_ON)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def selfcheck(options: tuple[str, ...]) -> None:
+    """Find out how many streams this machine measures exactly, in under a minute."""
+    from tokenswarm.selfcheck.__main__ import main as check_machine  # loads the measuring side, which others need not
+
+    sys.exit(check_machine(list(options)))
+
+
+def _analysis(name: str, arguments: list[str]) -> None:
+    sys.exit(run_part("analysis.__main__", [name, *arguments], prog=command_name()))
+
+
+@cli.command(context_settings=PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def report(arguments: tuple[str, ...]) -> None:
+    """Write the report of one or several RUNs; without any, of the newest run."""
+    _analysis("report", with_newest(arguments, RESULTS, 1, VALUES))
+
+
+@cli.command(context_settings=PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def check(arguments: tuple[str, ...]) -> None:
+    """Judge RUNs by their criteria; without any, the newest run. The exit code is the verdict."""
+    _analysis("check", with_newest(arguments, RESULTS, 1, VALUES))
+
+
+@cli.command(context_settings=PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def compare(arguments: tuple[str, ...]) -> None:
+    """Compare two RUNs; without any, the last two of the test that ran last."""
+    _analysis("compare", with_newest(arguments, RESULTS, 1 if "--baseline" in arguments else 2, VALUES))
+
+
+@cli.command(context_settings=PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def sizing(arguments: tuple[str, ...]) -> None:
+    """Work out requests and tokens per minute, and provisioned units, for a number of users."""
+    _analysis("sizing", list(arguments))
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes SHELL complete commands and scenarios: eval "$(tokenswarm completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    if kind is not None:
+        click.echo(kind(cli, {}, "tokenswarm", "_TOKENSWARM_COMPLETE").source())
+
+
+def main() -> None:
+    """Mistakes of the user are printed without a traceback, exit code 2."""
+    try:
+        cli.main(prog_name=command_name())
+    except BadInput as error:
+        click.echo("\n".join(error.problems), err=True)
+        sys.exit(int(ExitCode.BAD_INPUT))

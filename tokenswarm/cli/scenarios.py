@@ -1,0 +1,89 @@
+"""Scenario files: which there are, what each is for, and what Locust has to be told to run one from here."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenswarm.installation import parts
+from tokenswarm.userinput import BadInput
+
+PATH_KEYS = ("locustfile", "dataset", "trace", "ca-file")
+"""Scenario keys whose values are files."""
+
+NOT_HEADLESS = ("--headless", "--worker", "--autostart", "--web-host", "--web-port", "--web-login", "--class-picker")
+"""Options of Locust that already say whether there is a web UI."""
+
+
+def folders() -> list[Path]:
+    """Where scenarios are looked for: the working directory's own first."""
+    own, ours = Path("scenarios"), parts() / "scenarios"
+    return [own] if own.is_dir() and own.samefile(ours) else [own, ours]
+
+
+def known_scenarios() -> dict[str, Path]:
+    """All scenarios by name; one of the working directory hides ours of the same name."""
+    found: dict[str, Path] = {}
+    for folder in folders():
+        for path in sorted(folder.glob("*.conf")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def find_scenario(name: str) -> Path:
+    """The file of a scenario given by name or path. Raises `BadInput` with the names that come near."""
+    if name.endswith(".conf") or "/" in name:
+        if Path(name).is_file():
+            return Path(name)
+        raise BadInput([f"scenario: expected a file, got {name!r}, which does not exist"])
+    known = known_scenarios()
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`list` shows all"
+    raise BadInput([f"scenario: expected the name of one or a .conf file, got {name!r} ({hint})"])
+
+
+def purpose(path: Path) -> str:
+    """The first sentence of the file's first comment."""
+    comment = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        comment.append(line.lstrip("# "))
+    sentence = re.match(r".*?[.?](?=\s|$)", " ".join(comment))
+    return sentence[0] if sentence else " ".join(comment)
+
+
+def locust_arguments(path: Path, given: Sequence[str], web: bool) -> list[str]:
+    """What Locust is told: the scenario, files of it that are not here, `.env`, `--headless`, and what was given."""
+    arguments = ["--config", str(path), *_files_of_ours(path, given)]
+    if Path(".env").is_file() and not _has(given, "--env-file"):
+        arguments += ["--env-file", ".env"]
+    if not web and not any(_has(given, name) for name in NOT_HEADLESS):
+        arguments.append("--headless")
+    return [*arguments, *given]
+
+
+def _files_of_ours(path: Path, given: Sequence[str]) -> list[str]:
+    """Options for files that the scenario names, that are not in the working directory, and that came with us."""
+    arguments = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        key, separator, value = (part.strip() for part in line.partition("="))
+        ours = parts() / value
+        if (
+            separator
+            and key in PATH_KEYS
+            and not Path(value).exists()
+            and ours.is_file()
+            and not _has(given, f"--{key}")
+        ):
+            arguments += [f"--{key}", str(ours)]
+    return arguments
+
+
+def _has(given: Sequence[str], name: str) -> bool:
+    short = {"--locustfile": "-f"}.get(name, name)
+    return any(each in (name, short) or each.startswith(f"{name}=") for each in given)

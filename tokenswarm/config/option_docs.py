@@ -1,0 +1,117 @@
+"""What `options` says only in words, as data: each option's default, its unit, and one value to copy.
+
+A test holds the defaults against the settings, and tries each example.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import NamedTuple
+
+from tokenswarm.config.options import BY_NAME, OPTIONS, Option
+
+
+class OptionDoc(NamedTuple):
+    """`default`: what holds when the option is not given, "" when nothing does; `unit`: "" where it has none."""
+
+    default: str
+    unit: str
+    example: str
+
+
+INTERNAL = frozenset({"worker-count", "run-directory"})
+"""Set by the master for its workers, and for nobody else."""
+
+DOCS: dict[str, OptionDoc] = {
+    "env-file": OptionDoc("", "", ".env"),
+    "api": OptionDoc("", "", "openai"),
+    "endpoint": OptionDoc("chat", "", "responses"),
+    "headers": OptionDoc("", "", "X-Team: load-tests"),
+    "query": OptionDoc("", "", "tenant=blue&trace=1"),
+    "send-keys-to": OptionDoc("", "", "https://gateway.example.com"),
+    "deployment": OptionDoc("", "", "gpt-4o"),
+    "api-version": OptionDoc("2024-10-21", "", "2024-10-21"),
+    "auth": OptionDoc("key", "", "entra"),
+    "auth-scope": OptionDoc("https://cognitiveservices.azure.com/.default", "", "https://ai.azure.com/.default"),
+    "ca-file": OptionDoc("", "", "company-ca.pem"),
+    "tls-verify": OptionDoc("yes", "", "no"),
+    "rag-host": OptionDoc("", "", "https://app.example.com"),
+    "rag-contract": OptionDoc("v1", "", "v2"),
+    "rag-path": OptionDoc("", "", "/api/orc"),
+    "rag-body": OptionDoc("", "", '{"client_principal_id": "tester"}'),
+    "rag-answer-path": OptionDoc("answer", "", "data.answer"),
+    "shape-profile": OptionDoc("custom", "", "balanced"),
+    "context-tokens": OptionDoc("500", "tokens", "uniform(200, 800)"),
+    "max-tokens": OptionDoc("", "tokens", "500"),
+    "max-tokens-field": OptionDoc("max_tokens", "", "max_completion_tokens"),
+    "dataset": OptionDoc("", "", "scenarios/dataset.csv"),
+    "dataset-order": OptionDoc("sequential", "", "random"),
+    "prompt-prefix": OptionDoc("unique", "", "shared"),
+    "system-prompt": OptionDoc("", "", "You answer in one sentence."),
+    "stream": OptionDoc("yes", "", "no"),
+    "temperature": OptionDoc("", "", "0.7"),
+    "top-p": OptionDoc("", "", "0.9"),
+    "frequency-penalty": OptionDoc("", "", "0.5"),
+    "presence-penalty": OptionDoc("", "", "0.5"),
+    "n": OptionDoc("", "answers", "2"),
+    "extra-body": OptionDoc("", "", '{"top_k": 40}'),
+    "batch-size": OptionDoc("1", "texts", "16"),
+    "turns": OptionDoc("1", "turns", "5"),
+    "turns-per-conversation": OptionDoc("1", "turns", "3"),
+    "think-time": OptionDoc("0", "s", "uniform(1, 2)"),
+    "start-conversations-at": OptionDoc("1", "turn", "uniform(1, 4)"),
+    "rate": OptionDoc("", "requests/min", "50"),
+    "rate-stages": OptionDoc("", "requests/min", "2m:10, 5m:50, 1m:0"),
+    "arrival": OptionDoc("constant", "", "poisson"),
+    "arrival-smoothness": OptionDoc("1", "", "0.5"),
+    "trace": OptionDoc("", "", "scenarios/traces/sample-azure.csv"),
+    "trace-speed": OptionDoc("1", "times", "60"),
+    "trace-window": OptionDoc("", "from..to", "0m..1m"),
+    "max-lag": OptionDoc("10", "s", "30"),
+    "shape": OptionDoc("", "", "step"),
+    "stages": OptionDoc("", "users", "by=10, every=1m, to=50"),
+    "confirm-load": OptionDoc("no", "", "yes"),
+    "seed": OptionDoc("1", "", "42"),
+    "retry": OptionDoc("none", "", "exponential"),
+    "timeout": OptionDoc("120", "s", "60"),
+    "quota-tpm": OptionDoc("", "tokens/min", "200000"),
+    "quota-rpm": OptionDoc("", "requests/min", "1200"),
+    "ptu": OptionDoc("", "units", "50"),
+    "failure-criteria": OptionDoc("", "", "p95(ttft_ms) > 1000; percentage(error) > 1"),
+    "auto-stop": OptionDoc("", "", "90% / 60s"),
+    "goodput": OptionDoc("", "", "ttft_ms < 1000, tbt_ms < 50"),
+    "warm-up": OptionDoc("0", "s", "30"),
+    "cool-down": OptionDoc("0", "s", "10"),
+    "max-refusals": OptionDoc("10", "requests", "50"),
+    "max-total-tokens": OptionDoc("", "tokens", "1000000"),
+    "max-total-requests": OptionDoc("", "requests", "100"),
+    "price-prompt": OptionDoc("", "per 1000 tokens", "0.0025"),
+    "price-completion": OptionDoc("", "per 1000 tokens", "0.01"),
+    "search": OptionDoc("", "requests/min", "10..120"),
+    "search-hold": OptionDoc("60", "s", "120"),
+    "search-precision": OptionDoc("5", "%", "2"),
+    "server-metrics": OptionDoc("", "", "http://127.0.0.1:8000/metrics every=5s"),
+    "server-failure-criteria": OptionDoc("", "", "avg(server/queue) > 10"),
+    "results-dir": OptionDoc("results", "", "/data/results"),
+    "test-name": OptionDoc("", "", "nightly"),
+    "web-allowed-hosts": OptionDoc("", "", "load.example.com"),
+    "output-format": OptionDoc("human", "", "jsonl"),
+    "output-interval": OptionDoc("10", "s", "2"),
+}
+
+
+def find(word: str | None) -> list[Option]:
+    """The options whose name, group or meaning has `word` in it; all without one."""
+    wanted = (word or "").lower().removeprefix("--")
+    shown = [option for option in OPTIONS if option.name not in INTERNAL]
+    return [option for option in shown if wanted in f"{option.name} {option.group} {option.help}".lower()]
+
+
+def near(word: str) -> list[str]:
+    """Names of options that are spelt like `word`."""
+    return difflib.get_close_matches(word.removeprefix("--"), [*BY_NAME.keys() - INTERNAL], n=3)
+
+
+def doc_of(option: Option) -> OptionDoc:
+    """What is known of an option."""
+    return DOCS.get(option.name, OptionDoc("", "", option.choices[0] if option.choices else "..."))
