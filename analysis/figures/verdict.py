@@ -62,7 +62,7 @@ class Judgement:
 def judge(run: Run, accounting: Accounting, failure_criteria: str | None = None) -> Judgement:
     """Judge `run` by `failure_criteria`, or by its own when it is `None`. Raises `BadInput` for text that is none."""
     text = own_criteria(run) if failure_criteria is None else failure_criteria
-    criteria = parse_criteria(text)
+    criteria = parse_criteria(text) if text.strip() or failure_criteria is not None else []
     results = _of_search(run, criteria) if failure_criteria is None and is_search(run) else _evaluate(run, criteria)
     verdict = decide(results, bool(criteria), evidence_of(run, accounting))
     judged = [_judged(result) for result in results]

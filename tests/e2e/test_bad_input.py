@@ -109,3 +109,44 @@ def test_two_processes_refuse_as_one(target: Target, tmp_path: Path) -> None:
         scenario("smoke", "--processes", "2", "--deployment", "gone"), credentials(target), target, tmp_path
     )
     assert sum("'gone'" in line for line in lines) == 1
+
+
+BLANK = "failure-criteria: expected a value, got a blank one"
+
+
+@pytest.mark.parametrize(
+    ("flags", "variables", "expected"),
+    [
+        pytest.param([], {"LOCUST_FAILURE_CRITERIA": ""}, BLANK, id="variable"),
+        pytest.param(["--failure-criteria="], {}, BLANK, id="option"),
+        pytest.param(["--failure-criteria", ";;;"], {}, "failure criteria: expected", id="semicolons"),
+        pytest.param(
+            ["--failure-criteria", "percentage(error) > 1", "--failure-criteria=percentage(error) > 90"],
+            {},
+            "--failure-criteria: expected it once, got it 2 times",
+            id="twice",
+        ),
+    ],
+)
+def test_criteria_that_would_be_lost(
+    flags: list[str], variables: dict[str, str], expected: str, target: Target, tmp_path: Path
+) -> None:
+    lines = refused(scenario("smoke", *flags), {**credentials(target), **variables}, target, tmp_path)
+    assert any(expected in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("failure-criteria = p95(ttft_ms) > 9000 ; percentage(error) > 1", "expected no blank before ';'"),
+        ("failure-criteria = percentage(error) > 1\nfailure-criteria = percentage(error) > 90", "got it in line"),
+        ("failure-criteria =", BLANK),
+    ],
+)
+def test_criteria_that_a_scenario_file_would_lose(line: str, expected: str, target: Target, tmp_path: Path) -> None:
+    text = (ROOT / "scenarios" / "smoke.conf").read_text()
+    kept = [each for each in text.splitlines() if not each.startswith("failure-criteria")]
+    path = tmp_path / "mine.conf"
+    path.write_text("\n".join([*kept, line]).replace("../", f"{ROOT}/") + "\n")
+    lines = refused(["--config", str(path)], credentials(target), target, tmp_path)
+    assert any(expected in each for each in lines)

@@ -124,8 +124,8 @@ def percentile_of(aggregation: str) -> float | None:
 
 
 def parse_criteria(text: str) -> list[Criterion]:
-    """Criteria of a text, without blanks and without repetitions (of equal ones the strictest stays, as on the
-    service). Raises `BadInput` with every problem."""
+    """Criteria of a text, without repetitions (of equal ones the strictest stays, as on the service). Raises `BadInput`
+    with every problem; a text without any criterion is one, too: it is never meant."""
     problems: list[str] = []
     criteria: dict[tuple[str | None, str, str, str], Criterion] = {}
     for part in filter(None, (_strip_list_mark(part) for part in re.split(r"[;\r\n]", text))):
@@ -133,6 +133,8 @@ def parse_criteria(text: str) -> list[Criterion]:
         if criterion is not None:
             key = (criterion.name, criterion.metric, criterion.aggregation, criterion.operator)
             criteria[key] = _stricter(criteria.get(key, criterion), criterion)
+    if not criteria and not problems:
+        problems.append(f"failure criteria: expected {_EXAMPLE}, got none in {text!r}")
     if problems:
         raise BadInput(problems)
     return list(criteria.values())

@@ -20,6 +20,7 @@ from tokenswarm.config.environment import (
     option_defaults,
     read_environment,
 )
+from tokenswarm.config.given_options import blank_options, repeated_options, scenario_problems
 from tokenswarm.config.keyvault import fetch_secrets
 from tokenswarm.config.redaction import Secrets, redact_handlers
 from tokenswarm.config.request_extras import references as referenced
@@ -32,6 +33,9 @@ from tokenswarm.results.run_directory import check_results
 from tokenswarm.transport.proxies import proxy_secrets
 from tokenswarm.userinput import BadInput, parse_duration
 from tokenswarm.workload.arrivals import Assignment
+
+DEFAULT_CONFIGS = (Path("~/.locust.conf").expanduser(), Path("locust.conf"))
+"""Files that Locust reads beside the one of `--config`."""
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +64,7 @@ class Preparation:
         self._adopt_defaults(environment)
         given = (self._locust.host, self._own_host(), self._locust.parsed_options.rag_host)
         self._launched = tuple(str(endpoint) for endpoint in given if endpoint)
+        self._check_given()
         settings = self.settings()
         if not has_web_ui:
             self.check_load(settings)
@@ -69,6 +74,15 @@ class Preparation:
                 "The web UI is open to the network, and whoever reaches it can start a load with your keys: "
                 "use --web-login, or leave --web-host at its default of 127.0.0.1"
             )
+
+    def _check_given(self) -> None:
+        """What Locust's parser has lost of the options that say when a run has failed. Raises `BadInput`."""
+        problems = blank_options(vars(self._locust.parsed_options)) + repeated_options(sys.argv[1:])
+        for path in (*DEFAULT_CONFIGS, self.scenario):
+            if path is not None and path.suffix != ".toml" and path.is_file():
+                problems += scenario_problems(path.read_text(encoding="utf-8", errors="replace"), str(path))
+        if problems:
+            raise BadInput(problems)
 
     def settings(self) -> Settings:
         """The settings as options and environment stand now. Raises `BadInput`."""

@@ -40,7 +40,8 @@ def record(outcome: Outcome = Outcome.OK, e2e_ms: float = 900.25) -> RequestReco
     ],
 )
 def test_the_verdict(criteria: str, evidence: dict[str, Any], state: str, code: int, n_reasons: int) -> None:
-    results = evaluate(parse_criteria(criteria), Samples.from_records([record()]))
+    parsed = parse_criteria(criteria) if criteria else []
+    results = evaluate(parsed, Samples.from_records([record()]))
     verdict = decide(results, bool(criteria), Evidence(**{"sent": 1, "answered": 1} | evidence))
     assert (verdict.state, int(verdict.exit_code), len(verdict.reasons)) == (state, code, n_reasons)
 
