@@ -30,7 +30,8 @@ EXIT_CODES = {
     ExitCode.LOCUST: "Locust's own: some requests failed (only where no criteria are given)",
     ExitCode.BAD_INPUT: "bad input; nothing was sent",
     ExitCode.CRITERIA_FAILED: "a criterion failed or had no data, nothing was answered, or auto-stop ended the run",
-    ExitCode.UNTRUSTED: "not to be trusted: load not delivered, load generator saturated, or rows lost",
+    ExitCode.INTERNAL_ERROR: "an exception that nobody handled, in Tokenswarm, Locust or the locustfile: see the log",
+    ExitCode.UNTRUSTED: "not to be trusted: load not delivered, load generator saturated, rows lost, not written",
     ExitCode.INTERRUPTED: "interrupted before its end; what was judged until then held",
 }
 

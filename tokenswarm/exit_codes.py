@@ -15,9 +15,11 @@ class ExitCode(IntEnum):
     CRITERIA_FAILED = 3
     UNTRUSTED = 4
     INTERRUPTED = 5
+    INTERNAL_ERROR = 70
 
 
 _GRAVEST_FIRST = (
+    ExitCode.INTERNAL_ERROR,
     ExitCode.BAD_INPUT,
     ExitCode.UNTRUSTED,
     ExitCode.CRITERIA_FAILED,

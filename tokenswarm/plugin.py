@@ -53,7 +53,16 @@ def _await_init(environment: Any, **_: Any) -> None:
         environment.tokenswarm.start()
 
 
-def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> None:
+def _on_init(environment: Any, web_ui: Any = None, **_: Any) -> None:
+    """Set up a load test. A mistake of our own ends the process at once, with a code that says so."""
+    try:
+        _set_up(environment, web_ui)
+    except Exception:
+        logger.exception("Tokenswarm could not be set up")
+        sys.exit(int(ExitCode.INTERNAL_ERROR))
+
+
+def _set_up(environment: Any, web_ui: Any) -> None:
     preparation = Preparation(environment)
     if not preparation.targets:
         return
@@ -73,7 +82,9 @@ def _on_init(environment: Any, runner: Any, web_ui: Any = None, **_: Any) -> Non
         else:
             wait_for_interrupts()
         return
-    wait_for_interrupts()
+    if web_ui is None:
+        load_test.set_exit_code(ExitCode.UNTRUSTED)  # nothing was tested yet
+    wait_for_interrupts(load_test.take_interrupt)
     try:
         _show(load_test, web_ui)
     except BadInput as error:

@@ -30,12 +30,19 @@ from tokenswarm.metrics.samples import Samples
 from tokenswarm.metrics.samples import Window as Span
 from tokenswarm.metrics.verdict import Evidence, Reason, ReasonKind, Verdict, decide, not_delivered
 from tokenswarm.record import Outcome, RequestRecord
-from tokenswarm.results.run_directory import describe_tools, name_directory, write_run_json
+from tokenswarm.results.read_back import WrittenFiles
+from tokenswarm.results.run_directory import describe_tools, name_directory, read_run_json, write_run_json
 from tokenswarm.transport.connect import kernel_timestamps
 
 POLL_S = 0.05
 ANSWERS_EXTRA_S = 5.0
 """How much longer than a request may take its row is awaited: those of a dead worker never come."""
+
+CLOCK_STEP_S = 0.5
+"""How far the clock of the wall may leave the monotonic one in a run: more than NTP's slewing in an hour."""
+
+OUTSIDE_S = 2.0
+"""How far outside the run a request may have started: word of its end takes a moment to reach a busy worker."""
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +57,7 @@ class Judge(Protocol):
         """The run ends: nothing further is to be offered."""
 
     def results(self, samples: Samples, window: Span) -> list[CriterionResult]:
-        """What the criteria came to in the run's window, which is `None` when it has no length."""
+        """What the criteria came to in the run's window, which may have no length."""
 
     def distrust(self, accounting: Accounting) -> list[Reason]:
         """Why what was offered does not carry a verdict."""
@@ -102,12 +109,17 @@ class LoadRun:
     ) -> None:
         self.settings = settings
         self.started_at = time.time()
+        self._began = time.monotonic()
+        self._files: WrittenFiles | None = None
         self.ended_at: float | None = None
         self.directory = name_directory(settings.results, settings.test_name, self.started_at)
         self.samples = Samples(settings.goodput)
         self.accounting = Accounting()
         self.health: list[HeartbeatWindow] = []
-        self.problems: list[str] = []
+        self.problems: list[Reason] = []
+        """Why the figures cannot be trusted, as far as it was noted on the way."""
+        self.is_written = False
+        """Whether the rows and run.json were found on disk at the end."""
         self.stop_reason: str | None = None
         self.interrupted = False
         self.verdict: Verdict | None = None
@@ -135,6 +147,10 @@ class LoadRun:
         self._write(state="running")
         logger.info("Writing this run to %s", self.directory)
 
+    def begin(self) -> None:
+        """requests.csv is there, too. Raises `OSError`."""
+        self._files = WrittenFiles(self.directory)
+
     def observe(self, record: RequestRecord) -> None:
         """Take in one record, from whichever process."""
         self.samples.add(record)
@@ -155,10 +171,10 @@ class LoadRun:
         self._self_checks |= dict.fromkeys(filter(None, [self_check]))
         self._beyond |= dict.fromkeys(filter(None, [beyond]))
 
-    def note_problem(self, problem: str | None) -> None:
+    def note_problem(self, problem: str | None, kind: ReasonKind = ReasonKind.EVIDENCE) -> None:
         """Why the figures cannot be trusted; said once, however often it is noted."""
-        if problem and problem not in self.problems:
-            self.problems.append(problem)
+        if problem and (reason := Reason(kind, problem)) not in self.problems:
+            self.problems.append(reason)
 
     @property
     def answered(self) -> int:
@@ -173,14 +189,48 @@ class LoadRun:
             gevent.sleep(POLL_S)
 
     def finish(self, ended_at: float, planned: int | None, lost: Sequence[Lost], interrupted: bool) -> Verdict:
-        """The end: `planned` arrivals were due until then (`None`: closed loop). Writes run.json and the verdict."""
+        """The end: `planned` arrivals were due until then (`None`: closed loop). Rows are read back, run.json is
+        written and read back; the verdict is about what was found."""
         self.ended_at, self.interrupted = ended_at, interrupted
-        self.accounting.close(planned, lost)
+        self._check_clock()
+        missing = self._read_rows_back()
+        self.accounting.close(planned, [*lost, *missing])
         if warning := self.shortfall.describe():
             logger.warning("%s", warning)
-        self.verdict = self._decide(self.judge.results(self.samples, self.window))
-        self._write(state="interrupted" if interrupted else "finished")
+        results = self.judge.results(self.samples, self.window)
+        self.verdict = self._decide(results)
+        self.is_written = self._write("interrupted" if interrupted else "finished") and not missing
+        if not self.is_written:
+            self.verdict = self._decide(results)
         return self.verdict
+
+    def _read_rows_back(self) -> list[Lost]:
+        """From here on the rows on disk are what counts; those that were measured and are not there are lost."""
+        assert self.ended_at is not None
+        if self._files is None:
+            return []
+        found, problems = self._files.read_back()
+        for problem in problems:
+            self.note_problem(problem)
+        missing = self.accounting.rows - found.rows
+        if missing < 0:
+            self.note_problem(f"requests.csv has {-missing} rows more than were measured")
+        self.accounting = found
+        reason = "measured, and not in requests.csv"
+        return [Lost("", missing, self.started_at, self.ended_at, reason)] if missing > 0 else []
+
+    def _check_clock(self) -> None:
+        """Rows lie where the clock of the wall had them: it must have gone on as clocks do."""
+        assert self.ended_at is not None
+        step_s = (time.time() - self.started_at) - (time.monotonic() - self._began)
+        if abs(step_s) > CLOCK_STEP_S:
+            text = f"the clock was set by {step_s:+.1f} s while the run was on: rates and the time of rows are wrong"
+            self.note_problem(text, ReasonKind.CLOCK)
+        inside = self.started_at - OUTSIDE_S, self.ended_at + OUTSIDE_S
+        outside = self.samples.count("sent") - self.samples.count("sent", None, inside)
+        if outside:
+            text = f"{outside} requests were started outside the run, as their rows say: no criterion has seen them"
+            self.note_problem(text, ReasonKind.CLOCK)
 
     @property
     def window(self) -> tuple[float, float]:
@@ -221,8 +271,7 @@ class LoadRun:
 
     def _distrust(self) -> list[Reason]:
         """Why the figures cannot be trusted, if they cannot."""
-        reasons = [Reason(ReasonKind.EVIDENCE, problem) for problem in self.problems]
-        reasons += self.judge.distrust(self.accounting)
+        reasons = self.problems + self.judge.distrust(self.accounting)
         if unaccounted := self.accounting.unaccounted:
             text = f"accounting: {unaccounted} planned requests are neither sent, dropped nor lost"
             reasons.append(Reason(ReasonKind.ACCOUNTING, text))
@@ -235,12 +284,21 @@ class LoadRun:
             reasons.append(Reason(ReasonKind.SATURATED, text))
         return reasons + [Reason(ReasonKind.LOST, str(lost)) for lost in self.accounting.lost]
 
-    def _write(self, state: str) -> None:
+    def _write(self, state: str) -> bool:
+        """Whether run.json is on disk as it should be."""
+        facts = self._facts(state)
         try:
-            write_run_json(self.directory, self._facts(state))
-        except OSError as error:
-            self.problems.append(f"run.json could not be written: {error}")
-            logger.error("run.json could not be written to %s: %s", self.directory, error)
+            write_run_json(self.directory, facts)
+            written = read_run_json(self.directory)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            self.note_problem(f"run.json could not be written: {reason}")
+            logger.error("run.json could not be written: %s", reason)
+            return False
+        if written.get("verdict") != facts["verdict"]:
+            self.note_problem("run.json was changed by somebody else")
+            return False
+        return True
 
     def _facts(self, state: str) -> dict[str, Any]:
         settings = self.settings

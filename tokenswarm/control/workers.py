@@ -171,8 +171,6 @@ class Workers:
             self._journal.close()
             if self._journal.problem is not None:
                 self.problems.append(self._journal.problem)
-            if self._journal.rows_lost == 0 and self._journal.problem is None:
-                self._discard_journals()
         return [each for each in lost if each.rows > 0]
 
     def _take_rows(self, message: Rows, client_id: str) -> None:
@@ -261,7 +259,7 @@ class Workers:
             rows = sum(offer.owned(client_id, ended_at) for offer in self._offers) - worker.planned_rows
         return Lost(worker.name, rows, worker.heard_at, ended_at, "worker died with requests under way or due")
 
-    def _discard_journals(self) -> None:
+    def discard_journals(self) -> None:
         """Journals beside a complete requests.csv say nothing more."""
         directory = self._journal.path.parent.resolve() if self._journal is not None else None
         for worker in self._workers.values():

@@ -105,7 +105,7 @@ class Monitor:
             "workers": [_worker(window) for window in self.windows],
             "criteria": [result.facts() for result in self.criteria(now)],
             "verdict": _verdict(run),
-            "problems": list(run.problems),
+            "problems": [str(problem) for problem in run.problems],
             "stop_reason": run.stop_reason,
             "budget": self._budget(),
         }

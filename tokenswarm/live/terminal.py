@@ -202,7 +202,8 @@ def verdict_lines(monitor: Monitor) -> list[str]:
     judged = run.settings.criteria or verdict.state != "none"
     exit_code = f"exit code {int(verdict.exit_code)}" if judged else "no criteria were given"
     cut = ", of a run that was interrupted" if run.interrupted else ""
-    return [*lines, f"Verdict: {verdict.headline} ({exit_code}){cut}", f"Run: {run.directory}"]
+    where = f"Run: {run.directory}" if run.directory.is_dir() else "Run: its directory is gone"
+    return [*lines, f"Verdict: {verdict.headline} ({exit_code}){cut}", where]
 
 
 def failure_lines(errors: Iterable[Any]) -> list[str]:

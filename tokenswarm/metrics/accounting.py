@@ -12,16 +12,19 @@ from tokenswarm.record import NOT_FAILED, Outcome, RequestRecord
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Requests that left no row. `begin` and `end`: Unix s between which they were due or under way."""
+    """Requests that left no row. `begin` and `end`: Unix s between which they were due or under way; `at_least`: there
+    may have been more, of which nobody knows."""
 
     worker: str
     rows: int
     begin: float
     end: float
     reason: str
+    at_least: bool = False
 
     def __str__(self) -> str:
-        return f"{self.rows} rows lost: {self.reason} ({self.worker}, {self.end - self.begin:.1f} s)"
+        rows = f"at least {self.rows}" if self.at_least else str(self.rows)
+        return f"{rows} rows lost: {self.reason} ({self.worker}, {self.end - self.begin:.1f} s)"
 
 
 class Accounting:
@@ -36,14 +39,18 @@ class Accounting:
         self.lost: list[Lost] = []
 
     def add(self, record: RequestRecord) -> None:
-        self.outcomes[record.outcome] += 1
-        self.resent += record.resent or 0
-        if record.attempt == 1 and record.outcome is not Outcome.DROPPED:
+        self.count(record.outcome, record.attempt, record.resent or 0)
+
+    def count(self, outcome: Outcome, attempt: int, resent: int) -> None:
+        """One row more."""
+        self.outcomes[outcome] += 1
+        self.resent += resent
+        if attempt == 1 and outcome is not Outcome.DROPPED:
             self.first_attempts += 1
 
     def close(self, planned: int | None, lost: Sequence[Lost]) -> None:
         self.planned = planned
-        self.lost = [each for each in lost if each.rows > 0]
+        self.lost = [each for each in lost if each.rows > 0 or each.at_least]
 
     @property
     def rows(self) -> int:

@@ -60,8 +60,19 @@ def safe_name(text: str) -> str:
 def write_run_json(directory: Path, facts: dict[str, Any]) -> None:
     """Write run.json as a whole or not at all. Raises `OSError`."""
     temporary = directory / "run.json.part"
-    temporary.write_text(json.dumps(facts, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(facts, indent=2, ensure_ascii=False, default=str) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(temporary, directory / "run.json")
+
+
+def read_run_json(directory: Path) -> dict[str, Any]:
+    """run.json as it is on disk. Raises `OSError`, `ValueError`."""
+    found = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError("expected an object")
+    return found
 
 
 def describe_tools() -> dict[str, Any]:

@@ -22,9 +22,14 @@ def is_made_by_master(processes: int | None, arguments: Sequence[str], environ: 
     return bool(processes) and "--worker" not in arguments and not environ.get("LOCUST_MODE_WORKER")
 
 
-def wait_for_interrupts() -> None:
-    """From now on Ctrl-C reaches Locust where it waits, and nobody else."""
-    gevent.signal_handler(signal.SIGINT, _interrupt)
+def wait_for_interrupts(is_for_locust: Callable[[], bool] = lambda: True) -> None:
+    """From now on Ctrl-C reaches Locust where it waits, and nobody else; and only if `is_for_locust` says so."""
+
+    def on_signal() -> None:
+        if is_for_locust():
+            _interrupt()
+
+    gevent.signal_handler(signal.SIGINT, on_signal)
 
 
 def leave_to_master(is_running: Callable[[], bool], patience_s: float) -> None:

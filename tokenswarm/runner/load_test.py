@@ -7,9 +7,12 @@ runs in `test_stopping` (on the master `test_stop` fires before the workers have
 
 from __future__ import annotations
 
+from locust import log
 from locust.runners import MasterRunner, WorkerRunner
 
 import logging
+import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +49,18 @@ if TYPE_CHECKING:
 
     from tokenswarm.sender.tracing import Telemetry
 
+TOLD_TWICE_S = 2.0
+"""Signals to end that come within this time are one: a supervisor tells the process and its group."""
+
+GIVE_UP_AFTER_S = 30.0
+"""What an end in order may take beyond the stop-timeout."""
+
+WRITE_S = 10.0
+"""What the last files of a run may take, once its users have stopped and somebody waits."""
+
+EARLY_S, EARLY_SHARE = 1.0, 0.25
+"""How much sooner than its run time a run may end and be over: Locust counts from before the start."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -61,7 +76,10 @@ class LoadTest:
         self.is_master = isinstance(self.runner, MasterRunner)
         self.is_worker = isinstance(self.runner, WorkerRunner)
         self.part: RunPart | None = None
-        self.verdict_exit_code: ExitCode | None = None
+        self._told_at: float | None = None
+        """Monotonic s at which the process was first told to end."""
+        self._leaves: Any = None
+        """The greenlet that ends the process."""
         self.mailbox = Mailbox(self.runner) if isinstance(self.runner, MasterRunner | WorkerRunner) else None
         self.workers: Workers | None = None
         if isinstance(self.runner, MasterRunner) and self.mailbox is not None:
@@ -144,23 +162,31 @@ class LoadTest:
 
     def start(self, **_: Any) -> None:
         """A run starts: Locust's `test_start`."""
+        self.set_exit_code(ExitCode.UNTRUSTED)  # until a finished, written and re-read run says otherwise
+        began_at = time.monotonic()
         try:
             settings = self.preparation.settings()
             if self.environment.web_ui is not None and not self.is_worker:
                 self.preparation.check_load(settings)
                 self.preparation.check_targets(settings)  # without the web UI this was done before the start
-            self.part = self._begin(settings)
+            self.part = self._begin(RunPart(settings, began_at))
         except BadInput as error:
             self._refuse(error.problems)
         except OSError as error:
             self._refuse([f"results-dir: expected a directory that can be written, got {error}"])
 
-    def _begin(self, settings: Settings) -> RunPart:
-        part = RunPart(settings)
+    def set_exit_code(self, code: ExitCode | None) -> None:
+        """How this process will end; `None` leaves it to Locust. Workers say nothing about the run."""
+        if not self.is_worker:
+            self.environment.process_exit_code = None if code is None else int(code)
+
+    def _begin(self, part: RunPart) -> RunPart:
         if not self.is_worker:
             part.run = self._open_run(part)
         if not self.is_master:
-            part.sender = self._begin_sending(settings, part.run)
+            part.sender = self._begin_sending(part.settings, part.run)
+        if part.run is not None:
+            part.run.begin()
         part.advance(Phase.SPAWNING)
         return part
 
@@ -282,6 +308,7 @@ class LoadTest:
         part = self.part
         if part is None:
             return
+        part.interrupted = part.interrupted or not self._is_over(part)
         part.end(time.time())
         assert part.ended_at is not None
         if part.sender is not None:
@@ -299,12 +326,24 @@ class LoadTest:
         if part is None:
             return
         part.end(time.time())
+        if not part.advance(Phase.ENDED):
+            return  # it is being written down already
         if part.sender is not None:
             self._end_sending(part, part.sender)
         if part.run is not None:
             self._end_run(part, part.run)
-        part.advance(Phase.ENDED)
         self.part = None
+        part.over.set()
+
+    def _is_over(self, part: RunPart) -> bool:
+        """Whether the run ends because its time, its plan or its shape is over, or a rule of ours says so; and not
+        because somebody stopped it, or its last worker went away."""
+        if part.run is None or part.run.stop_reason is not None:
+            return True
+        if self.environment.shape_class is not None and self.runner.shape_greenlet is gevent.getcurrent():
+            return True
+        run_time = self.options.run_time
+        return bool(run_time) and time.monotonic() - part.began_at >= run_time - min(EARLY_S, EARLY_SHARE * run_time)
 
     def _end_sending(self, part: RunPart, sender: Sender) -> None:
         if isinstance(self.runner, WorkerRunner):
@@ -322,20 +361,65 @@ class LoadTest:
         planned = part.open_load.planned(part.ended_at) if part.open_load is not None and part.origin else None
         part.close_files()
         verdict = run.finish(part.ended_at, planned, lost, part.interrupted)  # run.json last: then all is there
-        self.verdict_exit_code = verdict.exit_code
-        if verdict.state == "none" and not run.settings.criteria:
-            self.verdict_exit_code = None  # without criteria Locust's own meaning of the exit code stays
+        if self.workers is not None and run.is_written:
+            self.workers.discard_journals()
+        # Without criteria Locust's own meaning of the exit code stays.
+        self.set_exit_code(verdict.exit_code if verdict.state != "none" else None)
         announce(run)
 
-    def _on_quitting(self, environment: Environment, **_: Any) -> None:
-        if (part := self.part) is not None:
-            part.interrupted = part.phase < Phase.DRAINING
+    def take_interrupt(self) -> bool:
+        """Ctrl-C: whether Locust is to be told. A second one is about the end that is under way."""
+        part = self.part
+        if self._told_at is None:
+            self._told_at = time.monotonic()
+            if part is not None and part.phase < Phase.DRAINING:
+                part.interrupted = True
+            return True
+        if part is not None and self._is_told_again():
+            self._give_up(part)
+            sys.exit(int(ExitCode.UNTRUSTED))
+        return False
+
+    def _is_told_again(self) -> bool:
+        """Whether this is a second wish to end, and not the first one sent twice: to the process and to its group."""
+        return self._told_at is not None and time.monotonic() - self._told_at >= TOLD_TWICE_S
+
+    def _on_quitting(self, **_: Any) -> None:
+        """The process is to end: in order, if there is a run. Each signal comes here by itself, in a greenlet that is
+        to leave the process afterwards."""
+        part, again = self.part, self._is_told_again()
+        if self._told_at is None:
+            self._told_at = time.monotonic()
+        if self._leaves is not None and not (part is not None and again):
+            self._let_leave(self._leaves)
+        self._leaves = gevent.getcurrent()
+        if part is not None and part.phase < Phase.DRAINING:
+            part.interrupted = True
             if isinstance(self.runner, MasterRunner):  # its workers quit, which Locust tells none that was told to stop
                 self.runner.stop(send_stop_to_client=False)
             else:
                 self.runner.stop()
-        if not self.is_worker and self.verdict_exit_code is not None:
-            environment.process_exit_code = int(self.verdict_exit_code)
+        elif part is not None and (again or not part.over.wait(self.environment.stop_timeout + GIVE_UP_AFTER_S)):
+            self._give_up(part)
+        if log.unhandled_greenlet_exception and self.environment.process_exit_code != ExitCode.BAD_INPUT:
+            self.set_exit_code(ExitCode.INTERNAL_ERROR)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # all is said: the exit code is to be this one
+
+    def _let_leave(self, other: Any) -> None:
+        """The process is on its way out already: two greenlets that leave it at once end in a traceback."""
+        while not other.dead and other is not gevent.getcurrent():
+            gevent.sleep(0.05)
+
+    def _give_up(self, part: RunPart) -> None:
+        """Write the run down as it is now: what is under way is lost."""
+        if part.run is not None:
+            part.run.note_problem("the process was told to end a second time: what was under way is lost")
+        self.environment.stop_timeout = 0.0  # nor does Locust wait for it any more
+        if part.phase is Phase.ENDED:
+            part.over.wait(WRITE_S)
+        else:
+            self._on_stop()
 
     def _stop_from_inside(self, _reason: str) -> None:
         shape = self.environment.shape_class
@@ -349,8 +433,7 @@ class LoadTest:
         """A start that cannot be: say why, send nothing."""
         for problem in problems:
             logger.error("Not started: %s", problem)
-        self.verdict_exit_code = ExitCode.BAD_INPUT
-        self.environment.process_exit_code = int(ExitCode.BAD_INPUT)
+        self.set_exit_code(ExitCode.BAD_INPUT)
         gevent.spawn(self.runner.quit if self.environment.web_ui is None else self.runner.stop)
 
 
@@ -363,7 +446,8 @@ def announce(run: LoadRun) -> None:
     for reason in verdict.reasons:
         logger.warning("Verdict: %s", reason)
     cut = ", of a run that was interrupted" if run.interrupted else ""
-    logger.info("Verdict: %s%s. Run directory: %s", verdict.headline, cut, run.directory)
+    where = f"Run directory: {run.directory}" if run.directory.is_dir() else "The run directory is gone"
+    logger.info("Verdict: %s%s. %s", verdict.headline, cut, where)
 
 
 def load_test_of(environment: Environment) -> LoadTest:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from gevent.event import Event
+
 from tokenswarm.config.settings import Settings
 from tokenswarm.control.run import LoadRun
 from tokenswarm.metrics.server_metrics import FILE_NAME
@@ -31,8 +33,10 @@ class Phase(IntEnum):
 class RunPart:
     """`sender`: `None` in a master, which sends nothing; `run`: `None` in a worker, which judges nothing."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, began_at: float) -> None:
         self.settings = settings
+        self.began_at = began_at
+        """Monotonic s of Locust's word to start."""
         self.phase = Phase.PREPARING
         self.sender: Sender | None = None
         self.run: LoadRun | None = None
@@ -43,6 +47,9 @@ class RunPart:
         self.ended_at: float | None = None
         """Unix s from which nothing more is offered."""
         self.interrupted = False
+        """Whether it was ended from outside, before its time."""
+        self.over = Event()
+        """Set when all is written, or given up."""
         self.users = 0
         self.open_load: OpenLoad | None = None
         """What is offered, in the process that judges; `None` in closed load."""

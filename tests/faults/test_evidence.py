@@ -1,0 +1,106 @@
+"""What a run wrote, gone or changed while it was on: exit code 4 and the reason, whatever the criteria say."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.locust_run import headless, read_rows, running_locust
+from tests.simulator_process import Simulator, running_simulator
+from tokenswarm.metrics.accounting import Accounting
+from tokenswarm.record import Outcome, RequestRecord
+from tokenswarm.results.journal import HEADER, format_row
+from tokenswarm.results.read_back import WrittenFiles
+
+FAST = "[deployments.gpt-35-turbo]\nttft_base_ms = 5\nttft_std_ms = 0\ntbt_ms = 1\ntbt_std_ms = 0\n"
+HELD = ("--failure-criteria", "percentage(error) > 50", "--think-time", "0.05")
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    with running_simulator(FAST) as simulator:
+        yield simulator
+
+
+def delete(directory: Path) -> None:
+    (directory / "requests.csv").unlink()
+
+
+def truncate(directory: Path) -> None:
+    os.truncate(directory / "requests.csv", 0)
+
+
+def replace(directory: Path) -> None:
+    rows = directory / "requests.csv"
+    shutil.copy(rows, directory / "other.csv")
+    os.replace(directory / "other.csv", rows)
+
+
+def remove(directory: Path) -> None:
+    shutil.rmtree(directory)
+
+
+def rename(directory: Path) -> None:
+    directory.rename(directory.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (delete, "requests.csv is gone"),
+        (truncate, "requests.csv does not begin with its header"),
+        (replace, "requests.csv is another one than at the start"),
+        (remove, "the run directory is gone"),
+        (rename, "the run directory is gone"),
+    ],
+)
+def test_evidence_that_is_gone_is_no_verdict(
+    simulator: Simulator, tmp_path: Path, spoil: Callable[[Path], None], reason: str, workers: int
+) -> None:
+    flags = ("--processes", "2") if workers > 1 else ()
+    with running_locust(tmp_path, *headless(simulator.chat_url, *HELD, *flags, run_time="60s")) as run:
+        run.wait_until(lambda: len(read_rows(run.directory / "requests.csv")) >= 20)
+        directory = run.directory
+        spoil(directory)
+        served = simulator.admin("POST", "/admin/flush")["lines"]
+        run.wait_until(lambda: simulator.admin("POST", "/admin/flush")["lines"] > served + 20)
+        run.process.send_signal(signal.SIGTERM)
+        assert run.wait(40) == 4
+        assert reason in run.output
+        if directory.exists():
+            facts = run.facts
+            assert (facts["verdict"]["state"], facts["verdict"]["exit_code"]) == ("untrusted", 4)
+            assert any(reason in each["text"] for each in facts["verdict"]["reasons"])
+            truth = [line for line in simulator.truth(30) if line["received_at"] > run.began_at]
+            lost = sum(each["rows"] for each in facts["accounting"]["lost"])
+            assert facts["accounting"]["sent"] + lost >= len([x for x in truth if x["client_request_id"]])
+        else:
+            assert str(directory) not in run.output.rpartition("could not be written")[2]
+
+
+def row(number: int, outcome: Outcome = Outcome.OK, attempt: int = 1) -> str:
+    return format_row(RequestRecord(call_id=f"c{number}", attempt=attempt, outcome=outcome, error='a "b",\nc'))
+
+
+def test_rows_are_counted_as_they_lie_on_disk(tmp_path: Path) -> None:
+    path = tmp_path / "requests.csv"
+    path.write_text(HEADER)
+    files = WrittenFiles(tmp_path)
+    with path.open("a") as file:
+        file.write(row(1) + row(2, Outcome.DROPPED) + row(3, Outcome.TIMEOUT, 2) + "not,a,row\n" + row(4)[:-9])
+    found, problems = files.read_back()
+    assert (found.rows, found.sent, found.first_attempts) == (3, 2, 1)
+    assert problems == ["requests.csv has 2 lines that are no rows"]
+
+
+def test_a_whole_file_has_no_problem(tmp_path: Path) -> None:
+    (tmp_path / "requests.csv").write_text(HEADER + row(1))
+    found, problems = WrittenFiles(tmp_path).read_back()
+    assert problems == []
+    assert isinstance(found, Accounting) and found.rows == 1
