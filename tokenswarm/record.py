@@ -66,6 +66,40 @@ class TokenSource(StrEnum):
     NONE = "none"
 
 
+class Doubt(StrEnum):
+    """What is not as it should be with an answer whose figures count all the same; a row may have several."""
+
+    UNKNOWN_END = "unknown end"
+    """The finish reason is none that is known to be good or bad, or a whole body has none."""
+    NO_TEXT = "no visible text"
+    """Tokens were counted, but nothing that a reader would see came."""
+    STATUS = "undocumented status"
+    """A whole answer under another 2xx than the API documents."""
+    FEWER_CHOICES = "fewer choices than asked"
+    ZERO_USAGE = "zeros in usage"
+    """Counts of 0 beside a prompt or a text; they are taken as absent."""
+    USAGE = "implausible usage"
+    """Counts that are no counts, contradict each other or exceed their bound; what cannot be is taken as absent."""
+    REASONING_BESIDE = "reasoning beside completion"
+    """The service counts thinking beside the completion: it has been added, so that totals are as reported."""
+    FEW_TOKENS = "fewer tokens than chunks"
+    """Usage counts far fewer tokens than chunks with text came: TBT per token is too high."""
+    BUFFERED = "answer in one piece"
+    """All chunks of a stream came at once, as through a proxy that buffers: TTFT is E2E, and there is no TBT."""
+
+
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+"""Controls of C0 and C1, ends of lines, what turns the direction of text or has no width, halves of pairs."""
+
+
+def printable(text: str) -> str:
+    """A text of a service in one line that moves no terminal's cursor and ends no line of a CSV: what is no character
+    to be read is a blank."""
+    return text if text.isprintable() else _UNPRINTABLE.sub(" ", text)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRecord:
     """One HTTP request. See `COLUMN_DOCS` for unit, start and end of each field."""
@@ -123,6 +157,9 @@ class RequestRecord:
     retry_after_ms: float | None = None
 
     stages: str | None = None
+
+    doubts: str | None = None
+    end_note: str | None = None
 
     @property
     def due_at(self) -> float | None:
@@ -209,12 +246,7 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return repr(round(value, 6)) if abs(value) > 1e6 else repr(round(value, 3))
-    text = str(value)
-    return text if text.isprintable() else text.translate(_ONE_LINE)
-
-
-_ONE_LINE = dict.fromkeys([*range(32), 127, 0x85, 0x2028, 0x2029], " ")
-"""A row is one line, whatever a server writes into an error text: readers of CSV differ in what ends a line."""
+    return printable(str(value))
 
 
 def _optional(parse: Any) -> Any:
@@ -289,4 +321,6 @@ COLUMN_DOCS: dict[str, str] = {
     "remaining_requests": "requests left in the quota window, from the response headers",
     "retry_after_ms": "ms the service asked to wait",
     "stages": "server-side stages as name=ms pairs joined by ';'",
+    "doubts": "what is not as it should be with an answer that counts all the same, joined by ';'",
+    "end_note": "how body or connection went on after the answer had ended, where that is not in good order",
 }

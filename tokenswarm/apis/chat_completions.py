@@ -3,6 +3,9 @@
 The order of a stream (Azure OpenAI, captures 2024-2026): a prompt-filter chunk without choices, a role chunk with
 empty content, content chunks (one or several tokens each), a finish chunk, a usage chunk when asked for, `[DONE]`.
 Only a non-empty content, reasoning or tool-call delta is a token.
+
+What makes an answer whole is a finish reason for each choice that is known to be good. `[DONE]` alone does not, the
+end of the body does not, an empty reason does not; a reason that is not known does, with a doubt.
 """
 
 from __future__ import annotations
@@ -10,25 +13,42 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import jiter
 
 from tokenswarm.apis.api import Encoded, Found
 from tokenswarm.apis.chunk_times import ChunkTimes
+from tokenswarm.apis.errors import ToldError, find_error, page_title, told, unreadable
+from tokenswarm.apis.message import has_text, message_of, reasons, visible_text
 from tokenswarm.apis.request import ChatRequest
 from tokenswarm.apis.sse import EventDecoder
+from tokenswarm.apis.usage import Usage, parse_usage, plausible, streamed_tokens
 from tokenswarm.apis.whole_body import WholeBody
-from tokenswarm.record import Outcome, TokenSource
+from tokenswarm.record import Doubt, Outcome
 
 CHAT_PATH = "/chat/completions"
 
+GOOD_ENDS = frozenset(
+    {"stop", "length", "tool_calls", "function_call"}
+    | {"end_turn", "max_tokens", "stop_sequence", "tool_use", "eos", "eos_token", "model_length", "complete"}
+)
+"""Finish reasons of whole answers: OpenAI's, and what gateways pass on from Anthropic, Gemini, TGI, Mistral, Cohere."""
+
+FILTERED_ENDS = frozenset({"content_filter", "content_filtered", "safety", "sensitive", "guardrail_intervened"})
+FAILED_ENDS = frozenset(
+    {"error", "network_error", "insufficient_system_resource", "abort", "aborted", "cancelled", "failed", "timeout"}
+)
+"""As OpenRouter, Zhipu, DeepSeek and vLLM say that generation broke off."""
+_NO_ENDS = frozenset({"", "null", "none"})
+"""What some servers write into chunks before the last one."""
+
 _CONTENT = b'"delta":{"content":"'
+_FINISH = b'"finish_reason":'
 _UNFINISHED = b'"finish_reason":null'
+_USAGE = b'"usage":'
 _PLAIN = re.compile(rb"[ !#-\[\]-~]+")
 """Characters that stand for themselves inside a JSON string: printable ASCII but quote and backslash."""
-_REASONING_FIELDS = ("reasoning_content", "reasoning")
 
 
 class ChatCompletions:
@@ -40,11 +60,14 @@ class ChatCompletions:
     def encode(self, request: ChatRequest) -> Encoded:
         return Encoded(encode_json(chat_body(request, self._deployment)), CHAT_PATH)
 
-    def reader(self, request: ChatRequest, status: int, headers: Mapping[str, str]) -> ChatStream | ChatBody:
-        kind = headers.get("content-type", "").lower()
-        if status == 200 and request.stream and "json" not in kind and "html" not in kind:
-            return ChatStream(keep_text=request.keep_text)
-        return ChatBody(promised=status == 200)
+    def reader(self, request: ChatRequest, status: int, headers: Mapping[str, str]) -> ChatStream:
+        return stream_of(request, status, headers)
+
+
+def stream_of(request: ChatRequest, status: int, headers: Mapping[str, str]) -> ChatStream:
+    """What reads the answer to a request, of chat completions or of completions."""
+    events_promised = "event-stream" in headers.get("content-type", "").lower()
+    return ChatStream(request.keep_text, int(request.body.get("n", 1)), status, events_promised)
 
 
 def chat_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
@@ -63,79 +86,106 @@ def encode_json(body: Mapping[str, Any]) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")
 
 
-@dataclass(slots=True)
-class Usage:
-    """Token counts as the service reported them; `None` where it did not."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    cached_tokens: int | None = None
-
-    def columns(self) -> dict[str, Any]:
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "reasoning_tokens": self.reasoning_tokens,
-            "cached_tokens": self.cached_tokens,
-            "token_source": TokenSource.USAGE,
-        }
-
-
 class ChatStream:
-    """One streamed answer while it arrives.
+    """One answer while it arrives: a stream of events, or one JSON body, whichever it begins like.
 
-    `keep_text` collects the visible answer (for conversations that feed it back); it costs a JSON parse a chunk.
+    `keep_text` collects the visible answer (for conversations that feed it back); it costs a JSON parse a chunk, as
+    several `choices` do.
     """
 
     __slots__ = (
         "_after",
         "_before",
         "_decoder",
+        "_ends",
+        "_events_promised",
         "_keep_text",
+        "_parse_all",
+        "_seen",
+        "_started",
+        "_status",
+        "_tail_ms",
         "_text",
+        "_whole",
+        "choices",
         "done",
-        "error",
-        "finish_reason",
         "model",
         "reasoning_streamed",
         "times",
+        "told",
         "undecodable",
         "usage",
         "visible_ms",
     )
 
-    def __init__(self, keep_text: bool = False) -> None:
+    def __init__(
+        self, keep_text: bool = False, choices: int = 1, status: int = 200, events_promised: bool = True
+    ) -> None:
         self._decoder = EventDecoder()
         self._keep_text = keep_text
+        self._parse_all = keep_text or choices > 1
+        self._status = status
+        self._events_promised = events_promised
         self._before = self._after = b""
         self._text: list[str] = []
+        self._whole: WholeBody | None = None
+        self._started = False
+        self._tail_ms = 0.0
+        self._seen: set[int] = set()
+        self._ends: dict[int, str] = {}
+        self.choices = choices
         self.times = ChunkTimes()
         self.visible_ms: float | None = None
         self.usage: Usage | None = None
-        self.finish_reason: str | None = None
         self.model: str | None = None
-        self.error: str | None = None
+        self.told: ToldError | None = None
         self.undecodable: str | None = None
         self.reasoning_streamed = False
         self.done = False
 
     def feed(self, data: bytes, at_ms: float, since_ms: float) -> bool:
-        """Take bytes that arrived not later than `at_ms` and not before `since_ms`. Raises `EventTooLarge`."""
+        """Take bytes that arrived not later than `at_ms` and not before `since_ms`. True: the answer has ended.
+
+        Raises `EventTooLarge`, `BodyTooLarge`.
+        """
         if self._is_another_token(data):
             self.times.add(1, at_ms, since_ms)
             return False
+        if not self._started:
+            self._begin(data)
+        if self._whole is not None:
+            self._whole.add(data)
+            return False
+        self._take_events(self._decoder.feed(data), data, at_ms, since_ms)
+        if not self._decoder.at_boundary:
+            self._tail_ms = at_ms
+            self.done = self.done or self._decoder.tail.strip() in (b"data: [DONE]", b"data:[DONE]")
+        self._take_error()
+        return self.done or self.told is not None
+
+    def _begin(self, data: bytes) -> None:
+        """Whether the body is events or one JSON value or page is seen by how it begins, whatever its type is said to
+        be: streams come under `application/json` and errors under `text/event-stream`."""
+        first = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+        self._started = bool(first)
+        if first in (b"{", b"[", b"<"):
+            self._whole = WholeBody()
+
+    def _take_events(self, events: list[bytes], data: bytes, at_ms: float, since_ms: float) -> None:
         tokens = 0
-        for event in self._decoder.feed(data):
+        for event in events:
             # Cheap and certain: an unescaped key cannot stand inside a JSON string, and an empty content has a
             # quote where this one has a character. Everything else is parsed, what may be cut off or no UTF-8 too.
             mark = event.find(_CONTENT)
             if (
                 self.visible_ms is not None
-                and not self._keep_text
+                and not self._parse_all
                 and mark >= 0
                 and event[mark + 20 : mark + 21] != b'"'
                 and _UNFINISHED in event
+                and event.count(_FINISH) == 1
+                and (_USAGE not in event or event.count(_USAGE) == event.count(b'"usage":null'))
+                and b'"error":' not in event
                 and event.endswith(b"}")
                 and event.isascii()
             ):
@@ -145,33 +195,11 @@ class ChatStream:
             elif event == b"[DONE]":
                 self.done = True
             else:
-                tokens += self._parse(event, at_ms)
+                tokens += self._parse(event)
         if tokens:
             self.times.add(tokens, at_ms, since_ms)
             if self.visible_ms is not None and self.visible_ms < 0:
                 self.visible_ms = self.times.latest_first_ms
-        return False
-
-    def finish(self) -> Found:
-        """What the stream came to."""
-        outcome, error = self._outcome()
-        columns = {
-            **self.times.columns(streamed_tokens(self.usage, self.reasoning_streamed)),
-            "ttft_visible_ms": self.visible_ms,
-            "finish_reason": self.finish_reason,
-            "model": self.model,
-            **(self.usage.columns() if self.usage is not None else {}),
-        }
-        return Found(outcome, error, self.text, columns)
-
-    def _outcome(self) -> tuple[Outcome, str | None]:
-        problem = self.undecodable
-        if problem is None and not self.times.at_ms and not (self.usage and self.usage.completion_tokens):
-            problem = "stream without tokens"
-        told = self.error is not None or self.finish_reason == "content_filter"
-        if not told and self.cut and (self.usage is None or problem is not None):
-            return Outcome.TRUNCATED, "stream ended before the answer was finished"
-        return _outcome(self.error, self.finish_reason, problem)
 
     def _learn(self, data: bytes, event: bytes, begin: int) -> None:
         """Remember what stands around the content (from `begin`) of an event that was a read of its own."""
@@ -197,139 +225,193 @@ class ChatStream:
         return "".join(self._text)
 
     @property
-    def cut(self) -> bool:
-        """Whether the stream ended without `[DONE]` and without a finish reason, or inside an event."""
-        return not self.done and (self.finish_reason is None or self._decoder.unfinished)
+    def finish_reason(self) -> str | None:
+        """The choices' finish reasons, each once, in the order of the choices; `None` before the first."""
+        return ";".join(dict.fromkeys(self._ends[index] for index in sorted(self._ends))) or None
 
-    def _parse(self, event: bytes, at_ms: float) -> int:
+    @property
+    def cut(self) -> bool:
+        """Whether a choice has no finish reason, or what came last lacks its end."""
+        return not self._ends or not self._seen <= set(self._ends) or (not self.done and self._decoder.unfinished)
+
+    def finish(self) -> Found:
+        """What the answer came to."""
+        if self._whole is not None:
+            return read_body(self._whole.data, self._status, self.choices)
+        if not self.done:
+            self._take_tail()
+        usage, doubts = plausible(self.usage or Usage(), len(self.times.at_ms), self.reasoning_streamed)
+        outcome, error = self._outcome(usage)
+        columns = {
+            **self.times.columns(streamed_tokens(usage, self.reasoning_streamed)),
+            "ttft_visible_ms": self.visible_ms,
+            "finish_reason": self.finish_reason,
+            "model": self.model,
+            **usage.columns(),
+        }
+        if outcome is Outcome.OK:
+            doubts += end_doubts(self._ends, self.choices, self._status, self.visible_ms is not None)
+            doubts += [Doubt.BUFFERED] if self.times.buffered else []
+        return Found(outcome, error, self.text, columns | {"doubts": ";".join(doubts) or None})
+
+    def _take_tail(self) -> None:
+        """The last event may lack its blank line. One that is no JSON was cut, and stays so."""
+        tail, undecodable = self._decoder.tail, self.undecodable
+        self._take_events(self._decoder.finish(), b"", self._tail_ms, self._tail_ms)
+        if self.undecodable != undecodable:
+            self.undecodable = undecodable
+            self._decoder.feed(tail)
+        self._take_error()
+
+    def _take_error(self) -> None:
+        if self._decoder.error is not None and self.told is None:
+            self.told = _told_event(self._decoder.error)
+
+    def _outcome(self, usage: Usage) -> tuple[Outcome, str | None]:
+        if self.told is not None:
+            return self.told.outcome, self.told.text
+        empty = not self.times.at_ms
+        if not self._started and (self._status != 200 or not self._events_promised):
+            return Outcome.BAD_PAYLOAD, "answer without a body"
+        if failed := failed_end(self._ends):
+            return failed
+        if self.cut and not (empty and self.undecodable):
+            said = "[DONE] came without a finish reason" if self.done else "stream ended before the answer was finished"
+            return Outcome.TRUNCATED, said
+        if self.undecodable is not None:
+            return Outcome.BAD_PAYLOAD, self.undecodable
+        return (Outcome.BAD_PAYLOAD, "stream without tokens") if empty and not usage.completion_tokens else _OK
+
+    def _parse(self, event: bytes) -> int:
         """Read one event; 1 when it carries tokens, else 0."""
+        event = event.strip()
+        if event in (b"", b"[DONE]"):  # an empty one is a gateway's heartbeat
+            self.done = self.done or bool(event)
+            return 0
         try:
             chunk = jiter.from_json(event)
         except ValueError as error:
-            self.undecodable = self.undecodable or f"event is not JSON: {error}"
+            title = page_title(event.decode("utf-8", "replace"))
+            said = f"event is not JSON: {error}" if title is None else f"event is an HTML page: {title}"
+            self.undecodable = self.undecodable or said
             return 0
         if not isinstance(chunk, dict):
             self.undecodable = self.undecodable or f"event is not a JSON object: {type(chunk).__name__}"
             return 0
-        if chunk.get("error"):
-            self.error = describe_error(chunk)
-        if isinstance(usage := chunk.get("usage"), dict):
-            self.usage = parse_usage(usage)
+        self.told = self.told or find_error(chunk)
+        self._take_usage(chunk.get("usage"))
         if isinstance(model := chunk.get("model"), str) and model:
             self.model = model
         choices = chunk.get("choices")
         if not isinstance(choices, list):
             return 0
-        return int(any([self._take_choice(choice) for choice in choices if isinstance(choice, dict)]))
+        return int(any([self._take_choice(at, each) for at, each in enumerate(choices) if isinstance(each, dict)]))
 
-    def _take_choice(self, choice: dict[str, Any]) -> bool:
-        if isinstance(reason := choice.get("finish_reason"), str):
-            self.finish_reason = reason
-        delta = choice.get("delta")
-        if not isinstance(delta, dict):
+    def _take_usage(self, usage: Any) -> None:
+        if isinstance(usage, dict):
+            found = parse_usage(usage)
+            if self.usage is None:
+                self.usage = found
+            else:
+                self.usage.take(found)
+
+    def _take_choice(self, position: int, choice: dict[str, Any]) -> bool:
+        index = choice.get("index")
+        index = index if isinstance(index, int) else position
+        self._take_usage(choice.get("usage"))  # Moonshot puts it there
+        if error := choice.get("error"):
+            self.told = self.told or told(error)
+        if (reason := end_of(choice)) is not None:
+            self._ends[index] = reason
+        delta = message_of(choice)
+        if delta is None:
             return False
-        content = delta.get("content")
-        visible = bool(content) or bool(delta.get("tool_calls")) or bool(delta.get("refusal"))
-        reasoning = any(delta.get(field) for field in _REASONING_FIELDS)
+        self._seen.add(index)
+        visible, reasoning = has_text(delta), reasons(delta)
         self.reasoning_streamed |= reasoning
         if visible and self.visible_ms is None:
             self.visible_ms = -1.0  # set by feed() once the time of this chunk is known
-        if self._keep_text and isinstance(content, str):
-            self._text.append(content)
+        if self._keep_text and index == 0:
+            self._text.append(visible_text(delta.get("content")))
         return visible or reasoning
 
 
-def streamed_tokens(usage: Usage | None, reasoning_streamed: bool) -> int | None:
-    """Completion tokens that were sent as chunks: all, less reasoning tokens where those are not streamed."""
-    if usage is None or usage.completion_tokens is None:
-        return None
-    hidden = 0 if reasoning_streamed else usage.reasoning_tokens or 0
-    return usage.completion_tokens - hidden
+_OK: tuple[Outcome, str | None] = (Outcome.OK, None)
 
 
-def parse_usage(usage: dict[str, Any]) -> Usage:
-    """Read a usage object; fields that are missing or not whole numbers stay `None`."""
-    completion_details = usage.get("completion_tokens_details")
-    prompt_details = usage.get("prompt_tokens_details")
-    return Usage(
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
-        reasoning_tokens=_count(completion_details.get("reasoning_tokens"))
-        if isinstance(completion_details, dict)
-        else None,
-        cached_tokens=_count(prompt_details.get("cached_tokens")) if isinstance(prompt_details, dict) else None,
-    )
+def _told_event(data: bytes) -> ToldError:
+    """An event that is named an error: its data is JSON of any form, or text."""
+    try:
+        value = jiter.from_json(data)
+    except ValueError:
+        return told(data.decode("utf-8", "replace").strip() or "error without code or message")
+    found = find_error(value) if isinstance(value, dict) else None
+    return found if found is not None else told(value)
 
 
-class ChatBody:
-    """One whole (not streamed) answer. `promised`: its status promises an answer."""
-
-    __slots__ = ("_body", "_promised")
-
-    def __init__(self, promised: bool = True) -> None:
-        self._body = WholeBody()
-        self._promised = promised
-
-    def feed(self, data: bytes, at_ms: float, since_ms: float) -> bool:
-        """Raises `BodyTooLarge`."""
-        self._body.add(data)
-        return False
-
-    def finish(self) -> Found:
-        return read_body(self._body.data) if self._promised else Found()
+def end_of(choice: Mapping[str, Any]) -> str | None:
+    """A choice's finish reason; `None` where it is none."""
+    reason = choice.get("finish_reason")
+    return reason if isinstance(reason, str) and reason.strip().lower() not in _NO_ENDS else None
 
 
-def read_body(body: bytes) -> Found:
+def failed_end(ends: Mapping[int, str]) -> tuple[Outcome, str] | None:
+    """The outcome where a choice ended badly."""
+    for reason in ends.values():
+        if reason.lower() in FILTERED_ENDS:
+            return Outcome.CONTENT_FILTER, "answer stopped by the content filter"
+        if reason.lower() in FAILED_ENDS:
+            return Outcome.STREAM_ERROR, f"finish reason {reason!r}"
+    return None
+
+
+def end_doubts(ends: Mapping[int, str], choices: int, status: int, has_visible: bool) -> list[Doubt]:
+    """What is doubtful about an answer that is whole."""
+    doubts = {
+        Doubt.UNKNOWN_END: not ends or any(reason.lower() not in GOOD_ENDS for reason in ends.values()),
+        Doubt.NO_TEXT: not has_visible,
+        Doubt.STATUS: status != 200,
+        Doubt.FEWER_CHOICES: 0 < len(ends) < choices,
+    }
+    return [doubt for doubt, is_so in doubts.items() if is_so]
+
+
+def read_body(body: bytes, status: int = 200, asked: int = 1) -> Found:
     """What a non-streamed answer came to."""
     try:
         answer = jiter.from_json(body)
     except ValueError as cause:
-        return Found(Outcome.BAD_PAYLOAD, f"body is not JSON: {cause}")
+        return Found(Outcome.BAD_PAYLOAD, unreadable(body, cause))
     if not isinstance(answer, dict):
         return Found(Outcome.BAD_PAYLOAD, f"body is not a JSON object: {type(answer).__name__}")
-    choices = answer.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
-    message, finish_reason, usage = choice.get("message"), choice.get("finish_reason"), answer.get("usage")
-    content = message.get("content") if isinstance(message, dict) else None
-    error = describe_error(answer) if answer.get("error") else None
+    listed = answer.get("choices")
+    choices = [choice for choice in listed if isinstance(choice, dict)] if isinstance(listed, list) else []
+    messages = [message for choice in choices if (message := message_of(choice)) is not None]
+    ends = {index: reason for index, choice in enumerate(choices) if (reason := end_of(choice)) is not None}
+    reported = parse_usage(answer["usage"]) if isinstance(answer.get("usage"), dict) else Usage()
+    has_visible = any(has_text(message) for message in messages)
+    has_token = has_visible or any(reasons(message) for message in messages)
+    usage, doubts = plausible(reported, int(has_token), reasoning_streamed=False)
+    outcome, error = _body_outcome(answer, choices, ends, has_token or bool(usage.completion_tokens))
+    if outcome is Outcome.OK:
+        doubts += end_doubts(ends, asked, status, has_visible)
     columns = {
-        "finish_reason": finish_reason if isinstance(finish_reason, str) else None,
+        "finish_reason": ";".join(dict.fromkeys(ends.values())) or None,
         "model": answer.get("model") if isinstance(answer.get("model"), str) else None,
-        **(parse_usage(usage).columns() if isinstance(usage, dict) else {}),
+        **usage.columns(),
+        "doubts": ";".join(doubts) or None,
     }
-    outcome, said = _outcome(error, columns["finish_reason"], None if choice else "body has no choices")
-    return Found(outcome, said, content if isinstance(content, str) else "", columns)
+    return Found(outcome, error, visible_text(messages[0].get("content")) if messages else "", columns)
 
 
-def _outcome(error: str | None, finish_reason: str | None, problem: str | None) -> tuple[Outcome, str | None]:
-    """`error`: what the service says is wrong; `problem`: what is wrong with what it says."""
+def _body_outcome(
+    answer: Mapping[str, Any], choices: list[dict[str, Any]], ends: Mapping[int, str], has_token: bool
+) -> tuple[Outcome, str | None]:
+    error = find_error(answer) or next((told(choice["error"]) for choice in choices if choice.get("error")), None)
     if error is not None:
-        return Outcome.STREAM_ERROR, error
-    if finish_reason == "content_filter":
-        return Outcome.CONTENT_FILTER, "answer stopped by the content filter"
-    if problem is not None:
-        return Outcome.BAD_PAYLOAD, problem
-    return Outcome.OK, None
-
-
-def describe_error(body: dict[str, Any]) -> str:
-    """One line from an error body: `code: message`, as much of it as there is."""
-    error = body.get("error")
-    if not isinstance(error, dict):
-        return str(error)[:500]
-    code, message = error.get("code") or error.get("type"), error.get("message")
-    return ": ".join(str(part) for part in (code, message) if part)[:500] or "error without code or message"
-
-
-def is_content_filter(body: bytes) -> bool:
-    """Whether an error body is the content filter's refusal (HTTP 400, error code `content_filter`)."""
-    try:
-        answer = jiter.from_json(body)
-    except ValueError:
-        return False
-    error = answer.get("error") if isinstance(answer, dict) else None
-    return isinstance(error, dict) and error.get("code") == "content_filter"
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+        return error.outcome, error.text
+    if not choices:
+        return Outcome.BAD_PAYLOAD, "body has no choices"
+    if failed := failed_end(ends):
+        return failed
+    return _OK if has_token else (Outcome.BAD_PAYLOAD, "answer without text")

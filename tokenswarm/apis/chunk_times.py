@@ -11,16 +11,20 @@ from tokenswarm.record import tbt_ms
 TOGETHER_MS = 2.0
 """Chunks of one read are taken to have arrived together when the read leaves no more doubt than this (ms)."""
 
+FEW = 5
+"""So many chunks within `TOGETHER_MS`, over several reads too, are one piece: no model writes that fast."""
+
 
 class ChunkTimes:
     """Arrival times of chunks, ms since the request's start, in order."""
 
-    __slots__ = ("at_ms", "interpolated", "latest_first_ms")
+    __slots__ = ("_in_first_read", "at_ms", "interpolated", "latest_first_ms")
 
     def __init__(self) -> None:
         self.at_ms = array("d")
         self.interpolated = 0
         self.latest_first_ms = 0.0
+        self._in_first_read = 0
 
     def add(self, count: int, at_ms: float, since_ms: float) -> None:
         """`count` chunks came in one read, the last at `at_ms`, none before `since_ms`.
@@ -34,7 +38,9 @@ class ChunkTimes:
             times.append(at_ms)
             self.latest_first_ms = at_ms
             return
-        if times and since_ms < times[-1]:
+        if not times:
+            self._in_first_read = count
+        elif since_ms < times[-1]:
             since_ms = times[-1]
         span = at_ms - since_ms
         if span <= TOGETHER_MS:
@@ -44,6 +50,19 @@ class ChunkTimes:
             self.latest_first_ms = since_ms + span / count
             times.extend(since_ms + span * (i + 1) / count for i in range(count))
             self.interpolated += count
+
+    @property
+    def in_one_piece(self) -> bool:
+        """Whether several chunks came at once and none apart, so that nothing is known of the time between them."""
+        times = self.at_ms
+        if len(times) < 2:
+            return False
+        return len(times) == self._in_first_read or (len(times) >= FEW and times[-1] - times[0] <= TOGETHER_MS)
+
+    @property
+    def buffered(self) -> bool:
+        """Whether that is how they were sent, and not the reader's being late."""
+        return self.in_one_piece and self.interpolated == 0
 
     @property
     def first_ms(self) -> float | None:
@@ -70,7 +89,8 @@ class ChunkTimes:
         times = self.at_ms
         if not times:
             return {}
-        longest, p95 = self.gaps()
+        together = self.in_one_piece
+        longest, p95 = (None, None) if together else self.gaps()
         return {
             "ttft_ms": times[0],
             "last_token_ms": times[-1],
@@ -78,5 +98,5 @@ class ChunkTimes:
             "chunks_interpolated": self.interpolated,
             "gap_max_ms": longest,
             "gap_p95_ms": p95,
-            "tbt_ms": tbt_ms(times[0], times[-1], len(times), streamed_tokens),
+            "tbt_ms": None if together else tbt_ms(times[0], times[-1], len(times), streamed_tokens),
         }

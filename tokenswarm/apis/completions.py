@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenswarm.apis.api import Encoded
-from tokenswarm.apis.chat_completions import ChatBody, ChatStream, encode_json
+from tokenswarm.apis.chat_completions import ChatStream, encode_json, stream_of
 from tokenswarm.apis.request import ChatRequest
 
 PATH = "/completions"
@@ -24,10 +24,8 @@ class Completions:
     def encode(self, request: ChatRequest) -> Encoded:
         return Encoded(encode_json(completions_body(request, self._deployment)), PATH)
 
-    def reader(self, request: ChatRequest, status: int, headers: Mapping[str, str]) -> CompletionStream | ChatBody:
-        if status == 200 and request.stream:
-            return CompletionStream(keep_text=request.keep_text)
-        return ChatBody(promised=status == 200)
+    def reader(self, request: ChatRequest, status: int, headers: Mapping[str, str]) -> ChatStream:
+        return stream_of(request, status, headers)
 
 
 def completions_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
@@ -40,10 +38,3 @@ def completions_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
         body["stream"] = True
         body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
     return body
-
-
-class CompletionStream(ChatStream):
-    """One streamed completion: its choices have their text where those of a chat have a delta."""
-
-    def _take_choice(self, choice: dict[str, Any]) -> bool:
-        return super()._take_choice({**choice, "delta": {"content": choice.get("text")}})

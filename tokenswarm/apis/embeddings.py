@@ -12,8 +12,10 @@ from typing import Any
 import jiter
 
 from tokenswarm.apis.api import Encoded, Found
-from tokenswarm.apis.chat_completions import Usage, _count, describe_error, encode_json
+from tokenswarm.apis.chat_completions import encode_json
+from tokenswarm.apis.errors import describe_error, unreadable
 from tokenswarm.apis.request import Request
+from tokenswarm.apis.usage import Usage, count_of
 from tokenswarm.apis.whole_body import WholeBody
 from tokenswarm.record import Outcome
 
@@ -61,7 +63,7 @@ class EmbeddingsBody:
         try:
             answer = jiter.from_json(self._body.data)
         except ValueError as cause:
-            return Found(Outcome.BAD_PAYLOAD, f"body is not JSON: {cause}")
+            return Found(Outcome.BAD_PAYLOAD, unreadable(self._body.data, cause))
         if not isinstance(answer, dict):
             return Found(Outcome.BAD_PAYLOAD, f"body is not a JSON object: {type(answer).__name__}")
         if answer.get("error"):
@@ -71,7 +73,7 @@ class EmbeddingsBody:
     def _read(self, answer: dict[str, Any]) -> Found:
         usage, data, model = answer.get("usage"), answer.get("data"), answer.get("model")
         columns: dict[str, Any] = {"model": model if isinstance(model, str) else None}
-        if isinstance(usage, dict) and (prompt := _count(usage.get("prompt_tokens"))):
+        if isinstance(usage, dict) and (prompt := count_of(usage.get("prompt_tokens"))):
             columns |= Usage(prompt_tokens=prompt).columns()
         items = [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
         found = sum(bool(item.get("embedding")) for item in items)

@@ -17,6 +17,7 @@ import jiter
 
 from tokenswarm.apis.api import Encoded, Found
 from tokenswarm.apis.chunk_times import ChunkTimes
+from tokenswarm.apis.errors import MAX_ERROR_CHARACTERS, find_error, page_title, told, unreadable
 from tokenswarm.apis.request import RagRequest
 from tokenswarm.apis.whole_body import WholeBody
 from tokenswarm.record import Outcome
@@ -58,8 +59,8 @@ class GptRagV2:
     def encode(self, request: RagRequest) -> Encoded:
         return _question("ask", request, self._body)
 
-    def reader(self, request: RagRequest, status: int, headers: Mapping[str, str]) -> RagStream | RagReply:
-        return RagStream(headers) if status == 200 else RagReply("answer", headers)
+    def reader(self, request: RagRequest, status: int, headers: Mapping[str, str]) -> RagStream:
+        return RagStream(headers)
 
 
 def _question(field: str, request: RagRequest, more: Mapping[str, Any]) -> Encoded:
@@ -93,15 +94,17 @@ def read_reply(body: bytes, answer_path: str = "answer", id_path: str = "convers
     try:
         reply = jiter.from_json(body)
     except ValueError as error:
-        return Found(Outcome.BAD_PAYLOAD, f"body is not JSON: {error}")
+        return Found(Outcome.BAD_PAYLOAD, unreadable(body, error))
     if isinstance(reply, dict) and reply.get("error"):
-        return Found(Outcome.STREAM_ERROR, str(reply["error"])[:500])
+        error_found = told(reply["error"])
+        return Found(error_found.outcome, error_found.text)
     answer = _follow(reply, answer_path)
     if not isinstance(answer, str) or not answer.strip():
         return Found(Outcome.BAD_PAYLOAD, f"body has no text at {answer_path!r}")
     columns = _conversation(_follow(reply, id_path))
     if error_answer := _ERROR_ANSWER.search(answer):
-        return Found(Outcome.STREAM_ERROR, error_answer.group(0).strip()[:500], answer, columns)
+        found = told(error_answer.group(0).strip())
+        return Found(found.outcome, found.text, answer, columns)
     return Found(text=answer, columns=columns)
 
 
@@ -162,9 +165,12 @@ class RagStream:
 
     def _outcome(self, text: str) -> tuple[Outcome, str | None]:
         if (error := self.error) is not None:
-            return Outcome.STREAM_ERROR, error
+            found = told(error)
+            return found.outcome, found.text
         if self.undecodable is not None:
             return Outcome.BAD_PAYLOAD, self.undecodable
+        if title := page_title(text):
+            return Outcome.BAD_PAYLOAD, f"answer is an HTML page: {title}"
         return (Outcome.OK, None) if text.strip() else (Outcome.BAD_PAYLOAD, "answer without text")
 
     @property
@@ -174,8 +180,10 @@ class RagStream:
     @property
     def error(self) -> str | None:
         """Message of an in-band error, `None` when there is none."""
-        found = _IN_BAND_ERROR.search(self.text)
-        return (found.group(1).strip()[:500] or "error without message") if found else None
+        text = self.text
+        if found := _IN_BAND_ERROR.search(text):
+            return _message(found.group(1).strip()) or "error without message"
+        return _message(text) if text.lstrip().startswith("{") else None
 
     def _take_id(self, text: str) -> str:
         """The text after the id piece; empty while it cannot be told yet whether there is one."""
@@ -188,6 +196,16 @@ class RagStream:
             return ""
         self._waiting = None
         return text
+
+
+def _message(text: str) -> str | None:
+    """What an error says that is JSON or text; of an answer that is JSON without an error, nothing."""
+    try:
+        value = jiter.from_json(text.encode("utf-8", "replace"))
+    except ValueError:
+        return None if text.lstrip().startswith("{") else text[:MAX_ERROR_CHARACTERS]
+    found = find_error(value) if isinstance(value, dict) else None
+    return found.text if found is not None else None
 
 
 def parse_server_timing(header: str) -> str | None:

@@ -13,9 +13,11 @@ from typing import Any
 import jiter
 
 from tokenswarm.apis.api import Encoded, Found
-from tokenswarm.apis.chat_completions import Usage, _count, encode_json
+from tokenswarm.apis.chat_completions import encode_json
+from tokenswarm.apis.errors import unreadable
 from tokenswarm.apis.request import ChatRequest
 from tokenswarm.apis.typed_events import Carries, TypedEventStream
+from tokenswarm.apis.usage import Usage, count_of
 from tokenswarm.apis.whole_body import WholeBody
 from tokenswarm.record import Outcome
 
@@ -116,13 +118,13 @@ def merge_usage(known: Usage | None, usage: Any) -> Usage | None:
     if not isinstance(usage, dict):
         return known
     known = known or Usage()
-    prompt, cached = _count(usage.get("input_tokens")), _count(usage.get("cache_read_input_tokens"))
-    written = _count(usage.get("cache_creation_input_tokens")) or 0
+    prompt, cached = count_of(usage.get("input_tokens")), count_of(usage.get("cache_read_input_tokens"))
+    written = count_of(usage.get("cache_creation_input_tokens")) or 0
     if prompt is not None and (prompt or cached or written):
         known.prompt_tokens = prompt + (cached or 0) + written
     if cached is not None:
         known.cached_tokens = cached
-    completion = _count(usage.get("output_tokens"))
+    completion = count_of(usage.get("output_tokens"))
     if completion is not None:
         known.completion_tokens = completion
     return known
@@ -166,7 +168,7 @@ class MessageBody:
         try:
             message = jiter.from_json(self._body.data)
         except ValueError as cause:
-            return Found(Outcome.BAD_PAYLOAD, f"body is not JSON: {cause}")
+            return Found(Outcome.BAD_PAYLOAD, unreadable(self._body.data, cause))
         if not isinstance(message, dict):
             return Found(Outcome.BAD_PAYLOAD, f"body is not a JSON object: {type(message).__name__}")
         if message.get("error"):

@@ -12,9 +12,11 @@ from typing import Any
 import jiter
 
 from tokenswarm.apis.api import Encoded, Found
-from tokenswarm.apis.chat_completions import Usage, _count, encode_json
+from tokenswarm.apis.chat_completions import encode_json
+from tokenswarm.apis.errors import unreadable
 from tokenswarm.apis.request import ChatRequest
 from tokenswarm.apis.typed_events import Carries, TypedEventStream
+from tokenswarm.apis.usage import Usage, count_of
 from tokenswarm.apis.whole_body import WholeBody
 from tokenswarm.record import Outcome
 
@@ -166,10 +168,10 @@ def parse_usage(usage: Any) -> Usage | None:
         return None
     inputs, outputs = usage.get("input_tokens_details"), usage.get("output_tokens_details")
     return Usage(
-        prompt_tokens=_count(usage.get("input_tokens")),
-        completion_tokens=_count(usage.get("output_tokens")),
-        reasoning_tokens=_count(outputs.get("reasoning_tokens")) if isinstance(outputs, dict) else None,
-        cached_tokens=_count(inputs.get("cached_tokens")) if isinstance(inputs, dict) else None,
+        prompt_tokens=count_of(usage.get("input_tokens")),
+        completion_tokens=count_of(usage.get("output_tokens")),
+        reasoning_tokens=count_of(outputs.get("reasoning_tokens")) if isinstance(outputs, dict) else None,
+        cached_tokens=count_of(inputs.get("cached_tokens")) if isinstance(inputs, dict) else None,
     )
 
 
@@ -190,7 +192,7 @@ class ResponseBody:
         try:
             facts = read_response(jiter.from_json(self._body.data))
         except ValueError as cause:
-            return Found(Outcome.BAD_PAYLOAD, f"body is not JSON: {cause}")
+            return Found(Outcome.BAD_PAYLOAD, unreadable(self._body.data, cause))
         columns = {
             "finish_reason": facts.finish_reason,
             "model": facts.model,

@@ -1,7 +1,8 @@
 """Server-sent events: bytes in, the data of each finished event out. No I/O, no clock.
 
-Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation. Only `data`
-fields matter to chat completions; event names, ids, retry hints and comments are passed over.
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation. Ids, retry hints and
+comments are passed over. Of event names two kinds matter: errors, whose data is kept apart, and heartbeats, which are
+passed over. A block that is bare JSON or a page, as some services write their errors, is given as if it were data.
 """
 
 from __future__ import annotations
@@ -9,6 +10,10 @@ from __future__ import annotations
 MAX_EVENT_BYTES = 4 * 1024 * 1024
 """An unfinished event larger than this is refused, so that a broken server cannot fill the memory."""
 
+_BARE = (b"{", b"<")
+"""What begins a block that is no event at all."""
+_ERRORS = (b"error", b"exception")
+_HEARTBEATS = frozenset({b"ping", b"heartbeat", b"keepalive", b"keep-alive", b"keep_alive"})
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -19,7 +24,7 @@ class EventTooLarge(ValueError):
 class EventDecoder:
     """Collects bytes, however they are cut, and gives the data of each event that is complete."""
 
-    __slots__ = ("_carriage_returns", "_scanned", "_skip_line_feed", "_started", "_tail")
+    __slots__ = ("_carriage_returns", "_scanned", "_skip_line_feed", "_started", "_tail", "error")
 
     def __init__(self) -> None:
         self._tail = b""
@@ -27,6 +32,8 @@ class EventDecoder:
         self._started = False
         self._carriage_returns = False
         self._skip_line_feed = False
+        self.error: bytes | None = None
+        """The data of the first event that is named an error."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """The data of the events that `data` completes, in order. Raises `EventTooLarge`."""
@@ -42,11 +49,23 @@ class EventDecoder:
         start = 0
         end = data.find(b"\n\n", self._scanned)
         while end >= 0:
-            _take(data, start, end, events)
+            self._take(data, start, end, events)
             start = end + 2
             end = data.find(b"\n\n", start)
         self._keep(data[start:] if start else data)
         return events
+
+    def finish(self) -> list[bytes]:
+        """The body has ended: the event that lacks its blank line, if any."""
+        tail, self._tail = self._tail, b""
+        events: list[bytes] = []
+        self._take(tail, 0, len(tail), events)
+        return events
+
+    @property
+    def tail(self) -> bytes:
+        """The event so far that lacks its blank line."""
+        return self._tail
 
     @property
     def at_boundary(self) -> bool:
@@ -92,17 +111,24 @@ class EventDecoder:
         self._tail = rest
         self._scanned = max(0, len(rest) - 1)
 
-
-def _take(data: bytes, start: int, end: int, events: list[bytes]) -> None:
-    """Append the data of the event in data[start:end]; an event without a data field has none."""
-    if data.startswith(b"data: ", start) and data.find(b"\n", start, end) < 0:
-        events.append(data[start + 6 : end])
-        return
-    lines = []
-    for line in data[start:end].split(b"\n"):
-        if line.startswith(b"data:"):
-            lines.append(line[6:] if line.startswith(b"data: ") else line[5:])
-        elif line == b"data":
-            lines.append(b"")
-    if lines:
-        events.append(b"\n".join(lines))
+    def _take(self, data: bytes, start: int, end: int, events: list[bytes]) -> None:
+        """Append the data of the event in data[start:end]; an event without a data field has none."""
+        if data.startswith(b"data: ", start) and data.find(b"\n", start, end) < 0:
+            events.append(data[start + 6 : end])
+            return
+        block = data[start:end].strip(b"\n")
+        if block.lstrip()[:1] in _BARE:
+            events.append(block)
+            return
+        name, lines = b"", []
+        for line in block.split(b"\n"):
+            if line.startswith(b"data:"):
+                lines.append(line[6:] if line.startswith(b"data: ") else line[5:])
+            elif line == b"data":
+                lines.append(b"")
+            elif line.startswith(b"event:"):
+                name = line[6:].strip().lower()
+        if name.endswith(_ERRORS):
+            self.error = b"\n".join(lines) if self.error is None else self.error
+        elif lines and name not in _HEARTBEATS:
+            events.append(b"\n".join(lines))

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 
 import jiter
 
-from tokenswarm.apis.chat_completions import Usage, streamed_tokens
 from tokenswarm.apis.chunk_times import ChunkTimes
 from tokenswarm.apis.sse import EventDecoder
-from tokenswarm.record import Outcome
+from tokenswarm.apis.usage import Usage, plausible, streamed_tokens
+from tokenswarm.record import Doubt, Outcome
 
 
 class Carries(Enum):
@@ -69,6 +69,8 @@ class TypedEventStream:
             self.times.add(tokens, at_ms, since_ms)
             if seen_visible and self.visible_ms is None:
                 self.visible_ms = self.times.latest_first_ms
+        if self._decoder.error is not None and not self.ended:
+            self._parse(self._decoder.error)
         return self.ended
 
     def take(self, event: dict[str, Any]) -> Carries:
@@ -87,13 +89,16 @@ class TypedEventStream:
 
     def columns(self) -> dict[str, Any]:
         """The record's columns of the answer."""
-        streamed = None if self.summarised else streamed_tokens(self.usage, self.reasoning_streamed)
+        usage, doubts = plausible(self.usage or Usage(), len(self.times.at_ms), self.reasoning_streamed)
+        doubts += [Doubt.BUFFERED] if self.times.buffered else []
+        streamed = None if self.summarised else streamed_tokens(usage, self.reasoning_streamed)
         return {
             **self.times.columns(streamed),
             "ttft_visible_ms": self.visible_ms,
             "finish_reason": self.finish_reason,
             "model": self.model,
-            **(self.usage.columns() if self.usage is not None else {}),
+            **usage.columns(),
+            "doubts": ";".join(doubts) or None,
         }
 
     def outcome(self) -> tuple[Outcome, str | None]:

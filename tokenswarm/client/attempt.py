@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gevent.event import Event
 
-from tokenswarm.apis.chat_completions import is_content_filter
+from tokenswarm.apis.errors import MAX_ERROR_CHARACTERS, body_text, is_content_filter
 from tokenswarm.client.retry import retry_after_ms
 from tokenswarm.record import Outcome
-from tokenswarm.transport.exchange import Exchange, Failure
+from tokenswarm.transport.reading import Exchange, Failure
 
-_REQUEST_IDS = ("apim-request-id", "x-request-id", "x-correlation-id", "request-id")
-MAX_ERROR_CHARACTERS = 500
+_REQUEST_IDS = ("apim-request-id", "x-request-id", "x-correlation-id", "request-id", "x-litellm-call-id")
 _ADDRESS_WRONG = frozenset({404, 405})
 """Statuses that are often about the URL: its error names it."""
 
@@ -44,6 +43,7 @@ def timing_fields(exchange: Exchange) -> dict[str, Any]:
         "first_byte_ms": exchange.first_byte_ms,
         "e2e_ms": exchange.end_ms,
         "read_lag_ms": exchange.read_lag_ms,
+        "end_note": exchange.end_note,
     }
 
 
@@ -92,19 +92,13 @@ def _location(headers: Mapping[str, str]) -> str:
 
 
 def _status_error(exchange: Exchange) -> str:
-    """`HTTP 429: code: message`, or the start of a body that is no JSON error."""
-    text = exchange.body[:4096].decode("utf-8", "replace")
-    try:
-        body = json.loads(exchange.body)
-        error = body.get("error", body.get("detail")) if isinstance(body, dict) else None
-        if isinstance(error, dict):
-            text = ": ".join(str(error[key]) for key in ("code", "message") if error.get(key))
-        elif error:
-            text = str(error)
-    except ValueError:
-        pass
-    text = " ".join(text.split())[:MAX_ERROR_CHARACTERS]
-    return f"HTTP {exchange.status}: {text}" if text else f"HTTP {exchange.status}"
+    """`HTTP 429: code: message`; what repeats the status is left out."""
+    status, encoding = exchange.status, exchange.headers.get("content-encoding")
+    text = body_text(exchange.body)
+    if encoding and text.endswith("that is no text"):
+        text += f" (content-encoding {encoding})"
+    text = re.sub(rf"^(?:HTTP |Error code: )?{status}(?:: | - | )(?=\S)", "", text)
+    return f"HTTP {status}: {text}" if text and text != str(status) else f"HTTP {status}"
 
 
 def _number(text: str | None) -> float | None:

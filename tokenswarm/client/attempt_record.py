@@ -10,10 +10,13 @@ from typing import Any
 from tokenswarm.apis.api import Found, Reader
 from tokenswarm.apis.request import Request
 from tokenswarm.client.attempt import Caller, failed_outcome, service_fields, timing_fields
-from tokenswarm.record import Outcome, RequestRecord
-from tokenswarm.transport.exchange import Exchange
+from tokenswarm.record import Outcome, RequestRecord, printable
+from tokenswarm.transport.reading import Exchange
 
 logger = logging.getLogger(__name__)
+
+_SERVICE_TEXTS = ("error", "finish_reason", "model", "request_id", "region", "conversation_id", "stages", "end_note")
+"""Columns whose text a service has written."""
 
 Emit = Callable[[RequestRecord], None]
 
@@ -69,7 +72,11 @@ def attempt_record(request: Request, reader: Reader | None, exchange: Exchange, 
         "status": exchange.status,
         "error": error,
     }
-    return Reply(RequestRecord(**(columns | found.columns)), found.text)
+    columns |= found.columns
+    for name in _SERVICE_TEXTS:
+        if text := columns.get(name):
+            columns[name] = printable(text)
+    return Reply(RequestRecord(**columns), found.text)
 
 
 def _finish(reader: Reader | None) -> Found:

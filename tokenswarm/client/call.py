@@ -20,8 +20,9 @@ from tokenswarm.client.attempt import Caller
 from tokenswarm.client.attempt_record import Call, Emit, Reply, attempt_record
 from tokenswarm.client.endpoint import Endpoint
 from tokenswarm.client.retry import wait_before_retry
-from tokenswarm.transport.exchange import Exchange, SinkFor, Transport
+from tokenswarm.transport.exchange import Transport
 from tokenswarm.transport.proxies import proxy_for
+from tokenswarm.transport.reading import Exchange, SinkFor
 
 REQUEST_ID_HEADER = "x-ms-client-request-id"
 """Carries `<call_id>-<attempt>`; Azure services write it into their logs."""

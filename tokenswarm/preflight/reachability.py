@@ -14,8 +14,9 @@ import httpx2
 from tokenswarm.apis.request import ChatTarget, write_request
 from tokenswarm.client.sdk import make_sdk_client
 from tokenswarm.config.settings import Settings
-from tokenswarm.transport.exchange import Exchange, Origin, Transport
+from tokenswarm.transport.exchange import Origin, Transport
 from tokenswarm.transport.proxies import proxy_for
+from tokenswarm.transport.reading import Exchange
 
 PATIENCE_S = 10.0
 NOT_THERE = frozenset({"DeploymentNotFound", "model_not_found"})

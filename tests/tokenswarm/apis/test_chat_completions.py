@@ -11,13 +11,10 @@ from hypothesis import strategies as st
 
 from tokenswarm.apis.chat_completions import (
     ChatStream,
-    Usage,
-    describe_error,
-    is_content_filter,
-    parse_usage,
     read_body,
-    streamed_tokens,
 )
+from tokenswarm.apis.errors import ToldError, describe_error, is_content_filter
+from tokenswarm.apis.usage import Usage, parse_usage, streamed_tokens
 from tokenswarm.record import Outcome
 
 FILTER = {"choices": [], "id": "", "model": "", "prompt_filter_results": [{"prompt_index": 0}]}
@@ -62,7 +59,7 @@ def test_the_chunks_before_the_first_content_carry_no_token() -> None:
     assert stream.visible_ms == 20.0
     assert stream.finish_reason == "stop"
     assert stream.model == "gpt-4o-2024-11-20"
-    assert stream.usage == Usage(12, 3, 1, 4)
+    assert stream.usage == Usage(12, 3, 1, 4, 15)
     assert stream.done
     assert not stream.cut
 
@@ -107,7 +104,7 @@ def test_the_text_is_kept_only_when_asked_for() -> None:
 def test_an_error_inside_a_stream_of_status_200() -> None:
     stream = ChatStream()
     feed(stream, chunk({"content": "a"}), {"error": {"code": "server_error", "message": "it broke"}})
-    assert stream.error == "server_error: it broke"
+    assert stream.told == ToldError(Outcome.STREAM_ERROR, "server_error: it broke")
 
 
 def test_an_async_filter_chunk_without_delta_is_no_token_even_after_the_finish() -> None:
@@ -208,7 +205,9 @@ def test_any_json_is_taken_without_an_error(body: Any) -> None:
 
 
 def test_counts_that_are_missing_or_no_counts_stay_absent() -> None:
-    assert parse_usage({"prompt_tokens": "12", "completion_tokens": True, "prompt_tokens_details": None}) == Usage()
+    assert parse_usage({"prompt_tokens": "12", "completion_tokens": True, "prompt_tokens_details": None}) == Usage(
+        ill_formed=True
+    )
 
 
 def test_streamed_tokens_leave_out_hidden_reasoning_only() -> None:
@@ -226,7 +225,7 @@ def test_a_whole_answer() -> None:
     }
     answer = read_body(json.dumps(body).encode())
     assert (answer.outcome, answer.error, answer.text) == (Outcome.OK, None, "Hi")
-    columns = {"finish_reason": "stop", "model": "m", **Usage(3, 1, None, None).columns()}
+    columns = {"finish_reason": "stop", "model": "m", **Usage(3, 1, None, None).columns(), "doubts": None}
     assert answer.columns == columns
 
 

@@ -21,7 +21,10 @@ def decode(*pieces: bytes) -> list[bytes]:
         (b"data: one\r\n\r\ndata: two\r\n\r\n", [b"one", b"two"]),
         (b"data: one\r\rdata: two\r\r", [b"one", b"two"]),
         (b": comment\n\ndata: one\n\n", [b"one"]),
-        (b"event: error\ndata: one\nid: 7\n\n", [b"one"]),
+        (b"event: message\ndata: one\nid: 7\n\n", [b"one"]),
+        (b"event: error\ndata: one\nid: 7\n\n", []),
+        (b"event: ping\ndata: pong\n\ndata: one\n\n", [b"one"]),
+        (b'{"error":\n"x"}\n\n', [b'{"error":\n"x"}']),
         (b"data: one\ndata: two\n\n", [b"one\ntwo"]),  # WHATWG: several data lines join with a line feed
         (b"data\n\n", [b""]),
         (b"event: ping\n\n", []),
@@ -50,6 +53,19 @@ def test_events_do_not_depend_on_where_the_bytes_are_cut(data: st.DataObject) ->
 def test_any_bytes_are_taken_without_an_error(pieces: list[bytes]) -> None:
     for event in decode(*pieces):
         assert isinstance(event, bytes)
+
+
+def test_an_event_that_is_named_an_error_is_kept_apart() -> None:
+    decoder = EventDecoder()
+    assert decoder.feed(b"event: error\ndata: one\n\ndata: two\n\n") == [b"two"]
+    assert decoder.error == b"one"
+
+
+def test_the_last_event_may_lack_its_blank_line() -> None:
+    decoder = EventDecoder()
+    assert decoder.feed(b"data: one\n\ndata: two\n") == [b"one"]
+    assert decoder.finish() == [b"two"]
+    assert not decoder.unfinished
 
 
 def test_an_unfinished_event_is_noticed() -> None:

@@ -11,7 +11,8 @@ import pytest
 from tests.scripted_server import Action, ScriptedServer, close, reset, scripted_server
 from tokenswarm.apis.chat_completions import ChatStream
 from tokenswarm.transport.connect import kernel_timestamps
-from tokenswarm.transport.exchange import Exchange, Transport
+from tokenswarm.transport.exchange import Transport
+from tokenswarm.transport.reading import Exchange
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"

@@ -1,0 +1,126 @@
+"""Errors in the bodies of answers: JSON in the forms that services use, a gateway's page, text. No I/O, no clock."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import unescape
+from typing import Any
+
+import jiter
+
+from tokenswarm.record import Outcome
+
+MAX_ERROR_CHARACTERS = 500
+
+_PAGE = re.compile(
+    r"^\ufeff?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body|h1|center|title)\b", re.I | re.S
+)
+_TITLES = (re.compile(r"<title[^>]*>(.*?)</title", re.I | re.S), re.compile(r"<h1[^>]*>(.*?)</h1", re.I | re.S))
+_THROTTLED = re.compile(
+    r"429|rate[ _-]?limit(?:ed|[ _]?reached|_exceeded)?(?:[ _]?error)?|too[ _-]?many[ _-]?requests|throttl\w+", re.I
+)
+_TEXT_SAYS_429 = re.compile(
+    r"^429\b|(?:error code|http(?:/1\.1)?|status(?: ?code)?)\W{0,3}429\b|\btoo many requests\b", re.I
+)
+_CODES = ("code", "error_code", "status", "status_code", "type", "error_type")
+_MESSAGES = ("message", "msg", "error_msg", "status_msg", "detail", "error", "reason", "text")
+
+
+@dataclass(frozen=True, slots=True)
+class ToldError:
+    """What a service says is wrong, under a status that does not say it."""
+
+    outcome: Outcome
+    text: str
+
+
+def find_error(body: Mapping[str, Any]) -> ToldError | None:
+    """The error in a JSON object that came where an answer should be; `None` when it tells of none."""
+    for key in ("error", "errors"):
+        if value := body.get(key):
+            return told(value)
+    if body.get("object") == "error" or body.get("type") == "error" or body.get("error_code") or body.get("error_msg"):
+        return told(body)
+    state = body.get("base_resp")
+    if isinstance(state, Mapping) and state.get("status_code"):
+        return told(state)
+    if body.get("choices"):
+        return None
+    if body.get("detail") or body.get("status") == "error" or body.get("success") is False:
+        return told(body)
+    return told(body) if body.get("message") and ("code" in body or "status" in body) else None
+
+
+def told(error: Any) -> ToldError:
+    """How an error counts, and its text: throttling and the content filter are told apart from failures."""
+    first = error[0] if isinstance(error, list) and error else error
+    codes = [str(first[key]) for key in _CODES if first.get(key)] if isinstance(first, Mapping) else []
+    text = error_text(first)
+    if any(_THROTTLED.fullmatch(code) for code in codes) or (not codes and _TEXT_SAYS_429.search(text)):
+        return ToldError(Outcome.THROTTLED, text)
+    if "content_filter" in codes:
+        return ToldError(Outcome.CONTENT_FILTER, text)
+    return ToldError(Outcome.STREAM_ERROR, text)
+
+
+def error_text(error: Any) -> str:
+    """`code: message`, as much of it as there is."""
+    if not isinstance(error, Mapping):
+        return str(error)[:MAX_ERROR_CHARACTERS]
+    code = next((error[key] for key in _CODES if error.get(key) and error[key] != "error"), None)
+    message = next((error[key] for key in _MESSAGES if error.get(key)), None)
+    if isinstance(message, Mapping | list):
+        message = error_text(message[0] if isinstance(message, list) else message)
+    return ": ".join(str(part) for part in (code, message) if part)[:MAX_ERROR_CHARACTERS] or (
+        "error without code or message"
+    )
+
+
+def describe_error(body: Mapping[str, Any]) -> str:
+    """The text of a JSON error body."""
+    return error_text(body.get("error", body))
+
+
+def body_text(body: bytes) -> str:
+    """What an error body says, in one line: its JSON's code and message, its page's title, its text."""
+    try:
+        value = jiter.from_json(body)
+    except ValueError:
+        value = None
+    if isinstance(value, Mapping):
+        error = find_error(value)
+        return error.text if error is not None else body[:MAX_ERROR_CHARACTERS].decode("utf-8", "replace")
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        text = ""
+    if (not text and body) or "\x00" in text:
+        return f"a body of {len(body)} bytes that is no text"
+    return " ".join((page_title(text) or text).split())[:MAX_ERROR_CHARACTERS]
+
+
+def page_title(text: str) -> str | None:
+    """The title of an HTML page, else its first heading or the start of its text; `None` when it is none."""
+    if not _PAGE.match(text):
+        return None
+    found = next((match for pattern in _TITLES if (match := pattern.search(text))), None)
+    title = found.group(1) if found else re.sub(r"<(script|style)\b.*?</\1>", " ", text, flags=re.I | re.S)
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", title)).split())[:200] or "no title"
+
+
+def unreadable(body: bytes, cause: ValueError) -> str:
+    """Why a body that should be JSON is none: a page is named by its title."""
+    title = page_title(body[:65536].decode("utf-8", "replace"))
+    return f"body is an HTML page: {title}" if title is not None else f"body is not JSON: {cause}"
+
+
+def is_content_filter(body: bytes) -> bool:
+    """Whether an error body is the content filter's refusal (HTTP 400, error code `content_filter`)."""
+    try:
+        answer = jiter.from_json(body)
+    except ValueError:
+        return False
+    error = answer.get("error") if isinstance(answer, dict) else None
+    return isinstance(error, dict) and error.get("code") == "content_filter"

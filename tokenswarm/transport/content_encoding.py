@@ -1,0 +1,79 @@
+"""Bodies that come compressed, whatever was asked for: decoded piece by piece. No I/O, no clock.
+
+Source of the names: RFC 9110, 8.4.1. Brotli is read where its library is there, as it is with Locust.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+from tokenswarm.transport.http1 import ProtocolError
+
+MAX_PIECE_BYTES = 16 * 1024 * 1024
+"""What one piece may become: a bomb is refused before it fills the memory."""
+
+Decode = Callable[[bytes], bytes]
+
+
+def decoder_of(encoding: str) -> Decode | None:
+    """What decodes a body with this Content-Encoding; `None` for identity, and for what cannot be decoded here."""
+    names = [name.strip().lower() for name in encoding.split(",")]
+    decoders = [_decoder(name) for name in reversed(names) if name not in ("", "identity")]
+    known = [decoder for decoder in decoders if decoder is not None]
+    if not decoders or len(known) < len(decoders):
+        return None
+    return known[0] if len(known) == 1 else lambda data: _through(known, data)
+
+
+def _through(decoders: list[Decode], data: bytes) -> bytes:
+    for decode in decoders:
+        data = decode(data)
+    return data
+
+
+def _decoder(name: str) -> Decode | None:
+    if name in ("gzip", "x-gzip"):
+        return _Inflate(31)
+    if name == "deflate":
+        return _Inflate(15)
+    return _brotli() if name == "br" else None
+
+
+class _Inflate:
+    """Gzip or deflate; `deflate` comes with zlib's frame or, from some servers, without it."""
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._inflate = zlib.decompressobj(window)
+        self._begun = False
+
+    def __call__(self, data: bytes) -> bytes:
+        try:
+            found = self._inflate.decompress(data, MAX_PIECE_BYTES)
+        except zlib.error as error:
+            if self._begun or self._window != 15:
+                raise ProtocolError(f"compressed body cannot be read: {error}") from error
+            self._inflate = zlib.decompressobj(-15)
+            self._window = -15
+            return self(data)
+        if self._inflate.unconsumed_tail:
+            raise ProtocolError(f"compressed body of more than {MAX_PIECE_BYTES} bytes in one piece")
+        self._begun = self._begun or bool(found)
+        return found
+
+
+def _brotli() -> Decode | None:
+    try:
+        import brotli  # type: ignore[import-untyped,unused-ignore]
+    except ImportError:
+        return None
+    decompressor = brotli.Decompressor()
+
+    def decode(data: bytes) -> bytes:
+        try:
+            return bytes(decompressor.process(data))
+        except brotli.error as error:
+            raise ProtocolError(f"compressed body cannot be read: {error}") from error
+
+    return decode
