@@ -89,9 +89,11 @@ class Doubt(StrEnum):
 
 
 _UNPRINTABLE = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|"
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
-"""Controls of C0 and C1, ends of lines, what turns the direction of text or has no width, halves of pairs."""
+"""Sequences for terminals; controls of C0 and C1, ends of lines, what turns the direction of text or has no width,
+halves of pairs."""
 
 
 def printable(text: str) -> str:

@@ -7,6 +7,7 @@ ended. Percentiles are always taken from rows, never averaged.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -55,6 +56,8 @@ def summarise(run: Run, failure_criteria: str | None = None) -> Summary:
         "blind_spots": run.blind_spots,
         "notes": run.notes,
         "skipped_lines": run.skipped_lines,
+        "answer_doubts": count_labels(run.rows["doubts"]),
+        "end_notes": count_labels(run.rows["end_note"]),
     }
     from analysis.figures.warnings import doubts
 
@@ -67,6 +70,15 @@ def summarise(run: Run, failure_criteria: str | None = None) -> Summary:
     else:
         summary = _of_rows(run, window, common)
     return dataclasses.replace(summary, warnings=doubts(summary))
+
+
+def count_labels(column: pd.Series[Any]) -> dict[str, int]:
+    """Rows by the texts of a column that may have several, joined by ';'; the most frequent first."""
+    counted: Counter[str] = Counter()
+    for joined, count in column.value_counts().items():
+        for text in str(joined).split(";"):
+            counted[text] += int(count)
+    return {text: count for text, count in counted.most_common() if count}
 
 
 def goodput_of(run: Run) -> Goodput | None:

@@ -50,6 +50,9 @@ class Summary:
     notes: Sequence[str] = ()
     warnings: Sequence[str] = ()
     skipped_lines: int = 0
+    answer_doubts: Mapping[str, int] = field(default_factory=dict)
+    """Rows by what is doubtful about their answers (`tokenswarm.record.Doubt`)."""
+    end_notes: Mapping[str, int] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def self_check(self, key: str) -> list[str]:

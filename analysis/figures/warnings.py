@@ -9,11 +9,23 @@ import numpy as np
 
 from analysis.figures.metrics import SHORT_ANSWER_PCT
 from analysis.sources.run import MINUTE_S
+from tokenswarm.record import Doubt
 
 if TYPE_CHECKING:
     from analysis.figures.summary import Summary
 
 FEW_ANSWERS = 100
+DOUBTS: dict[str, str] = {
+    Doubt.UNKNOWN_END: "their finish reason is none that is known to be good: see finish_reason in the rows",
+    Doubt.NO_TEXT: "tokens were counted, but no text came: does hidden reasoning use up max_tokens?",
+    Doubt.STATUS: "whole, but with another status than 200",
+    Doubt.FEWER_CHOICES: "the service gave fewer than n",
+    Doubt.ZERO_USAGE: "usage says 0 beside a prompt or a text: taken as absent, so TPM and budgets miss it",
+    Doubt.USAGE: "counts in usage that are none or contradict each other: what cannot be is taken as absent",
+    Doubt.REASONING_BESIDE: "the service counts reasoning beside the completion: it has been added",
+    Doubt.FEW_TOKENS: "usage has far fewer tokens than chunks came: TBT per token is too high",
+    Doubt.BUFFERED: "all chunks came at once: does a proxy buffer the stream? TTFT is E2E there, and there is no TBT",
+}
 WIDE_INTERVAL = 0.2
 LONG_PAUSE_MINUTES = 10
 """Whole clock minutes in a row without a request, after which a file may well hold several runs."""
@@ -97,9 +109,23 @@ def _answers(summary: Summary) -> Iterator[str]:
     usage = values.get("usage_pct")
     if usage is not None and 0.0 < usage < 100.0:  # without any there is no TPM that could be too low
         yield f"The service reported tokens for {usage:.0f} % of the answers only: TPM is too low by the rest."
+    yield from _doubtful(summary)
     cached = values.get("cached_pct")
     if cached is not None and cached >= 5.0:
         yield f"{cached:.0f} % of the prompt tokens came from the prompt cache: TTFT is that of a warm cache."
+
+
+def _doubtful(summary: Summary) -> Iterator[str]:
+    """What the rows say of answers that count all the same, and of how bodies went on after answers had ended."""
+    for kind, count in summary.answer_doubts.items():
+        meaning = DOUBTS.get(kind)
+        yield f"{count} answers are doubtful: {kind}" + (f" ({meaning})." if meaning else ".")
+    if summary.end_notes:
+        notes = ", ".join(f"{count} x {note}" for note, count in summary.end_notes.items())
+        yield (
+            f"After {sum(summary.end_notes.values())} answers had ended their connections were not in good order "
+            f"({notes}): the answers count, the connections were not used again."
+        )
 
 
 def _precision(summary: Summary) -> Iterator[str]:

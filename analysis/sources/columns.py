@@ -44,7 +44,7 @@ INTEGERS = {
     "remaining_tokens": "int32",
     "remaining_requests": "int32",
 }
-LABELS = ("worker", "target", "name", "token_source", "outcome", "error")
+LABELS = ("worker", "target", "name", "token_source", "outcome", "error", "doubts", "end_note")
 EXTRA_OFFSETS = ("connect_ms", "headers_ms", "last_token_ms", "gap_p95_ms")
 EXTRA_INTEGERS = {"chunks_interpolated": "int32", "user": "int32"}
 EXTRA_LABELS = ("region", "model", "finish_reason")

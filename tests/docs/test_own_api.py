@@ -6,11 +6,13 @@ import csv
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-from tests.scripted_server import scripted_server
+from tests.scripted_server import Action, scripted_server
 from tokenswarm.record import Outcome, RequestRecord
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,9 +30,14 @@ def framed(*lines: bytes) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in lines)
 
 
+def pause(_: socket.socket) -> None:
+    time.sleep(0.02)
+
+
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = line("", done=True, done_reason="stop", prompt_eval_count=12, eval_count=3)
-WHOLE = [HEAD, framed(line("Hel")), framed(line("lo")), framed(line("!")), framed(END), b"0\r\n\r\n"]
+WHOLE: list[Action] = [HEAD, framed(line("Hel")), pause, framed(line("lo")), pause, framed(line("!")), framed(END)]
+WHOLE += [b"0\r\n\r\n"]
 REFUSED = HEAD + framed(line("Hel"), json.dumps({"error": f"out of memory, {KEY}"}).encode() + b"\n") + b"0\r\n\r\n"
 
 

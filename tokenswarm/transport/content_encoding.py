@@ -1,12 +1,14 @@
 """Bodies that come compressed, whatever was asked for: decoded piece by piece. No I/O, no clock.
 
-Source of the names: RFC 9110, 8.4.1. Brotli is read where its library is there, as it is with Locust.
+Source of the names: RFC 9110, 8.4.1.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+
+import brotli  # type: ignore[import-untyped,unused-ignore]
 
 from tokenswarm.transport.http1 import ProtocolError
 
@@ -44,30 +46,28 @@ class _Inflate:
     """Gzip or deflate; `deflate` comes with zlib's frame or, from some servers, without it."""
 
     def __init__(self, window: int) -> None:
-        self._window = window
+        self._may_be_raw = window == 15
         self._inflate = zlib.decompressobj(window)
-        self._begun = False
+        self._held = b""
 
     def __call__(self, data: bytes) -> bytes:
         try:
             found = self._inflate.decompress(data, MAX_PIECE_BYTES)
         except zlib.error as error:
-            if self._begun or self._window != 15:
+            if not self._may_be_raw:
                 raise ProtocolError(f"compressed body cannot be read: {error}") from error
+            self._may_be_raw = False
             self._inflate = zlib.decompressobj(-15)
-            self._window = -15
-            return self(data)
+            return self(self._held + data)
         if self._inflate.unconsumed_tail:
             raise ProtocolError(f"compressed body of more than {MAX_PIECE_BYTES} bytes in one piece")
-        self._begun = self._begun or bool(found)
+        if self._may_be_raw:
+            self._held += data
+            self._may_be_raw = not found
         return found
 
 
-def _brotli() -> Decode | None:
-    try:
-        import brotli  # type: ignore[import-untyped,unused-ignore]
-    except ImportError:
-        return None
+def _brotli() -> Decode:
     decompressor = brotli.Decompressor()
 
     def decode(data: bytes) -> bytes:

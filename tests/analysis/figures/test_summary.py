@@ -14,6 +14,7 @@ from analysis.figures.group import group
 from analysis.figures.metrics import METRICS
 from analysis.figures.summarise import summarise
 from analysis.figures.summary import Summary
+from analysis.figures.warnings import DOUBTS
 from analysis.figures.window import Window
 from analysis.sources.loading import load_run
 from analysis.sources.rows import read_rows
@@ -32,7 +33,7 @@ from tokenswarm.metrics.criteria import evaluate, parse_criteria
 from tokenswarm.metrics.goodput import parse_goodput
 from tokenswarm.metrics.samples import Samples
 from tokenswarm.metrics.verdict import ReasonKind
-from tokenswarm.record import Outcome, RequestRecord
+from tokenswarm.record import Doubt, Outcome, RequestRecord
 
 
 @pytest.fixture
@@ -243,6 +244,23 @@ def test_requests_that_were_sent_again_are_said(tmp_path: Path) -> None:
     summary = summarise(load_run(worked_run(tmp_path, accounting={"planned": 8, "sent": 8, "resent": 3})))
     assert summary.accounting.holds
     assert any(warning.startswith("3 requests met a kept connection") for warning in summary.warnings)
+
+
+def test_doubtful_answers_are_counted_and_said(tmp_path: Path) -> None:
+    doubts = [None, "unknown end", "unknown end;answer in one piece"]
+    records = [answered(str(n), n, 100, 1000, 10, doubts=each) for n, each in enumerate(doubts)]
+    records.append(answered("d", 4, 100, 1000, 10, end_note="body left open"))
+    summary = summarise(load_run(write_run(tmp_path / "r", records, {"schema_version": 1, "state": "finished"})))
+    assert summary.answer_doubts == {"unknown end": 2, "answer in one piece": 1}
+    assert summary.end_notes == {"body left open": 1}
+    said = "\n".join(summary.warnings)
+    assert "2 answers are doubtful: unknown end (" in said
+    assert "1 answers are doubtful: answer in one piece (all chunks came at once" in said
+    assert "1 x body left open" in said
+
+
+def test_every_doubt_is_explained() -> None:
+    assert set(DOUBTS) == set(Doubt)
 
 
 def test_lost_rows_are_named_with_worker_and_time(tmp_path: Path) -> None:
