@@ -18,9 +18,10 @@ IMPORTS = re.compile(r"\s*May import: ([^.]+)\.", re.DOTALL)
 
 ROOMS: dict[str, str] = {
     "tokenswarm.workload": "userinput",
-    "tokenswarm.apis": "record",
+    "tokenswarm.payload": "record",
+    "tokenswarm.apis": "record payload",
     "tokenswarm.transport": "",
-    "tokenswarm.client": "record apis transport",
+    "tokenswarm.client": "record payload apis transport",
     "tokenswarm.metrics": "record userinput exit_codes",
     "tokenswarm.config": "record userinput exit_codes workload apis transport metrics",
     "tokenswarm.results": "installation record metrics",
@@ -70,7 +71,7 @@ TOP: dict[str, str] = {
 }
 """The modules that stand beside the rooms."""
 
-NO_NETWORK = ("tokenswarm.workload", "tokenswarm.apis", "tokenswarm.metrics")
+NO_NETWORK = ("tokenswarm.workload", "tokenswarm.payload", "tokenswarm.apis", "tokenswarm.metrics")
 
 
 def allowed(room: str) -> set[str]:
@@ -174,7 +175,7 @@ def test_the_record_needs_the_standard_library_only() -> None:
     assert packages(path_of("tokenswarm.record")) <= sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("room", ["apis", "transport", "client"])
+@pytest.mark.parametrize("room", ["payload", "apis", "transport", "client"])
 def test_the_client_knows_nothing_of_locust(room: str) -> None:
     files = (ROOT / "tokenswarm" / room).glob("*.py")
     assert not {name for path in files for name in packages(path)} & {"locust"}

@@ -19,12 +19,12 @@ import jiter
 
 from tokenswarm.apis.api import Encoded, Found
 from tokenswarm.apis.chunk_times import ChunkTimes
-from tokenswarm.apis.errors import ToldError, find_error, page_title, told, unreadable
-from tokenswarm.apis.message import has_text, message_of, reasons, visible_text
 from tokenswarm.apis.request import ChatRequest
 from tokenswarm.apis.sse import EventDecoder
-from tokenswarm.apis.usage import Usage, parse_usage, plausible, streamed_tokens
 from tokenswarm.apis.whole_body import WholeBody
+from tokenswarm.payload.errors import ToldError, find_error, page_title, told, unreadable
+from tokenswarm.payload.message import has_text, message_of, reasons, visible_text
+from tokenswarm.payload.usage import Usage, parse_usage, plausible, streamed_tokens
 from tokenswarm.record import Doubt, Outcome
 
 CHAT_PATH = "/chat/completions"

@@ -13,10 +13,10 @@ import jiter
 
 from tokenswarm.apis.api import Encoded, Found
 from tokenswarm.apis.chat_completions import encode_json
-from tokenswarm.apis.errors import describe_error, unreadable
 from tokenswarm.apis.request import Request
-from tokenswarm.apis.usage import Usage, count_of
 from tokenswarm.apis.whole_body import WholeBody
+from tokenswarm.payload.errors import describe_error, unreadable
+from tokenswarm.payload.usage import Usage, count_of
 from tokenswarm.record import Outcome
 
 PATH = "/embeddings"

@@ -17,9 +17,9 @@ import jiter
 
 from tokenswarm.apis.api import Encoded, Found
 from tokenswarm.apis.chunk_times import ChunkTimes
-from tokenswarm.apis.errors import MAX_ERROR_CHARACTERS, find_error, page_title, told, unreadable
 from tokenswarm.apis.request import RagRequest
 from tokenswarm.apis.whole_body import WholeBody
+from tokenswarm.payload.errors import MAX_ERROR_CHARACTERS, find_error, page_title, told, unreadable
 from tokenswarm.record import Outcome
 
 MAX_TEXT_BYTES = 4 * 1024 * 1024

@@ -14,11 +14,11 @@ import jiter
 
 from tokenswarm.apis.api import Encoded, Found
 from tokenswarm.apis.chat_completions import encode_json
-from tokenswarm.apis.errors import unreadable
 from tokenswarm.apis.request import ChatRequest
 from tokenswarm.apis.typed_events import Carries, TypedEventStream
-from tokenswarm.apis.usage import Usage, count_of
 from tokenswarm.apis.whole_body import WholeBody
+from tokenswarm.payload.errors import unreadable
+from tokenswarm.payload.usage import Usage, count_of
 from tokenswarm.record import Outcome
 
 PATH = "/messages"

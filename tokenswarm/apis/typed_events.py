@@ -13,7 +13,7 @@ import jiter
 
 from tokenswarm.apis.chunk_times import ChunkTimes
 from tokenswarm.apis.sse import EventDecoder
-from tokenswarm.apis.usage import Usage, plausible, streamed_tokens
+from tokenswarm.payload.usage import Usage, plausible, streamed_tokens
 from tokenswarm.record import Doubt, Outcome
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from gevent.event import Event
 
-from tokenswarm.apis.errors import MAX_ERROR_CHARACTERS, body_text, is_content_filter
 from tokenswarm.client.retry import retry_after_ms
+from tokenswarm.payload.errors import MAX_ERROR_CHARACTERS, body_text, is_content_filter
 from tokenswarm.record import Outcome
 from tokenswarm.transport.reading import Exchange, Failure
 

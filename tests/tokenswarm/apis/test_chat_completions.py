@@ -13,8 +13,8 @@ from tokenswarm.apis.chat_completions import (
     ChatStream,
     read_body,
 )
-from tokenswarm.apis.errors import ToldError, describe_error, is_content_filter
-from tokenswarm.apis.usage import Usage, parse_usage, streamed_tokens
+from tokenswarm.payload.errors import ToldError, describe_error, is_content_filter
+from tokenswarm.payload.usage import Usage, parse_usage, streamed_tokens
 from tokenswarm.record import Outcome
 
 FILTER = {"choices": [], "id": "", "model": "", "prompt_filter_results": [{"prompt_index": 0}]}
