@@ -50,9 +50,10 @@ ROOMS: dict[str, str] = {
     "simulator.apis": "simulator.config simulator.wire",
     "simulator.service": "simulator.config simulator.truth simulator.wire simulator.apis",
     "simulator.rag": "simulator.config simulator.truth simulator.wire",
+    "simulator.apps": "simulator.config simulator.truth simulator.wire simulator.service simulator.rag",
     "simulator.known_timing": "",
     "simulator.server": "simulator.config simulator.truth simulator.wire simulator.apis simulator.service "
-    "simulator.rag",
+    "simulator.rag simulator.apps",
 }
 """Room -> rooms and top modules it may import; a name without a package is of `tokenswarm`. Every room stands below
 those that it may import: the order has no arrow upwards."""

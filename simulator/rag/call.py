@@ -20,12 +20,21 @@ class RagCall(Exchange):
         self._finished = False
         self.entry |= {"target": target, "stream": stream, "internal": INTERNAL_HEADER in self.headers}
 
-    async def write_text(self, piece: str) -> None:
+    async def write_text(self, piece: bytes) -> None:
         """A piece of the answer: the only writes that count as tokens."""
-        written_at = await self.write(piece.encode())
+        written_at = await self.write(piece)
         self.entry.setdefault("first_token_at", written_at)
         self.entry["last_token_at"] = written_at
         self.entry["chunks"] = self.entry.get("chunks", 0) + 1
+
+    async def write_unless_empty(self, data: bytes) -> float | None:
+        """The instant (Unix s) right after the write, None when there was nothing to write."""
+        return await self.write(data) if data else None
+
+    async def write_progress(self, data: bytes) -> None:
+        """News of the work before the answer; the first of it is noted."""
+        if (written_at := await self.write_unless_empty(data)) is not None:
+            self.entry.setdefault("first_progress_at", written_at)
 
     async def respond_half(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Announce `body` and send the first half of it. The server closes the socket when nothing follows."""

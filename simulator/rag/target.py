@@ -92,7 +92,7 @@ class Orchestrator:
     def __init__(self, settings: RagSettings, truth: TruthLog) -> None:
         self._settings = settings
         self._truth = truth
-        self._pipeline = Pipeline(settings)
+        self.pipeline = Pipeline(settings)
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -101,7 +101,7 @@ class Orchestrator:
         ]
 
     async def aclose(self) -> None:
-        await self._pipeline.aclose()
+        await self.pipeline.aclose()
 
     async def _answer_v1(self, call: RagCall, body: bytes) -> None:
         key = call.headers.get("x-functions-key") or QueryParams(call.scope["query_string"]).get("code")
@@ -130,15 +130,15 @@ class Orchestrator:
     async def _work_v1(self, turn: Turn, fault: str | None) -> str | None:
         """All stages; what failed, with its text left in `turn.answer`."""
         try:
-            await self._pipeline.recall(turn)
-            await self._pipeline.prepare(turn)
-            async with aclosing(self._pipeline.generate(turn)) as pieces:
+            await self.pipeline.recall(turn)
+            await self.pipeline.prepare(turn)
+            async with aclosing(self.pipeline.generate(turn)) as pieces:
                 async for _ in pieces:
                     pass
             if fault in IN_BAND_FAULTS:
                 raise SimulatedFault("simulated failure")
-            await self._pipeline.check_groundedness(turn)
-            await self._pipeline.persist(turn)
+            await self.pipeline.check_groundedness(turn)
+            await self.pipeline.persist(turn)
         except (*FAILURES, SimulatedFault) as error:
             turn.answer = f"{ERROR_ANSWER} RAG flow: exception: {error}"
             return _reason(error, fault)
@@ -166,7 +166,7 @@ class Orchestrator:
         turn = Turn(question, ask.conversation_id or str(uuid.uuid4()), call.entry["request_id"])
         call.entry |= {"conversation_id": turn.conversation_id, "stages": turn.stages}
         try:
-            await self._pipeline.recall(turn)
+            await self.pipeline.recall(turn)
         except FAILURES as error:
             return await refuse(500, "Internal Server Error", _reason(error, None))
         stream_headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
@@ -178,13 +178,13 @@ class Orchestrator:
         await call.write(f"{turn.conversation_id} ".encode())
         await asyncio.sleep(0)  # an event loop that writes at the end of its round sends the id now
         try:
-            await self._pipeline.prepare(turn)
-            async with aclosing(self._pipeline.generate(turn)) as pieces:
+            await self.pipeline.prepare(turn)
+            async with aclosing(self.pipeline.generate(turn)) as pieces:
                 async for piece in pieces:
-                    await call.write_text(piece)
+                    await call.write_text(piece.encode())
                     if fault in FAULTS and call.entry["chunks"] >= FAULT_AFTER_PIECES:
                         raise SimulatedFault("simulated failure")
-            await self._pipeline.persist(turn)
+            await self.pipeline.persist(turn)
         except (*FAILURES, SimulatedFault) as error:
             if fault == "cut" and isinstance(error, SimulatedFault):
                 return call.finish("cut", fault)  # returning without the last part makes the server close the socket
@@ -205,7 +205,7 @@ class Orchestrator:
 
     async def _take_feedback(self, call: RagCall, ask: Ask, headers: dict[str, str]) -> None:
         row = (ask.conversation_id, ask.question_id, ask.is_positive, ask.stars_rating, ask.feedback_text)
-        await self._pipeline.history.add_feedback(row)
+        await self.pipeline.history.add_feedback(row)
         call.entry |= {"stream": False, "conversation_id": ask.conversation_id}
         await call.respond(200, headers, _dump({"status": "success", "message": "Feedback saved successfully"}))
         call.finish("ok")

@@ -1,4 +1,4 @@
 """Both targets on their ports, one or several processes.
 
-May import: config, truth, wire, apis, service, rag.
+May import: config, truth, wire, apis, service, rag, apps.
 """

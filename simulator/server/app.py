@@ -22,6 +22,8 @@ from simulator.apis.completions import CompletionsApi
 from simulator.apis.embeddings import EmbeddingsApi
 from simulator.apis.messages import MessagesApi
 from simulator.apis.responses import ResponsesApi
+from simulator.apps.front_end import front_ends
+from simulator.apps.socket import SocketFrontEnd
 from simulator.config.live import LiveSettings
 from simulator.config.settings import Settings
 from simulator.config.shared import SharedState
@@ -58,6 +60,8 @@ def build_app(
         *_api_routes(live, shared, truth, work),
         *model_routes(live),
         *_gated(orchestrator.routes(), live),
+        *front_ends(orchestrator.pipeline, live, truth),
+        SocketFrontEnd(orchestrator.pipeline, live, truth).route(),
         *Admin(live, shared, truth, admin_token).routes(),
         Route("/metrics", _metrics(truth), methods=["GET"]),
         Route("/subscriptions/{subscription}/metrics:getBatch", Monitor(truth), methods=["POST"]),

@@ -178,7 +178,7 @@ def _uvicorn_config(app: object, place: Place) -> uvicorn.Config:
         app,  # type: ignore[arg-type]
         loop="uvloop",
         http=TruthfulProtocol,
-        ws="none",
+        ws="websockets-sansio",
         lifespan="on",
         log_config=None,
         log_level=place.log_level,
