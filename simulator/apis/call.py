@@ -65,6 +65,8 @@ class Call:
     include_usage: bool = False
     include_obfuscation: bool | None = None
     wanted: Wanted = Wanted()
+    at_least: int = 0
+    """Tokens before which the answer may not end by itself."""
     effort: str | None = None
     """`reasoning_effort`."""
     service_tier: str | None = None
@@ -172,6 +174,38 @@ def marked(prompt: Prompt, **more: Any) -> Wanted:
         if "[[simulate" in text:
             says = next((found.group(1) for found in reversed([*ANSWER_MARKER.finditer(text)])), says)
     return Wanted(says=says, refuses=any(REFUSAL_MARKER in text for text in prompt.texts), **more)
+
+
+FURTHER_FIELDS = frozenset(
+    [
+        "min_tokens",
+        "ignore_eos",
+        "top_k",
+        "min_p",
+        "repetition_penalty",
+        "length_penalty",
+        "stop_token_ids",
+        "skip_special_tokens",
+        "spaces_between_special_tokens",
+        "include_stop_str_in_output",
+        "chat_template_kwargs",
+        "add_generation_prompt",
+        "priority",
+        "guided_json",
+        "guided_regex",
+        "guided_choice",
+        "structured_outputs",
+        "return_token_ids",
+        "cache_salt",
+    ]
+)
+"""Fields that vLLM takes beside OpenAI's."""
+
+
+def least_tokens(parsed: dict[str, Any], max_tokens: int | None) -> int:
+    """`min_tokens`, or all of max_tokens with `ignore_eos`. Raises Refused."""
+    least = whole(parsed, "min_tokens", 0) or 0
+    return max(least, max_tokens or 0) if boolean(parsed, "ignore_eos") else least
 
 
 def check_known(parsed: dict[str, Any], known: frozenset[str]) -> None:

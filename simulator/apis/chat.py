@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from simulator.apis.call import (
+    FURTHER_FIELDS,
     Call,
     Past,
     Refused,
@@ -14,6 +15,7 @@ from simulator.apis.call import (
     boolean,
     check_known,
     choice,
+    least_tokens,
     marked,
     stop_texts,
     table,
@@ -64,7 +66,7 @@ class ChatApi:
         """None is needed."""
 
     def read(self, parsed: dict[str, Any], deployment: Deployment, past: Past) -> Call:
-        check_known(parsed, KNOWN_FIELDS)
+        check_known(parsed, KNOWN_FIELDS | FURTHER_FIELDS if deployment.further_fields else KNOWN_FIELDS)
         if deployment.embedding_dimensions is not None:
             raise Refused(wire.not_supported("chatCompletion", deployment.model))
         messages = _messages(parsed)
@@ -74,16 +76,18 @@ class ChatApi:
         for index, message in enumerate(messages):
             _add_message(prompt, index, message)
         stop = stop_texts(parsed)
-        if stop and deployment.reasoning:
+        if stop and deployment.restricted:
             raise unsupported("stop")
         tier = choice(parsed, "service_tier", TIERS)
         called = _called(parsed, messages, prompt)
         form = table(parsed, "response_format")
         schema = schema_of(form, "response_format")
         check_json_is_mentioned(form, prompt, "response_format")
+        max_tokens = chat_limit(parsed, deployment)
         return Call(
             prompt=prompt,
-            max_tokens=chat_limit(parsed, deployment),
+            max_tokens=max_tokens,
+            at_least=least_tokens(parsed, max_tokens),
             choices=whole(parsed, "n", 1, 128) or 1,
             stream=stream,
             include_usage=bool(options.get("include_usage")),

@@ -7,7 +7,19 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from simulator.apis.call import Call, Past, Refused, Saying, boolean, check_known, marked, stop_texts, whole
+from simulator.apis.call import (
+    FURTHER_FIELDS,
+    Call,
+    Past,
+    Refused,
+    Saying,
+    boolean,
+    check_known,
+    least_tokens,
+    marked,
+    stop_texts,
+    whole,
+)
 from simulator.apis.chat import stream_options
 from simulator.apis.sampling import chat_limit, check_sampling
 from simulator.apis.tokens import Prompt, vocabulary_of
@@ -18,7 +30,7 @@ from simulator.wire.dialect import SERVER_ERROR, Dialect
 
 _FIELDS = """
     model prompt max_tokens temperature top_p n stream stream_options logprobs echo stop presence_penalty
-    frequency_penalty best_of logit_bias user suffix seed ignore_eos min_tokens top_k
+    frequency_penalty best_of logit_bias user suffix seed
 """
 KNOWN_FIELDS = frozenset(_FIELDS.split())
 
@@ -54,16 +66,18 @@ class CompletionsApi:
         """None is needed."""
 
     def read(self, parsed: dict[str, Any], deployment: Deployment, past: Past) -> Call:
-        check_known(parsed, KNOWN_FIELDS)
+        check_known(parsed, KNOWN_FIELDS | FURTHER_FIELDS if deployment.further_fields else KNOWN_FIELDS)
         if deployment.embedding_dimensions is not None or deployment.reasoning:
             raise Refused(wire.not_supported("completion", deployment.model))
         check_sampling(parsed, deployment)
         stream, options = stream_options(parsed)
         prompt = Prompt(vocabulary_of(deployment.model))
         count = add_texts(prompt, parsed.get("prompt", "<|endoftext|>"), "prompt")
+        max_tokens = chat_limit(parsed, deployment) or DEFAULT_MAX_TOKENS
         return Call(
             prompt=prompt,
-            max_tokens=chat_limit(parsed, deployment) or DEFAULT_MAX_TOKENS,
+            max_tokens=max_tokens,
+            at_least=least_tokens(parsed, max_tokens),
             choices=count * (whole(parsed, "n", 1, 128) or 1),
             stream=stream,
             include_usage=bool(options.get("include_usage")),

@@ -14,6 +14,7 @@ from simulator.apis.call import (
     Past,
     Refused,
     Saying,
+    Tool,
     boolean,
     marked,
     number,
@@ -86,24 +87,12 @@ class MessagesApi:
             raise Refused(wire.invalid(f"{name}: Extra inputs are not permitted"))
         if deployment.embedding_dimensions is not None:
             raise Refused(wire.not_supported("messages", deployment.model))
-        max_tokens = whole(parsed, "max_tokens", 1)
-        if max_tokens is None:
-            raise Refused(wire.invalid("max_tokens: Field required"))
-        if max_tokens > deployment.max_output_tokens:
-            limit = deployment.max_output_tokens
-            message = f"max_tokens: {max_tokens} > {limit}, which is the maximum allowed number of output tokens"
-            raise Refused(wire.invalid(message))
+        max_tokens = _limit(parsed, deployment)
         for name in ("temperature", "top_p"):
             number(parsed, name, 0, 1)
         prompt = Prompt(vocabulary_of(deployment.model), frames=PER_PROMPT)
         answered = _add_messages(prompt, parsed)
-        wish = table(parsed, "tool_choice")
-        tools = read_tools(
-            [(f"tools.{n}", _definition(tool)) for n, tool in enumerate(objects(parsed, "tools"))], prompt
-        )
-        how = {"any": "required"}.get(str(wish.get("type")), wish.get("type"))
-        named = str(wish.get("name")) if how == "tool" else None
-        called = called_tools(tools, how, named, answered, "tool_choice")
+        called = _called(parsed, prompt, answered)
         stop = stop_texts(parsed, "stop_sequences", None)
         return Call(
             prompt=prompt,
@@ -137,6 +126,27 @@ class MessagesApi:
                 value = datetime.datetime.fromtimestamp(now + float(value), datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             renamed[f"anthropic-ratelimit-{of}-{what}" if found else name] = value
         return renamed
+
+
+def _limit(parsed: dict[str, Any], deployment: Deployment) -> int:
+    """max_tokens, which every request must have. Raises Refused."""
+    max_tokens = whole(parsed, "max_tokens", 1)
+    if max_tokens is None:
+        raise Refused(wire.invalid("max_tokens: Field required"))
+    if max_tokens > deployment.max_output_tokens:
+        limit = deployment.max_output_tokens
+        message = f"max_tokens: {max_tokens} > {limit}, which is the maximum allowed number of output tokens"
+        raise Refused(wire.invalid(message))
+    return max_tokens
+
+
+def _called(parsed: dict[str, Any], prompt: Prompt, answered: bool) -> tuple[Tool, ...]:
+    """The tools that the answer calls, all definitions counted. Raises Refused."""
+    wish = table(parsed, "tool_choice")
+    tools = read_tools([(f"tools.{n}", _definition(tool)) for n, tool in enumerate(objects(parsed, "tools"))], prompt)
+    how = {"any": "required"}.get(str(wish.get("type")), wish.get("type"))
+    named = str(wish.get("name")) if how == "tool" else None
+    return called_tools(tools, how, named, answered, "tool_choice")
 
 
 def _definition(tool: dict[str, Any]) -> dict[str, Any]:

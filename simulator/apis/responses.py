@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,6 +19,7 @@ from simulator.apis.call import (
     wrong_type,
 )
 from simulator.apis.chat import add_image, stream_options
+from simulator.apis.response_items import DIALECT, Item, begun, emptied, output_items, part_of, response_object
 from simulator.apis.sampling import (
     TIERS,
     called_tools,
@@ -34,8 +34,7 @@ from simulator.apis.sampling import (
 from simulator.apis.tokens import PER_MESSAGE, PER_PROMPT, Prompt, vocabulary_of
 from simulator.config.settings import Deployment
 from simulator.wire import azure as wire
-from simulator.wire.azure import Answer, Chunk, Refusal, Usage, dump
-from simulator.wire.dialect import SERVER_ERROR, Dialect
+from simulator.wire.azure import Chunk, Refusal, Usage, dump
 from simulator.wire.events import PreparedEvent, typed_event
 
 _FIELDS = """
@@ -44,60 +43,6 @@ _FIELDS = """
     prompt_cache_key prompt_cache_retention safety_identifier background conversation prompt top_logprobs
 """
 KNOWN_FIELDS = frozenset(_FIELDS.split())
-
-
-def filtered(body: bytes) -> bytes:
-    """The event or body after which the content filter has ended the answer."""
-    if not body.startswith(b"event: "):
-        response = json.loads(body)
-        response |= {"status": "incomplete", "incomplete_details": {"reason": "content_filter"}}
-        return dump(response)
-    event = json.loads(body.partition(b"\ndata: ")[2])
-    number = event["sequence_number"]
-    response = {
-        "id": "resp_filtered",
-        "created_at": 0,
-        "error": None,
-        "incomplete_details": {"reason": "content_filter"},
-        "instructions": None,
-        "metadata": {},
-        "model": "",
-        "object": "response",
-        "output": [],
-        "parallel_tool_calls": True,
-        "status": "incomplete",
-        "tool_choice": "auto",
-        "tools": [],
-    }
-    return typed_event({"type": "response.incomplete", "response": response, "sequence_number": number})
-
-
-_ERROR_EVENT = {"type": "error", "sequence_number": 0} | {k: SERVER_ERROR[k] for k in ("code", "message", "param")}
-_FAILED_BODY = {
-    "id": "resp_failed",
-    "created_at": 0,
-    "error": {"code": "server_error", "message": SERVER_ERROR["message"]},
-    "incomplete_details": None,
-    "instructions": None,
-    "metadata": {},
-    "model": "",
-    "object": "response",
-    "output": [],
-    "parallel_tool_calls": True,
-    "status": "failed",
-    "tool_choice": "auto",
-    "tools": [],
-    "usage": None,
-}
-
-DIALECT = Dialect(
-    content=re.compile(rb'"delta":"(?!")'),
-    whole_content=re.compile(rb'"text":"(?!")'),
-    error_event=typed_event(_ERROR_EVENT),
-    error_body=dump(_FAILED_BODY),
-    filtered=filtered,
-    failed_event=typed_event({"type": "response.failed", "response": _FAILED_BODY, "sequence_number": 0}),
-)
 
 
 class ResponsesApi:
@@ -216,9 +161,6 @@ def _called(parsed: dict[str, Any], prompt: Prompt, answered: bool) -> tuple[Any
     return called_tools(tools, wish, None, answered, "tool_choice")
 
 
-Item = dict[str, Any]
-
-
 class ResponsesEncoder:
     """Events of one response, numbered from 0. Output items: reasoning where there is any, then message or calls."""
 
@@ -228,7 +170,7 @@ class ResponsesEncoder:
         (self._answer,) = saying.answers
         self._number = 0
         self._summary = bool(saying.call.extra["summary"])
-        self._items = _output(self._answer, self._identity, self._summary)
+        self._items = output_items(self._answer, self._identity, self._summary)
         self._open: int | None = None
         """Index of the output item that has begun and not ended."""
         self._delta: PreparedEvent | None = None
@@ -276,8 +218,8 @@ class ResponsesEncoder:
         self._open = index
         item = self._items[index]
         where = {"item_id": item["id"], "output_index": index}
-        yield self._numbered("response.output_item.added", output_index=index, item=_begun(item))
-        kind, part = _part_of(item)
+        yield self._numbered("response.output_item.added", output_index=index, item=begun(item))
+        kind, part = part_of(item)
         if kind is None:
             self._delta = None
             return
@@ -285,7 +227,7 @@ class ResponsesEncoder:
             place = "summary_index" if kind.startswith("reasoning_summary") else "content_index"
             where |= {place: 0}
             added = "response.reasoning_summary_part.added" if "summary" in kind else "response.content_part.added"
-            yield self._numbered(added, **where, part=_emptied(part))
+            yield self._numbered(added, **where, part=emptied(part))
         more: Item = {"logprobs": []} if kind == "output_text" else {}
         event = {"type": f"response.{kind}.delta", **where, "delta": "\x00", **more, "sequence_number": "\x01"}
         self._delta = PreparedEvent(event)
@@ -293,7 +235,7 @@ class ResponsesEncoder:
     def _end(self, index: int) -> Iterator[bytes]:
         item = self._items[index]
         where = {"item_id": item["id"], "output_index": index}
-        kind, part = _part_of(item)
+        kind, part = part_of(item)
         if kind == "function_call_arguments":
             done = {"name": item["name"], "arguments": item["arguments"]}
             yield self._numbered(f"response.{kind}.done", **where, **done)
@@ -318,109 +260,3 @@ class ResponsesEncoder:
 
     def whole(self, usage: Usage) -> bytes:
         return dump(self._response("incomplete" if self._answer.finish == "length" else "completed", usage))
-
-
-def _part_of(item: Item) -> tuple[str | None, Item | None]:
-    """How the deltas of an item are called, and its part; None, None where it has no deltas."""
-    if item["type"] == "function_call":
-        return "function_call_arguments", None
-    if item["type"] == "reasoning":
-        if item.get("content"):
-            return "reasoning_text", item["content"][0]
-        return ("reasoning_summary_text", item["summary"][0]) if item["summary"] else (None, None)
-    part = item["content"][0]
-    return ("refusal" if part["type"] == "refusal" else "output_text"), part
-
-
-def _begun(item: Item) -> Item:
-    """An item before anything of it has been said."""
-    if item["type"] == "function_call":
-        return {**item, "status": "in_progress", "arguments": ""}
-    if item["type"] == "reasoning":
-        return {**item, "summary": []} | ({"content": []} if item.get("content") else {})
-    return {**item, "status": "in_progress", "content": []}
-
-
-def _emptied(part: Item) -> Item:
-    return {**part, "refusal" if part["type"] == "refusal" else "text": ""}
-
-
-def _output(answer: Answer, identity: wire.Identity, summary: bool) -> list[Item]:
-    """The output items of an answer."""
-    suffix = identity.id.removeprefix("resp_")
-    status = "incomplete" if answer.finish == "length" else "completed"
-    items: list[Item] = []
-    if answer.reasoning_tokens:
-        thoughts = answer.thoughts
-        shown = {"content": [{"type": "reasoning_text", "text": thoughts}]} if thoughts and not summary else {}
-        summaries = [{"type": "summary_text", "text": thoughts}] if thoughts and summary else []
-        items.append({"id": f"rs_{suffix}", "type": "reasoning", "summary": summaries, **shown})
-    if answer.kind == "tools":
-        last = max((chunk.part for chunk in answer.chunks), default=-1)
-        items += [
-            {
-                "id": f"fc_{suffix}{part}",
-                "type": "function_call",
-                "status": status if part == last else "completed",
-                "arguments": answer.part_text(part),
-                "call_id": identifier,
-                "name": name,
-            }
-            for part, (identifier, name) in enumerate(answer.tools)
-            if part <= last
-        ]
-    elif answer.text:
-        items.append(_message(answer, suffix, status))
-    return items
-
-
-def _message(answer: Answer, suffix: str, status: str) -> Item:
-    if answer.kind == "refusal":
-        part: Item = {"type": "refusal", "refusal": answer.text}
-    else:
-        part = {"type": "output_text", "annotations": [], "logprobs": [], "text": answer.text}
-    return {"id": f"msg_{suffix}", "type": "message", "status": status, "content": [part], "role": "assistant"}
-
-
-def response_object(
-    identity: wire.Identity, call: Call, status: str, output: list[Item], used: Usage | None
-) -> dict[str, Any]:
-    asked = call.extra["asked"]
-    text, reasoning = asked.get("text") or {}, asked.get("reasoning") or {}
-    return {
-        "id": identity.id,
-        "object": "response",
-        "created_at": identity.created,
-        "status": status,
-        "background": False,
-        "error": None,
-        "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
-        "instructions": asked.get("instructions"),
-        "max_output_tokens": call.max_tokens,
-        "model": identity.model,
-        "output": output,
-        "parallel_tool_calls": asked.get("parallel_tool_calls", True),
-        "previous_response_id": asked.get("previous_response_id"),
-        "reasoning": {"effort": call.effort, "summary": reasoning.get("summary")},
-        "service_tier": identity.service_tier or "default",
-        "store": bool(call.extra["store"]),
-        "temperature": asked.get("temperature", 1.0),
-        "text": {"format": {"type": "text"}} | text,
-        "tool_choice": asked.get("tool_choice") or "auto",
-        "tools": asked.get("tools") or [],
-        "top_p": asked.get("top_p", 1.0),
-        "truncation": asked.get("truncation") or "disabled",
-        "usage": None if used is None else usage_object(used),
-        "user": asked.get("user"),
-        "metadata": asked.get("metadata") or {},
-    }
-
-
-def usage_object(used: Usage) -> dict[str, Any]:
-    return {
-        "input_tokens": used.prompt,
-        "input_tokens_details": {"cached_tokens": used.cached},
-        "output_tokens": used.completion,
-        "output_tokens_details": {"reasoning_tokens": used.reasoning},
-        "total_tokens": used.prompt + used.completion,
-    }

@@ -36,7 +36,7 @@ def check_sampling(parsed: dict[str, Any], deployment: Deployment) -> None:
     """Ranges, and what a reasoning model refuses. Raises Refused."""
     for name, (low, high) in RANGES.items():
         number(parsed, name, low, high)
-    if not deployment.reasoning:
+    if not deployment.restricted:
         return
     for name, harmless in REFUSED_BY_REASONING.items():
         if parsed.get(name) not in (None, harmless):
@@ -70,7 +70,7 @@ def output_limit(parsed: dict[str, Any], name: str, low: int, deployment: Deploy
 def chat_limit(parsed: dict[str, Any], deployment: Deployment) -> int | None:
     """max_tokens or max_completion_tokens. Raises Refused."""
     old, new = (whole(parsed, name, 1) for name in ("max_tokens", "max_completion_tokens"))
-    if old is not None and deployment.reasoning:
+    if old is not None and deployment.restricted:
         raise unsupported("max_tokens", " Use 'max_completion_tokens' instead.")
     if old is not None and new is not None:
         message = "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported."

@@ -92,7 +92,7 @@ class Deployment:
     """Mean length of a completion. None: the model goes on until max_tokens (200 where the request has none)."""
     completion_std: float = _number(0.0, 0)
     reasoning: bool = False
-    """A reasoning model: refuses max_tokens and sampling parameters, spends tokens before the answer."""
+    """A reasoning model: spends tokens before the answer; refuses max_tokens and sampling unless `further_fields`."""
     reasoning_tokens: float = _number(200.0, 0)
     """Mean, at medium effort."""
     reasoning_std: float = _number(50.0, 0)
@@ -110,11 +110,18 @@ class Deployment:
     buffer_tokens: int = _number(50, 1)
     obfuscation: bool = False
     """Random padding in each content chunk."""
+    further_fields: bool = False
+    """Chat and completions take vLLM's fields as well: min_tokens and ignore_eos are heeded, others change nothing."""
     prompt_cache: bool = True
     when_client_leaves: str = _choice("stop", "finish")
     """stop: generation ends when the loss of the connection is noticed; finish: it goes on to its end, unheard."""
     faults: tuple[dict[str, Any], ...] = ()
     """Faults to inject: {fault = "name[:parameter]", share = 0..1, from_s, to_s (since the start)}."""
+
+    @property
+    def restricted(self) -> bool:
+        """Whether max_tokens and sampling parameters are refused, as OpenAI's reasoning models do."""
+        return self.reasoning and not self.further_fields
 
     @property
     def rpm(self) -> float | None:

@@ -61,10 +61,11 @@ def plan_answer(
     multiplier: float,
     content: Content | None = None,
     effort: str | None = None,
+    at_least: int = 0,
 ) -> Answer:
     """Draw lengths, times and words of one completion. Without `content` it says plain words."""
     limit = min(max_tokens or deployment.max_output_tokens, deployment.max_output_tokens)
-    wanted = _wanted_tokens(deployment, draw.says, max_tokens)
+    wanted = max(at_least, _wanted_tokens(deployment, draw.says, max_tokens))
     thoughts = _thoughts(deployment, draw.says, effort)
     reasoning = min(limit, thoughts)
     units = None if content is None else _units(content, draw.says, wanted)
@@ -75,16 +76,9 @@ def plan_answer(
     prefill = deployment.ttft_base_ms + deployment.ttft_per_token_ms * uncached_tokens
     first_ms = max(0.0, draw.times.gauss(prefill, deployment.ttft_std_ms)) * multiplier
     instants = list(_instants(deployment, draw.times, first_ms, reasoning + visible, multiplier))
-    if units is None:
-        chunks = list(_chunks(deployment, draw.says, instants[reasoning:]))
-    else:
-        chunks = list(_unit_chunks(deployment, units, instants[reasoning:]))
-    if deployment.reasoning_shown:
-        seen = _chunks(deployment, draw.says, instants[:reasoning])
-        chunks = [*(chunk._replace(reasoning=True) for chunk in seen), *chunks]
     kind = "text" if content is None else content.kind
     return Answer(
-        chunks=tuple(chunks),
+        chunks=(*_shown(deployment, draw, instants[:reasoning]), *_said(deployment, draw, units, instants[reasoning:])),
         completion_tokens=reasoning + visible,
         reasoning_tokens=reasoning,
         finish="length" if cut else {"text": "stop"}.get(kind, kind),
@@ -93,6 +87,18 @@ def plan_answer(
         tools=() if content is None else tuple((part.identifier, part.name) for part in content.parts if part.name),
         plain=content is None,
     )
+
+
+def _shown(deployment: Deployment, draw: Draw, instants: list[float]) -> Iterator[Chunk]:
+    """Reasoning, where the deployment shows it."""
+    if deployment.reasoning_shown:
+        yield from (chunk._replace(reasoning=True) for chunk in _chunks(deployment, draw.says, instants))
+
+
+def _said(deployment: Deployment, draw: Draw, units: list[_Unit] | None, instants: list[float]) -> Iterator[Chunk]:
+    if units is None:
+        return _chunks(deployment, draw.says, instants)
+    return _unit_chunks(deployment, units, instants)
 
 
 def stopped(answer: Answer, stops: tuple[str, ...]) -> Answer:

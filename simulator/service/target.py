@@ -302,7 +302,9 @@ class ModelTarget:
         planned = []
         for _ in range(call.choices):
             content = self._content(job, draw.says, wrong)
-            answer = plan_answer(deployment, draw, uncached, call.max_tokens, multiplier, content, call.effort)
+            answer = plan_answer(
+                deployment, draw, uncached, call.max_tokens, multiplier, content, call.effort, call.at_least
+            )
             planned.append(stopped(answer, call.wanted.stop))
         return planned
 

@@ -32,6 +32,18 @@ reasoning_tokens = 6
 reasoning_std = 0
 completion_tokens = 4
 {FAST}
+[deployments.open]
+model = "llama-3.3-70b"
+further_fields = true
+completion_tokens = 5
+{FAST}
+[deployments.open-thinker]
+model = "gpt-oss-120b"
+reasoning = true
+further_fields = true
+reasoning_tokens = 10
+reasoning_std = 0
+{FAST}
 [deployments.vectors]
 model = "text-embedding-3-small"
 embedding_dimensions = 1536

@@ -83,7 +83,7 @@ def test_legacy_completions_streamed_and_not(simulator, client):
 
 def test_models_are_listed_and_described_at_every_address(client, plain_client):
     names = [model.id for model in client.models.list()]
-    assert names == ["plain", "thinker", "shows-thoughts", "vectors", "small-quota"]
+    assert names == ["plain", "thinker", "shows-thoughts", "open", "open-thinker", "vectors", "small-quota"]
     assert client.models.retrieve("plain").id == "plain"
     with pytest.raises(openai.AuthenticationError):
         plain_client.with_options(api_key="wrong").models.list()
@@ -213,6 +213,33 @@ def test_what_a_gpt_5_class_model_refuses(plain_client, field, code):
         model="thinker", messages=HELLO, max_completion_tokens=30, temperature=1, top_p=1, reasoning_effort="low"
     )
     assert harmless.usage.completion_tokens_details.reasoning_tokens == 8
+
+
+def test_vllms_further_fields_where_the_deployment_takes_them(plain_client):
+    def tokens(**fields):
+        done = plain_client.chat.completions.create(model="open", messages=HELLO, max_tokens=30, extra_body=fields)
+        return done.usage.completion_tokens, done.choices[0].finish_reason
+
+    assert tokens() == (5, "stop")
+    assert tokens(min_tokens=12, top_k=5) == (12, "stop")
+    assert tokens(ignore_eos=True)[0] == 30
+    base = plain_client.completions.create(model="open", prompt="x", max_tokens=9, extra_body={"ignore_eos": True})
+    assert base.usage.completion_tokens == 9
+    thinking = plain_client.chat.completions.create(
+        model="open-thinker", messages=HELLO, max_tokens=30, temperature=0.5, stop=["|"], reasoning_effort="low"
+    )
+    assert thinking.usage.completion_tokens_details.reasoning_tokens == 4
+    with pytest.raises(openai.BadRequestError, match="ignore_eos"):
+        plain_client.chat.completions.create(model="plain", messages=HELLO, extra_body={"ignore_eos": True})
+
+
+def test_reasoning_that_is_shown_comes_before_the_text(plain_client, simulator):
+    chunks = list(plain_client.chat.completions.create(model="shows-thoughts", messages=HELLO, stream=True))
+    deltas = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
+    thoughts = [one.reasoning_content for one in deltas if getattr(one, "reasoning_content", None)]
+    assert (len(thoughts), len([one for one in deltas if one.content])) == (6, 4)
+    row = last_row(simulator)
+    assert (row["chunks"], row["reasoning_tokens"], row["completion_tokens"]) == (10, 6, 10)
 
 
 def test_the_service_tier_is_echoed(simulator, plain_client):
