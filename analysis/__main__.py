@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tokenswarm.exit_codes import ExitCode
+from tokenswarm.redaction import write_line
 from tokenswarm.userinput import BadInput
 
 
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m analysis") ->
     try:
         return int(module.main(parser.parse_args(arguments[1:])))
     except BadInput as error:
-        print("\n".join(error.problems), file=sys.stderr)
+        write_line("\n".join(error.problems), sys.stderr)
         return ExitCode.BAD_INPUT
     except BrokenPipeError:  # the reader of the output has seen enough, as `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

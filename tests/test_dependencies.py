@@ -23,27 +23,29 @@ ROOMS: dict[str, str] = {
     "tokenswarm.transport": "",
     "tokenswarm.client": "record payload apis transport",
     "tokenswarm.metrics": "record userinput exit_codes",
-    "tokenswarm.config": "record userinput exit_codes workload apis transport metrics",
-    "tokenswarm.results": "installation record metrics",
+    "tokenswarm.config": "redaction record userinput exit_codes workload apis transport metrics",
+    "tokenswarm.results": "redaction installation record metrics",
     "tokenswarm.generator": "record transport metrics",
-    "tokenswarm.preflight": "userinput workload apis transport client config results",
+    "tokenswarm.preflight": "redaction userinput workload apis transport client config results",
     "tokenswarm.sender": "record workload apis client config results generator",
     "tokenswarm.control": "record userinput exit_codes workload apis transport metrics config results generator",
-    "tokenswarm.runner": "record userinput exit_codes workload metrics config results preflight sender control",
-    "tokenswarm.live": "installation record userinput exit_codes workload metrics config generator control runner",
-    "tokenswarm.jmx": "userinput exit_codes workload config",
-    "tokenswarm.selfcheck": "installation users record exit_codes transport metrics generator",
-    "tokenswarm.cli": "installation userinput exit_codes record transport config preflight selfcheck",
-    "analysis.sources": "analysis.statistics record userinput",
+    "tokenswarm.runner": "redaction record userinput exit_codes workload metrics config results preflight sender "
+    "control",
+    "tokenswarm.live": "redaction installation record userinput exit_codes workload metrics config generator control "
+    "runner",
+    "tokenswarm.jmx": "redaction userinput exit_codes workload config",
+    "tokenswarm.selfcheck": "redaction installation users record exit_codes transport metrics generator",
+    "tokenswarm.cli": "redaction installation userinput exit_codes record transport config preflight selfcheck",
+    "analysis.sources": "redaction analysis.statistics record userinput",
     "analysis.figures": "analysis.statistics analysis.sources record userinput exit_codes metrics",
     "analysis.server": "record userinput exit_codes metrics analysis.statistics analysis.sources analysis.figures",
-    "analysis.report": "record exit_codes metrics analysis.statistics analysis.sources analysis.figures "
+    "analysis.report": "redaction record exit_codes metrics analysis.statistics analysis.sources analysis.figures "
     "analysis.server",
     "analysis.compare": "record userinput exit_codes metrics analysis.statistics analysis.sources analysis.figures "
     "analysis.report",
     "analysis.sizing": "userinput",
-    "analysis.commands": "record userinput exit_codes metrics analysis.statistics analysis.sources analysis.figures "
-    "analysis.server analysis.report analysis.compare analysis.sizing",
+    "analysis.commands": "redaction record userinput exit_codes metrics analysis.statistics analysis.sources "
+    "analysis.figures analysis.server analysis.report analysis.compare analysis.sizing",
     "simulator.config": "",
     "simulator.truth": "simulator.config",
     "simulator.wire": "simulator.config",
@@ -60,14 +62,15 @@ those that it may import: the order has no arrow upwards."""
 
 TOP: dict[str, str] = {
     "tokenswarm.record": "",
+    "tokenswarm.redaction": "record",
     "tokenswarm.userinput": "",
     "tokenswarm.exit_codes": "",
     "tokenswarm.installation": "",
     "tokenswarm.__main__": "cli",
-    "tokenswarm.plugin": "userinput exit_codes preflight config control runner live",
+    "tokenswarm.plugin": "redaction userinput exit_codes preflight config control runner live",
     "tokenswarm.users": "record workload apis client config sender runner plugin",
     "analysis.statistics": "",
-    "analysis.__main__": "userinput exit_codes analysis.commands",
+    "analysis.__main__": "redaction userinput exit_codes analysis.commands",
     "simulator.__main__": "simulator.config simulator.server",
 }
 """The modules that stand beside the rooms."""
@@ -122,9 +125,9 @@ def test_every_room_is_in_the_table() -> None:
 
 
 def test_the_table_has_no_arrow_upwards() -> None:
-    above: set[str] = {f"tokenswarm.{name}" for name in ("record", "userinput", "exit_codes", "installation")} | {
-        "analysis.statistics"
-    }
+    above: set[str] = {
+        f"tokenswarm.{name}" for name in ("record", "redaction", "userinput", "exit_codes", "installation")
+    } | {"analysis.statistics"}
     late = {"tokenswarm.users"}  # the self-check's locustfile is a user's: it derives from what users derive from
     for room in ROOMS:
         assert allowed(room) - {room} - late <= above, room

@@ -19,6 +19,7 @@ from tokenswarm.exit_codes import ExitCode
 from tokenswarm.live.current_run import CurrentRun
 from tokenswarm.live.terminal import attach_terminal
 from tokenswarm.preflight.preparation import Preparation
+from tokenswarm.redaction import write_line
 from tokenswarm.runner.interrupts import is_made_by_master, leave_to_master, wait_for_interrupts
 from tokenswarm.runner.load_test import LoadTest
 from tokenswarm.runner.shapes import choose_shape, choose_shape_at_each_start
@@ -71,7 +72,7 @@ def _set_up(environment: Any, web_ui: Any) -> None:
         preparation.prepare(is_worker=load_test.is_worker, has_web_ui=web_ui is not None)
     except BadInput as error:
         if web_ui is None and not load_test.is_worker:
-            _refuse(preparation, error)
+            _refuse(error)
         for problem in error.problems:
             logger.warning("Before a start: %s", problem)
     environment.tokenswarm = load_test
@@ -88,16 +89,16 @@ def _set_up(environment: Any, web_ui: Any) -> None:
     try:
         _show(load_test, web_ui)
     except BadInput as error:
-        _refuse(preparation, error)
+        _refuse(error)
     choose_shape(environment, environment.parsed_options.shape, environment.parsed_options.stages)
     if web_ui is not None:
         choose_shape_at_each_start(environment, web_ui)
 
 
-def _refuse(preparation: Preparation, error: BadInput) -> NoReturn:
+def _refuse(error: BadInput) -> NoReturn:
     """Say why nothing starts, and end the process."""
     lines = ["Not started:", *(f"  - {problem}" for problem in error.problems)]
-    sys.stderr.write(preparation.secrets.redact("\n".join(lines)) + "\n")
+    write_line("\n".join(lines), sys.stderr)
     sys.exit(int(ExitCode.BAD_INPUT))
 
 

@@ -1,4 +1,5 @@
 """One file a subcommand of `python -m analysis`.
 
-May import: record, userinput, exit_codes, metrics, statistics, sources, figures, server, report, compare, sizing.
+May import: redaction, record, userinput, exit_codes, metrics, statistics, sources, figures, server, report, compare,
+sizing.
 """

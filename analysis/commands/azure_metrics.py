@@ -26,6 +26,7 @@ from tokenswarm.metrics.server_metrics import (
     parse_server_metrics,
     read_samples,
 )
+from tokenswarm.redaction import write_line
 from tokenswarm.userinput import BadInput
 
 
@@ -43,7 +44,7 @@ def main(arguments: argparse.Namespace) -> int:
     resources, criteria = _asked(run, arguments)
     gathered = store(run, resources, criteria, metrics_clients(arguments.endpoint))
     results = judge(criteria, read_samples(run.path / FILE_NAME))
-    print("\n".join(report_lines(gathered, check_run(run, now=time.time()), results)))
+    write_line("\n".join(report_lines(gathered, check_run(run, now=time.time()), results)))
     if gathered.problems:
         raise BadInput(gathered.problems)
     return ExitCode.CRITERIA_FAILED if any(result.state != "held" for result in results) else ExitCode.OK

@@ -13,6 +13,7 @@ from analysis.report import junit, markdown, tables
 from analysis.sources.loading import load_runs
 from tokenswarm.exit_codes import gravest
 from tokenswarm.metrics.criteria import parse_criteria
+from tokenswarm.redaction import write_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,9 +50,9 @@ def print_verdict(summary: Summary) -> None:
     judgement = summary.judgement
     aside = " (no failure criteria)" if judgement.state == "none" else ""
     aside = ", and failed" if judgement.state == "untrusted" and judgement.has_failed else aside
-    print(f"{judgement.state}{aside}: {summary.label}")
+    write_line(f"{judgement.state}{aside}: {summary.label}")
     for item in judgement.criteria:
         found = "no data" if item.value is None else f"found {tables.format_found(item)}, n={item.n:,}"
-        print(f"  {item.state.replace('_', ' ')}: {item.text} ({'; '.join(filter(None, (found, item.note)))})")
+        write_line(f"  {item.state.replace('_', ' ')}: {item.text} ({'; '.join(filter(None, (found, item.note)))})")
     for reason in judgement.other_reasons:
-        print(f"  {reason}")
+        write_line(f"  {reason}")

@@ -24,6 +24,7 @@ from analysis.compare.measures import Side, load_side, measure, save_side
 from analysis.compare.text import to_markdown, to_text
 from analysis.sources.loading import load_runs
 from tokenswarm.exit_codes import ExitCode
+from tokenswarm.redaction import write_line
 from tokenswarm.userinput import BadInput
 
 SIDES_WORD = "vs"
@@ -60,7 +61,7 @@ def main(args: argparse.Namespace) -> int:
     if first is None:
         if gates:
             raise BadInput(["--fail-if: expected two sides to judge, got one"])
-        print(f"{args.save_baseline}: baseline of {', '.join(second.runs)}")
+        write_line(f"{args.save_baseline}: baseline of {', '.join(second.runs)}")
         return ExitCode.OK
     comparison = compare(
         first,
@@ -75,7 +76,7 @@ def main(args: argparse.Namespace) -> int:
         from analysis.compare.page import render_comparison  # plotting is heavy: only when it is asked for
 
         args.html.write_text(render_comparison(comparison), encoding="utf-8")
-    print(_printed(comparison, args.format, args.all))
+    write_line(_printed(comparison, args.format, args.all))
     return comparison.exit_code
 
 

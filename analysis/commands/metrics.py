@@ -6,6 +6,7 @@ import argparse
 
 from analysis.figures.metrics import METRICS, markdown_table
 from tokenswarm.exit_codes import ExitCode
+from tokenswarm.redaction import write_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,9 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Print the table."""
     if args.markdown:
-        print(markdown_table(), end="")
+        write_line(markdown_table(), end="")
         return ExitCode.OK
     for metric in METRICS.values():
         unit = f" [{metric.unit}]" if metric.unit else ""
-        print(f"{metric.name}{unit}\n    {metric.definition}.\n    {metric.formula}")
+        write_line(f"{metric.name}{unit}\n    {metric.definition}.\n    {metric.formula}")
     return ExitCode.OK

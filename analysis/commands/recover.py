@@ -22,6 +22,7 @@ from typing import Any
 from analysis.sources.loading import journals, read_meta
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.record import COLUMNS, RequestRecord
+from tokenswarm.redaction import write_line
 from tokenswarm.userinput import BadInput
 
 KEPT = "requests-before-recovery.csv"
@@ -57,14 +58,14 @@ def main(args: argparse.Namespace) -> int:
     meta, notes = read_meta(args.run)
     left = journals(args.run)
     if not left and meta.get("state") != "running":
-        print(f"{args.run}: no journals: nothing to recover")
+        write_line(f"{args.run}: no journals: nothing to recover")
         return ExitCode.OK
     if meta.get("state") == "running" and _is_alive(meta):
         raise BadInput([f"{args.run}: expected a run that has ended, got one whose process is still there"])
     found = recover(args.run, meta)
     for note in notes:
-        print(note)
-    print(
+        write_line(note)
+    write_line(
         f"{found.rows} rows in requests.csv, {found.from_journals} of them from {len(left)} journals; "
         f"{found.skipped_lines} cut or unreadable lines skipped; "
         f"{sum(found.under_way.values())} requests were under way"

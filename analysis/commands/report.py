@@ -18,6 +18,7 @@ from analysis.sources.loading import load_runs
 from analysis.sources.run import Run
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.metrics.criteria import parse_criteria
+from tokenswarm.redaction import SECRETS, write_line
 from tokenswarm.userinput import BadInput
 
 
@@ -45,12 +46,12 @@ def main(args: argparse.Namespace) -> int:
     summaries = [summarise(run, args.failure_criteria) for run in runs]
     text.print_report(summaries)
     for line in said:
-        print(line)
+        write_line(line)
     sys.stdout.flush()
     written = write(directory, runs, summaries, html=not args.no_html)
     if args.step_summary:
         append_step_summary(markdown.render(summaries))
-    print("\nwritten to " + str(directory) + ": " + ", ".join(path.name for path in written))
+    write_line("\nwritten to " + str(directory) + ": " + ", ".join(path.name for path in written))
     return ExitCode.OK
 
 
@@ -84,7 +85,8 @@ def write_files(directory: Path, contents: Mapping[str, str]) -> list[Path]:
         directory.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
             part = directory / (name + ".part")
-            part.write_text(content, encoding="utf-8", errors="replace", newline="")
+            shown = content if name.endswith(".html") else SECRETS.redact(content)  # a page escapes text by text
+            part.write_text(shown, encoding="utf-8", errors="replace", newline="")
             os.replace(part, directory / name)
             written.append(directory / name)
     except OSError as error:

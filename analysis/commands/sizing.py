@@ -21,6 +21,7 @@ from analysis.sizing.demand import (
     read_models,
     size,
 )
+from tokenswarm.redaction import write_line
 from tokenswarm.userinput import BadInput
 
 
@@ -101,7 +102,7 @@ def main(args: argparse.Namespace) -> int:
         rpm_per_1000_tpm=args.rpm_per_1000_tpm,
         models=_chosen(args.model),
     )
-    print(to_json(sizing, demand, tokens) if args.format == "json" else to_text(sizing, demand, tokens, margin))
+    write_line(to_json(sizing, demand, tokens) if args.format == "json" else to_text(sizing, demand, tokens, margin))
     return 0
 
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from importlib import resources
 from typing import Any
 
@@ -24,6 +23,7 @@ from analysis.report.plots import Plot
 from analysis.report.server_plots import server_plots
 from analysis.report.tables import format_duration, format_figure, format_time
 from analysis.sources.run import Run
+from tokenswarm.redaction import escape
 
 VERDICTS = {
     "passed": "Passed",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from analysis.sources.loading import texts
 from analysis.sources.run import Run
 from analysis.statistics import Distribution, Estimate, Group
 from tokenswarm.record import Outcome
+from tokenswarm.redaction import escape
 
 SLOWEST = 20
 STATES = {"held": ("held", "passed"), "failed": ("failed", "failed"), "no_data": ("no data", "failed")}

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from analysis.figures.summary import Summary
 from analysis.report import tables
+from tokenswarm.redaction import SECRETS
 
 COLOURS = {"passed": "bold green", "failed": "bold red", "untrusted": "bold yellow", "none": "bold"}
 PLAIN_WIDTH = 160
@@ -35,6 +36,10 @@ def print_report(summaries: Sequence[Summary], file: IO[str] | None = None) -> N
         _print_remarks(console, summary)
 
 
+def _text(text: str, style: str = "") -> Text:
+    return Text(SECRETS.redact(text), style)
+
+
 def _details(summary: Summary) -> Iterator[tables.Table]:
     for make in (tables.search, tables.by_name, tables.by_turn, tables.by_stage, tables.criteria):
         table = make(summary)
@@ -44,9 +49,9 @@ def _details(summary: Summary) -> Iterator[tables.Table]:
 
 def _print_verdict(console: Console, summary: Summary) -> None:
     state = summary.judgement.state
-    console.print(Text.assemble((state.upper(), COLOURS.get(state, "bold")), f"  {summary.label}"))
+    console.print(Text.assemble((state.upper(), COLOURS.get(state, "bold")), SECRETS.redact(f"  {summary.label}")))
     for reason in summary.judgement.reasons:
-        console.print(Text(f"  - {reason}"))
+        console.print(_text(f"  - {reason}"))
 
 
 def _print_table(console: Console, table: tables.Table, whose: str = "") -> None:
@@ -54,20 +59,20 @@ def _print_table(console: Console, table: tables.Table, whose: str = "") -> None
         return
     shown = RichTable(title=" ".join(filter(None, (table.title, whose))), title_justify="left", box=box.SIMPLE_HEAD)
     for number, column in enumerate(table.header):
-        shown.add_column(Text(column), justify="left" if number == 0 else "right", overflow="fold")
+        shown.add_column(_text(column), justify="left" if number == 0 else "right", overflow="fold")
     for row in table.rows:
-        shown.add_row(*(Text(cell) for cell in row))
+        shown.add_row(*(_text(cell) for cell in row))
     console.print(shown)
     for note in table.notes:
-        console.print(Text(f"  {note}"))
+        console.print(_text(f"  {note}"))
 
 
 def _print_remarks(console: Console, summary: Summary) -> None:
     lines = list(remarks(summary))
     if lines:
-        console.print(Text(summary.label, "bold"))
+        console.print(_text(summary.label, "bold"))
     for kind, line in lines:
-        console.print(Text(f"  {kind}: {line}"))
+        console.print(_text(f"  {kind}: {line}"))
 
 
 def remarks(summary: Summary) -> Iterator[tuple[str, str]]:

@@ -19,6 +19,7 @@ from analysis.sources.columns import empty_stages
 from analysis.sources.rows import RowsFile, empty_rows, read_rows
 from analysis.sources.rows import texts as row_texts
 from analysis.sources.run import TOKENSWARM, Run
+from tokenswarm.redaction import SECRETS
 from tokenswarm.userinput import BadInput
 
 RUN_SCHEMA_VERSION = 1
@@ -100,7 +101,7 @@ def read_meta(directory: Path) -> tuple[dict[str, Any], list[str]]:
                 "the version of Tokenswarm that wrote it, or a newer one"
             ]
         )
-    return meta, []
+    return SECRETS.redact_values(meta), []
 
 
 def _check_span(path: Path, rows: pd.DataFrame) -> None:

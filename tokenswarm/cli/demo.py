@@ -23,6 +23,7 @@ from typing import Any
 
 from tokenswarm.config.environment import NAMES
 from tokenswarm.installation import module_command, parts, python_path
+from tokenswarm.redaction import write_line
 
 PROGRESS_EVERY_S = 5.0
 PATIENCE_S = 90.0
@@ -75,12 +76,12 @@ def run_demo(results: Path, chat_seconds: int, rag_seconds: int) -> int:
         print_verdicts(runs)
         write_reports(runs, results, environment)
     except KeyboardInterrupt:
-        print("\nStopped.", flush=True)
+        write_line("\nStopped.")
         return 130
     except DemoFailed as error:
-        print(f"\nThe demo failed: {error}", file=sys.stderr)
+        write_line(f"\nThe demo failed: {error}", sys.stderr)
         return 1
-    print(f"Done in {time.monotonic() - begun:.0f} s.")
+    write_line(f"Done in {time.monotonic() - begun:.0f} s.")
     return 0
 
 
@@ -96,7 +97,7 @@ def running_simulator(directory: Path) -> Iterator[str]:
                 raise DemoFailed(f"the simulator did not start:\n{(directory / 'simulator.log').read_text()}")
             time.sleep(0.05)
         url: str = json.loads(ready.read_text())["chat_url"]
-        print(f"Simulator at {url}: an Azure OpenAI stand-in with two quotas, and a GPT-RAG orchestrator.", flush=True)
+        write_line(f"Simulator at {url}: an Azure OpenAI stand-in with two quotas, and a GPT-RAG orchestrator.")
         yield url
 
 
@@ -146,7 +147,7 @@ def run_side_by_side(
     jobs: Sequence[Job], env_file: Path, environment: dict[str, str], results: Path, directory: Path
 ) -> list[tuple[Job, Path]]:
     """Run the jobs at the same time and say how they are doing. Returns each with its run directory."""
-    print(f"\n{' and '.join(job.title for job in jobs)}: {jobs[0].seconds} s", flush=True)
+    write_line(f"\n{' and '.join(job.title for job in jobs)}: {jobs[0].seconds} s")
     begun = time.time()
     with contextlib.ExitStack() as stack:
         running = []
@@ -161,7 +162,7 @@ def run_side_by_side(
                 raise DemoFailed(f"{jobs[0].title} did not end")
             _wait_for(running, PROGRESS_EVERY_S)
             states = [f"{job.title}: {describe_rows(results, job, begun)}" for job in jobs]
-            print(f"  {time.time() - begun:3.0f} s  {'  |  '.join(states)}", flush=True)
+            write_line(f"  {time.time() - begun:3.0f} s  {'  |  '.join(states)}")
     for job, log, process in running:
         if process.returncode not in (0, 3, 4):
             raise DemoFailed(f"{job.title} ended with exit code {process.returncode}:\n{log.read_text()[-3000:]}")
@@ -196,31 +197,31 @@ def describe_rows(results: Path, job: Job, since: float) -> str:
 
 def print_verdicts(runs: Sequence[tuple[Job, Path]]) -> None:
     """Each run's verdict and why."""
-    print("\nVerdicts")
+    write_line("\nVerdicts")
     for job, directory in runs:
         facts = json.loads((directory / "run.json").read_text())
         verdict = facts["verdict"]
-        print(f"  {job.title:20} {verdict['state'].upper():10} (exit code {verdict['exit_code']})")
+        write_line(f"  {job.title:20} {verdict['state'].upper():10} (exit code {verdict['exit_code']})")
         for criterion in facts["criteria"]:
             value = "no data" if criterion["value"] is None else f"{criterion['value']:.4g} {criterion['unit']}"
-            print(f"      fails if {criterion['text']}: {criterion['state']}, {value} (n={criterion['n']})")
+            write_line(f"      fails if {criterion['text']}: {criterion['state']}, {value} (n={criterion['n']})")
         for reason in verdict["reasons"]:
             if verdict["state"] == "untrusted":
-                print(f"      {reason['text']}")
+                write_line(f"      {reason['text']}")
 
 
 def write_reports(runs: Sequence[tuple[Job, Path]], results: Path, environment: dict[str, str]) -> None:
     """The two chat benchmarks side by side, and the RAG test by itself."""
     chat = [path for job, path in runs if job.scenario.startswith("paygo")]
     rag = [path for _, path in runs if path not in chat]
-    print("\nReports")
+    write_line("\nReports")
     for name, paths in (("chat", chat), ("rag", rag)):
         output = results / f"report-{name}"
         command = [*module_command("analysis"), "report", *map(str, paths), "--output", str(output)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise DemoFailed(f"no report of {name}:\n{done.stderr}")
-        print(f"  {output / 'report.html'}", flush=True)
+        write_line(f"  {output / 'report.html'}")
 
 
 def _interrupt(_signal: int, _frame: object) -> None:

@@ -362,7 +362,7 @@ def _malformed(binding: Binding) -> str | None:
     if not _NAME.fullmatch(binding.key):
         return "expected a name of letters, digits and _ before the =, got something else"
     if binding.value is None:
-        return f"{binding.key}: expected =value after the name, got none"
+        return "expected NAME=value, got a line without =value"  # not shown: it may be the key alone
     return None
 
 

@@ -27,6 +27,7 @@ from tokenswarm.metrics.criteria import Criterion, parse_criteria
 from tokenswarm.metrics.goodput import Goodput, parse_goodput
 from tokenswarm.metrics.refusals import DEFAULT_LIMIT
 from tokenswarm.metrics.server_metrics import PrometheusEndpoint, parse_server_metrics
+from tokenswarm.redaction import secret_query_values
 from tokenswarm.transport.proxies import ProxyError, proxy_for
 from tokenswarm.transport.tls import tls_context
 from tokenswarm.userinput import BadInput, parse_duration, read_number
@@ -123,6 +124,8 @@ class _Reader:
         self._defaults = option_defaults(environment)
         self.problems: list[str] = []
         self.secrets = environment.secrets()
+        for name in ("rag-path", "query", "host", "rag-host"):
+            self.secrets += secret_query_values("?" + (self.get(name) or ""))
 
     def get(self, name: str) -> str | None:
         """The option's text, or what the environment says for it; `None` when neither is given."""

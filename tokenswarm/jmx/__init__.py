@@ -1,4 +1,4 @@
 """JMeter plans, turned into scenarios.
 
-May import: userinput, exit_codes, workload, config.
+May import: redaction, userinput, exit_codes, workload, config.
 """

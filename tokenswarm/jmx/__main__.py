@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from tokenswarm.config.environment import endpoint_problems
 from tokenswarm.jmx.plan import DataFile, Pause, Plan, ThreadGroup, parse_properties, read_plan
+from tokenswarm.redaction import write_line
 from tokenswarm.userinput import BadInput, decode_text, format_number, read_file
 from tokenswarm.workload.dataset import load_dataset
 
@@ -93,14 +94,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         scenario = _read(options.plan, options.properties, options.dataset)
         text = write_scenario(scenario, [path.name for path in (options.plan, options.properties) if path])
         if options.output is None:
-            sys.stdout.write(text)
+            write_line(text, end="")
         else:
             _write(options.output, text)
     except BadInput as error:
-        print("\n".join(error.problems), file=sys.stderr)
+        write_line("\n".join(error.problems), sys.stderr)
         return 2
     for warning in scenario.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        write_line(f"warning: {warning}", sys.stderr)
     return 0
 
 

@@ -22,6 +22,7 @@ from tokenswarm.live.last_minute import Figures
 from tokenswarm.live.monitor import Monitor
 from tokenswarm.metrics.samples import Samples, carries, percentile
 from tokenswarm.metrics.verdict import ReasonKind
+from tokenswarm.redaction import SECRETS
 
 HEADER_EVERY = 20
 BAR_S = 0.5
@@ -121,7 +122,7 @@ class Terminal:
 
     def _write(self, lines: Iterable[str]) -> None:
         for line in lines:
-            self._console.print(line, markup=False)
+            self._console.print(SECRETS.redact(line), markup=False)
         self._out.flush()
 
     def _move_bar(self, monitor: Monitor, duration_s: float) -> None:

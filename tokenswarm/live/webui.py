@@ -20,6 +20,7 @@ from tokenswarm.live.monitor import Monitor
 from tokenswarm.live.report_job import RunReport
 from tokenswarm.live.start_form import StartForm, list_scenarios, read_scenario
 from tokenswarm.live.web_guard import WebGuard, allow_hosts
+from tokenswarm.redaction import SECRETS
 from tokenswarm.userinput import BadInput
 from tokenswarm.workload.arrivals import parse_rate
 
@@ -219,25 +220,32 @@ class LlmPage:
         return self._refuse(BadInput(problems)) if problems else None
 
     def _refuse(self, error: BadInput) -> Response:
-        message = self._load_test.preparation.secrets.redact("; ".join(error.problems))
-        problems = [self._load_test.preparation.secrets.redact(problem) for problem in error.problems]
+        message = SECRETS.redact("; ".join(error.problems))
+        problems = [SECRETS.redact(problem) for problem in error.problems]
         return self._json({"success": False, "message": message, "problems": problems})
 
     def _json(self, body: dict[str, Any]) -> Response:
-        response: Response = jsonify(body)
+        response: Response = jsonify(SECRETS.redact_values(body))
         response.headers["Cache-Control"] = "no-store"
         return response
 
     def _after_request(self, response: Response) -> Response:
         path = request.path.removeprefix(self._base)
-        if response.status_code == 200 and path in ("", "/") and response.mimetype == "text/html":
-            page = response.get_data(as_text=True)
-            response.set_data(page.replace(ROOT, _token(self._guard, self._base) + _bar(self._base) + ROOT, 1))
-            response.headers["Cache-Control"] = "no-store"
-        elif response.status_code == 200 and path == "/stats/requests" and response.is_json:
+        if response.direct_passthrough or response.is_streamed:
+            return response  # a file: what is in it was cleaned when it was written
+        if response.is_json:
             body = response.get_json()
-            body["extended_stats"] = [{"key": TAB, "data": self._tab_rows()}]
-            response.set_data(self._web_ui.app.json.dumps(body))
+            if path == "/stats/requests" and response.status_code == 200:
+                body["extended_stats"] = [{"key": TAB, "data": self._tab_rows()}]
+            response.set_data(self._web_ui.app.json.dumps(SECRETS.redact_values(body)))
+        elif response.mimetype == "text/html":
+            page = SECRETS.hide(response.get_data(as_text=True))
+            if path in ("", "/") and response.status_code == 200:
+                page = page.replace(ROOT, _token(self._guard, self._base) + _bar(self._base) + ROOT, 1)
+                response.headers["Cache-Control"] = "no-store"
+            response.set_data(page)
+        else:
+            response.set_data(SECRETS.redact(response.get_data(as_text=True)))
         return response
 
     def _tab_rows(self) -> list[dict[str, str]]:

@@ -22,13 +22,13 @@ from tokenswarm.config.environment import (
 )
 from tokenswarm.config.given_options import blank_options, repeated_options, scenario_problems
 from tokenswarm.config.keyvault import fetch_secrets
-from tokenswarm.config.redaction import Secrets, redact_handlers
 from tokenswarm.config.request_extras import references as referenced
 from tokenswarm.config.settings import OTHER, Settings, build_settings
 from tokenswarm.preflight.forecast import forecast_tokens
 from tokenswarm.preflight.load_limits import check_load, is_loopback
 from tokenswarm.preflight.machine_limits import Machine, check_limits
 from tokenswarm.preflight.reachability import check_targets
+from tokenswarm.redaction import SECRETS, redact_handlers
 from tokenswarm.results.run_directory import check_results
 from tokenswarm.transport.proxies import proxy_secrets
 from tokenswarm.userinput import BadInput, parse_duration
@@ -47,7 +47,7 @@ class Preparation:
         self._locust = environment
         self.targets = {user.target for user in environment.user_classes if getattr(user, "target", None)}
         self.scenario = scenario_path(sys.argv)
-        self.secrets = Secrets()
+        self.secrets = SECRETS
         self.engines = Engines()
         self._environment: Environment | None = None
         self._token: TokenSource | None = None

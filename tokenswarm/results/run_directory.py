@@ -16,6 +16,7 @@ from typing import Any
 
 from tokenswarm.installation import source_version
 from tokenswarm.record import SCHEMA_VERSION
+from tokenswarm.redaction import SECRETS
 
 MIN_FREE_BYTES = 50_000_000
 """A row takes some 400 bytes, Locust's page a megabyte: with less, a run may end without its files."""
@@ -61,7 +62,7 @@ def write_run_json(directory: Path, facts: dict[str, Any]) -> None:
     """Write run.json as a whole or not at all. Raises `OSError`."""
     temporary = directory / "run.json.part"
     with temporary.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(facts, indent=2, ensure_ascii=False, default=str) + "\n")
+        file.write(json.dumps(SECRETS.redact_values(facts), indent=2, ensure_ascii=False, default=str) + "\n")
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, directory / "run.json")

@@ -1,4 +1,4 @@
 """A run inside Locust: events, shapes, interrupts, Locust's own statistics.
 
-May import: record, userinput, exit_codes, workload, metrics, config, results, preflight, sender, control.
+May import: redaction, record, userinput, exit_codes, workload, metrics, config, results, preflight, sender, control.
 """

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
+from tokenswarm.redaction import SECRETS, Redacted
+
 if TYPE_CHECKING:
     from locust.env import Environment
 
@@ -37,7 +39,7 @@ class LocustFiles:
             self._writer.close_files()
             self._write_csvs()
             page = get_html_report(self._environment, show_download_link=False)
-            (self._directory / "locust.html").write_text(page, encoding="utf-8")
+            (self._directory / "locust.html").write_text(SECRETS.hide(page), encoding="utf-8")
         except OSError as error:
             logger.error("Locust's statistics could not be written to %s: %s", self._directory, error)
 
@@ -50,4 +52,4 @@ class LocustFiles:
             ("exceptions", statistics.exceptions_csv),
         ):
             with open(self._directory / f"locust_{name}.csv", "w", encoding="utf-8", newline="") as file:
-                write(csv.writer(file))
+                write(csv.writer(Redacted(file)))

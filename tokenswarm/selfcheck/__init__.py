@@ -1,4 +1,4 @@
 """What this machine measures honestly.
 
-May import: installation, users, record, exit_codes, transport, metrics, generator.
+May import: redaction, installation, users, record, exit_codes, transport, metrics, generator.
 """

@@ -39,6 +39,7 @@ from tokenswarm.generator.selfcheck_result import (
 )
 from tokenswarm.installation import module_command, python_path
 from tokenswarm.record import RequestRecord
+from tokenswarm.redaction import write_line
 
 LEVELS = (50, 200, 500, 1000, 1500, 2000)
 TTFT_MS, TBT_MS, TOKENS = 200.0, 20.0, 100
@@ -239,17 +240,17 @@ def main(argv: list[str] | None = None) -> int:
     try:
         check = run_check(levels, options.level_seconds)
     except (RuntimeError, ValueError) as error:
-        print(f"self-check: {error}", file=sys.stderr)
+        write_line(f"self-check: {error}", sys.stderr)
         return ExitCode.UNTRUSTED
     try:
         store(check, options.store)
     except OSError as error:
-        print(f"self-check: the result could not be kept: {error}", file=sys.stderr)
+        write_line(f"self-check: the result could not be kept: {error}", sys.stderr)
     if options.json:
-        print(json.dumps(to_json(check), indent=2))
+        write_line(json.dumps(to_json(check), indent=2))
     else:
-        print("Measured less true, ms, by concurrent streams of one worker:\n")
-        print(f"{table(check)}\n\n{describe(check)}")
+        write_line("Measured less true, ms, by concurrent streams of one worker:\n")
+        write_line(f"{table(check)}\n\n{describe(check)}")
     return ExitCode.OK if check.best else ExitCode.UNTRUSTED
 
 

@@ -138,7 +138,7 @@ def test_problems_of_all_files_are_said_at_once(tmp_path):
     [
         (f"A=1\n\n\nKEY='{CANARY}\nB=2\n", ["x.env:4: expected NAME=value, got something else (an unclosed quote?)"]),
         (f"A=1\r\n\r\nKEY {CANARY}\r\n", ["x.env:3: expected NAME=value, got something else (an unclosed quote?)"]),
-        ("export KEY\n", ["x.env:1: KEY: expected =value after the name, got none"]),
+        ("export KEY\n", ["x.env:1: expected NAME=value, got a line without =value"]),
         (
             f"{CANARY}+=x\n=y",
             [

@@ -1,7 +1,8 @@
-"""Keeps secrets out of whatever a run writes: the one place that knows them and blackens them.
+"""The one way out for text: what is printed, logged, written to a file or shown in a page passes here.
 
-Known values are replaced wherever they stand, also in the encodings in which they travel. Beyond these, whatever
-has the form of a credential is replaced: the program need not have seen it before.
+Secrets are replaced: known values wherever they stand, also in the encodings in which they travel, and whatever has
+the form of a credential, which the program need not have seen before. Characters that move a terminal's cursor, begin
+its escape sequences or turn the direction of a line are taken out: texts come from servers and files of other people.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import html
 import json
 import logging
 import re
-from typing import Any
+import sys
+from typing import Any, TextIO
 from urllib.parse import quote, quote_plus
 
 from tokenswarm.record import RequestRecord
@@ -22,21 +24,37 @@ MASK = "***"
 MIN_LENGTH = 4
 """Shorter values are not remembered: replacing them would tear ordinary words apart and hide nothing."""
 
+_OUR_TEXTS = ("name", "target", "worker", "question_id")
 _SERVICE_TEXTS = ("error", "finish_reason", "request_id", "region", "model", "conversation_id", "stages")
+
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""C0 but tab and line feed, DEL, C1, line separators, bidirectional controls, byte order
+marks, lone surrogates and tag characters."""
 
 _HEADERS = (
     "api-key|x-api-key|x-functions-key|ocp-apim-subscription-key|dapr-api-token|proxy-authorization|authorization"
 )
-_QUERY_KEYS = "code|sig|key|api-key|api_key|subscription-key|access_token|token|password"
+_QUERY_KEYS = (
+    "code|sig|key|api[-_]?key|function[-_]?key|x-functions-key|subscription-key|(?:access|id|refresh)[-_]?token|token|"
+    "password|client[-_]?secret|secret"
+)
+_PLAIN_QUERY_KEYS = "sig|api[-_]?key|function[-_]?key|subscription-key|(?:access|refresh)[-_]?token|client[-_]?secret"
+"""Of these, the ones that no sentence has before an equals sign: hidden also where no question mark comes before."""
 
+_QUERY_FORMS = (
+    re.compile(rf"(?i)(?P<keep>(?:[?&]|&amp;|%3f|%26|\\u0026)(?:{_QUERY_KEYS})(?:=|%3d))(?P<hide>[^&\s'\"#<>]+)"),
+    re.compile(rf"(?i)(?P<keep>(?<![\w-])(?:{_PLAIN_QUERY_KEYS})=)(?P<hide>(?!expected\b)[^&\s'\"#<>;,]+)"),
+)
 _FORMS = (
+    *_QUERY_FORMS,
     # Headers as "name: value", "name=value" or in the repr of a mapping or of pairs; our own "name: expected" is none.
     re.compile(
         rf"(?i)(?P<keep>\b(?:{_HEADERS})\b(?:['\"]?\s*[:=]|['\"]\s*,)\s*(?:b?['\"])?(?:(?:bearer|basic)\s+)?)"
-        r"(?P<hide>(?!expected\b)[^\s'\",;)}\]]+)"
+        r"(?P<hide>(?!expected\b|keys are\b)[^\s'\",;)}\]]+)"
     ),
     re.compile(r"(?i)(?P<keep>\bbearer\s+)(?P<hide>(?![a-z]+\b)[a-z0-9._~+/=-]{8,})"),
-    re.compile(rf"(?i)(?P<keep>[?&](?:{_QUERY_KEYS})=)(?P<hide>[^&\s'\"#<>]+)"),
     re.compile(r"(?i)(?P<keep>\b[a-z][a-z0-9+.-]{0,15}://)(?P<hide>[^\s/@?#'\"]+)(?=@)"),
     # Assignments as an environment file has them.
     re.compile(r"(?P<keep>\b[A-Z][A-Z0-9_]*(?:KEY|SECRET|TOKEN|PASSWORD)\s*=\s*['\"]?)(?P<hide>[^\s'\"&]+)"),
@@ -56,30 +74,89 @@ class Secrets:
         """Remember a secret; `None` and values under `MIN_LENGTH` characters are passed over."""
         if value is None or len(value.strip()) < MIN_LENGTH:
             return
-        self._known |= _spellings(value.strip())
+        self._known |= _spellings(value.strip()) | _spellings(printable(value).strip())
         longest_first = sorted(self._known, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first)))
 
     def redact(self, text: str) -> str:
-        """`text` with every known secret, and everything that has the form of one, replaced by `MASK`."""
-        text = self._hide(text)
+        """`text` without control characters, and with every known secret, and everything that has the form of one,
+        replaced by `MASK`."""
+        joined = _CONTROLS.sub("", text)  # a secret may be cut by what is taken out
+        text = self.hide(joined) if self.hide(joined) != joined else printable(text)
         for form in _FORMS:
             text = form.sub(_mask, text)
         return text
 
     def clean(self, record: RequestRecord) -> RequestRecord:
-        """`record` without secrets in the texts that came from a service: some tell a wrong key back in the error."""
-        found = {name: text for name in _SERVICE_TEXTS if (text := getattr(record, name))}
+        """`record` without secrets and control characters in its texts: some services tell a wrong key back in the
+        error."""
+        found = {name: text for name in (*_OUR_TEXTS, *_SERVICE_TEXTS) if (text := getattr(record, name))}
         redacted: dict[str, Any] = {
-            name: self.redact(text) if name == "error" else self._hide(text) for name, text in found.items()
+            name: self.redact(text) if name == "error" else self.hide(one_line(text)) for name, text in found.items()
         }
+        if "error" in redacted:
+            redacted["error"] = one_line(redacted["error"])
         return record if redacted == found else dataclasses.replace(record, **redacted)
 
-    def _hide(self, text: str) -> str:
+    def redact_values(self, value: Any) -> Any:
+        """The same for every text in plain data, the names in it included."""
+        if isinstance(value, str):
+            return self.redact(value)
+        if isinstance(value, dict):
+            return {self.redact_values(name): self.redact_values(each) for name, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.redact_values(each) for each in value]
+        return value
+
+    def hide(self, text: str) -> str:
+        """`text` with the known secrets replaced, and nothing else touched."""
         return text if self._pattern is None else self._pattern.sub(MASK, text)
 
     def __repr__(self) -> str:
         return f"Secrets({len(self._known)} spellings)"
+
+
+SECRETS = Secrets()
+"""Those of this process."""
+
+
+def printable(text: str) -> str:
+    """`text` with `?` for what a terminal or a browser would obey, and for what cannot be encoded."""
+    if text.isascii() and text.isprintable():
+        return text
+    return _CONTROLS.sub("?", text.replace("\r\n", "\n"))
+
+
+def one_line(text: str) -> str:
+    """`printable`, with line feeds and tabs as blanks: a text that stands in a line of ours."""
+    return printable(text).replace("\n", " ").replace("\t", " ")
+
+
+def escape(text: str) -> str:
+    """A text for an HTML page."""
+    return html.escape(SECRETS.redact(text))
+
+
+def write_line(text: str = "", file: TextIO | None = None, end: str = "\n") -> None:
+    """Print a text, less this process's secrets and control characters; to standard output when no file is given."""
+    (file or sys.stdout).write(SECRETS.redact(text) + end)
+    (file or sys.stdout).flush()
+
+
+class Redacted:
+    """A file that is written through `SECRETS`."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        """Write one piece; a secret that is cut into two pieces is not found."""
+        return self._file.write(SECRETS.redact(text))
+
+
+def secret_query_values(text: str) -> list[str]:
+    """Values of a URL's query that have the names of credentials."""
+    return [match["hide"] for form in _QUERY_FORMS for match in form.finditer(text)]
 
 
 class RedactingFilter(logging.Filter):

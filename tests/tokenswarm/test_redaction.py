@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenswarm.config.redaction import MASK, RedactingFilter, Secrets, redact_handlers
 from tokenswarm.record import Outcome, RequestRecord
+from tokenswarm.redaction import MASK, RedactingFilter, Secrets, redact_handlers
 
 KEY = "CaNaRy/4f+9=&\"0' <b>"
 
