@@ -157,10 +157,18 @@ def environment_of(tool: Tool) -> Path:
     python = folder / "bin" / "python"
     if not (folder / "installed").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run([shutil.which("python3.12") or sys.executable, "-m", "venv", str(folder)], check=True)
+        subprocess.run([_interpreter(), "-m", "venv", str(folder)], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "-q", tool.requirement], check=True)
         (folder / "installed").touch()
     return python
+
+
+def _interpreter() -> str:
+    """A Python 3.12 that really runs (a pyenv shim may not), which all peers support; else this one."""
+    named = shutil.which("python3.12")
+    if named and subprocess.run([named, "-c", "import venv"], capture_output=True).returncode == 0:
+        return named
+    return sys.executable
 
 
 def version_of(tool: Tool, python: Path) -> str:

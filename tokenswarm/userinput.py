@@ -51,6 +51,11 @@ def format_number(value: float) -> str:
     return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(value)
 
 
+def counted(number: int, noun: str) -> str:
+    """1 user, 2 users."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _in_order(units: list[str]) -> list[str]:
     """Each unit at most once and from large to small, as people write durations."""
     return [unit for unit in _SECONDS_PER if unit in units]

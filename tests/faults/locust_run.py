@@ -113,7 +113,7 @@ def running_locust(
         process = subprocess.Popen(
             [str(LOCUST), "--results-dir", str(results), *arguments],
             cwd=ROOT,
-            env={**clean, **keys, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **(env or {})},
+            env={**clean, **keys, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "LOCUST_REPORT": "no", **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

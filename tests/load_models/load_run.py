@@ -102,7 +102,12 @@ def command(*arguments: str, scenario: str | None = None, locustfile: str = "cha
 
 def environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
-    return kept | {"AZURE_OPENAI_API_KEY": API_KEY, "ORCHESTRATOR_FUNCTION_KEY": FUNCTIONS_KEY, "NO_COLOR": "1"}
+    return kept | {
+        "AZURE_OPENAI_API_KEY": API_KEY,
+        "ORCHESTRATOR_FUNCTION_KEY": FUNCTIONS_KEY,
+        "NO_COLOR": "1",
+        "LOCUST_REPORT": "no",
+    }
 
 
 def free_port() -> str:

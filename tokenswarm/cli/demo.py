@@ -153,7 +153,16 @@ def run_side_by_side(
         running = []
         for job in jobs:
             command = ["--config", f"scenarios/{job.scenario}.conf", "--headless", *job.flags]
-            command += ["--env-file", str(env_file), "--results-dir", str(results), "--stop-timeout", "30"]
+            command += [
+                "--env-file",
+                str(env_file),
+                "--results-dir",
+                str(results),
+                "--stop-timeout",
+                "30",
+                "--report",
+                "no",
+            ]
             log = directory / f"{job.scenario}.log"
             running.append((job, log, stack.enter_context(started("locust", command, log, environment))))
         deadline = time.monotonic() + jobs[0].seconds + PATIENCE_S

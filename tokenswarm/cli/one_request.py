@@ -47,7 +47,18 @@ def _command(target: str, env_file: Path | None, folder: Path) -> list[str]:
     locustfile = parts() / "locustfiles" / LOCUSTFILES[target]
     command = [sys.executable, "-m", "locust", "-f", str(locustfile), "--headless", "-u", "1", "-r", "1", "-t", "80s"]
     command += ["--max-total-requests", "1", "--results-dir", str(folder), "--test-name", "one-request"]
-    command += ["--context-tokens", "20", "--max-tokens", "16", "--stop-timeout", "60", "--loglevel", "WARNING"]
+    command += [
+        "--context-tokens",
+        "20",
+        "--max-tokens",
+        "16",
+        "--stop-timeout",
+        "60",
+        "--loglevel",
+        "WARNING",
+        "--report",
+        "no",
+    ]
     if target == "rag":
         command += ["--dataset", str(parts() / "scenarios" / "dataset.csv")]
     return command + (["--env-file", str(env_file)] if env_file is not None else [])

@@ -96,6 +96,7 @@ DOCS: dict[str, OptionDoc] = {
     "test-name": OptionDoc("", "", "nightly"),
     "web-allowed-hosts": OptionDoc("", "", "load.example.com"),
     "output-format": OptionDoc("human", "", "jsonl"),
+    "report": OptionDoc("yes", "", "no"),
     "output-interval": OptionDoc("10", "s", "2"),
 }
 

@@ -13,11 +13,16 @@ from pathlib import Path
 import gevent
 import psutil
 
-from tokenswarm.installation import module_command, python_path
+from tokenswarm.installation import module_command, parts, python_path
 
 PATIENCE_S = 600.0
 
 logger = logging.getLogger(__name__)
+
+
+def can_report() -> bool:
+    """Whether `analysis` is here; a bundle for Azure Load Testing does without."""
+    return (parts() / "analysis").is_dir()
 
 
 class RunReport:

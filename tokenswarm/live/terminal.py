@@ -1,7 +1,8 @@
-"""A headless run in the terminal: a line for each interval and request name, then the figures and the verdict.
+"""A headless run in the terminal: its state while it is on, then the figures, the verdict, the report and what next.
 
-Locust's own tables are left out unless `--print-stats` or `--output-format locust` asks for them. Lines go to stdout,
-Locust's log to stderr: `--output-format jsonl` can be piped.
+Where a person looks on, a few lines at the foot are redrawn, and the log scrolls above them. Elsewhere it is a line for
+each interval and request name. Locust's own tables are left out unless `--print-stats` or `--output-format locust` asks
+for them. Lines go to stdout, Locust's log to stderr: `--output-format jsonl` can be piped.
 """
 
 from __future__ import annotations
@@ -10,72 +11,53 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import IO, Any
 
 import gevent
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.file_proxy import FileProxy
+from rich.live import Live
+from rich.text import Text
 
+from tokenswarm.installation import command_name
 from tokenswarm.live.current_run import CurrentRun
-from tokenswarm.live.last_minute import Figures
 from tokenswarm.live.monitor import Monitor
+from tokenswarm.live.report_job import RunReport, can_report
+from tokenswarm.live.terminal_lines import (
+    criterion_lines,
+    failure_lines,
+    header_line,
+    interval_lines,
+    result_lines,
+    status_lines,
+)
 from tokenswarm.metrics.samples import Samples, carries, percentile
 from tokenswarm.metrics.verdict import ReasonKind
 from tokenswarm.redaction import SECRETS
 
 HEADER_EVERY = 20
-BAR_S = 0.5
+STATUS_S = 0.5
 INTERVAL_S = 10.0
-
-COLUMNS = (
-    ("time", 8),
-    ("name", 12),
-    ("rpm", 6),
-    ("tpm", 8),
-    ("ttft/p95", 10),
-    ("tbt/p95", 10),
-    ("e2e p95", 7),
-    ("429", 5),
-    ("fail", 5),
-    ("flight", 6),
-    ("util", 4),
-    ("lag", 5),
-)
-"""Of the last minute, rates per minute, latencies in ms (mean/p95); `-` where there is none, or where too few values
-carry the percentile."""
-
-RESULT_COLUMNS = (
-    ("request", 12),
-    ("sent", 6),
-    ("ok", 6),
-    ("429", 5),
-    ("fail", 5),
-    ("rpm", 8),
-    ("tpm", 9),
-    ("ttft/p95", 11),
-    ("tbt/p95", 11),
-    ("e2e/p95", 12),
-)
-"""Of the run's window, exact; latencies in ms (p50/p95)."""
-
-SHOWN_FAILURES = 5
 
 logger = logging.getLogger(__name__)
 
 
 class Terminal:
-    """Prints the runs of a watch to `out`. `form`: human or jsonl; the bar only where a person looks on."""
+    """Prints the runs of a watch to `out`. `form`: human or jsonl; `report`: make the report at the end."""
 
-    def __init__(self, watch: CurrentRun, form: str, interval_s: float, out: IO[str] | None = None) -> None:
+    def __init__(
+        self, watch: CurrentRun, form: str, interval_s: float, out: IO[str] | None = None, report: bool = False
+    ) -> None:
         self._current_run = watch
         self._form = form
         self._interval_s = interval_s
         self._out = out if out is not None else sys.stdout
-        self._console = Console(file=self._out, highlight=False, soft_wrap=True)
+        self._console = Console(file=self._out, highlight=False)
+        self._report = report
         self._lines = 0
-        self._greenlets: list[Any] = []
-        self._bar: Progress | None = None
+        self._greenlet: Any = None
+        self._status: Status | None = None
 
     def attach(self) -> None:
         self._current_run.started.append(self._start)
@@ -83,22 +65,35 @@ class Terminal:
 
     def _start(self, monitor: Monitor) -> None:
         self._lines = 0
-        self._greenlets = [gevent.spawn(self._print_regularly, monitor)]
-        duration_s = run_duration_s(self._current_run)
-        if self._form == "human" and duration_s and self._console.is_terminal:
-            self._greenlets.append(gevent.spawn(self._move_bar, monitor, duration_s))
+        if self._form == "human" and self._console.is_terminal:
+            self._status = Status(self._console, monitor, run_duration_s(self._current_run))
+            self._greenlet = gevent.spawn(self._status.redraw_regularly)
+        else:
+            self._greenlet = gevent.spawn(self._print_regularly, monitor)
 
     def _end(self, monitor: Monitor) -> None:
-        for greenlet in self._greenlets:
-            greenlet.kill(block=False)
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        self._greenlet.kill(block=False)
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
         if self._form == "jsonl":
             self._write([json.dumps({"type": "end", **end_facts(monitor)})])
         else:
             failures = failure_lines(self._current_run.load_test.runner.stats.errors.values())
-            self._write(["", *result_lines(monitor), *failures, *verdict_lines(monitor)])
+            self._write(["", *final_lines(monitor), *failures, *verdict_lines(monitor)])
+        reported = self._report and self._make_report(monitor)
+        if self._form == "human":
+            self._write([next_line(monitor, reported)])
+
+    def _make_report(self, monitor: Monitor) -> bool:
+        """Here and not in the background: with this process the report's would end, too. Whether it was made."""
+        report = RunReport(monitor.run.directory)
+        report.make()
+        if self._form == "human":
+            page = monitor.run.directory / "report.html"
+            made = f"Report: {page}" if report.state == "ready" else f"No report could be made: {report.problem}"
+            self._write([made])
+        return report.state == "ready"
 
     def _print_regularly(self, monitor: Monitor) -> None:
         while True:
@@ -114,25 +109,66 @@ class Terminal:
         if self._form == "jsonl":
             self._write([json.dumps({"type": "interval", **snapshot})])
             return
-        lines = interval_lines(snapshot["at"], monitor.figures(), snapshot)
+        width = self._console.width
+        lines = interval_lines(snapshot["at"], monitor.figures(), snapshot, width)
         if self._lines % HEADER_EVERY == 0:
-            lines.insert(0, header_line())
+            lines.insert(0, header_line(width))
         self._lines += 1
         self._write(lines)
 
     def _write(self, lines: Iterable[str]) -> None:
         for line in lines:
-            self._console.print(SECRETS.redact(line), markup=False)
+            self._console.print(SECRETS.redact(line), markup=False, soft_wrap=True)
         self._out.flush()
 
-    def _move_bar(self, monitor: Monitor, duration_s: float) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=self._console, auto_refresh=False, transient=True)
-        self._bar.start()
-        task = self._bar.add_task(monitor.run.settings.test_name, total=duration_s)
+
+class Status:
+    """The lines at the foot of a terminal. While they stand, what is logged to that terminal goes above them."""
+
+    def __init__(self, console: Console, monitor: Monitor, duration_s: float | None) -> None:
+        self._console = console
+        self._monitor = monitor
+        self._duration_s = duration_s
+        self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
+        self._redirected = redirect_logs(console)
+        self._live.start()
+
+    def redraw_regularly(self) -> None:
         while True:
-            self._bar.update(task, completed=time.time() - monitor.run.started_at, refresh=True)
-            gevent.sleep(BAR_S)
+            self._live.update(
+                Text(SECRETS.redact("\n".join(self._lines())), no_wrap=True, overflow="ellipsis"), refresh=True
+            )
+            gevent.sleep(STATUS_S)
+
+    def _lines(self) -> list[str]:
+        monitor = self._monitor
+        elapsed_s = time.time() - monitor.run.started_at
+        return status_lines(
+            monitor.run.settings.test_name,
+            elapsed_s,
+            self._duration_s,
+            monitor.figures()[0],
+            monitor.snapshot(),
+            monitor.criteria(time.time()),
+            self._console.width,
+        )
+
+    def stop(self) -> None:
+        """Take the lines away; logs go where they went before."""
+        self._live.stop()
+        for handler, stream in self._redirected:
+            handler.setStream(stream)
+
+
+def redirect_logs(console: Console) -> list[tuple[logging.StreamHandler[Any], Any]]:
+    """Send what is logged to a terminal through the console, clear of the status; each handler with what it had."""
+    redirected = []
+    named = [logging.getLogger(), *(each for each in map(logging.getLogger, logging.root.manager.loggerDict))]
+    for handler in dict.fromkeys(handler for each in named for handler in each.handlers):
+        if type(handler) is logging.StreamHandler and handler.stream.isatty():
+            redirected.append((handler, handler.stream))
+            handler.setStream(FileProxy(console, handler.stream))
+    return redirected
 
 
 def run_duration_s(watch: CurrentRun) -> float | None:
@@ -145,50 +181,13 @@ def run_duration_s(watch: CurrentRun) -> float | None:
     return min(ends, default=None)
 
 
-def header_line() -> str:
-    """The names of the columns."""
-    return _row([title for title, _ in COLUMNS], COLUMNS)
-
-
-def interval_lines(at: float, figures: Sequence[Figures], snapshot: dict[str, Any]) -> list[str]:
-    """One line for each request name, and first one for all where there are several."""
-    lag_ms = max((worker["lag_p95_ms"] for worker in snapshot["workers"]), default=None)
-    utilization = snapshot["service"]["utilization_pct"]
-    clock = time.strftime("%H:%M:%S", time.localtime(at))
-    lines = []
-    for position, each in enumerate(figures):
-        first = position == 0
-        cells = [
-            clock,
-            each.name or "all",
-            _number(each.ok_rpm, 1),
-            _number(each.total_tpm, 0),
-            f"{_number(each.ttft_ms.mean, 0)}/{_number(each.ttft_ms.p95, 0)}",
-            f"{_number(each.tbt_ms.mean, 1)}/{_number(each.tbt_ms.p95, 1)}",
-            _number(each.e2e_ms.p95, 0),
-            _number(each.throttled_rpm, 0),
-            _number(each.failed_rpm, 0),
-            str(snapshot["in_flight"]) if first else "",
-            _percent(utilization) if first else "",
-            _number(lag_ms, 1) if first else "",
-        ]
-        lines.append(_row(cells, COLUMNS))
-    return lines
-
-
-def result_lines(monitor: Monitor) -> list[str]:
+def final_lines(monitor: Monitor) -> list[str]:
     """The run's final figures, exact, over its window."""
     run = monitor.run
-    window, samples = run.window, run.samples
-    names: list[str | None] = [*samples.names]
-    return [
-        f"{run.settings.test_name}: {_describe_window(window)}",
-        _row([title for title, _ in RESULT_COLUMNS], RESULT_COLUMNS),
-        *(
-            _row([name or "all", *_result_cells(samples, name, window)], RESULT_COLUMNS)
-            for name in ([None, *names] if len(names) > 1 else names)
-        ),
-    ]
+    names: list[str | None] = [*run.samples.names]
+    shown = [None, *names] if len(names) > 1 else names
+    facts = {name or "all": _exact(run.samples, name, run.window) for name in shown}
+    return result_lines(run.settings.test_name, run.window, facts)
 
 
 def verdict_lines(monitor: Monitor) -> list[str]:
@@ -197,8 +196,7 @@ def verdict_lines(monitor: Monitor) -> list[str]:
     verdict = run.verdict
     if verdict is None:
         return []
-    marks = {"held": "ok", "failed": "FAILED", "no_data": "NO DATA"}
-    lines = [f"  {marks[result.state]:<8}{result}" for result in verdict.results]
+    lines = [line for result in verdict.results for line in criterion_lines(result)]
     lines += [f"  {reason}" for reason in verdict.reasons if reason.kind is not ReasonKind.CRITERION]
     judged = run.settings.criteria or verdict.state != "none"
     exit_code = f"exit code {int(verdict.exit_code)}" if judged else "no criteria were given"
@@ -207,13 +205,15 @@ def verdict_lines(monitor: Monitor) -> list[str]:
     return [*lines, f"Verdict: {verdict.headline} ({exit_code}){cut}", where]
 
 
-def failure_lines(errors: Iterable[Any]) -> list[str]:
-    """The most frequent failures as Locust counted them, throttled requests among them."""
-    most = sorted(errors, key=lambda error: -error.occurrences)
-    lines = [f"  {error.occurrences} x {error.name}: {error.error}" for error in most[:SHOWN_FAILURES]]
-    if len(most) > SHOWN_FAILURES:
-        lines.append(f"  and {len(most) - SHOWN_FAILURES} other kinds of failure: see locust_failures.csv")
-    return ["Failures:", *lines] if lines else []
+def next_line(monitor: Monitor, reported: bool) -> str:
+    """What to type next."""
+    directory = monitor.run.directory
+    if not reported:
+        return f"Next: {command_name()} report {directory}"
+    before = sorted(path for path in directory.parent.glob("*/run.json") if path.parent.name < directory.name)
+    if before:
+        return f"Next: {command_name()} compare {before[-1].parent} {directory}"
+    return f"Next: {command_name()} check {directory}"
 
 
 def end_facts(monitor: Monitor) -> dict[str, Any]:
@@ -246,36 +246,6 @@ def _exact(samples: Samples, name: str | None, window: tuple[float, float]) -> d
     return facts
 
 
-def _result_cells(samples: Samples, name: str | None, window: tuple[float, float]) -> list[str]:
-    facts = _exact(samples, name, window)
-    cells = [str(facts[what]) for what in ("sent", "ok", "throttled", "failed")]
-    cells += [_number(facts["rpm"], 1), _number(facts["tpm"], 0)]
-    for metric, digits in (("ttft_ms", 0), ("tbt_ms", 1), ("e2e_ms", 0)):
-        cells.append("/".join(_number(facts[metric][p], digits) for p in ("p50", "p95")))
-    return cells
-
-
-def _describe_window(window: tuple[float, float]) -> str:
-    return f"{window[1] - window[0]:.1f} s" if window[1] > window[0] else "no time between warm-up and cool-down"
-
-
-def _row(cells: Sequence[str], columns: Sequence[tuple[str, int]]) -> str:
-    """Cells under their titles; the name is cut, a figure never."""
-    widths = [width for _, width in columns]
-    return " ".join(
-        cell[:width].ljust(width) if title in ("name", "request") else cell.rjust(width)
-        for cell, width, (title, _) in zip(cells, widths, columns, strict=True)
-    )
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f}%"
-
-
 def silence_locust_tables(options: Any) -> None:
     """Before Locust spawns its printer: no tables while the run is on, none at its end."""
     options.only_summary = True
@@ -286,7 +256,10 @@ def attach_terminal(watch: CurrentRun) -> None:
     """Print the runs of a headless environment as its options say."""
     options = watch.load_test.options
     form = options.output_format or "human"
+    report = options.report != "no" and can_report()
     if form == "locust":
+        if report:
+            watch.ended.append(lambda monitor: RunReport(monitor.run.directory).make())
         return
     if not options.print_stats:
         silence_locust_tables(options)
@@ -294,4 +267,4 @@ def attach_terminal(watch: CurrentRun) -> None:
         interval_s = float(options.output_interval or INTERVAL_S)
     except ValueError:
         return  # the start is refused, with the reason
-    Terminal(watch, form, interval_s).attach()
+    Terminal(watch, form, interval_s, report=report).attach()

@@ -1,89 +1,42 @@
-"""What a criterion asks for and what was found, as people say it. Pure.
-
-TTFT p95 must be at most 1,000 ms, was 1,234 ms (n = 120)
-Throttled requests must be at most 5 %, was 55.6 % (15 of 27)
-"""
+"""A criterion and what it came to, as a sentence: "percentage(error) must be at most 5 %, was 55.6 % (15 of 27)"."""
 
 from __future__ import annotations
 
 from tokenswarm.metrics.criteria import Criterion, CriterionResult
+from tokenswarm.userinput import format_number
 
-SUBJECTS = {
-    "response_time_ms": "response time",
-    "latency": "time to first byte",
-    "ttft_ms": "TTFT",
-    "tbt_ms": "TBT",
-    "e2e_ms": "E2E",
-    "ttft_from_due_ms": "TTFT from due",
-    "e2e_from_due_ms": "E2E from due",
-    "lag_ms": "lag",
-    "requests_per_sec": "requests per second",
-    "requests": "requests",
-    "error": "failed requests",
-    "throttled": "throttled requests",
-    "dropped": "dropped requests",
-    "goodput": "requests within the goodput limits",
-    "tpm": "tokens per minute",
-    "rpm": "requests per minute",
-}
-"""What a metric is of, by its name in a criterion."""
-
-_AGGREGATIONS = {"avg": "mean", "min": "lowest", "max": "highest"}
+STATES = {"held": "held", "failed": "FAILED", "no_data": "NO DATA"}
 
 
-def subject(criterion: Criterion) -> str:
-    """What the criterion is about: "TTFT p95", "chat: throttled requests"."""
-    name = SUBJECTS.get(criterion.metric, criterion.metric)
-    aggregation = criterion.aggregation
-    if aggregation in _AGGREGATIONS:
-        name = f"{name}, {_AGGREGATIONS[aggregation]}"
-    elif aggregation not in ("percentage", "count"):
-        name = f"{name} {aggregation}"
-    return name if criterion.name is None else f"{criterion.name}: {name}"
+def sentence(result: CriterionResult, verb: str = "was") -> str:
+    """What must hold, and what was found; not its note. `verb`: "is" while the run is on."""
+    found = "there is no data" if result.value is None else f"{verb} {_with_unit(result.value, result)}{_of(result)}"
+    return f"{must(result.criterion)}, {found}"
 
 
-def demand(criterion: Criterion) -> str:
-    """What must hold: "must be at most 5 %"."""
+def must(criterion: Criterion) -> str:
+    """What must hold for the run not to fail: the criterion turned round."""
+    prefix = "" if criterion.name is None else f"{criterion.name}: "
     bound = "at most" if criterion.operator == ">" else "at least"
-    return f"must be {bound} {_figure(criterion.threshold, criterion.unit)}"
+    limit = f"{format_number(criterion.threshold)} {criterion.unit}".rstrip()
+    return f"{prefix}{criterion.aggregation}({criterion.metric}) must be {bound} {limit}"
 
 
-def finding(result: CriterionResult) -> str:
-    """What was found: "was 55.6 % (15 of 27)"; "no data" without a value."""
-    if result.value is None:
-        return "no data"
-    found = f"was {_figure(result.value, result.criterion.unit, _digits(result))} ({_base(result)})"
-    return f"{found}; {result.note}" if result.note else found
+def _with_unit(value: float, result: CriterionResult) -> str:
+    return f"{format_number(_shown(value, result.criterion.threshold))} {result.criterion.unit}".rstrip()
 
 
-def sentence(result: CriterionResult) -> str:
-    """Subject, demand and finding in one sentence, without its full stop."""
-    text = f"{subject(result.criterion)} {demand(result.criterion)}, {finding(result)}"
-    return text[0].upper() + text[1:] if result.criterion.name is None else text
+def _shown(value: float, threshold: float) -> float:
+    """Rounded, but never onto the threshold or beyond: 5.0004 % must not read as 5 %."""
+    for digits in (1, 2, 3, 6):
+        rounded = round(value, digits)
+        if (rounded > threshold) == (value > threshold) and (rounded < threshold) == (value < threshold):
+            return rounded
+    return value
 
 
-def _base(result: CriterionResult) -> str:
-    value, aggregation = result.value, result.criterion.aggregation
-    assert value is not None
-    if aggregation == "percentage":
-        return f"{round(value * result.n / 100):,} of {result.n:,}"
-    if aggregation == "count":
-        return f"of {result.n:,}"
-    minutes = result.criterion.metric in ("tpm", "rpm") and aggregation in ("min", "max")
-    return f"n = {result.n:,}" + (" minutes" if minutes else "")
-
-
-def _digits(result: CriterionResult) -> int:
-    """Decimals that tell the value from a limit it is on the other side of."""
-    value, threshold = result.value or 0.0, result.criterion.threshold
-    digits = 0 if abs(value) >= 1000 else 1
-    while digits < 6 and value != threshold and round(value, digits) == round(threshold, digits):
-        digits += 1
-    return digits
-
-
-def _figure(value: float, unit: str, digits: int = 6) -> str:
-    text = f"{value:,.{digits}f}"
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return f"{text} {unit}".replace(" /", "/") if unit else text
+def _of(result: CriterionResult) -> str:
+    """How many the value is of: of shares, how many that is."""
+    if result.criterion.aggregation == "percentage" and result.value is not None:
+        return f" ({round(result.value / 100 * result.n)} of {result.n})"
+    return "" if result.criterion.aggregation == "count" else f" (n = {result.n})"

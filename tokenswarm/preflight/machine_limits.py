@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tokenswarm.userinput import counted
+
 SPARE_DESCRIPTORS = 64
 """Of Locust, its workers' messages, files and libraries."""
 
@@ -34,11 +36,13 @@ class Machine:
 
 def check_limits(machine: Machine, users: int, processes: int) -> tuple[list[str], list[str]]:
     """(what cannot work, what may not) when `users` virtual users, each with a connection, run in `processes`."""
+    asked = counted(users, "user")
     problems, warnings = [], []
+    shared = f"{processes} process" + ("" if processes == 1 else "es")
     per_process = -(-users // processes) + SPARE_DESCRIPTORS
     if machine.descriptors is not None and per_process > machine.descriptors:
         problems.append(
-            f"open files: expected at least {per_process} for {users} users in {processes} processes, "
+            f"open files: expected at least {per_process} for {asked} in {shared}, "
             f"got {machine.descriptors} (raise it: ulimit -n {_round_up(per_process)})"
         )
     if machine.ports is not None and users > machine.ports:
@@ -48,17 +52,17 @@ def check_limits(machine: Machine, users: int, processes: int) -> tuple[list[str
         )
     elif machine.ports is not None and users > 0.8 * machine.ports:
         warnings.append(
-            f"local ports: {users} users of {machine.ports} ports leave few for connections that are closed and made "
+            f"local ports: {asked} of {machine.ports} ports leave few for connections that are closed and made "
             'anew (raise it: sysctl -w net.ipv4.ip_local_port_range="1024 65535")'
         )
     if processes > machine.cores:
         warnings.append(
-            f"processors: {processes} processes share {machine.cores} cores and will be late (--processes -1: one each)"
+            f"processors: {shared} share {counted(machine.cores, 'core')} and will be late (--processes -1: one each)"
         )
     if users > USERS_PER_CORE * processes:
         more = -(-users // USERS_PER_CORE)
         warnings.append(
-            f"processors: {users} users in {processes} processes may be too many to be measured on time "
+            f"processors: {asked} in {shared} may be too many to be measured on time "
             f"(--processes {min(more, machine.cores)}{', and more machines' if more > machine.cores else ''})"
         )
     return problems, warnings

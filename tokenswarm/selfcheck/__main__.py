@@ -95,7 +95,16 @@ def run_generator(url: str, levels: Sequence[int], level_s: float, folder: Path)
     command = [sys.executable, "-m", "locust", "-f", str(Path(__file__).with_name("locustfile.py")), "--headless"]
     command += ["-H", url, "-u", users, "-r", users, "-t", f"{math.ceil(run_time)}s", "--only-summary"]
     command += ["--api", "openai", "--deployment", "known-timing", "--context-tokens", "100"]
-    command += ["--max-tokens", str(TOKENS), "--results-dir", str(folder / "results"), "--test-name", "selfcheck"]
+    command += [
+        "--max-tokens",
+        str(TOKENS),
+        "--results-dir",
+        str(folder / "results"),
+        "--test-name",
+        "selfcheck",
+        "--report",
+        "no",
+    ]
     environment = clean_environment(
         TOKENSWARM_SELFCHECK_LEVELS=",".join(map(str, levels)),
         TOKENSWARM_SELFCHECK_LEVEL_S=str(level_s),

@@ -11,7 +11,7 @@ def test_a_machine_that_can_carry_the_load() -> None:
 def test_too_few_descriptors_name_the_command() -> None:
     (problem,), _ = check_limits(Machine(1024, None, 8), 1000, 1)
     assert problem == (
-        "open files: expected at least 1064 for 1000 users in 1 processes, got 1024 (raise it: ulimit -n 2048)"
+        "open files: expected at least 1064 for 1000 users in 1 process, got 1024 (raise it: ulimit -n 2048)"
     )
     assert check_limits(Machine(1024, None, 8), 1000, 2)[0] == []
 

@@ -1,0 +1,203 @@
+"""What the terminal shows, as lines of at most a given width. No clock, no console."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tokenswarm.live.last_minute import Figures
+from tokenswarm.metrics.criteria import CriterionResult
+from tokenswarm.metrics.criterion_words import STATES, sentence
+
+Column = tuple[str, int]
+
+COLUMNS: tuple[Column, ...] = (
+    ("time", 8),
+    ("name", 12),
+    ("due/min", 7),
+    ("ok/min", 6),
+    ("429/min", 7),
+    ("fail/min", 8),
+    ("TTFT p95", 8),
+    ("TBT p95", 7),
+    ("E2E p95", 7),
+)
+"""Of the last minute; latencies in ms; `-` where there is none, or where too few values carry the percentile. They are
+78 columns wide."""
+
+WIDE_COLUMNS: tuple[Column, ...] = (*COLUMNS, ("tokens/min", 10), ("open", 5), ("util", 4), ("lag p95", 7))
+"""Where there are 110 columns: requests under way, the service's utilization, the generator's own lag in ms, too."""
+
+WIDE = 110
+
+COUNT_COLUMNS: tuple[Column, ...] = (
+    ("request", 14),
+    ("sent", 7),
+    ("ok", 7),
+    ("429", 7),
+    ("failed", 7),
+    ("requests/min", 13),
+    ("tokens/min", 12),
+)
+LATENCY_COLUMNS: tuple[Column, ...] = (
+    ("latency in ms", 14),
+    ("TTFT p50", 9),
+    ("p95", 8),
+    ("TBT p50", 9),
+    ("p95", 8),
+    ("E2E p50", 9),
+    ("p95", 8),
+)
+"""Of the run's window, exact."""
+
+TALLIES = ("sent", "ok", "throttled", "failed")
+SHOWN_FAILURES = 5
+SHOWN_CRITERIA = 5
+TEXT_TITLES = ("name", "request", "latency in ms")
+
+
+def columns_for(width: int) -> tuple[Column, ...]:
+    return WIDE_COLUMNS if width >= WIDE else COLUMNS
+
+
+def header_line(width: int) -> str:
+    """The names of the columns."""
+    columns = columns_for(width)
+    return row([title for title, _ in columns], columns)
+
+
+def interval_lines(at: float, figures: Sequence[Figures], snapshot: dict[str, Any], width: int) -> list[str]:
+    """One line for each request name, and first one for all where there are several."""
+    clock = time.strftime("%H:%M:%S", time.localtime(at))
+    columns = columns_for(width)
+    lines = []
+    for position, each in enumerate(figures):
+        process = _process_cells(snapshot) if position == 0 else ["", "", ""]
+        cells = [
+            clock,
+            each.name or "all",
+            number(snapshot["offered_rpm"], 1) if position == 0 else "",
+            number(each.ok_rpm, 1),
+            number(each.throttled_rpm, 0),
+            number(each.failed_rpm, 0),
+            number(each.ttft_ms.p95, 0),
+            number(each.tbt_ms.p95, 1),
+            number(each.e2e_ms.p95, 0),
+            number(each.total_tpm, 0),
+            *process,
+        ]
+        lines.append(row(cells[: len(columns)], columns))
+    return lines
+
+
+def _process_cells(snapshot: dict[str, Any]) -> list[str]:
+    utilization = snapshot["service"]["utilization_pct"]
+    lag_ms = max((worker["lag_p95_ms"] for worker in snapshot["workers"]), default=None)
+    return [str(snapshot["in_flight"]), "-" if utilization is None else f"{utilization:.0f}%", number(lag_ms, 1)]
+
+
+def status_lines(
+    title: str,
+    elapsed_s: float,
+    duration_s: float | None,
+    figures: Figures,
+    snapshot: dict[str, Any],
+    criteria: Sequence[CriterionResult],
+    width: int,
+) -> list[str]:
+    """What stands at the foot of the terminal while the run is on: progress, counts, latencies, criteria so far."""
+    lines = [progress_line(title, elapsed_s, duration_s, width), counts_line(figures, snapshot), latency_line(figures)]
+    for result in criteria[:SHOWN_CRITERIA]:
+        state = "no data" if result.state == "no_data" else result.state
+        lines.append(f"{state} so far: {sentence(result, 'is')}")
+    if len(criteria) > SHOWN_CRITERIA:
+        lines.append(f"and {len(criteria) - SHOWN_CRITERIA} more criteria")
+    return [line if len(line) <= width else line[: width - 3] + "..." for line in lines]
+
+
+def progress_line(title: str, elapsed_s: float, duration_s: float | None, width: int) -> str:
+    """How far the run is; without a known end, how long it has been on."""
+    if duration_s is None:
+        return f"{title[:30]}  {clock_time(elapsed_s)}, until it is stopped"
+    done = min(1.0, elapsed_s / duration_s) if duration_s > 0 else 1.0
+    left_s = max(0.0, duration_s - elapsed_s)
+    left = f"{clock_time(left_s)} left" if left_s > 0 else "waiting for the last answers"
+    text = f"{done * 100:3.0f} %  {clock_time(elapsed_s)} of {clock_time(duration_s)}, {left}"
+    name = title[:20]
+    length = max(5, min(40, width - len(name) - len(text) - 6))
+    filled = int(done * length)
+    return f"{name}  [{'#' * filled}{'.' * (length - filled)}] {text}"
+
+
+def counts_line(figures: Figures, snapshot: dict[str, Any]) -> str:
+    """Rates of the last minute."""
+    offered = snapshot["offered_rpm"]
+    due = "" if offered is None else f"offered {offered:.1f}, "
+    rates = f"answered {figures.ok_rpm:.1f}, throttled {figures.throttled_rpm:.1f}, failed {figures.failed_rpm:.1f}"
+    return f"per minute: {due}{rates}; {snapshot['in_flight']} open"
+
+
+def latency_line(figures: Figures) -> str:
+    """Latencies of the last minute, the percentile named."""
+    parts = []
+    for name, values, digits in (("TTFT", figures.ttft_ms, 0), ("TBT", figures.tbt_ms, 1), ("E2E", figures.e2e_ms, 0)):
+        parts.append(f"{name} p50 {number(values.p50, digits)} p95 {number(values.p95, digits)}")
+    return "ms: " + ", ".join(parts)
+
+
+def result_lines(title: str, window: tuple[float, float], facts: dict[str, dict[str, Any]]) -> list[str]:
+    """The run's final figures by request name ("all" first where there are several)."""
+    span = f"{window[1] - window[0]:.1f} s" if window[1] > window[0] else "no time between warm-up and cool-down"
+    counts = [
+        [name, *(str(each[what]) for what in TALLIES), number(each["rpm"], 1), number(each["tpm"], 0)]
+        for name, each in facts.items()
+    ]
+    latencies = [
+        [name]
+        + [
+            number(each[metric][p], digits)
+            for metric, digits in (("ttft_ms", 0), ("tbt_ms", 1), ("e2e_ms", 0))
+            for p in ("p50", "p95")
+        ]
+        for name, each in facts.items()
+    ]
+    return [f"{title}: {span}", *_table(COUNT_COLUMNS, counts), *_table(LATENCY_COLUMNS, latencies)]
+
+
+def _table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [row([title for title, _ in columns], columns), *(row(cells, columns) for cells in rows)]
+
+
+def criterion_lines(result: CriterionResult) -> list[str]:
+    """A criterion at the end of the run, and in a line of its own what needs saying."""
+    note = [f"          {result.note}"] if result.note else []
+    return [f"  {STATES[result.state]:<8}{sentence(result)}", *note]
+
+
+def failure_lines(errors: Iterable[Any]) -> list[str]:
+    """The most frequent failures as Locust counted them, throttled requests among them."""
+    most = sorted(errors, key=lambda error: -error.occurrences)
+    lines = [f"  {error.occurrences} x {error.name}: {error.error}" for error in most[:SHOWN_FAILURES]]
+    if len(most) > SHOWN_FAILURES:
+        lines.append(f"  and {len(most) - SHOWN_FAILURES} other kinds of failure: see locust_failures.csv")
+    return ["Failures:", *lines] if lines else []
+
+
+def row(cells: Sequence[str], columns: Sequence[Column]) -> str:
+    """Cells under their titles; the name is cut, a figure never."""
+    return " ".join(
+        cell[:width].ljust(width) if title in TEXT_TITLES else cell.rjust(width)
+        for cell, (title, width) in zip(cells, columns, strict=True)
+    ).rstrip()
+
+
+def number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def clock_time(seconds: float) -> str:
+    """1:05 or 1:02:05."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
