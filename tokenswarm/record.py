@@ -171,6 +171,23 @@ class RequestRecord:
         return self.started_at - (self.lag_ms or 0.0) / 1000.0
 
     @property
+    def placed_at(self) -> float | None:
+        """Unix s at which the record lies in time: the start of a request, the due instant of a dropped arrival; where
+        that is not known, the other one."""
+        first, second = self.started_at, self.scheduled_at
+        if self.outcome is Outcome.DROPPED:
+            first, second = second, first
+        return second if first is None else first
+
+    @property
+    def ended_at(self) -> float | None:
+        """Unix s of the end of the answer or of the failure; of a dropped arrival, when it was given up. Where that is
+        not known, `placed_at`."""
+        at = self.placed_at
+        took_ms = self.lag_ms if self.outcome is Outcome.DROPPED else self.e2e_ms
+        return at if at is None or took_ms is None else at + took_ms / 1000.0
+
+    @property
     def e2e_from_due_ms(self) -> float | None:
         """ms from the intended start to the last byte of the answer; `None` without an answer."""
         return None if self.e2e_ms is None else self.e2e_ms + (self.lag_ms or 0.0)

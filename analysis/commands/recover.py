@@ -17,11 +17,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from analysis.sources.loading import journals, read_meta
 from tokenswarm.exit_codes import ExitCode
-from tokenswarm.record import COLUMNS, RequestRecord
+from tokenswarm.lease import sign_of_life
+from tokenswarm.metrics.accounting import Accounting
+from tokenswarm.record import COLUMNS, Outcome, RequestRecord
 from tokenswarm.redaction import write_line
 from tokenswarm.userinput import BadInput
 
@@ -38,9 +40,7 @@ class Recovered:
     from_journals: int = 0
     twice: int = 0
     skipped_lines: int = 0
-    sent: int = 0
-    dropped: int = 0
-    cancelled: int = 0
+    accounting: Accounting = field(default_factory=Accounting)
     last_end: float | None = None
     under_way: dict[str, int] = field(default_factory=dict)
     """Requests without a row, by process."""
@@ -56,12 +56,13 @@ def main(args: argparse.Namespace) -> int:
     if not args.run.is_dir():
         raise BadInput([f"{args.run}: expected a run directory, got {'a file' if args.run.exists() else 'nothing'}"])
     meta, notes = read_meta(args.run)
+    _refuse_links(args.run)
     left = journals(args.run)
     if not left and meta.get("state") != "running":
         write_line(f"{args.run}: no journals: nothing to recover")
         return ExitCode.OK
-    if meta.get("state") == "running" and _is_alive(meta):
-        raise BadInput([f"{args.run}: expected a run that has ended, got one whose process is still there"])
+    if meta.get("state") == "running" and "recovered" not in meta and (sign := sign_of_life(args.run)):
+        raise BadInput([f"{args.run}: expected a run that has ended, got one that may be on: {sign}"])
     found = recover(args.run, meta)
     for note in notes:
         write_line(note)
@@ -80,7 +81,7 @@ def recover(directory: Path, meta: dict[str, Any]) -> Recovered:
     kept = directory / KEPT
     original = kept if kept.exists() else target
     try:
-        with part.open("w", encoding="utf-8", newline="") as file:
+        with _new_file(part) as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
             for row in _rows([original, *journals(directory)], found):
@@ -161,31 +162,21 @@ def _parse(cells: dict[str, str], found: Recovered) -> RequestRecord | None:
 
 def _count(record: RequestRecord, found: Recovered) -> None:
     found.rows += 1
-    if record.outcome == "dropped":
-        found.dropped += 1
-    else:
-        found.sent += 1
-    found.cancelled += record.outcome == "cancelled"
-    if record.started_at is not None:
-        end = record.started_at + (record.e2e_ms or 0.0) / 1000.0
+    found.accounting.add(record)
+    end = record.ended_at
+    if end is not None and record.outcome is not Outcome.DROPPED:
         found.last_end = end if found.last_end is None else max(found.last_end, end)
 
 
 def _recovered_meta(meta: dict[str, Any], found: Recovered) -> dict[str, Any]:
     accounting = meta.get("accounting")
-    counts: dict[str, Any] = {
-        "sent": found.sent,
-        "dropped": found.dropped,
-        "cancelled": found.cancelled,
-        "rows": found.rows,
-    }
-    if lost := _lost(meta, found):
-        counts["lost"] = lost
+    known = accounting if isinstance(accounting, dict) else {}
+    counts = {**found.accounting.facts(), "planned": known.get("planned"), "lost": _lost(meta, found)}
     return {
         "schema_version": 1,
         **meta,
         "ended_at": meta.get("ended_at") or found.last_end,
-        "accounting": {**(accounting if isinstance(accounting, dict) else {}), **counts},
+        "accounting": {**known, **counts},
         "recovered": {
             "at": time.time(),
             "rows_from_journals": found.from_journals,
@@ -194,21 +185,22 @@ def _recovered_meta(meta: dict[str, Any], found: Recovered) -> dict[str, Any]:
     }
 
 
+def _new_file(path: Path) -> TextIO:
+    """A file that was not there before: what stands under its name, a link for instance, is removed, not written to."""
+    path.unlink(missing_ok=True)
+    return path.open("x", encoding="utf-8", newline="")
+
+
+def _refuse_links(directory: Path) -> None:
+    """A link in place of a run's file may lead anywhere. Raises `BadInput` that names all of them."""
+    names = (directory / name for name in ("run.json", "requests.csv", KEPT))
+    paths = [*names, *journals(directory), *sorted(directory.glob("*.inflight"))]
+    if links := [path for path in paths if path.is_symlink()]:
+        raise BadInput([f"{path}: expected a file, got a symbolic link" for path in links])
+
+
 def _write_meta(directory: Path, meta: dict[str, Any]) -> None:
     part = directory / "run.json.part"
-    part.write_text(json.dumps(meta, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with _new_file(part) as file:
+        file.write(json.dumps(meta, indent=2, ensure_ascii=False) + "\n")
     os.replace(part, directory / "run.json")
-
-
-def _is_alive(meta: dict[str, Any]) -> bool:
-    """Whether the process that wrote run.json still runs on this machine."""
-    pid, host = meta.get("pid"), meta.get("host")
-    if not isinstance(pid, int) or host != os.uname().nodename:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -21,6 +21,7 @@ from tokenswarm.config.settings import Settings
 from tokenswarm.control.capacity_search import Step
 from tokenswarm.generator.heartbeat import Window as HeartbeatWindow
 from tokenswarm.generator.heartbeat import is_saturated, summarise
+from tokenswarm.lease import TOUCHED_EVERY_S, Lease
 from tokenswarm.metrics.accounting import Accounting, Lost
 from tokenswarm.metrics.answer_length import Shortfall
 from tokenswarm.metrics.autostop import AutoStopMonitor
@@ -140,10 +141,14 @@ class LoadRun:
         self._self_checks: dict[str, None] = {}
         self._beyond: dict[str, None] = {}
         self._failed_by_stop = False
+        self._lease = Lease(self.directory)
+        self._lease_greenlet: Any = None
 
     def open(self) -> None:
         """Make the run directory and say in run.json that the run is on. Raises `OSError`."""
         self.directory.mkdir(parents=True)
+        self._lease.take()
+        self._lease_greenlet = gevent.spawn(self._keep_lease)
         self._write(state="running")
         logger.info("Writing this run to %s", self.directory)
 
@@ -202,7 +207,18 @@ class LoadRun:
         self.is_written = self._write("interrupted" if interrupted else "finished") and not missing
         if not self.is_written:
             self.verdict = self._decide(results)
+        self._end_lease()
         return self.verdict
+
+    def _keep_lease(self) -> None:
+        while True:
+            self._lease.touch()
+            gevent.sleep(TOUCHED_EVERY_S)
+
+    def _end_lease(self) -> None:
+        if self._lease_greenlet is not None:
+            self._lease_greenlet.kill(block=False)
+        self._lease.release()
 
     def _read_rows_back(self) -> list[Lost]:
         """From here on the rows on disk are what counts; those that were measured and are not there are lost."""
