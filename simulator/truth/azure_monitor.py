@@ -24,6 +24,7 @@ NAMESPACE = "microsoft.cognitiveservices/accounts"
 DIMENSIONS: dict[str, Callable[[Key], str]] = {
     "modeldeploymentname": lambda key: key[2],
     "statuscode": lambda key: str(key[3]),
+    "isspillover": lambda key: str(bool(key[7])),
 }
 """Dimensions by lower-case name, which is how Azure Monitor returns them."""
 

@@ -59,7 +59,7 @@ def _latencies(tally: Tally) -> Iterator[str]:
 def _answered(tally: Tally) -> Iterator[str]:
     """Every request on every target, by what became of it."""
     total: dict[tuple[str, str, str, str, str], int] = {}
-    for (_, target, deployment, status, outcome, reason, _), cell in tally.cells.items():
+    for (_, target, deployment, status, outcome, reason, *_), cell in tally.cells.items():
         key = (target, deployment, str(status), outcome, reason)
         total[key] = total.get(key, 0) + cell.requests
     name = "simulator_requests_total"
@@ -72,7 +72,7 @@ def _answered(tally: Tally) -> Iterator[str]:
 def _by_deployment(tally: Tally, status: int, outcome: str | None = None) -> dict[str, Cell]:
     """One cell for each chat deployment."""
     cells: dict[str, Cell] = {}
-    for (_, target, deployment, its_status, its_outcome, _, _), cell in tally.cells.items():
+    for (_, target, deployment, its_status, its_outcome, *_), cell in tally.cells.items():
         if target == "chat" and its_status == status and outcome in (None, its_outcome):
             cells.setdefault(deployment, Cell()).merge(cell)
     return dict(sorted(cells.items()))

@@ -10,8 +10,8 @@ from typing import Any
 SUMMED = ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens", "estimated_tokens")
 """Token fields of a truth entry that are added up."""
 
-Key = tuple[int, str, str, int | None, str, str, bool]
-"""Minute (Unix s), target, deployment, status, outcome, reason, internal."""
+Key = tuple[int, str, str, int | None, str, str, bool, str]
+"""Minute (Unix s), target, deployment, status, outcome, reason, internal, deployment spilled from."""
 
 
 @dataclass(slots=True)
@@ -87,6 +87,7 @@ class Tally:
             str(entry.get("outcome") or ""),
             str(entry.get("reason") or ""),
             bool(entry.get("internal")),
+            str(entry.get("spilled_from") or ""),
         )
         self.cells.setdefault(key, Cell()).add(entry)
 
@@ -120,7 +121,7 @@ class Tally:
     def summary(self) -> dict[str, dict[str, Any]]:
         """By deployment (by target where there is none): requests, statuses, outcomes, reasons, tokens."""
         summary: dict[str, dict[str, Any]] = {}
-        for (_, target, deployment, status, outcome, reason, internal), cell in sorted(
+        for (_, target, deployment, status, outcome, reason, internal, _), cell in sorted(
             self.cells.items(), key=lambda item: [str(part) for part in item[0]]
         ):
             one = summary.setdefault(

@@ -78,6 +78,13 @@ def test_throttled_is_the_requests_with_status_429(tally):
     assert ask(tally, "AzureOpenAIRequests", filter="ModelDeploymentName eq 'nobody'") == []
 
 
+def test_what_spilled_over_is_told_apart(tally):
+    tally.add(entry(63, deployment="standard", spilled_from="d", prompt_tokens=1))
+    split = ask(tally, "AzureOpenAIRequests", filter="IsSpillover eq '*' and ModelDeploymentName eq 'standard'")
+    assert [[one["value"] for one in series["metadatavalues"]] for series in split] == [["True", "standard"]]
+    assert points(ask(tally, "AzureOpenAIRequests", filter="IsSpillover eq 'False'")[0], "total") == [2, 2, 0]
+
+
 def test_latencies_have_no_value_where_nothing_happened(tally):
     (series,) = ask(tally, "AzureOpenAITimeToResponse", "Average,Minimum,Maximum,Count")
     assert points(series, "average") == [pytest.approx(200), None, None]
