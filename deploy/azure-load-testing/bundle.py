@@ -40,6 +40,20 @@ ONE_ENGINE = ("shape", "search")
 """Scenario keys that decide the users of the whole test: every engine would start all of them."""
 
 
+Metric = tuple[str, str]
+"""Name and aggregation."""
+
+FUNCTION_APP = "Microsoft.Web/sites"
+CONTAINER_APP = "Microsoft.App/containerApps"
+ORCHESTRATORS: dict[str, tuple[str, str, str, str | None, tuple[Metric, ...]]] = {
+    "v1": (FUNCTION_APP, "ORCHESTRATOR_FUNCTION_KEY", "orchestrator-host--functionKey", "functionapp",
+           (("HttpResponseTime", "Average"), ("Http5xx", "Total"), ("MemoryWorkingSet", "Average"))),
+    "v2": (CONTAINER_APP, "ORCHESTRATOR_APP_APIKEY", "ORCHESTRATOR-APP-APIKEY", None,
+           (("Requests", "Total"), ("UsageNanoCores", "Average"), ("WorkingSetBytes", "Average"))),
+}  # fmt: skip
+"""By contract: type of the resource, variable and secret of the key, kind, and metrics."""
+
+
 class Problems(Exception):
     """What keeps the folder from being built, one line each."""
 
@@ -69,6 +83,24 @@ def load_entries(scenario: Mapping[str, str]) -> str:
     """Entries of the configuration's `env` for what Locust itself reads of the scenario."""
     given = [(f"LOCUST_{key.upper().replace('-', '_')}", scenario[key]) for key in LOCUST_OWN if key in scenario]
     return "\n  - ".join(f'name: {name}\n    value: "{value}"' for name, value in given)
+
+
+def orchestrator_values(contract: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """What the configuration says of an orchestrator of contract v1 (a function app) or v2 (a container app)."""
+    if contract not in ORCHESTRATORS:
+        raise Problems([f"rag-contract: expected v1 or v2, got {contract!r}"])
+    kind_of_resource, key_name, secret, kind, metrics = ORCHESTRATORS[contract]
+    lines = [f"kind: {kind}"] if kind else []
+    lines += ["metrics:"]
+    for name, aggregation in metrics:
+        lines += [f"  - name: {name}", f"    namespace: {kind_of_resource}", f"    aggregation: {aggregation}"]
+    return {
+        "CONTRACT": "" if contract == "v1" else f"name: LOCUST_RAG_CONTRACT\n    value: {contract}",
+        "ORCHESTRATOR_TYPE": kind_of_resource,
+        "ORCHESTRATOR_KEY_NAME": key_name,
+        "ORCHESTRATOR_KEY_SECRET": environment.get("ORCHESTRATOR_KEY_SECRET") or secret,
+        "ORCHESTRATOR_METRICS": "\n    ".join(lines),
+    }
 
 
 def requirement_lines(entra: bool) -> list[str]:
@@ -125,6 +157,8 @@ def build(kind: str, scenario_path: Path, engines: int, output: Path, environmen
         "DATA_FILES": "\n  - ".join([*files, "engine.csv"]),
         "LOAD": load_entries(scenario),
     }
+    contract = environment.get("ORCHESTRATOR_CONTRACT") or scenario.get("rag-contract") or "v1"
+    values |= orchestrator_values(contract, environment)
     config = fill_in((HERE / f"{kind}.yaml").read_text(encoding="utf-8"), values, environment)
     if problems := check_config(yaml.safe_load(config)):
         raise Problems(problems)
