@@ -1,0 +1,148 @@
+"""One small request to each target before the load: does the service answer what the run is going to ask?
+
+Stops a start only for what every request of the run would meet: a key, a model, a path or a field that the service
+refuses. A service that throttles, fails or takes long has the benefit of the doubt, and is warned about.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from tokenswarm.apis.api import Api
+from tokenswarm.apis.embeddings import EmbeddingsRequest
+from tokenswarm.apis.gpt_rag import GptRagV1, GptRagV2
+from tokenswarm.apis.named import api_of, path_of
+from tokenswarm.apis.request import ChatRequest, ChatTarget, RagRequest, RagTarget, Request, Sending
+from tokenswarm.client.attempt import Caller
+from tokenswarm.client.call import Client
+from tokenswarm.client.endpoint import Endpoint, FixedEndpoint, extended
+from tokenswarm.client.sdk import chat_endpoint
+from tokenswarm.config.settings import Settings
+from tokenswarm.record import Outcome, RequestRecord
+
+PATIENCE_S = 30.0
+"""Longest wait for the answer, s; a run that allows its requests less waits less here, too."""
+MAX_TOKENS = 16
+"""Completion tokens asked for: the least that every API takes."""
+SWAPPED_FIELD = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+_MODEL_ERRORS = re.compile(r"DeploymentNotFound|model_not_found|not_found_error: model|\bmodel\b", re.IGNORECASE)
+_REFUSED = frozenset({400, 422})
+
+
+@dataclass(slots=True)
+class FirstRequests:
+    """What the first requests showed. `settings` are the run's, as far as they had to be adapted."""
+
+    settings: Settings
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    adapted: list[str] = field(default_factory=list)
+    """What is sent otherwise than asked for, one sentence each, for the log and run.json."""
+    sent: list[RequestRecord] = field(default_factory=list)
+
+    def facts(self) -> dict[str, Any]:
+        """What run.json says of them: none of them is among the rows."""
+        columns = ("call_id", "target", "outcome", "status", "prompt_tokens", "completion_tokens")
+        requests = [{name: getattr(record, name) for name in columns} for record in self.sent]
+        return {"requests": requests, "adapted": self.adapted, "warnings": self.warnings}
+
+
+def try_targets(settings: Settings) -> FirstRequests:
+    """Send one request to each target of a run, and a second where the first shows that a field has to change."""
+    found = FirstRequests(settings)
+    if settings.chat is not None:
+        _try_chat(found, settings.chat)
+    if settings.rag is not None:
+        _try_rag(found, settings.rag)
+    return found
+
+
+def _try_chat(found: FirstRequests, target: ChatTarget) -> None:
+    record = _ask_chat(found, target)
+    if (swapped := swapped_limit(record, found.settings.max_tokens_field)) is not None:
+        refused = found.settings.max_tokens_field
+        found.settings = dataclasses.replace(found.settings, max_tokens_field=swapped)
+        found.adapted.append(f"the limit of completion tokens is sent as {swapped}: the service refuses {refused}")
+        record = _ask_chat(found, target)
+    where = target.endpoint.rstrip("/") + path_of(target)
+    _judge(found, record, where, f"deployment: expected one of {{host}}, got {target.deployment!r}", "API key")
+
+
+def _ask_chat(found: FirstRequests, target: ChatTarget) -> RequestRecord:
+    settings = found.settings
+    body = settings.body.sample(random.Random(settings.seed))
+    if target.asks == "embeddings":
+        request: Request = EmbeddingsRequest(texts=["Hello"], body=body)
+    else:
+        request = ChatRequest(
+            messages=[{"role": "user", "content": "Hello"}],
+            max_tokens=MAX_TOKENS,
+            max_tokens_field=settings.max_tokens_field,
+            stream=settings.stream,
+            body=body,
+        )
+    return _send(found, api_of(target), chat_endpoint(target, settings.sending), request, "chat")
+
+
+def _try_rag(found: FirstRequests, target: RagTarget) -> None:
+    api = GptRagV1(target.body, target.answer_path) if target.contract == "v1" else GptRagV2(target.body)
+    endpoint = extended(FixedEndpoint(target.url, target.headers), found.settings.sending)
+    record = _send(found, api, endpoint, RagRequest(question="Hello"), "rag")
+    _judge(found, record, target.url, "orchestrator path: expected one of {host}", "orchestrator key")
+
+
+def _send(found: FirstRequests, api: Api[Any], endpoint: Endpoint, request: Request, target: str) -> RequestRecord:
+    sending = found.settings.sending
+    once: Sending = dataclasses.replace(sending, timeout_s=min(sending.timeout_s, PATIENCE_S), retry="none")
+    client: Client[Any] = Client(api, endpoint, once, Caller("preflight", 0, target))
+    try:
+        record = client.call(request, lambda _: None).record
+    finally:
+        client.close()
+    found.sent.append(record)
+    return record
+
+
+def swapped_limit(record: RequestRecord, field_name: str) -> str | None:
+    """The field that a service wants the limit in, where it refuses the one it got; `None` where it does not."""
+    refused = record.status in _REFUSED and re.search(rf"\b{field_name}\b", record.error or "")
+    return SWAPPED_FIELD[field_name] if refused else None
+
+
+def _judge(found: FirstRequests, record: RequestRecord, url: str, missing: str, key: str) -> None:
+    """Sort what came back into what stops a start and what is only said."""
+    host, status, error = urlsplit(url).netloc, record.status, record.error
+    if record.outcome is Outcome.OK:
+        return
+    if record.outcome is Outcome.CONNECTION_ERROR and record.connect_ms is None:
+        found.problems.append(f"endpoint: expected a connection to {host}, got none ({error})")
+    elif status in (401, 403):
+        found.problems.append(f"{key}: expected one that {host} accepts, got {error} (asked {url})")
+    elif status == 404 and _MODEL_ERRORS.search(error or ""):
+        found.problems.append(f"{missing.format(host=host)}, which it does not have ({error}; asked {url})")
+    elif status in (404, 405):
+        found.problems.append(f"endpoint: expected a path that {host} answers, got {error} (asked {url})")
+    elif status in _REFUSED:
+        found.problems.append(f"request: expected one that {host} accepts, got {error} (asked {url})")
+    else:
+        found.warnings.append(f"The first request to {host} was not answered as it should be: {error}")
+
+
+def describe_cost(records: list[RequestRecord]) -> str | None:
+    """What the first requests cost, in words; `None` when none was sent."""
+    if not records:
+        return None
+    tokens = [record.total_tokens for record in records if record.total_tokens is not None]
+    said = f"{sum(tokens)} tokens" if tokens else "tokens unknown"
+    return f"{len(records)} small request{'s' if len(records) > 1 else ''} sent before the start ({said})"
+
+
+def mapping(found: FirstRequests) -> Mapping[str, str]:
+    """The options that say what was adapted, by attribute name: workers take them from the master."""
+    return {"max_tokens_field": found.settings.max_tokens_field} if found.adapted else {}
