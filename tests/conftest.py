@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.services import fake_azure
+
+# Requests that a run sends before its load are tested by themselves; the others count what a service saw.
+os.environ.setdefault("LOCUST_PREFLIGHT", "reach")
 
 
 @pytest.fixture

@@ -99,7 +99,8 @@ class Finished:
 def environment(**given: str) -> dict[str, str]:
     """This process's environment without anything that would reach a run, and with what is given."""
     kept = {name: value for name, value in os.environ.items() if name not in NAMES and not name.startswith("LOCUST_")}
-    return {**kept, "LOCUST_REPORT": "no", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", **given}
+    quiet = {"LOCUST_REPORT": "no", "LOCUST_PREFLIGHT": "reach", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    return {**kept, **quiet, **given}
 
 
 def credentials(target: Target) -> dict[str, str]:

@@ -108,6 +108,7 @@ def running_locust(
     log = folder / "locust.log"
     results = folder / "results"
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("LOCUST_", "OPENAI_", "AZURE_"))}
+    clean["LOCUST_PREFLIGHT"] = "reach"
     keys = {"AZURE_OPENAI_API_KEY": API_KEY, "ORCHESTRATOR_FUNCTION_KEY": FUNCTIONS_KEY}
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -28,6 +28,8 @@ class Caller:
     target: str = "chat"
     trace_headers: Callable[[str, int], Mapping[str, str]] | None = None
     """What an attempt (call id, number) carries for the target's traces; `None` when nothing is traced."""
+    id_prefix: str = ""
+    """Before each call id, for a service's own logs to tell requests apart."""
     stopping: Event | None = None
     """Set when the run ends: from then on nothing is sent again."""
 

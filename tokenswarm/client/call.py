@@ -54,7 +54,7 @@ class Client(Generic[Asked]):
         """Send a request, and again as `retry` says while the run is on; `emit` gets a record as each attempt ends.
         `encoded`: what it is sent as, where that was made before the request was due."""
         encoded = self.encode(request) if encoded is None else encoded
-        call = Call(emit, os.urandom(16).hex(), 1, scheduled_at)
+        call = Call(emit, self._caller.id_prefix + os.urandom(16).hex(), 1, scheduled_at)
         first_ns = time.monotonic_ns()
         while True:
             reply = self._attempt(request, encoded, call)

@@ -52,6 +52,7 @@ class Settings:
     chat: ChatTarget | None
     rag: RagTarget | None
     host: str | None
+    preflight: str
     """Base URL of the API that a locustfile brings itself; `None` when it brings none."""
     sending: Sending
     context: Length
@@ -206,6 +207,7 @@ def build_settings(
         chat=build_chat_target(get, environment, token, owner, problems) if "chat" in targets else None,
         rag=build_rag_target(get, environment, owner, problems) if "rag" in targets else None,
         host=build_host(get, environment, owner, problems) if targets - {"chat", "rag"} else None,
+        preflight=reader.choice("preflight", "full"),
         sending=_sending(reader),
         context=context,
         output=output,

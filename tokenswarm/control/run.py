@@ -129,6 +129,8 @@ class LoadRun:
         self.shortfall = Shortfall()
         self.rate_changes: list[tuple[float, float]] = []
         """Rates in requests per minute that were set while the run was on, and the Unix s from which they hold."""
+        self.first_requests: dict[str, Any] | None = None
+        """What was asked of the targets before the start; `None` when nothing was."""
         self.observers: list[Callable[[RequestRecord], None]] = []
         """Whoever else wants each record as it comes."""
         self._options = options
@@ -327,6 +329,7 @@ class LoadRun:
             "started_at": self.started_at,
             "ended_at": self.ended_at,
             "state": state,
+            "preflight": self.first_requests,
             "seed": settings.seed,
             "workers": self.workers,
             "clock": "kernel" if kernel_timestamps() else "user",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import random
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,12 +23,15 @@ from tokenswarm.client.call import Client
 from tokenswarm.client.endpoint import Endpoint, FixedEndpoint, extended
 from tokenswarm.client.sdk import chat_endpoint
 from tokenswarm.config.settings import Settings
+from tokenswarm.preflight.reachability import check_connection
 from tokenswarm.record import Outcome, RequestRecord
 
 PATIENCE_S = 30.0
 """Longest wait for the answer, s; a run that allows its requests less waits less here, too."""
 MAX_TOKENS = 16
 """Completion tokens asked for: the least that every API takes."""
+ID_PREFIX = "preflight-"
+"""Begins the request's id in the header `x-ms-client-request-id`: no row has it."""
 SWAPPED_FIELD = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 _MODEL_ERRORS = re.compile(r"DeploymentNotFound|model_not_found|not_found_error: model|\bmodel\b", re.IGNORECASE)
 _REFUSED = frozenset({400, 422})
@@ -58,6 +60,8 @@ def try_targets(settings: Settings) -> FirstRequests:
     found = FirstRequests(settings)
     if settings.chat is not None:
         _try_chat(found, settings.chat)
+    if settings.host is not None:
+        found.problems += check_connection("host", settings.host, settings)
     if settings.rag is not None:
         _try_rag(found, settings.rag)
     return found
@@ -100,7 +104,7 @@ def _try_rag(found: FirstRequests, target: RagTarget) -> None:
 def _send(found: FirstRequests, api: Api[Any], endpoint: Endpoint, request: Request, target: str) -> RequestRecord:
     sending = found.settings.sending
     once: Sending = dataclasses.replace(sending, timeout_s=min(sending.timeout_s, PATIENCE_S), retry="none")
-    client: Client[Any] = Client(api, endpoint, once, Caller("preflight", 0, target))
+    client: Client[Any] = Client(api, endpoint, once, Caller("preflight", 0, target, id_prefix=ID_PREFIX))
     try:
         record = client.call(request, lambda _: None).record
     finally:
@@ -141,8 +145,3 @@ def describe_cost(records: list[RequestRecord]) -> str | None:
     tokens = [record.total_tokens for record in records if record.total_tokens is not None]
     said = f"{sum(tokens)} tokens" if tokens else "tokens unknown"
     return f"{len(records)} small request{'s' if len(records) > 1 else ''} sent before the start ({said})"
-
-
-def mapping(found: FirstRequests) -> Mapping[str, str]:
-    """The options that say what was adapted, by attribute name: workers take them from the master."""
-    return {"max_tokens_field": found.settings.max_tokens_field} if found.adapted else {}

@@ -24,6 +24,7 @@ from tokenswarm.config.given_options import blank_options, repeated_options, sce
 from tokenswarm.config.keyvault import fetch_secrets
 from tokenswarm.config.request_extras import references as referenced
 from tokenswarm.config.settings import OTHER, Settings, build_settings
+from tokenswarm.preflight.first_request import describe_cost, try_targets
 from tokenswarm.preflight.forecast import forecast_tokens
 from tokenswarm.preflight.load_limits import check_load, is_loopback
 from tokenswarm.preflight.machine_limits import Machine, check_limits
@@ -49,6 +50,8 @@ class Preparation:
         self.scenario = scenario_path(sys.argv)
         self.secrets = SECRETS
         self.engines = Engines()
+        self.first_requests: dict[str, Any] | None = None
+        """What was asked of the targets before the start, for run.json; `None` when nothing was."""
         self._environment: Environment | None = None
         self._token: TokenSource | None = None
         self._launched: tuple[str, ...] | None = None
@@ -90,7 +93,7 @@ class Preparation:
 
     def check_start(self, options: dict[str, Any], host: str | None) -> None:
         """Whether a start with these options and this host could be, targets asked. Raises `BadInput`."""
-        self.check_targets(self._settings_of(options, host))
+        self.reach_targets(self._settings_of(options, host))
 
     def _settings_of(self, options: dict[str, Any], host: str | None) -> Settings:
         environment = self._environment if self._environment is not None else self._read()
@@ -121,10 +124,31 @@ class Preparation:
         if problems:
             raise BadInput(problems)
 
-    def check_targets(self, settings: Settings) -> None:
-        """Ask the targets whether they would answer at all. Raises `BadInput`."""
+    def reach_targets(self, settings: Settings) -> None:
+        """Look at the targets without asking them anything that costs tokens. Raises `BadInput`."""
         if problems := check_targets(settings):
             raise BadInput(problems)
+
+    def check_targets(self, settings: Settings) -> Settings:
+        """Ask the targets whether they answer, as the option `preflight` says; the settings, adapted to what they
+        refuse. Raises `BadInput`."""
+        self.first_requests = None
+        if settings.preflight == "none":
+            return settings
+        if settings.preflight == "reach":
+            self.reach_targets(settings)
+            return settings
+        found = try_targets(settings)
+        if found.problems:
+            raise BadInput(found.problems)
+        for line in (*found.adapted, *filter(None, [describe_cost(found.sent)])):
+            logger.info("Before the start: %s", line)
+        for warning in found.warnings:
+            logger.warning("%s", warning)
+        self.first_requests = found.facts()
+        if found.adapted:  # workers take it from here
+            self._locust.parsed_options.max_tokens_field = found.settings.max_tokens_field
+        return found.settings
 
     def request_name(self, target: str) -> str:
         """The request name of the first user class for a target; for rows of arrivals that nobody took."""

@@ -29,9 +29,9 @@ def check_targets(settings: Settings) -> list[str]:
     if settings.chat is not None:
         problems += _check_chat(settings.chat, _transport(settings, settings.chat.endpoint))
     if settings.rag is not None:
-        problems += _check_connection("orchestrator", settings.rag.url, settings)
+        problems += check_connection("orchestrator", settings.rag.url, settings)
     if settings.host is not None:
-        problems += _check_connection("host", settings.host, settings)
+        problems += check_connection("host", settings.host, settings)
     return problems
 
 
@@ -70,7 +70,7 @@ def _ask(target: ChatTarget, transport: Transport) -> Exchange:
     return kept[0]
 
 
-def _check_connection(what: str, url: str, settings: Settings) -> list[str]:
+def check_connection(what: str, url: str, settings: Settings) -> list[str]:
     """Only the connection: whatever an orchestrator or an unknown API is asked costs tokens."""
     error = _transport(settings, url).try_connection(_origin(url), PATIENCE_S)
     return [f"{what}: expected a connection to {urlsplit(url).netloc}, got none ({error})"] if error else []

@@ -168,7 +168,7 @@ class LoadTest:
             settings = self.preparation.settings()
             if self.environment.web_ui is not None and not self.is_worker:
                 self.preparation.check_load(settings)
-                self.preparation.check_targets(settings)  # without the web UI this was done before the start
+                settings = self.preparation.check_targets(settings)  # without the web UI this was done before the start
             self.part = self._begin(RunPart(settings, began_at))
         except BadInput as error:
             self._refuse(error.problems)
@@ -196,6 +196,7 @@ class LoadTest:
         judge = (open_load.search if open_load is not None else None) or CriteriaJudge(settings.criteria)
         workers = self.runner.worker_count if isinstance(self.runner, MasterRunner) else 1
         run = LoadRun(settings, options, scenario, workers, judge, self._stop_from_inside)
+        run.first_requests = self.preparation.first_requests
         run.open()
         self.options.run_directory = str(run.directory.resolve())
         self.options.worker_count = str(workers)
