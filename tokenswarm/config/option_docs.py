@@ -34,6 +34,7 @@ DOCS: dict[str, OptionDoc] = {
     "auth": OptionDoc("key", "", "entra"),
     "auth-scope": OptionDoc("https://cognitiveservices.azure.com/.default", "", "https://ai.azure.com/.default"),
     "ca-file": OptionDoc("", "", "company-ca.pem"),
+    "preflight": OptionDoc("full", "", "reach"),
     "tls-verify": OptionDoc("yes", "", "no"),
     "rag-host": OptionDoc("", "", "https://app.example.com"),
     "rag-contract": OptionDoc("v1", "", "v2"),
