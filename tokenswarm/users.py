@@ -66,7 +66,7 @@ class ApiUser(User):
         number = self.load_test.next_user_number()
         telemetry = sender.telemetry
         trace = telemetry.headers if telemetry else None
-        self.caller = Caller(self.load_test.worker_name, number, self.target, trace, sender.stopping)
+        self.caller = Caller(self.load_test.worker_name, number, self.target, trace, stopping=sender.stopping)
         self.rng = random.Random(f"{settings.seed}:{self.caller.worker}:{number}")
         self.composer = Composer(settings, sender.questions, self.rng, self.request_name)
         self.due: Due | None = None
