@@ -26,7 +26,7 @@ ROOMS: dict[str, str] = {
     "tokenswarm.config": "redaction record userinput exit_codes workload apis transport metrics",
     "tokenswarm.results": "redaction installation record metrics",
     "tokenswarm.generator": "record transport metrics",
-    "tokenswarm.preflight": "redaction userinput workload apis transport client config results",
+    "tokenswarm.preflight": "redaction record userinput workload apis transport client config results",
     "tokenswarm.sender": "record workload apis client config results generator",
     "tokenswarm.control": "lease record userinput exit_codes workload apis transport metrics config results generator",
     "tokenswarm.runner": "redaction record userinput exit_codes workload metrics config results preflight sender "

@@ -66,14 +66,15 @@ def told(error: Any) -> ToldError:
 
 
 def error_text(error: Any) -> str:
-    """`code: message`, as much of it as there is."""
+    """`code: message`, as much of it as there is; before it the field that it is about, where a list says so."""
     if not isinstance(error, Mapping):
         return str(error)[:MAX_ERROR_CHARACTERS]
     code = next((error[key] for key in _CODES if error.get(key) and error[key] != "error"), None)
     message = next((error[key] for key in _MESSAGES if error.get(key)), None)
     if isinstance(message, Mapping | list):
         message = error_text(message[0] if isinstance(message, list) else message)
-    return ": ".join(str(part) for part in (code, message) if part)[:MAX_ERROR_CHARACTERS] or (
+    field = ".".join(map(str, error["loc"])) if isinstance(error.get("loc"), list) else None
+    return ": ".join(str(part) for part in (field, code, message) if part)[:MAX_ERROR_CHARACTERS] or (
         "error without code or message"
     )
 

@@ -121,21 +121,22 @@ def swapped_limit(record: RequestRecord, field_name: str) -> str | None:
 
 def _judge(found: FirstRequests, record: RequestRecord, url: str, missing: str, key: str) -> None:
     """Sort what came back into what stops a start and what is only said."""
-    host, status, error = urlsplit(url).netloc, record.status, record.error
+    host, status = urlsplit(url).netloc, record.status
+    error = record.error if url in (record.error or "") else f"{record.error} (POST {url})"
     if record.outcome is Outcome.OK:
         return
     if record.outcome is Outcome.CONNECTION_ERROR and record.connect_ms is None:
-        found.problems.append(f"endpoint: expected a connection to {host}, got none ({error})")
+        found.problems.append(f"endpoint: expected a connection to {host}, got none ({record.error})")
     elif status in (401, 403):
-        found.problems.append(f"{key}: expected one that {host} accepts, got {error} (asked {url})")
+        found.problems.append(f"{key}: expected one that {host} accepts, got {error}")
     elif status == 404 and _MODEL_ERRORS.search(error or ""):
-        found.problems.append(f"{missing.format(host=host)}, which it does not have ({error}; asked {url})")
+        found.problems.append(f"{missing.format(host=host)}, which it does not have ({error})")
     elif status in (404, 405):
-        found.problems.append(f"endpoint: expected a path that {host} answers, got {error} (asked {url})")
+        found.problems.append(f"endpoint: expected a path that {host} answers, got {error}")
     elif status in _REFUSED:
-        found.problems.append(f"request: expected one that {host} accepts, got {error} (asked {url})")
+        found.problems.append(f"request: expected one that {host} accepts, got {error}")
     else:
-        found.warnings.append(f"The first request to {host} was not answered as it should be: {error}")
+        found.warnings.append(f"The first request to {host} was not answered as it should be: {record.error}")
 
 
 def describe_cost(records: list[RequestRecord]) -> str | None:

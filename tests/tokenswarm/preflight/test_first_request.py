@@ -149,7 +149,7 @@ def test_wrong_key_model_and_path(endpoint: str, streamed: str, answer: Answer, 
     found, service = tried(lambda *_: answer, endpoint=endpoint, stream=streamed)
     (said,) = found.problems
     assert said.startswith(problem.format(host=service.url.removeprefix("http://")))
-    assert f"asked {service.url}/v1/" in said
+    assert f" {service.url}/v1/" in said
     assert len(service.bodies) == 1  # nothing but the one try
 
 
