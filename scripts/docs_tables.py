@@ -8,6 +8,7 @@ is 1 when a table is out of date.
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -24,7 +25,14 @@ from tokenswarm.exit_codes import ExitCode  # noqa: E402
 from tokenswarm.metrics.criteria import AZURE_METRICS, METRICS  # noqa: E402
 from tokenswarm.record import COLUMN_DOCS, COLUMNS  # noqa: E402
 
-PAGES = ("README.md", "docs/scenarios.md", "docs/options.md", "docs/metrics.md", "docs/criteria.md")
+PAGES = (
+    "README.md",
+    "docs/scenarios.md",
+    "docs/options.md",
+    "docs/architecture.md",
+    "docs/metrics.md",
+    "docs/criteria.md",
+)
 EXIT_CODES = {
     ExitCode.OK: "the criteria held, or there were none and every request succeeded",
     ExitCode.LOCUST: "Locust's own: some requests failed (only where no criteria are given)",
@@ -107,12 +115,24 @@ def metrics() -> str:
     return markdown_table().strip()
 
 
+def rooms() -> str:
+    """The folders of the packages, with what each `__init__.py` says of it."""
+    rows = []
+    for package in ("tokenswarm", "analysis", "simulator"):
+        for path in sorted((ROOT / package).glob("*/__init__.py")):
+            said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+            what, _, imports = " ".join(said.split()).partition(" May import: ")
+            rows.append((f"`{path.parent.relative_to(ROOT)}`", what, imports.partition(".")[0] or "nothing of ours"))
+    return table(("folder", "what it is", "may import"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "options": options,
     "names": names,
     "scenarios": scenarios,
     "criteria": criteria,
     "exit codes": exit_codes,
+    "rooms": rooms,
     "columns": columns,
     "metrics": metrics,
 }

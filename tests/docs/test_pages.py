@@ -72,3 +72,42 @@ def test_every_package_that_is_imported_is_required() -> None:
             names = {module.partition(".")[0] for module in imported}
             for name in names - sys.stdlib_module_names - local - optional - of_locust:
                 assert distributions.get(name, name).lower() in required, f"{path}: {name}"
+
+
+def test_the_functions_that_the_architecture_walks_through_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    walks = text.partition("## Four walks")[2]
+    named = re.findall(r"`((?:tokenswarm|analysis|simulator)(?:\.\w+){2,})`", walks)
+    assert walks.count("\n### ") == 4 and len(named) > 30
+    assert [name for name in named if not _exists(name)] == []
+
+
+def _exists(name: str) -> bool:
+    """Whether a dotted name is a class or function of the sources, or a method of one; nothing is imported."""
+    parts = name.split(".")
+    for length in (len(parts) - 1, len(parts) - 2):
+        path = ROOT.joinpath(*parts[:length]).with_suffix(".py")
+        if path.is_file():
+            body: list[ast.stmt] = ast.parse(path.read_text(encoding="utf-8")).body
+            for part in parts[length:]:
+                found = [node for node in body if getattr(node, "name", None) == part]
+                if not found:
+                    return False
+                body = getattr(found[0], "body", [])
+            return True
+    return False
+
+
+def test_a_function_that_does_not_exist_would_be_noticed() -> None:
+    assert _exists("tokenswarm.config.settings.build_settings") and _exists("tokenswarm.users.ApiUser.ask")
+    assert not _exists("tokenswarm.config.settings.build") and not _exists("tokenswarm.users.ApiUser.beg")
+
+
+def test_the_table_of_folders_is_that_of_the_dependency_test() -> None:
+    from tests.test_dependencies import ROOMS
+
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([\w/]+)` \| .* \| ([\w, /]+) \|$", text, re.MULTILINE))
+    listed = {folder.replace("/", "."): set(re.findall(r"\w+", names)) for folder, names in rows.items()}
+    expected = {room: {name.rpartition(".")[2] for name in names.split()} for room, names in ROOMS.items()}
+    assert {room: names - {"nothing", "of", "ours", "and"} for room, names in listed.items()} == expected

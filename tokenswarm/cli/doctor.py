@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
-
-import click
 
 from tokenswarm.cli.init import describe_answer
 from tokenswarm.cli.one_request import send_one
@@ -28,6 +27,7 @@ from tokenswarm.config.settings import build_settings
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.installation import command_name
 from tokenswarm.preflight.machine_limits import Machine
+from tokenswarm.redaction import write_line
 from tokenswarm.transport.connect import kernel_timestamps
 from tokenswarm.transport.proxies import ProxyError, proxy_for
 from tokenswarm.userinput import BadInput
@@ -60,13 +60,13 @@ def examine(env_file: Path | None, request: bool) -> int:
     problems = [*check_environment(environment)]
     findings = [Finding("env file", str(path or "none")), *chat_findings(environment, problems), *machine_findings()]
     for finding in findings:
-        click.echo(f"{finding.what:<10} {finding.value}" + (f"  ({finding.source})" if finding.source else ""))
+        write_line(f"{finding.what:<10} {finding.value}" + (f"  ({finding.source})" if finding.source else ""))
     target = "chat" if environment.first(ENDPOINT_NAMES) or not environment.first(RAG_ENDPOINT_NAMES) else "rag"
     if request and not problems:
         answer = send_one(target, {}, path)
         problems += answer.problems
         if not answer.problems:
-            click.echo(f"{'request':<10} {describe_answer(answer)[0]}")
+            write_line(f"{'request':<10} {describe_answer(answer)[0]}")
     return _end(dict.fromkeys(problems))
 
 
@@ -129,10 +129,10 @@ def machine_findings() -> list[Finding]:
 def _end(problems: Iterable[str]) -> int:
     listed = list(problems)
     if not listed:
-        click.echo(f"Nothing is wrong. Next: {command_name()} run smoke")
+        write_line(f"Nothing is wrong. Next: {command_name()} run smoke")
         return int(ExitCode.OK)
     for line in ["What is wrong:", *(f"  - {problem}" for problem in listed), *_advice(listed)]:
-        click.echo(line, err=True)
+        write_line(line, sys.stderr)
     return int(ExitCode.BAD_INPUT)
 
 

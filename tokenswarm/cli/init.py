@@ -14,6 +14,7 @@ from tokenswarm.cli.one_request import Answer, send_one
 from tokenswarm.config.environment import AZURE_KEY_NAMES, ENDPOINT_NAMES, endpoint_problems
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.installation import command_name, parts
+from tokenswarm.redaction import SECRETS, write_line
 
 COPIED = ("scenarios", "locustfiles")
 LOCAL_KEY = "none"
@@ -34,16 +35,17 @@ def set_up(folder: Path, endpoint: str | None, model: str | None, force: bool, t
     folder.mkdir(parents=True, exist_ok=True)
     env_file = folder / ".env"
     if env_file.exists() and not force:
-        click.echo(f"{env_file} is there already and stays as it is; --force asks anew.")
+        write_line(f"{env_file} is there already and stays as it is; --force asks anew.")
     else:
         answers = ask(endpoint, model)
+        SECRETS.add(answers.key)
         write_env(env_file, env_text(env_values(answers.endpoint, answers.key, answers.model)))
-        click.echo(f"Written: {env_file} (readable by you only)")
+        write_line(f"Written: {env_file} (readable by you only)")
     _keep_out_of_git(folder)
     _copy(folder)
     code = _try(env_file) if test else int(ExitCode.OK)
     if code == ExitCode.OK:
-        click.echo(f"Next: {command_name()} run smoke")
+        write_line(f"Next: {command_name()} run smoke")
     return code
 
 
@@ -80,15 +82,15 @@ def _copy(folder: Path) -> None:
                 to.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, to)
                 copied += 1
-    click.echo(f"Copied: {copied} files to {folder / COPIED[0]} and {folder / COPIED[1]}")
+    write_line(f"Copied: {copied} files to {folder / COPIED[0]} and {folder / COPIED[1]}")
 
 
 def _try(env_file: Path) -> int:
-    click.echo("Sending one small request ...")
+    write_line("Sending one small request ...")
     without = dict.fromkeys((*ENDPOINT_NAMES, *AZURE_KEY_NAMES, "AZURE_OPENAI_DEPLOYMENT", "AOAI_DEPLOYMENT"), "")
     answer = send_one("chat", without, env_file)
     for line in describe_answer(answer):
-        click.echo(line, err=bool(answer.problems))
+        write_line(line, sys.stderr if answer.problems else sys.stdout)
     return int(ExitCode.BAD_INPUT) if answer.problems else int(ExitCode.OK)
 
 

@@ -17,6 +17,7 @@ from tokenswarm.cli.runs import with_newest
 from tokenswarm.cli.scenarios import find_scenario, known_scenarios, locust_arguments, purpose
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.installation import command_name, source_version
+from tokenswarm.redaction import write_line
 from tokenswarm.userinput import BadInput
 
 PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
@@ -87,14 +88,14 @@ def demo(results: Path, chat_seconds: int, rag_seconds: int) -> None:
 def list_scenarios() -> None:
     """List the scenarios and what each is for."""
     for name, path in known_scenarios().items():
-        click.echo(f"{name:<20} {purpose(path)}")
+        write_line(f"{name:<20} {purpose(path)}")
 
 
 @cli.command()
 @click.argument("word", required=False)
 def options(word: str | None) -> None:
     """Show the options of a run, with default, unit and an example: all, or those that have WORD in them."""
-    click.echo(option_pages.terminal_text(word))
+    write_line(option_pages.terminal_text(word))
 
 
 @cli.command()
@@ -161,7 +162,7 @@ def completion(shell: str) -> None:
 
     kind = get_completion_class(shell)
     if kind is not None:
-        click.echo(kind(cli, {}, "tokenswarm", "_TOKENSWARM_COMPLETE").source())
+        write_line(kind(cli, {}, "tokenswarm", "_TOKENSWARM_COMPLETE").source())
 
 
 def main() -> None:
@@ -169,5 +170,5 @@ def main() -> None:
     try:
         cli.main(prog_name=command_name())
     except BadInput as error:
-        click.echo("\n".join(error.problems), err=True)
+        write_line("\n".join(error.problems), sys.stderr)
         sys.exit(int(ExitCode.BAD_INPUT))
