@@ -87,10 +87,12 @@ class Delivery:
         exchange, entry = self.exchange, self.exchange.entry
         if exchange.struck or exchange.lost_at is None:
             return
+        at_all = self._generated_by(time.monotonic())
         if self.goes_on_unheard:
             await exchange.sleep_unheard(self._end)
+            at_all = self._completion_tokens()
         left = exchange.lost_at - (time.time() - time.monotonic())
-        before, at_all = self._generated_by(left), self._generated_by(time.monotonic())
+        before = self._generated_by(left)
         entry.update(
             client_left_at=exchange.lost_at,
             tokens_before_left=before,
