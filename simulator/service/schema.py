@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-DEEPEST = 24
+DEEPEST = 8
 """Nested schemas beyond this depth (a schema that refers to itself) get the least that they allow."""
 
 FORMATS = {
@@ -48,7 +48,8 @@ class _Generator:
         for name in ("anyOf", "oneOf"):
             if name in schema:
                 options = _listed(schema[name])
-                return self.value(options[-1] if depth > DEEPEST else self._rng.choice(options), depth + 1)
+                chosen = min(options, key=_refers) if depth > DEEPEST else self._rng.choice(options)
+                return self.value(chosen, depth + 1)
         kind = schema.get("type", "object" if "properties" in schema else "string")
         if isinstance(kind, list):
             kind = next((one for one in kind if one != "null"), "null")
@@ -72,7 +73,8 @@ class _Generator:
     def _object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
         properties = schema.get("properties", {})
         required = [name for name in schema.get("required", ()) if name not in properties]
-        chosen = properties if depth < DEEPEST else {n: properties[n] for n in properties if n in schema["required"]}
+        needed = schema.get("required", ())
+        chosen = properties if depth < DEEPEST else {name: properties[name] for name in properties if name in needed}
         values = {name: self.value(one, depth + 1) for name, one in chosen.items()}
         return values | {name: self._string({}) for name in required}
 
@@ -132,6 +134,11 @@ class _Generator:
                 raise Unsatisfiable(f"reference {reference!r} leads nowhere")
             found = found[name]
         return found
+
+
+def _refers(schema: Any) -> bool:
+    """Whether a schema leads to others, which may lead back to it."""
+    return "$ref" in str(schema)
 
 
 def _listed(values: Any) -> list[Any]:
