@@ -26,6 +26,7 @@ MAX_TEXT_BYTES = 4 * 1024 * 1024
 
 _ID_PIECE = re.compile(r"^\s*([0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12})(\s)")
 _ID_LENGTH = 37
+_ID_BEGUN = re.compile(r"\s*[0-9a-fA-F]{8}-[0-9a-fA-F-]*")
 _IN_BAND_ERROR = re.compile(r"event:\s*error\s*\r?\ndata:\s?(.*?)(?:\r?\n\r?\n|$)", re.DOTALL)
 # v1 returns what its exception handler says as if it were an answer: a sentence of its own and this.
 _ERROR_ANSWER = re.compile(r"RAG flow: exception:[^\n]*|^\s*(?:error|exception)\b[^\n]*", re.IGNORECASE)
@@ -120,12 +121,23 @@ def _stages(headers: Mapping[str, str]) -> dict[str, Any]:
 class RagStream:
     """One v2 answer while it arrives: takes the id piece off, keeps the times of text, finds in-band errors."""
 
-    __slots__ = ("_decoder", "_headers", "_pieces", "_size", "_waiting", "conversation_id", "times", "undecodable")
+    __slots__ = (
+        "_decoder",
+        "_headers",
+        "_pieces",
+        "_size",
+        "_waiting",
+        "_waiting_ms",
+        "conversation_id",
+        "times",
+        "undecodable",
+    )
 
     def __init__(self, headers: Mapping[str, str] | None = None) -> None:
         self._headers = headers or {}
         self._decoder = codecs.getincrementaldecoder("utf-8")("strict")
         self._waiting: str | None = ""
+        self._waiting_ms = 0.0
         self._pieces: list[str] = []
         self._size = 0
         self.times = ChunkTimes()
@@ -145,6 +157,7 @@ class RagStream:
             text = data.decode("utf-8", "replace")
         if self._waiting is not None:
             text = self._take_id(self._waiting + text)
+            self._waiting_ms = at_ms
         if text:
             self._pieces.append(text)
             self.times.add(1, at_ms, since_ms)
@@ -152,11 +165,16 @@ class RagStream:
 
     def finish(self) -> Found:
         """What the answer came to. What was held back as a possible id piece is text."""
+        cut_id = _ID_BEGUN.fullmatch(self._waiting or "") is not None
         if self._waiting:
             self._pieces.append(self._waiting)
+            if not cut_id:
+                self.times.add(1, self._waiting_ms, self._waiting_ms)
         self._waiting = None
         text = self.text
-        outcome, error = self._outcome(text)
+        outcome, error = (
+            (Outcome.TRUNCATED, "answer ended inside the conversation's id") if cut_id else self._outcome(text)
+        )
         # A stream that begins with its error has no token in it.
         failed_at_once = outcome is Outcome.STREAM_ERROR and text.lstrip().startswith("event:")
         columns = {} if failed_at_once else self.times.columns()

@@ -29,7 +29,8 @@ def collect(*pieces: str | bytes) -> RagStream:
         (("Hello", " you"), None, "Hello you", [0.0, 10.0]),
         (("abc", " is text"), None, "abc is text", [10.0]),
         ((f"{ID} ",), ID, "", []),
-        (("cafe",), None, "cafe", []),
+        (("cafe",), None, "cafe", [0.0]),
+        (("11111111-22",), None, "11111111-22", []),
         ((), None, "", []),
     ],
 )
