@@ -5,10 +5,12 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
+import re
 import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -35,14 +37,34 @@ def locust(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> It
         yield process
 
 
+@pytest.fixture(autouse=True)
+def stopped(request: pytest.FixtureRequest) -> None:
+    """No test begins while the run of another is on."""
+    if "locust" in request.fixturenames:
+        process: WebProcess = request.getfixturevalue("locust")
+        process.post("/stop")
+        process.await_live(lambda live: not live["is_on"])
+
+
+EMPTY = {
+    "run_time": "",
+    "rate": "",
+    "test_name": "",
+    "max_total_requests": "",
+    "failure_criteria": "",
+    "max_tokens": "10",
+}
+
+
 def start(locust: WebProcess, **form: str) -> dict[str, object]:
-    status, text = locust.post("/swarm", {"user_count": "10", "spawn_rate": "10", "run_time": "", **form})
+    status, text = locust.post("/swarm", {"user_count": "10", "spawn_rate": "10", **EMPTY, **form})
     assert status == 200
     answer: dict[str, object] = json.loads(text)
     return answer
 
 
 def test_a_start_that_cannot_be_says_everything_and_starts_nothing(locust: WebProcess) -> None:
+    before = locust.live()["state"], sorted(locust.results.glob("*/*"))
     answer = start(locust, rate="fast", max_tokens="-3", failure_criteria="p95(nonsense) > 1", user_count="0")
     assert answer["success"] is False
     problems = answer["problems"]
@@ -50,8 +72,10 @@ def test_a_start_that_cannot_be_says_everything_and_starts_nothing(locust: WebPr
     for word in ("rate", "max-tokens", "nonsense", "users"):
         assert any(word in problem for problem in problems), problems
     assert all(problem in str(answer["message"]) for problem in problems)
-    assert locust.live()["state"] == "ready"
-    assert list(locust.results.glob("*/*")) == []
+    fields = answer["fields"]
+    assert isinstance(fields, dict)
+    assert set(fields) == {"rate", "max_tokens", "failure_criteria", "user_count"}, "each is told at its field"
+    assert (locust.live()["state"], sorted(locust.results.glob("*/*"))) == before
 
 
 def test_options_that_write_or_read_files_are_not_the_forms(locust: WebProcess) -> None:
@@ -100,7 +124,67 @@ def gaps(instants: list[float]) -> list[float]:
     return [later - earlier for earlier, later in itertools.pairwise(instants)]
 
 
+def run_once(locust: WebProcess, requests: int = 3, **form: str) -> dict[str, Any]:
+    """A run from its start to its report."""
+    known = len(locust.live()["runs"])
+    assert start(locust, max_total_requests=str(requests), **form)["success"] is True
+    return locust.await_live(
+        lambda live: len(live["runs"]) > known and live["runs"][-1]["report"] in ("ready", "failed")
+    )
+
+
+def test_a_run_is_named_after_the_scenario_that_filled_the_form(locust: WebProcess) -> None:
+    values = json.loads(locust.get("/llm/scenarios/smoke.conf")[1])["values"]
+    run_once(locust, **{**values, "host": json.loads(locust.get("/llm/form")[1])["locust"]["host"]})
+    assert locust.live()["run"]["test_name"] == "smoke"
+
+
+def test_an_empty_run_time_is_none(locust: WebProcess) -> None:
+    assert start(locust, run_time="100s")["success"] is True
+    progress = locust.await_live(lambda live: live["progress"] is not None)["progress"]
+    assert progress["duration_s"] == 100
+    assert 0 <= progress["elapsed_s"] < 100
+    locust.post("/stop")
+    locust.await_live(lambda live: not live["is_on"])
+    assert start(locust)["success"] is True
+    assert locust.await_live(lambda live: live["progress"] is not None)["progress"]["duration_s"] is None
+
+
+def test_no_point_is_later_than_the_end_nor_before_another(locust: WebProcess) -> None:
+    assert start(locust, rate="600")["success"] is True
+    locust.await_live(lambda live: len(live["points"]) >= 2)
+    locust.post("/stop")
+    live = locust.await_live(lambda live: not live["is_on"] and live["run"]["ended_at"] is not None)
+    instants = [point["at"] for point in live["points"]]
+    assert instants == sorted(set(instants))
+    assert instants[-1] == pytest.approx(live["run"]["ended_at"], abs=0.06)
+
+
+def test_what_the_run_would_come_to_is_said_in_words(locust: WebProcess) -> None:
+    assert start(locust, rate="600", failure_criteria="avg(e2e_ms) > 1; percentage(throttled) > 5")["success"] is True
+    live = locust.await_live(lambda live: live["is_on"] and live["run"]["counts"]["ok"] >= 3)
+    assert live["run"]["so_far"]["state"] == "failing"
+    (reason,) = live["run"]["so_far"]["reasons"]
+    assert reason.startswith("avg(e2e_ms) must be at most 1 ms, is ")
+    (throttled,) = [each for each in live["run"]["criteria"] if each["metric"] == "throttled"]
+    assert re.fullmatch(r"must be at most 5 %, is 0 % \(0 of \d+\)", throttled["words"])
+
+
+def test_a_run_is_compared_with_the_one_before(locust: WebProcess) -> None:
+    run_once(locust, test_name="compared")
+    live = run_once(locust, test_name="compared")
+    last = live["runs"][-1]
+    assert last["previous"] == live["runs"][-2]["name"]
+    assert locust.post(f"/llm/runs/{last['number']}/compare")[0] == 200
+    live = locust.await_live(lambda live: live["runs"][-1]["comparison"] in ("ready", "failed"))
+    assert live["runs"][-1]["comparison"] == "ready", live["runs"][-1]
+    assert "<html" in locust.get(f"/llm/runs/{last['number']}/comparison.html")[1]
+    refused = json.loads(locust.post("/llm/runs/99/compare")[1])
+    assert refused["problems"] == ["comparison: expected a run with another one before it, got run 99"]
+
+
 def test_only_the_files_of_a_run_are_served(locust: WebProcess) -> None:
+    run_once(locust)
     live = locust.await_live(lambda live: bool(live["runs"]) and live["runs"][-1]["report"] != "making")
     assert live["runs"][-1]["report"] == "ready", live["runs"]
     number = live["runs"][-1]["number"]
@@ -126,7 +210,8 @@ EVERY_ROUTE = (
       "/login",
       "/assets/favicon-light.png", "/llm", "/llm/form", "/llm/live", "/llm/web/llm.js", "/llm/scenarios/smoke.conf",
       "/nothing/here")),
-    *(("POST", path) for path in ("/swarm", "/stop", "/stats/reset", "/user", "/llm/rate", "/nothing/here")),
+    *(("POST", path) for path in ("/swarm", "/stop", "/stats/reset", "/user", "/llm/rate", "/llm/runs/1/compare",
+      "/nothing/here")),
 )  # fmt: skip
 
 
@@ -206,7 +291,7 @@ def test_a_form_chooses_no_file_of_this_machine(locust: WebProcess) -> None:
         for path in ("/etc/passwd", "/dev/zero", "../secrets.csv", str(locust.log)):
             message = str(start(locust, **{name: path})["message"])
             assert f"{name}: expected a file of scenarios/" in message, message
-            assert "root:" not in message
+            assert "root:" not in message, "a file that may not be chosen is not read"
     fields = [each for group in json.loads(locust.get("/llm/form")[1])["groups"] for each in group["fields"]]
     (dataset,) = [field for field in fields if field["name"] == "dataset"]
     assert "scenarios/dataset.csv" in dataset["choices"]

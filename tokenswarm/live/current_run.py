@@ -9,9 +9,19 @@ from typing import TYPE_CHECKING, Any
 from tokenswarm.control.messages import Rows
 from tokenswarm.generator.heartbeat import Window
 from tokenswarm.live.monitor import Monitor
+from tokenswarm.live.progress import Course
 
 if TYPE_CHECKING:
     from tokenswarm.runner.load_test import LoadTest
+
+PHASES = {
+    "PREPARING": "preparing",
+    "SPAWNING": "starting users",
+    "RUNNING": "running",
+    "DRAINING": "waiting for requests under way",
+    "ENDED": "ended",
+}
+"""The phases of `runner.run_part`, by name, in words."""
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +49,27 @@ class CurrentRun:
     def is_on(self) -> bool:
         """Whether a run is on."""
         return self._is_on
+
+    @property
+    def phase(self) -> str:
+        """Where the run is, in words; "ready" before the first one."""
+        if self.monitor is None:
+            return "ready"
+        part = self.load_test.part
+        return PHASES[part.phase.name if part is not None else "ENDED"]
+
+    def course(self) -> Course | None:
+        """Of the run that is on; `None` when none is."""
+        part = self.load_test.part
+        if self.monitor is None or part is None or part.run is None:
+            return None
+        return Course(
+            settings=part.settings,
+            begun_at=part.origin if part.origin is not None else part.run.started_at,
+            run_time_s=self.load_test.options.run_time,
+            rate_changes=part.run.rate_changes,
+            step=part.run.judge.step,
+        )
 
     def _on_start(self, **_: Any) -> None:
         load_test = self.load_test

@@ -9,17 +9,18 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gevent
 
 from tokenswarm.control.messages import Rows
 from tokenswarm.control.run import LoadRun
-from tokenswarm.generator.heartbeat import Window
+from tokenswarm.generator.heartbeat import Window, is_saturated
 from tokenswarm.live.criteria_so_far import Gauges
-from tokenswarm.live.last_minute import RECENT_S, WINDOW_S, Figures, Live, per_minute
+from tokenswarm.live.last_minute import RECENT_S, WINDOW_S, Figures, Live, Tally, per_minute
 from tokenswarm.metrics.criteria import CriterionResult
+from tokenswarm.metrics.criterion_words import demand, finding, sentence
 from tokenswarm.metrics.histogram import RELATIVE_ERROR
 
 TICK_S = 2.0
@@ -81,12 +82,15 @@ class Monitor:
         if self.run.ended_at is None:
             self._last_users = self._users()
         self.live.advance(self._until(now))
+        while self.points and self.points[-1]["at"] >= round(now, 1):  # kept while the last requests were awaited
+            self.points.pop()
         self.points.append(self._point(now))
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that is shown of the run, as of now."""
         run, settings, now = self.run, self.run.settings, self._now()
         self.live.advance(self._until(now))
+        criteria = self.criteria(now)
         return {
             "test_name": settings.test_name,
             "directory": str(run.directory),
@@ -103,8 +107,10 @@ class Monitor:
             "quota": {"tpm": settings.quota_tpm, "rpm": settings.quota_rpm, "ptu": settings.ptu},
             "service": dataclasses.asdict(self.live.service),
             "workers": [_worker(window) for window in self.windows],
-            "criteria": [result.facts() for result in self.criteria(now)],
+            "criteria": [_criterion(result, run.ended_at is None) for result in criteria],
+            "so_far": so_far(criteria, self._doubts(), self.live.run(), run.judge.facts() is not None),
             "verdict": _verdict(run),
+            "marks": _marks(run),
             "problems": [str(problem) for problem in run.problems],
             "stop_reason": run.stop_reason,
             "budget": self._budget(),
@@ -119,6 +125,15 @@ class Monitor:
         """The final results once there are any; until then what the criteria come to so far."""
         verdict = self.run.verdict
         return verdict.results if verdict is not None else self.gauges.read(now, self.run.samples)
+
+    def _doubts(self) -> list[str]:
+        """Why the figures so far are not to be trusted."""
+        own = self._local()[2] if self._local is not None else []
+        late = is_saturated([*self.run.health, *own])
+        return [
+            *map(str, self.run.problems),
+            *(["load generator saturated: its event loop is late too often"] if late else []),
+        ]
 
     @property
     def in_flight(self) -> int:
@@ -212,6 +227,47 @@ def latest_windows(health: list[Window]) -> list[Window]:
     """The last window of each worker, by its name."""
     latest = {window.worker: window for window in health}
     return [latest[worker] for worker in sorted(latest)]
+
+
+def so_far(results: Sequence[CriterionResult], doubts: Sequence[str], counts: Tally, searches: bool) -> dict[str, Any]:
+    """What the run would come to if it ended now. `state`: untrusted, searching, failing, waiting (nothing has ended
+    yet), undecided (a criterion has no data), holding, or none (no criteria); `reasons` in words."""
+    failing = [sentence(result, "is") for result in results if result.state == "failed"]
+    open_ones = [sentence(result, "is") for result in results if result.state == "no_data"]
+    if doubts:
+        return {"state": "untrusted", "reasons": [*doubts, *failing]}
+    if searches:
+        return {"state": "searching", "reasons": []}
+    if counts.sent and not counts.ok:
+        failing.insert(0, f"no request has been answered, {counts.sent} have ended")
+    if failing:
+        return {"state": "failing", "reasons": failing}
+    if not counts.sent:
+        return {"state": "waiting", "reasons": []}
+    if open_ones:
+        return {"state": "undecided", "reasons": open_ones}
+    return {"state": "holding" if results else "none", "reasons": []}
+
+
+def _criterion(result: CriterionResult, is_on: bool) -> dict[str, Any]:
+    criterion, verb = result.criterion, "is" if is_on else "was"
+    return {
+        **result.facts(),
+        "sentence": sentence(result, verb),
+        "words": f"{demand(criterion)}, {finding(result, verb)}",
+        "metric": criterion.metric,
+        "aggregation": criterion.aggregation,
+        "name": criterion.name,
+        "operator": criterion.operator,
+        "threshold": criterion.threshold,
+    }
+
+
+def _marks(run: LoadRun) -> list[dict[str, Any]]:
+    """Instants at which what was asked for changed: by hand, or by a search."""
+    search = run.judge.facts() or {}
+    levels = [(level["begin"], level["rate_rpm"]) for level in search.get("levels", [])]
+    return [{"at": at, "rate_rpm": rate_rpm} for at, rate_rpm in sorted([*run.rate_changes, *levels])]
 
 
 def _worker(window: Window) -> dict[str, Any]:

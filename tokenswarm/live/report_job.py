@@ -1,4 +1,5 @@
-"""The report of a run that has ended, made by `python -m analysis report` in a process of its own.
+"""The report of a run that has ended and its comparison with another, made by `python -m analysis` in a process of
+its own.
 
 So that pandas and plots are never loaded into Locust's process, and a next run is not slowed: the process is nice.
 """
@@ -8,12 +9,16 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import gevent
 import psutil
 
 from tokenswarm.installation import module_command, parts, python_path
+
+REPORT = "report.html"
+COMPARISON = "comparison.html"
 
 PATIENCE_S = 600.0
 
@@ -25,11 +30,13 @@ def can_report() -> bool:
     return (parts() / "analysis").is_dir()
 
 
-class RunReport:
-    """One run's report. `state`: making, ready or failed (then `problem` says why)."""
+class AnalysisJob:
+    """One call of `python -m analysis` that makes the file `product`. `state`: making, ready or failed (then `problem`
+    says why)."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, product: Path, arguments: Sequence[str]) -> None:
+        self.product = product
+        self._arguments = arguments
         self.state = "making"
         self.problem = ""
 
@@ -39,7 +46,7 @@ class RunReport:
 
     def make(self) -> None:
         """Make it, and wait for it."""
-        command = [*module_command("analysis"), "report", str(self.directory.resolve())]
+        command = [*module_command("analysis"), *self._arguments]
         environment = {**os.environ, "PYTHONPATH": python_path()}
         try:
             with subprocess.Popen(
@@ -53,12 +60,25 @@ class RunReport:
                 code, text = _wait(process)
         except OSError as error:
             code, text = -1, str(error)
-        if code == 0 and (self.directory / "report.html").is_file():
+        if code == 0 and self.product.is_file():
             self.state = "ready"
-            logger.info("Report: %s", self.directory / "report.html")
+            logger.info("Made %s", self.product)
         else:
             self.state, self.problem = "failed", text.strip()[-500:] or f"exit code {code}"
-            logger.error("No report of %s could be made: %s", self.directory, self.problem)
+            logger.error("%s could not be made: %s", self.product, self.problem)
+
+
+def report_run(directory: Path) -> AnalysisJob:
+    """The report of a run, in its directory."""
+    return AnalysisJob(directory / REPORT, ["report", str(directory.resolve())])
+
+
+def compare_runs(before: Path, after: Path) -> AnalysisJob:
+    """The comparison of two runs, in the directory of the later one. Runs that differ in more than a figure are
+    compared, too; the page says in what."""
+    product = after / COMPARISON
+    sides = [str(before.resolve()), str(after.resolve())]
+    return AnalysisJob(product, ["compare", *sides, "--force", "--html", str(product.resolve())])
 
 
 def _wait(process: subprocess.Popen[bytes]) -> tuple[int, str]:

@@ -6,7 +6,7 @@ No socket; the only files read are scenarios.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,14 @@ LOCUST_FORM_FIELDS = frozenset({"host", "spawn_rate", "run_time", "user_classes"
 """Options of Locust that its own form sets under their names."""
 
 _BY_ATTRIBUTE = {option.attribute: option for option in OPTIONS}
+_FIELDS = {
+    **{option.name: option.attribute for option in OPTIONS if option.in_form},
+    **LOCUST_FIELDS,
+    "failure-criterion": "failure_criteria",
+    "orchestrator": "host",
+}
+"""What a problem begins with, with hyphens for blanks, and the field it is about."""
+
 _LOCUST_CONVERTERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "user_count": ("num_users", int, "a whole number"),
     "spawn_rate": ("spawn_rate", float, "a number"),
@@ -83,8 +91,10 @@ class StartForm:
                     f"{_option_name(key)}: expected on the command line or in the scenario, not from a form"
                 )
             elif key in _BY_ATTRIBUTE:
-                problems += self._check_field(_BY_ATTRIBUTE[key], value)
-                changed[key] = value
+                wrong = self._check_field(_BY_ATTRIBUTE[key], value)
+                problems += wrong
+                if not wrong:  # no file that a form may not choose is opened, not even to say what is wrong with it
+                    changed[key] = value
         return changed, problems + _check_counts(changed)
 
     def check_change(self, options: Mapping[str, Any], form: Mapping[str, str]) -> list[str]:
@@ -132,6 +142,7 @@ def _convert(options: dict[str, Any], key: str, value: str) -> list[str]:
     """Set one of Locust's own fields in `options`; what is wrong with it."""
     name, convert, expected = _LOCUST_CONVERTERS[key]
     if key == "run_time" and not value:
+        options[name] = None
         return []
     try:
         options[name] = convert(value)
@@ -166,20 +177,39 @@ def list_files(directory: Path) -> list[str]:
     )
 
 
+def by_field(problems: Sequence[str]) -> dict[str, list[str]]:
+    """The problems that are about one field of the form, by that field."""
+    found: dict[str, list[str]] = {}
+    for problem in problems:
+        if (field := _field_of(problem)) is not None:
+            found.setdefault(field, []).append(problem)
+    return found
+
+
+def _field_of(problem: str) -> str | None:
+    """The field whose name, the longest there is, the problem begins with; `None` for a problem of none."""
+    head = problem.partition(":")[0].replace(" ", "-").replace("_", "-") + "-"
+    named = [name for name in _FIELDS if head.startswith(f"{name}-")]
+    return _FIELDS[max(named, key=len)] if named else None
+
+
 def list_scenarios(directory: Path) -> list[str]:
     """Names of the scenario files of a directory; none where there is no directory."""
     return sorted(path.name for path in directory.glob("*.conf") if path.is_file())
 
 
 def read_scenario(directory: Path, name: str) -> dict[str, Any]:
-    """What a scenario sets: `values` by form field, `locustfile`, and `left_out`, which a form cannot set.
+    """What a scenario sets: `values` by form field, `locustfile`, and `left_out`, which a form cannot set. A run that
+    is started from it has its name, unless the scenario gives it another.
 
     Raises `BadInput` for a name that is none of the directory's, and for a file that cannot be read.
     """
     if name not in list_scenarios(directory):
         raise BadInput([f"scenario: expected one of {', '.join(list_scenarios(directory))}, got {name!r}"])
     data = read_file(directory / name, "scenario", MAX_SCENARIO_BYTES)
-    return sort_scenario(parse_scenario(decode_text(data, name)))
+    scenario = sort_scenario(parse_scenario(decode_text(data, name)))
+    scenario["values"].setdefault("test_name", Path(name).stem)
+    return scenario
 
 
 def parse_scenario(text: str) -> dict[str, str]:

@@ -23,7 +23,7 @@ from rich.text import Text
 from tokenswarm.installation import command_name
 from tokenswarm.live.current_run import CurrentRun
 from tokenswarm.live.monitor import Monitor
-from tokenswarm.live.report_job import RunReport, can_report
+from tokenswarm.live.report_job import can_report, report_run
 from tokenswarm.live.terminal_lines import (
     criterion_lines,
     failure_lines,
@@ -66,7 +66,9 @@ class Terminal:
     def _start(self, monitor: Monitor) -> None:
         self._lines = 0
         if self._form == "human" and self._console.is_terminal:
-            self._status = Status(self._console, monitor, run_duration_s(self._current_run))
+            course = self._current_run.course()
+            duration_s = course.duration_s if course is not None else None
+            self._status = Status(self._console, monitor, duration_s)
             self._greenlet = gevent.spawn(self._status.redraw_regularly)
         else:
             self._greenlet = gevent.spawn(self._print_regularly, monitor)
@@ -87,7 +89,7 @@ class Terminal:
 
     def _make_report(self, monitor: Monitor) -> bool:
         """Here and not in the background: with this process the report's would end, too. Whether it was made."""
-        report = RunReport(monitor.run.directory)
+        report = report_run(monitor.run.directory)
         report.make()
         if self._form == "human":
             page = monitor.run.directory / "report.html"
@@ -171,16 +173,6 @@ def redirect_logs(console: Console) -> list[tuple[logging.StreamHandler[Any], An
     return redirected
 
 
-def run_duration_s(watch: CurrentRun) -> float | None:
-    """Seconds the run will take; `None` when nothing ends it but a stop."""
-    options, settings = watch.load_test.options, watch.load_test.settings
-    ends = [float(options.run_time)] if options.run_time else []
-    plan = settings.plan if settings is not None else None
-    if plan is not None and plan.duration_s is not None:
-        ends.append(plan.duration_s)
-    return min(ends, default=None)
-
-
 def final_lines(monitor: Monitor) -> list[str]:
     """The run's final figures, exact, over its window."""
     run = monitor.run
@@ -259,7 +251,7 @@ def attach_terminal(watch: CurrentRun) -> None:
     report = options.report != "no" and can_report()
     if form == "locust":
         if report:
-            watch.ended.append(lambda monitor: RunReport(monitor.run.directory).make())
+            watch.ended.append(lambda monitor: report_run(monitor.run.directory).make())
         return
     if not options.print_stats:
         silence_locust_tables(options)

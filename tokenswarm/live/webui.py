@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from locust.argument_parser import ui_extra_args_dict
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,8 @@ from flask_login import current_user  # type: ignore[import-untyped]
 
 from tokenswarm.live.current_run import CurrentRun
 from tokenswarm.live.monitor import Monitor
-from tokenswarm.live.report_job import RunReport
-from tokenswarm.live.start_form import StartForm, list_scenarios, read_scenario
+from tokenswarm.live.run_list import SERVED, RunList
+from tokenswarm.live.start_form import StartForm, by_field, list_scenarios, read_scenario
 from tokenswarm.live.web_guard import WebGuard, allow_hosts
 from tokenswarm.redaction import SECRETS
 from tokenswarm.userinput import BadInput
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 WEB = Path(__file__).resolve().parent / "web"
 SCENARIOS = Path("scenarios")
 TAB = "llm"
-SERVED = ("report.html", "requests.csv", "run.json", "locust.html", "summary.csv", "minutes.csv", "report.md")
-"""Files of a run that the page links to; nothing else is served."""
-
 PAGE_RULES = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -48,7 +46,7 @@ class LlmPage:
     def __init__(self, watch: CurrentRun, web_ui: Any) -> None:
         self._current_run = watch
         self._web_ui = web_ui
-        self._reports: list[RunReport] = []
+        self._runs = RunList()
         options = vars(self._environment.parsed_options)
         self._base = str(options.get("web_base_path") or "")
         self._form = StartForm(options, SCENARIOS)
@@ -89,6 +87,7 @@ class LlmPage:
             ("/llm/scenarios/<name>", self._scenario, ["GET"]),
             ("/llm/rate", self._change_rate, ["POST"]),
             ("/llm/runs/<int:number>/<name>", self._run_file, ["GET"]),
+            ("/llm/runs/<int:number>/compare", self._compare, ["POST"]),
         ):
             protected = self._web_ui.auth_required_if_enabled(view)
             routes.add_url_rule(rule, endpoint=view.__name__.strip("_"), view_func=protected, methods=methods)
@@ -110,13 +109,17 @@ class LlmPage:
         monitor = self._current_run.monitor
         body: dict[str, Any] = {
             "state": self._environment.runner.state,
+            "phase": self._current_run.phase,
             "is_on": self._current_run.is_on,
-            "runs": self._describe_runs(),
+            "runs": self._runs.describe(self._current_directory()),
+            "progress": None,
             "run": None,
             "points": [],
         }
         if monitor is not None:
             body["run"] = {**monitor.snapshot(), "search": _search_facts(monitor), "rate": self._rate(monitor)}
+            course = self._current_run.course()
+            body["progress"] = course.facts(time.time()) if course is not None else None
             body["points"] = [point for point in monitor.points if point["at"] > since]
         return self._json(body)
 
@@ -134,9 +137,15 @@ class LlmPage:
                 "groups": self._form.describe(options),
                 "token": self._guard.token,
                 "scenarios": list_scenarios(SCENARIOS),
+                "scenario": self._given_scenario(),
                 "locustfile": self._environment.locustfile,
             }
         )
+
+    def _given_scenario(self) -> str | None:
+        """The scenario that Locust was started with, where the form can be filled from it."""
+        given = self._load_test.preparation.scenario
+        return given.name if given is not None and given.resolve().parent == SCENARIOS.resolve() else None
 
     def _scenario(self, name: str) -> Response:
         try:
@@ -153,7 +162,7 @@ class LlmPage:
         return self._json({"success": True, "at": begins_at})
 
     def _run_file(self, number: int, name: str) -> Response:
-        runs = self._directories()
+        runs = self._runs.directories(self._current_directory())
         if not 1 <= number <= len(runs) or name not in SERVED:
             abort(404)
         directory = runs[number - 1].resolve()
@@ -163,30 +172,20 @@ class LlmPage:
         response.headers["Content-Security-Policy"] = REPORT_RULES
         return response
 
-    def _directories(self) -> list[Path]:
-        """The runs of this process, the one that is on last."""
-        directories = [report.directory for report in self._reports]
-        monitor = self._current_run.monitor
-        if monitor is not None and self._current_run.is_on:
-            directories.append(monitor.run.directory)
-        return directories
+    def _compare(self, number: int) -> Response:
+        try:
+            self._runs.compare(number)
+        except BadInput as error:
+            return self._refuse(error)
+        return self._json({"success": True})
 
-    def _describe_runs(self) -> list[dict[str, Any]]:
-        reports = [*self._reports, None]
-        return [
-            {
-                "number": number,
-                "name": f"{directory.parent.name}/{directory.name}",
-                "report": report.state if report is not None else None,
-                "problem": report.problem if report is not None else "",
-                "files": [name for name in SERVED if (directory / name).is_file()],
-            }
-            for number, (directory, report) in enumerate(zip(self._directories(), reports, strict=False), start=1)
-        ]
+    def _current_directory(self) -> Path | None:
+        """Of the run that is on."""
+        monitor = self._current_run.monitor
+        return monitor.run.directory if monitor is not None and self._current_run.is_on else None
 
     def _make_report(self, monitor: Monitor) -> None:
-        self._reports.append(RunReport(monitor.run.directory))
-        self._reports[-1].start()
+        self._runs.add(monitor.run.directory)
 
     def _rate(self, monitor: Monitor) -> dict[str, Any]:
         """The rate that is asked for, and whether the page may change it."""
@@ -217,12 +216,16 @@ class LlmPage:
             self._load_test.preparation.check_start(options, options.get("host") or self._environment.host)
         except BadInput as error:
             problems += error.problems
-        return self._refuse(BadInput(problems)) if problems else None
+        if problems:
+            return self._refuse(BadInput(problems))
+        if request.form.get("run_time") == "":  # Locust would keep that of the start before
+            self._environment.parsed_options.run_time = None
+        return None
 
     def _refuse(self, error: BadInput) -> Response:
         message = SECRETS.redact("; ".join(error.problems))
         problems = [SECRETS.redact(problem) for problem in error.problems]
-        return self._json({"success": False, "message": message, "problems": problems})
+        return self._json({"success": False, "message": message, "problems": problems, "fields": by_field(problems)})
 
     def _json(self, body: dict[str, Any]) -> Response:
         response: Response = jsonify(SECRETS.redact_values(body))

@@ -10,16 +10,24 @@ STATES = {"held": "held", "failed": "FAILED", "no_data": "NO DATA"}
 
 def sentence(result: CriterionResult, verb: str = "was") -> str:
     """What must hold, and what was found; not its note. `verb`: "is" while the run is on."""
-    found = "there is no data" if result.value is None else f"{verb} {_with_unit(result.value, result)}{_of(result)}"
-    return f"{must(result.criterion)}, {found}"
+    return f"{must(result.criterion)}, {finding(result, verb)}"
 
 
 def must(criterion: Criterion) -> str:
     """What must hold for the run not to fail: the criterion turned round."""
     prefix = "" if criterion.name is None else f"{criterion.name}: "
+    return f"{prefix}{criterion.aggregation}({criterion.metric}) {demand(criterion)}"
+
+
+def demand(criterion: Criterion) -> str:
+    """The limit alone: "must be at most 5 %"."""
     bound = "at most" if criterion.operator == ">" else "at least"
-    limit = f"{format_number(criterion.threshold)} {criterion.unit}".rstrip()
-    return f"{prefix}{criterion.aggregation}({criterion.metric}) must be {bound} {limit}"
+    return f"must be {bound} {format_number(criterion.threshold)} {criterion.unit}".rstrip()
+
+
+def finding(result: CriterionResult, verb: str = "was") -> str:
+    """What was found alone: "was 55.6 % (15 of 27)"."""
+    return "there is no data" if result.value is None else f"{verb} {_with_unit(result.value, result)}{_of(result)}"
 
 
 def _with_unit(value: float, result: CriterionResult) -> str:

@@ -71,6 +71,10 @@ class Stages:
         before = self._values[stage]
         return before + (target - before) * (t_s - self._begins[stage]) / duration_s
 
+    def position(self, t_s: float) -> int:
+        """The stage at `t_s`, counted from 1; the first before the start, the last after the end."""
+        return min(bisect_right(self._ends, max(0.0, t_s)) + 1, len(self.stages))
+
     def users(self, t_s: float) -> int | None:
         """The value as a number of users, halves rounded up; `None` once the last stage is over."""
         return None if t_s >= self.duration_s else math.floor(self.value(t_s) + 0.5)

@@ -10,6 +10,7 @@ from tokenswarm.config.options import OPTIONS
 from tokenswarm.live.start_form import (
     GROUPS,
     StartForm,
+    by_field,
     list_files,
     list_scenarios,
     parse_scenario,
@@ -85,6 +86,7 @@ def test_a_scenario_is_read_by_locusts_own_rules(tmp_path: Path) -> None:
     assert scenario["values"] == {
         "user_count": "50",
         "run_time": "10m",
+        "test_name": "peak",
         "rate": "120",
         "failure_criteria": "p95(ttft_ms) > 1000; percentage(error) > 1",
         "dataset": "scenarios/dataset.csv",
@@ -130,6 +132,7 @@ def test_a_form_chooses_among_the_files_of_the_scenarios(tmp_path: Path) -> None
         for value in ("/etc/shadow", "/dev/zero", f"{scenarios}/../secret.csv", f"{scenarios}/link.csv", "a\0b"):
             (problem,) = form.would_be_options(OPTIONS_NOW, {name: value})[1]
             assert problem.startswith(f"{name}: expected a file of {scenarios}/ or of the command line, got ")
+            assert form.would_be_options(OPTIONS_NOW, {name: value})[0].get(name) == OPTIONS_NOW.get(name)
 
 
 @pytest.mark.parametrize("key", ["csv_prefix", "html_file", "logfile", "locustfile", "web_host", "expect_workers"])
@@ -144,3 +147,27 @@ def test_while_a_test_runs_a_form_changes_the_number_of_users_only() -> None:
     assert FORM.check_change(now, {"user_count": "5", "spawn_rate": "2", "host": "http://a", "deployment": "a"}) == []
     problems = FORM.check_change(now, {"user_count": "5", "spawn_rate": "2", "host": "http://b", "rate": "7"})
     assert [problem.partition(":")[0] for problem in problems] == ["host", "rate"]
+
+
+def test_a_run_is_named_after_its_scenario_unless_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "peak.conf").write_text("users = 2\n")
+    (tmp_path / "named.conf").write_text("test-name = evening\n")
+    assert read_scenario(tmp_path, "peak.conf")["values"]["test_name"] == "peak"
+    assert read_scenario(tmp_path, "named.conf")["values"]["test_name"] == "evening"
+
+
+@pytest.mark.parametrize(
+    ("problem", "field"),
+    [
+        ("rate: expected requests per minute, got 'x'", "rate"),
+        ("rate-stages: expected stages, got 'x'", "rate_stages"),
+        ("max-tokens: expected a number, got 'x'", "max_tokens"),
+        ("spawn rate: expected users per second above 0, got 0", "spawn_rate"),
+        ("run time: expected more than 0 seconds, got 0", "run_time"),
+        ("failure criterion: expected a metric, got 'x'", "failure_criteria"),
+        ("dataset scenarios/a.csv: expected a question, got none", "dataset"),
+        ("API key: expected OPENAI_API_KEY, got none", None),
+    ],
+)
+def test_a_problem_is_told_at_its_field(problem: str, field: str | None) -> None:
+    assert by_field([problem]) == ({} if field is None else {field: [problem]})

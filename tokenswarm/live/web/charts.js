@@ -1,124 +1,182 @@
 "use strict";
-// Line charts as SVG: a title, a legend with the latest values, a scale from 0 and clock times.
+// Line charts by uPlot, with one cursor for all: limits, marks where the rate was changed, gaps where nothing is known.
 
-const SVG = "http://www.w3.org/2000/svg";
+const TICK_S = 2;
+const HEIGHT = 210;
+const DASHES = [[], [7, 3], [2, 3], [10, 3, 2, 3]];
+
+// The limits that criteria set on one of the metrics, for all requests together.
+const criteriaLimits = (...metrics) => (run) => run.criteria
+  .filter((each) => metrics.includes(each.metric) && each.name === null)
+  .map((each) => ({ value: each.threshold, text: `${each.aggregation} ${each.operator === ">" ? "at most" : "at least"} ${formatNumber(each.threshold)}` }));
+const quotaLimit = (name) => (run) => (run.quota[name] ? [{ value: run.quota[name], text: `quota ${formatNumber(run.quota[name])}` }] : []);
+const percentiles = (metric) => ["p50", "p95", "p99"].map((p) => [`${metric}_${p}`, p]);
+
 const CHARTS = [
-  { title: "Tokens per minute", unit: "", limit: (run) => run.quota.tpm, limitName: "quota",
-    series: [["total_tpm", "total"], ["prompt_tpm", "prompt"], ["generated_tpm", "generated"], ["estimated_tpm", "estimated"]] },
-  { title: "Requests per minute", unit: "", limit: (run) => run.quota.rpm, limitName: "quota",
+  { title: "Requests per minute", unit: "", limits: (run) => [...quotaLimit("rpm")(run), ...criteriaLimits("rpm")(run)],
     series: [["ok_rpm", "answered"], ["offered_rpm", "offered"], ["throttled_rpm", "throttled"], ["failed_rpm", "failed"]] },
-  { title: "Time to first token", unit: "ms", series: [["ttft_ms_p50", "p50"], ["ttft_ms_p95", "p95"], ["ttft_ms_p99", "p99"]] },
-  { title: "Time between tokens", unit: "ms", series: [["tbt_ms_p50", "p50"], ["tbt_ms_p95", "p95"], ["tbt_ms_p99", "p99"]] },
-  { title: "End to end", unit: "ms", series: [["e2e_ms_p50", "p50"], ["e2e_ms_p95", "p95"], ["e2e_ms_p99", "p99"]] },
+  { title: "Time to first token", unit: "ms", limits: criteriaLimits("ttft_ms"), series: percentiles("ttft_ms") },
+  { title: "Tokens per minute", unit: "", limits: (run) => [...quotaLimit("tpm")(run), ...criteriaLimits("tpm")(run)],
+    series: [["total_tpm", "total"], ["prompt_tpm", "prompt"], ["generated_tpm", "generated"], ["estimated_tpm", "estimated"]] },
+  { title: "End to end", unit: "ms", limits: criteriaLimits("e2e_ms", "response_time_ms"), series: percentiles("e2e_ms") },
+  { title: "Time between tokens", unit: "ms", limits: criteriaLimits("tbt_ms"), series: percentiles("tbt_ms") },
   { title: "In flight and users", unit: "", series: [["in_flight", "in flight"], ["users", "users"]] },
-  { title: "Utilization of the deployment", unit: "%", series: [["utilization_pct", "utilization"]], optional: true },
   { title: "Event-loop lag, worst process", unit: "ms", series: [["lag_p95_ms", "p95"], ["lag_max_ms", "max"]] },
+  { title: "Utilization of the deployment", unit: "%", series: [["utilization_pct", "utilization"]], optional: true },
 ];
-const PLOT = { left: 62, right: 8, top: 8, bottom: 22, height: 180 };
 
-function formatNumber(value) {
-  if (value === null || value === undefined) return "–";
-  const digits = Math.abs(value) >= 100 ? 0 : 1;
-  return value.toLocaleString("en-US", { maximumFractionDigits: digits });
+const charts = [];
+
+// Points with an empty one wherever some are missing, so that no line is drawn over time of which nothing is known.
+function withGaps(points) {
+  return points.flatMap((point, at) => {
+    const missing = at > 0 && point.at - points[at - 1].at > 3 * TICK_S;
+    return missing ? [{ at: points[at - 1].at + TICK_S }, point] : [point];
+  });
 }
 
-function formatClock(at, seconds) {
-  return new Date(at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", ...(seconds ? { second: "2-digit" } : {}) });
-}
-
-function make(name, attributes = {}, text) {
-  const element = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  if (text !== undefined) element.textContent = text;
-  return element;
-}
-
-// The round number at or above a value: 1, 2 or 5 times a power of ten.
-function roundUp(value) {
-  if (!(value > 0)) return 1;
-  const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value * 0.999);
-}
-
-// At most one point for each two pixels: the highest of each stretch, so that no peak disappears.
-function thin(points, key, wanted) {
-  const known = points.filter((point) => point[key] !== null);
-  if (known.length <= wanted) return known;
-  const size = known.length / wanted;
-  return Array.from({ length: wanted }, (_, at) => known.slice(Math.floor(at * size), Math.floor((at + 1) * size))
-    .reduce((best, point) => (point[key] > best[key] ? point : best)));
+function colours() {
+  const style = getComputedStyle(document.documentElement);
+  const read = (name) => style.getPropertyValue(name).trim();
+  return { lines: ["--c1", "--c2", "--c3", "--c4"].map(read), text: read("--soft"), grid: read("--line"), limit: read("--limit"), mark: read("--text") };
 }
 
 class Chart {
   constructor(description) {
     this.description = description;
+    this.points = [];
+    this.limits = [];
+    this.marks = [];
     this.figure = document.createElement("figure");
-    const caption = document.createElement("figcaption");
-    caption.textContent = description.title + (description.unit ? ` (${description.unit})` : "");
-    this.legend = document.createElement("ul");
-    this.values = description.series.map(([, name], index) => this.addLegend(`line s${index + 1}`, name));
-    this.svg = make("svg", { role: "img" });
-    this.figure.append(caption, this.legend, this.svg);
+    this.name = description.title + (description.unit ? ` (${description.unit})` : "");
+    this.note = element("span", "", "note");
+    const caption = element("figcaption", this.name);
+    caption.append(this.note);
+    this.holder = element("div", "", "plot");
+    const role = { role: "slider", tabindex: "0", "aria-label": `${this.name} over time`, "aria-valuemin": "0", "aria-valuenow": "0", "aria-valuemax": "0" };
+    for (const [key, value] of Object.entries(role)) this.holder.setAttribute(key, value);
+    this.holder.addEventListener("keydown", (event) => this.press(event));
+    this.figure.append(caption, this.holder);
+    new ResizeObserver(() => this.resize()).observe(this.holder);
   }
 
-  addLegend(style, name) {
-    const item = document.createElement("li");
-    const mark = make("svg", { viewBox: "0 0 26 8", "aria-hidden": "true" });
-    mark.append(make("path", { d: "M0 4H26", class: style }));
-    const text = document.createElement("span");
-    item.append(mark, text);
-    item.name = name;
-    this.legend.append(item);
-    return { item, text, name };
+  build() {
+    this.plot?.destroy();
+    const colour = colours();
+    const font = "12px system-ui, sans-serif";
+    const axis = { stroke: colour.text, font, grid: { stroke: colour.grid, width: 1 }, ticks: { stroke: colour.grid, width: 1 } };
+    this.plot = new uPlot({
+      width: this.width(), height: HEIGHT,
+      scales: { x: { time: false, range: (_, low, high) => [low, Math.max(high, low + 30)] }, y: { range: () => [0, this.top()] } },
+      cursor: { sync: { key: "llm" }, drag: { x: false, y: false }, points: { size: 6 } },
+      axes: [
+        { ...axis, space: 70, values: (plot, ticks) => ticks.map((at) => formatClock(at, plot.scales.x.max - plot.scales.x.min < 600)) },
+        { ...axis, size: 62, values: (_, ticks) => ticks.map((value) => formatNumber(value)) },
+      ],
+      series: [
+        { label: "at", value: (plot, value, _, index) => (index === null ? "now" : formatClock(plot.data[0][index], true)) },
+        ...this.description.series.map(([key, label], at) => ({
+          label, stroke: colour.lines[at], width: 2, dash: DASHES[at], points: { show: false },
+          value: (_, value, __, index) => formatNumber(index === null ? this.points.at(-1)?.[key] : value),
+        })),
+      ],
+      hooks: { draw: [(plot) => this.drawLines(plot, colour)] },
+    }, this.data(), this.holder);
+  }
+
+  width() {
+    return Math.max(220, this.holder.clientWidth);
+  }
+
+  resize() {
+    if (this.plot && this.plot.width !== this.width()) this.plot.setSize({ width: this.width(), height: HEIGHT });
+  }
+
+  data() {
+    return [this.points.map((point) => point.at), ...this.description.series.map(([key]) => this.points.map((point) => point[key] ?? null))];
+  }
+
+  highest() {
+    return Math.max(0, ...this.description.series.flatMap(([key]) => this.points.map((point) => point[key] ?? 0)));
+  }
+
+  // A limit far above the load would flatten the curves: it is drawn when the load comes near, and named until then.
+  near() {
+    return this.limits.filter(({ value }) => this.highest() >= value * 0.2);
+  }
+
+  top() {
+    return Math.max(this.highest(), ...this.near().map(({ value }) => value)) * 1.1 || 1;
   }
 
   draw(points, run) {
-    const { series, optional, title, unit } = this.description;
+    const { series, optional, limits } = this.description;
     this.figure.hidden = Boolean(optional) && !points.some((point) => series.some(([key]) => point[key] !== null));
+    this.points = withGaps(points);
+    this.limits = limits ? limits(run) : [];
+    this.marks = run.marks;
+    const far = this.limits.filter((limit) => !this.near().includes(limit));
+    this.note.textContent = far.length ? `${far.map(({ text }) => text).join(", ")}: above the scale` : "";
     if (this.figure.hidden) return;
-    const last = points.at(-1) || {};
-    series.forEach(([key], index) => { this.values[index].text.textContent = `${this.values[index].name} ${formatNumber(last[key])}`; });
-    const spoken = series.map(([key, name]) => `${name} ${formatNumber(last[key])} ${unit}`).join(", ");
-    this.svg.setAttribute("aria-label", `${title} over time; now ${spoken}`);
-    this.plot(points, run);
+    if (this.plot) this.plot.setData(this.data());
+    else this.build();
+    this.say(this.plot.cursor.idx);
   }
 
-  plot(points, run) {
-    const width = Math.max(260, this.svg.clientWidth);
-    const { left, right, top, bottom, height } = PLOT;
-    const begin = points.length ? points[0].at : 0;
-    const end = Math.max(begin + 30, points.length ? points.at(-1).at : 1);
-    const limit = this.description.limit ? this.description.limit(run) : null;
-    const highest = Math.max(0, ...this.description.series.flatMap(([key]) => points.map((point) => point[key] ?? 0)));
-    // A quota far above the load would flatten the curves: it is drawn when the load comes near.
-    const showsLimit = limit && highest >= limit * 0.2;
-    const ceiling = roundUp(showsLimit ? Math.max(highest, limit * 1.05) : highest);
-    const x = (at) => left + ((at - begin) / (end - begin)) * (width - left - right);
-    const y = (value) => height - bottom - (value / ceiling) * (height - top - bottom);
-    this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    this.svg.replaceChildren();
-    for (const share of [0, 0.5, 1]) {
-      const level = y(ceiling * share);
-      this.svg.append(make("path", { d: `M${left} ${level}H${width - right}`, class: "grid" }));
-      this.svg.append(make("text", { x: left - 6, y: level + 4, "text-anchor": "end" }, formatNumber(ceiling * share)));
-    }
-    if (points.length) this.labelTimes(x, begin, end, height);
-    if (showsLimit) {
-      this.svg.append(make("path", { d: `M${left} ${y(limit)}H${width - right}`, class: "limit" }));
-      this.svg.append(make("text", { x: width - right, y: y(limit) - 4, "text-anchor": "end" }, `${this.description.limitName} ${formatNumber(limit)}`));
-    }
-    this.description.series.forEach(([key], index) => {
-      const kept = thin(points, key, Math.floor((width - left - right) / 2));
-      if (!kept.length) return;
-      const path = kept.map((point, at) => `${at ? "L" : "M"}${x(point.at).toFixed(1)} ${y(point[key]).toFixed(1)}`).join("");
-      this.svg.append(make("path", { d: kept.length === 1 ? `${path}h2` : path, class: `line s${index + 1}` }));
-    });
+  // What a screen reader says of an instant; the last one while the cursor is nowhere.
+  say(index) {
+    const point = this.points.at(index ?? -1);
+    if (!point) return;
+    const { series, unit } = this.description;
+    const values = series.map(([key, name]) => `${name} ${formatNumber(point[key])} ${unit}`.trim());
+    const attributes = { "aria-valuemax": this.points.length - 1, "aria-valuenow": index ?? this.points.length - 1, "aria-valuetext": `${formatClock(point.at, true)}: ${values.join(", ")}` };
+    for (const [key, value] of Object.entries(attributes)) this.holder.setAttribute(key, value);
   }
 
-  labelTimes(x, begin, end, height) {
-    const anchors = [[begin, "start"], [(begin + end) / 2, "middle"], [end, "end"]];
-    for (const [at, anchor] of anchors) {
-      this.svg.append(make("text", { x: x(at), y: height - 6, "text-anchor": anchor }, formatClock(at, end - begin < 600)));
+  press(event) {
+    const last = this.points.length - 1;
+    const now = this.plot?.cursor.idx ?? last;
+    const to = { ArrowLeft: now - 1, ArrowDown: now - 1, ArrowRight: now + 1, ArrowUp: now + 1, PageDown: now - 10, PageUp: now + 10, Home: 0, End: last }[event.key];
+    if (last < 0 || (to === undefined && event.key !== "Escape")) return;
+    event.preventDefault();
+    const index = Math.min(last, Math.max(0, to ?? last));
+    for (const { plot } of charts.filter((each) => each.plot && !each.figure.hidden)) {
+      plot.setCursor(to === undefined ? { left: -10, top: -10 } : { left: plot.valToPos(this.points[index].at, "x"), top: 0 });
     }
+    this.say(to === undefined ? null : index);
+  }
+
+  drawLines(plot, colour) {
+    const { ctx, bbox } = plot;
+    ctx.save();
+    ctx.lineWidth = devicePixelRatio * 1.5;
+    ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+    for (const { value, text } of this.near()) {
+      const y = plot.valToPos(value, "y", true);
+      this.line(ctx, [bbox.left, y], [bbox.left + bbox.width, y], colour.limit, [4, 4]);
+      Object.assign(ctx, { fillStyle: colour.limit, textAlign: "right", textBaseline: "bottom" });
+      ctx.fillText(text, bbox.left + bbox.width, y - 2 * devicePixelRatio);
+    }
+    const { min, max } = plot.scales.x;
+    for (const { at, rate_rpm: rate } of this.marks.filter((mark) => mark.at >= min && mark.at <= max)) {
+      const x = plot.valToPos(at, "x", true);
+      this.line(ctx, [x, bbox.top], [x, bbox.top + bbox.height], colour.mark, [2, 4]);
+      Object.assign(ctx, { fillStyle: colour.mark, textAlign: "left", textBaseline: "top" });
+      ctx.fillText(`${formatNumber(rate)} RPM`, x + 4 * devicePixelRatio, bbox.top);
+    }
+    ctx.restore();
+  }
+
+  line(ctx, from, to, colour, dash) {
+    ctx.strokeStyle = colour;
+    ctx.setLineDash(dash.map((length) => length * devicePixelRatio));
+    ctx.beginPath();
+    ctx.moveTo(...from);
+    ctx.lineTo(...to);
+    ctx.stroke();
   }
 }
+
+charts.push(...CHARTS.map((description) => new Chart(description)));
+byId("charts").append(...charts.map((chart) => chart.figure));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.filter((chart) => chart.plot).forEach((chart) => chart.build()));

@@ -1,5 +1,6 @@
 "use strict";
-// The start form: fields by group, filled from a scenario, sent to Locust's own start. Problems come back as a list.
+// The start form: fields by group, filled from a scenario, sent to Locust's own start. Problems are shown beside Start
+// and at the fields that they are about.
 
 const LOCUST_FIELDS = [
   ["user_count", "users", "users; in an open load the most requests under way at once"],
@@ -23,11 +24,10 @@ function addField(parent, { name, label, help, choices = [], value }) {
   input.value = value;
   input.autocomplete = "off";
   input.setAttribute("aria-describedby", `help-${name}`);
-  const explained = document.createElement("p");
-  explained.className = "help";
-  explained.id = `help-${name}`;
-  explained.textContent = help;
-  field.append(caption, input, explained);
+  input.addEventListener("input", () => markField(name, []));
+  const explained = Object.assign(element("p", help, "help"), { id: `help-${name}` });
+  const wrong = Object.assign(element("p", "", "error"), { id: `error-${name}`, hidden: true });
+  field.append(caption, input, wrong, explained);
   parent.append(field);
   initial[name] = value;
 }
@@ -41,7 +41,7 @@ function addGroup(title) {
   fields.setAttribute("role", "group");
   fields.setAttribute("aria-label", title);
   group.append(summary, fields);
-  document.getElementById("fields").append(group);
+  byId("fields").append(group);
   return fields;
 }
 
@@ -62,22 +62,27 @@ async function loadForm() {
     group.fields.forEach((field) => addField(fields, field));
   }
   openUsedGroups();
-  const chooser = document.getElementById("scenario");
+  const chooser = byId("scenario");
   chooser.append(...form.scenarios.map((name) => new Option(name.replace(/\.conf$/, ""), name)));
-  document.getElementById("scenario-form").hidden = form.scenarios.length === 0;
+  if (form.scenario) {
+    chooser.value = form.scenario;
+    setText("scenario-said", `The form holds ${form.scenario}, with which Locust was started.`);
+  }
+  byId("scenario-form").hidden = form.scenarios.length === 0;
 }
 
 async function fillFromScenario(event) {
   event.preventDefault();
-  const name = document.getElementById("scenario").value;
+  const name = byId("scenario").value;
   const answer = await (await fetch(`./llm/scenarios/${encodeURIComponent(name)}`)).json();
-  const said = document.getElementById("scenario-said");
+  const said = byId("scenario-said");
   if (!answer.success) { said.textContent = answer.message; return; }
   const ofLocust = new Set(LOCUST_FIELDS.map(([field]) => field));
   for (const field of Object.keys(initial)) {
     const fallback = ofLocust.has(field) ? initial[field] : "";
-    document.getElementById(`field-${field}`).value = answer.values[field] ?? fallback;
+    byId(`field-${field}`).value = answer.values[field] ?? fallback;
   }
+  showProblems([]);
   openUsedGroups();
   const notes = [`The form holds ${name} now; nothing has started.`];
   if (answer.left_out.length) notes.push(`Not for a form, give them on the command line: ${answer.left_out.join(", ")}.`);
@@ -88,36 +93,79 @@ async function fillFromScenario(event) {
   said.textContent = notes.join(" ");
 }
 
-function showProblems(problems) {
-  const box = document.getElementById("start-problems");
+// What is wrong with a field, at the field; nothing takes it away.
+function markField(name, problems) {
+  const input = byId(`field-${name}`);
+  const wrong = byId(`error-${name}`);
+  if (!input) return;
+  wrong.hidden = problems.length === 0;
+  wrong.textContent = problems.map((problem) => problem.slice(problem.indexOf(": ") + 1).trim()).join("; ");
+  if (problems.length) {
+    input.setAttribute("aria-invalid", "true");
+    input.closest("details").open = true;
+  } else {
+    input.removeAttribute("aria-invalid");
+  }
+  input.setAttribute("aria-describedby", problems.length ? `error-${name} help-${name}` : `help-${name}`);
+}
+
+function listProblem(problem, fields) {
+  const item = document.createElement("li");
+  const field = Object.keys(fields).find((name) => fields[name].includes(problem));
+  if (!field || !byId(`field-${field}`)) { item.textContent = problem; return item; }
+  const go = Object.assign(element("a", problem), { href: `#field-${field}` });
+  go.addEventListener("click", (event) => { event.preventDefault(); byId(`field-${field}`).focus(); });
+  item.append(go);
+  return item;
+}
+
+// The first field that is wrong has the focus then; the list itself where no field is.
+function showProblems(problems, fields = {}) {
+  for (const name of Object.keys(initial)) markField(name, fields[name] ?? []);
+  const box = byId("start-problems");
   box.hidden = problems.length === 0;
   box.replaceChildren();
   if (!problems.length) return;
   const list = document.createElement("ul");
-  list.append(...problems.map((problem) => Object.assign(document.createElement("li"), { textContent: problem })));
+  list.append(...problems.map((problem) => listProblem(problem, fields)));
   box.append("Not started:", list);
+  byId("start-section").hidden = false;
+  (document.querySelector("#fields [aria-invalid=true]") ?? box).focus();
+}
+
+async function send(form, said) {
+  setText(said, "Checking");
+  try {
+    const response = await fetch("./swarm", { method: "POST", body: new URLSearchParams(form) });
+    const answer = await response.json();
+    showProblems(answer.success ? [] : answer.problems || [answer.message], answer.fields);
+    setText(said, answer.success ? "Started" : "Not started");
+  } catch (error) {
+    showProblems([`No answer from Locust: ${error.message}`]);
+    setText(said, "Not started");
+  }
 }
 
 async function start(event) {
   event.preventDefault();
-  const said = document.getElementById("start-said");
   const button = event.target.querySelector("button");
   button.disabled = true;
-  said.textContent = "Checking";
-  try {
-    const response = await fetch("./swarm", { method: "POST", body: new URLSearchParams(new FormData(event.target)) });
-    const answer = await response.json();
-    showProblems(answer.success ? [] : answer.problems || [answer.message]);
-    said.textContent = answer.success ? "Started" : "";
-    if (answer.success) document.getElementById("figures").scrollIntoView();
-  } catch (error) {
-    showProblems([`No answer from Locust: ${error.message}`]);
-    said.textContent = "";
-  } finally {
-    button.disabled = false;
-  }
+  await send(new FormData(event.target), "start-said");
+  button.disabled = false;
 }
 
-document.getElementById("scenario-form").addEventListener("submit", fillFromScenario);
-document.getElementById("start-form").addEventListener("submit", start);
+// With everything as it was at the last start, whatever the form says by now.
+async function runAgain() {
+  byId("run-again").disabled = true;
+  const form = await (await fetch("./llm/form")).json();
+  const values = { ...form.locust };
+  for (const field of form.groups.flatMap((group) => group.fields)) values[field.name] = field.value;
+  for (const [name, value] of Object.entries(values)) if (byId(`field-${name}`)) byId(`field-${name}`).value = value;
+  byId("again-said").dataset.of = "";
+  await send(values, "again-said");
+  byId("run-again").disabled = false;
+}
+
+byId("scenario-form").addEventListener("submit", fillFromScenario);
+byId("start-form").addEventListener("submit", start);
 loadForm();
