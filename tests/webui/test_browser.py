@@ -158,6 +158,7 @@ def test_before_the_first_run_there_is_a_start_panel(
         button = browser.find_element(By.CSS_SELECTOR, "#start-form button").rect
         assert button["y"] + button["height"] < 900, "Start is seen without scrolling"
         accessible(browser)
+        browser.get("about:blank")  # so that the page asks nothing of a Locust that has ended
 
 
 def test_time_of_which_nothing_is_known_is_a_gap(browser: webdriver.Chrome, locust: WebProcess) -> None:
@@ -278,6 +279,9 @@ def log_in(browser: webdriver.Chrome, locust: WebProcess) -> None:
     await_(browser, lambda: browser.current_url == f"{locust.url}/llm")
     await_(browser, lambda: bool(browser.find_elements(By.ID, "field-rate")))
     await_(browser, lambda: text(browser, "state") != "Waiting for data")
+    if shown(browser, "bar"):  # the run of a test that failed
+        press(browser, "#stop")
+        await_(browser, lambda: shown(browser, "start-section"))
 
 
 def await_(browser: webdriver.Chrome, condition: Callable[[], bool]) -> None:
