@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tokenswarm.config.chat_url import AZURE_HOSTS
 from tokenswarm.config.environment import Environment, check_environment, endpoint_problems, parse_env
-from tokenswarm.config.targets import AZURE_HOSTS
 from tokenswarm.userinput import BadInput
 
 

@@ -97,6 +97,11 @@ OPTION_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """Names that give an option's value when nothing before them does; the first that is set wins."""
 
+_PORTALS = ("portal.azure.com", "portal.azure.us", "portal.azure.cn", "ai.azure.com", "ai.azure.us", "oai.azure.com",
+            "ml.azure.com", "platform.openai.com")  # fmt: skip
+_API_VERSION = re.compile(r"api-version=[\w.-]+")
+"""What may stand behind a URL that somebody pasted."""
+
 MAX_FILE_BYTES = 1_000_000
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
@@ -300,7 +305,9 @@ def endpoint_problems(url: str, where: str) -> list[str]:
         return [f"{expected} without blanks and special characters, got {url!r:.80}"]
     if parts.scheme not in ("http", "https") or not host or port == 0:
         return [f"{expected}, got {url!r:.80}"]
-    if parts.query or parts.fragment:
+    if host in _PORTALS:
+        return [f"{where}: expected the API's own URL (https://RESOURCE.openai.azure.com), got a page of the portal"]
+    if parts.fragment or (parts.query and not _API_VERSION.fullmatch(parts.query)):
         return [f"{expected} without query and fragment, got one with"]
     return []
 

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tokenswarm.apis.request import ChatTarget, RagTarget, TokenProvider
+from tokenswarm.config.chat_url import is_azure_host, read_chat_url
 from tokenswarm.config.environment import Environment, api_key_name, endpoint_problems, rag_headers, rag_key_names
 from tokenswarm.config.key_owner import ENTRA_TOKEN, OWN_API_KEY, KeyOwner
 
@@ -17,9 +18,7 @@ DEFAULT_API_VERSION = "2024-10-21"
 DEFAULT_MODEL = "gpt-4o"
 """Model name for OpenAI-compatible servers when nothing names one."""
 
-AZURE_HOSTS = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
 APIS = ("azure", "azure-v1", "openai")
-AZURE_V1_PATH = "/openai/v1"
 _RAG_PATHS = {"v1": "/api/orc", "v2": "/orchestrator"}
 
 Get = Callable[[str], str | None]
@@ -39,11 +38,11 @@ def build_chat_target(
     if wrong := endpoint_problems(endpoint, "chat endpoint"):
         problems += wrong
         return None
-    api = get("api") or infer_api(endpoint, environment)
-    if api not in APIS:
-        problems.append(f"api: expected {' or '.join(APIS)}, got {api!r}")
+    if (given := get("api")) not in (None, *APIS):
+        problems.append(f"api: expected {' or '.join(APIS)}, got {given!r}")
         return None
-    deployment = get("deployment")
+    url = read_chat_url(endpoint, environment, given)
+    api, deployment = url.api, get("deployment") or url.deployment
     if not deployment and api != "openai":
         problems.append("deployment: expected --deployment, AZURE_OPENAI_DEPLOYMENT or AOAI_DEPLOYMENT, got none")
     key_name = ENTRA_TOKEN if token is not None else api_key_name(environment, api)
@@ -51,16 +50,12 @@ def build_chat_target(
         problems.append(problem)
         return None
     key = None if token is not None else _key(key_name, api, endpoint, environment, problems)
-    if api == "openai" and not urlsplit(endpoint).path.strip("/"):
-        endpoint = endpoint.rstrip("/") + "/v1"
-    if api == "azure-v1" and not endpoint.rstrip("/").endswith(AZURE_V1_PATH):
-        endpoint = endpoint.rstrip("/") + AZURE_V1_PATH
     return ChatTarget(
         api=api,
-        endpoint=endpoint,
+        endpoint=url.base,
         deployment=deployment or DEFAULT_MODEL,
         asks=get("endpoint") or "chat",
-        api_version=get("api-version") or DEFAULT_API_VERSION,
+        api_version=get("api-version") or url.api_version or DEFAULT_API_VERSION,
         key=key,
         token_provider=token,
     )
@@ -107,23 +102,11 @@ def build_host(get: Get, environment: Environment, owner: KeyOwner, problems: li
     return None if wrong else host
 
 
-def infer_api(endpoint: str, environment: Environment) -> str:
-    """The API of an endpoint: a whole base URL is taken as it is, an Azure host or an Azure key means Azure."""
-    parts = urlsplit(endpoint)
-    is_azure_host = (parts.hostname or "").endswith(AZURE_HOSTS)
-    if parts.path.strip("/"):
-        return "azure-v1" if is_azure_host and parts.path.rstrip("/").endswith(AZURE_V1_PATH) else "openai"
-    if is_azure_host:
-        return "azure"
-    azure_names = ("AZURE_OPENAI_ENDPOINT", "AOAI_ENDPOINT", "AZURE_OPENAI_API_KEY")
-    return "azure" if environment.first(azure_names) and "OPENAI_BASE_URL" not in environment else "openai"
-
-
 def _key(name: str | None, api: str, endpoint: str, environment: Environment, problems: list[str]) -> str | None:
     if name is not None:
         return environment[name]
     hostname = urlsplit(endpoint).hostname or ""
-    if api == "openai" and not hostname.endswith(("api.openai.com", *AZURE_HOSTS)):
+    if api == "openai" and hostname != "api.openai.com" and not is_azure_host(endpoint):
         return "none"  # servers of one's own seldom ask for a key; the SDK insists on one
     expected = "OPENAI_API_KEY" if api == "openai" else "AZURE_OPENAI_API_KEY or OPENAI_API_KEY"
     problems.append(f"API key: expected {expected} in the environment or --env-file (or --auth entra), got none")

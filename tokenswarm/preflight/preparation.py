@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tokenswarm.config.chat_url import token_scope
 from tokenswarm.config.engines import Engines, read_engines
 from tokenswarm.config.entra import DEFAULT_SCOPE, TokenSource, default_credential
 from tokenswarm.config.environment import (
@@ -201,7 +202,9 @@ class Preparation:
             return None
         if self._token is None:
             os.environ.update(identity_variables(environment))
-            self._token = TokenSource(default_credential(), options.get("auth_scope") or DEFAULT_SCOPE)
+            self._token = TokenSource(
+                default_credential(), options.get("auth_scope") or token_scope(self._locust.host) or DEFAULT_SCOPE
+            )
             self._token.start()
         return self._token
 

@@ -77,7 +77,7 @@ def test_an_option_wins_over_the_environment() -> None:
         ("http://127.0.0.1:8000/v1", {}, "openai", "http://127.0.0.1:8000/v1"),
         ("http://127.0.0.1:8000", KEY_ALONE, "azure", "http://127.0.0.1:8000"),
         ("https://r.openai.azure.com", KEY_ALONE, "azure", "https://r.openai.azure.com"),
-        ("https://r.openai.azure.com/openai/v1/", KEY_ALONE, "azure-v1", "https://r.openai.azure.com/openai/v1/"),
+        ("https://r.openai.azure.com/openai/v1/", KEY_ALONE, "azure-v1", "https://r.openai.azure.com/openai/v1"),
         (None, {"OPENAI_BASE_URL": "http://h:1/v1"}, "openai", "http://h:1/v1"),
     ],
 )
