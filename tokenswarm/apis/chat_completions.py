@@ -77,7 +77,8 @@ def chat_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
         body[request.max_tokens_field] = request.max_tokens
     if request.stream:
         body["stream"] = True
-        body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+        if request.stream_usage:
+            body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
     return body
 
 

@@ -36,5 +36,6 @@ def completions_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
         body["max_tokens"] = request.max_tokens
     if request.stream:
         body["stream"] = True
-        body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+        if request.stream_usage:
+            body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
     return body

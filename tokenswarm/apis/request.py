@@ -73,12 +73,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest(Request):
-    """Messages to answer. `body`: further parameters of the API; `keep_text`: the text is wanted for a conversation."""
+    """Messages to answer. `body`: further parameters of the API; `keep_text`: the text is wanted for a conversation;
+    `stream_usage`: a stream is asked for its token counts, which some servers refuse."""
 
     messages: list[dict[str, str]]
     max_tokens: int | None = None
     max_tokens_field: str = "max_tokens"
     stream: bool = True
+    stream_usage: bool = True
     keep_text: bool = False
     name: str = "chat"
     body: Mapping[str, Any] = field(default_factory=dict)

@@ -81,6 +81,8 @@ OPTIONS: tuple[Option, ...] = (
            "unique: no prompt is served from the prompt cache; shared: all may be", ("unique", "shared")),
     Option("system-prompt", "request", "system message put first"),
     Option("stream", "request", "stream the answer (default) or ask for it whole", YES_NO),
+    Option("stream-usage", "request",
+           "ask for token counts in streams (default); no: for servers that refuse stream_options", YES_NO),
     Option("temperature", "request", "sampling temperature, 0 to 2"),
     Option("top-p", "request", "nucleus sampling, 0 to 1"),
     Option("frequency-penalty", "request", "-2 to 2"),

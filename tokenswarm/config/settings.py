@@ -63,6 +63,7 @@ class Settings:
     unique_prefix: bool
     system_prompt: str | None
     stream: bool
+    stream_usage: bool
     body: BodyFields
     batch: Length
     turns: int
@@ -217,6 +218,7 @@ def build_settings(
         unique_prefix=reader.choice("prompt-prefix", "unique") == "unique",
         system_prompt=reader.get("system-prompt"),
         stream=reader.choice("stream", "yes") == "yes",
+        stream_usage=reader.choice("stream-usage", "yes") == "yes",
         body=_body(reader),
         batch=reader.read("batch-size", lambda text: parse_length(text, 2048, "batch-size"), Length("fixed", 1.0)),
         turns=reader.whole("turns-per-conversation", 1, 1000, reader.whole("turns", 1, 1000, 1)),

@@ -30,6 +30,7 @@ from tokenswarm.preflight.forecast import forecast_tokens
 from tokenswarm.preflight.load_limits import check_load, is_loopback
 from tokenswarm.preflight.machine_limits import Machine, check_limits
 from tokenswarm.preflight.reachability import check_targets
+from tokenswarm.preflight.target_line import describe_targets
 from tokenswarm.redaction import SECRETS, redact_handlers
 from tokenswarm.results.run_directory import check_results
 from tokenswarm.transport.proxies import proxy_secrets
@@ -127,6 +128,9 @@ class Preparation:
 
     def reach_targets(self, settings: Settings) -> None:
         """Look at the targets without asking them anything that costs tokens. Raises `BadInput`."""
+        options, environment = self._locust.parsed_options, self._environment or Environment({}, {})
+        for line in describe_targets(settings, {**vars(options), "host": self._locust.host}, environment):
+            logger.info("%s", line)
         if problems := check_targets(settings):
             raise BadInput(problems)
 

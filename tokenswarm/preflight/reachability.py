@@ -1,24 +1,34 @@
 """One look at the targets before anybody is sent to them: reachable, key accepted, deployment there.
 
 Asks nothing that would generate a token. Only what is certainly wrong stops a start; a service that does not know the
-question, or takes long to answer it, gets the benefit of the doubt.
+question, or takes long to answer it, gets the benefit of the doubt. The deployment is looked up first. Where that is
+refused or unknown (keys may be limited to asking, gateways pass nothing else on), the run's own URL is asked, without
+messages: a key that is refused there, too, or a model that is not there stops the start.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import re
 from urllib.parse import quote, urlsplit
 
-import httpx2
-
+from tokenswarm.apis.named import path_of
 from tokenswarm.apis.request import ChatTarget, write_request
-from tokenswarm.client.sdk import make_sdk_client
+from tokenswarm.client.endpoint import Address, extended
+from tokenswarm.client.sdk import SdkEndpoint, chat_endpoint
 from tokenswarm.config.settings import Settings
 from tokenswarm.transport.exchange import Origin, Transport
 from tokenswarm.transport.proxies import proxy_for
 from tokenswarm.transport.reading import Exchange
 
+logger = logging.getLogger(__name__)
+
 PATIENCE_S = 10.0
+_NOT_AN_ADDRESS = frozenset({301, 302, 303, 307, 308, 404, 405})
+_NO_SUCH_MODEL = re.compile(r"\bmodel\b.*\b(not found|does not exist|not exist)|\binvalid model\b", re.IGNORECASE)
+"""How servers without codes of their own say it (vLLM, Ollama, LiteLLM)."""
+
 NOT_THERE = frozenset({"DeploymentNotFound", "model_not_found"})
 """Error codes of a 404 that is about the deployment and not about the address."""
 
@@ -27,7 +37,7 @@ def check_targets(settings: Settings) -> list[str]:
     """What would make every request of this run fail, one line each."""
     problems: list[str] = []
     if settings.chat is not None:
-        problems += _check_chat(settings.chat, _transport(settings, settings.chat.endpoint))
+        problems += _check_chat(settings.chat, settings)
     if settings.rag is not None:
         problems += check_connection("orchestrator", settings.rag.url, settings)
     if settings.host is not None:
@@ -35,39 +45,65 @@ def check_targets(settings: Settings) -> list[str]:
     return problems
 
 
-def _check_chat(target: ChatTarget, transport: Transport) -> list[str]:
-    exchange = _ask(target, transport)
+def _check_chat(target: ChatTarget, settings: Settings) -> list[str]:
+    """Look the deployment up; where that says nothing, ask what the run will ask, with nothing in it to answer."""
+    looked_up = _look_up(target, settings)
     host = urlsplit(target.endpoint).netloc
-    if exchange.connect_ms is None:
-        return [f"chat endpoint: expected a connection to {host}, got none ({exchange.error})"]
-    code, message = _read_error(exchange.body)
-    if exchange.status in (401, 403):
-        said = f" ({message})" if message else ""
-        return [f"API key: expected one that {host} accepts, got HTTP {exchange.status}{said}"]
-    if exchange.status == 404 and code in NOT_THERE:
-        return [f"deployment: expected one of {host}, got {target.deployment!r}, which it does not have ({code})"]
+    if looked_up.connect_ms is None:
+        return [f"chat endpoint: expected a connection to {host}, got none ({looked_up.error})"]
+    if problems := _missing_deployment(target, looked_up):
+        return problems
+    if looked_up.status is None or 200 <= looked_up.status < 300:
+        return []
+    address = chat_endpoint(target, settings.sending).at(path_of(target))
+    asked = _send("POST", address, json.dumps({"model": target.deployment, "max_tokens": 1}).encode(), settings)
+    if asked.status in (401, 403):
+        return [f"API key: expected one that {host} accepts, got HTTP {asked.status}{_said(asked)}"]
+    if problems := _missing_deployment(target, asked):
+        return problems
+    if looked_up.status in (401, 403):
+        logger.warning(
+            "The key may not look models up at %s (HTTP %d%s): the first answers say whether it may ask them",
+            host,
+            looked_up.status,
+            _said(looked_up),
+        )
+    if asked.status in _NOT_AN_ADDRESS:
+        location = asked.headers.get("location")
+        where = f", to {location:.200}" if location else ""
+        logger.warning("POST %s got HTTP %d%s: it may not be the API's address", address.url, asked.status, where)
     return []
 
 
-def _ask(target: ChatTarget, transport: Transport) -> Exchange:
-    """Ask for the deployment itself, with the credentials of the run, as the SDK would."""
-    kept: list[Exchange] = []
-
-    def send(request: httpx2.Request) -> httpx2.Response:
-        headers = {name: value for name, value in request.headers.items() if name not in ("host", "accept-encoding")}
-        url = str(request.url)
-        origin = _origin(url)
-        data = write_request("GET", url, headers, b"", transport.writes_absolute(origin))
-        kept.append(transport.send(origin, data, lambda _status, _headers: None, PATIENCE_S))
-        return httpx2.Response(200)
-
+def _look_up(target: ChatTarget, settings: Settings) -> Exchange:
+    """Ask for the deployment itself, with the credentials of the run."""
     path = ("/deployments/" if target.api == "azure" else "/models/") + quote(target.deployment, safe="")
+    endpoint = extended(SdkEndpoint(target), settings.sending)
+    return _send("GET", endpoint.at(path), b"", settings)
+
+
+def _send(method: str, address: Address, body: bytes, settings: Settings) -> Exchange:
+    origin = _origin(address.url)
+    transport = _transport(settings, address.url)
+    data = write_request(method, address.url, address.headers, body, transport.writes_absolute(origin))
     try:
-        with make_sdk_client(target, httpx2.MockTransport(send)) as client:
-            client.get(path, cast_to=httpx2.Response)
+        return transport.send(origin, data, lambda _status, _headers: None, PATIENCE_S)
     finally:
         transport.close()
-    return kept[0]
+
+
+def _missing_deployment(target: ChatTarget, exchange: Exchange) -> list[str]:
+    code, message = _read_error(exchange.body)
+    unknown = exchange.status == 404 and code in NOT_THERE
+    if not unknown and not (exchange.status in (400, 404) and _NO_SUCH_MODEL.search(str(message or ""))):
+        return []
+    host, said = urlsplit(target.endpoint).netloc, code if unknown else message
+    return [f"deployment: expected one of {host}, got {target.deployment!r}, which it does not have ({said})"]
+
+
+def _said(exchange: Exchange) -> str:
+    _, message = _read_error(exchange.body)
+    return f" ({message})" if message else ""
 
 
 def check_connection(what: str, url: str, settings: Settings) -> list[str]:
@@ -89,7 +125,8 @@ def _origin(url: str) -> Origin:
 def _read_error(body: bytes) -> tuple[str | None, str | None]:
     """Code and message of an error body in the service's form; `None` where there is none."""
     try:
-        error = json.loads(body)["error"]
-        return error.get("code"), error.get("message")
+        answer = json.loads(body)
+        error = answer.get("error", answer)
+        return (None, error) if isinstance(error, str) else (error.get("code"), error.get("message"))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None, None

@@ -63,6 +63,7 @@ class Composer:
             max_tokens_field=self._settings.max_tokens_field,
             context_tokens=context_tokens,
             stream=self._settings.stream,
+            stream_usage=self._settings.stream_usage,
             keep_text=multi,
             name=self._name,
             conversation_id=conversation.id if multi else None,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -11,8 +12,11 @@ from hypothesis import strategies as st
 
 from tokenswarm.apis.chat_completions import (
     ChatStream,
+    chat_body,
     read_body,
 )
+from tokenswarm.apis.completions import completions_body
+from tokenswarm.apis.request import ChatRequest
 from tokenswarm.payload.errors import ToldError, describe_error, is_content_filter
 from tokenswarm.payload.usage import Usage, parse_usage, streamed_tokens
 from tokenswarm.record import Outcome
@@ -261,3 +265,11 @@ def test_a_spoilt_event_among_good_ones_is_no_token(event: bytes) -> None:
     stream.feed(good + b"data: " + event + b"\n\n" + good, 1.0, 0.0)
     assert len(stream.times.at_ms) == 2
     assert str(stream.undecodable).startswith("event is not JSON")
+
+
+@pytest.mark.parametrize("body_of", [chat_body, completions_body])
+def test_stream_options_can_be_left_out(body_of: Callable[[ChatRequest, str], dict[str, Any]]) -> None:
+    messages = [{"role": "user", "content": "hi"}]
+    assert body_of(ChatRequest(messages=messages), "m")["stream_options"] == {"include_usage": True}
+    without = body_of(ChatRequest(messages=messages, stream_usage=False), "m")
+    assert without["stream"] is True and "stream_options" not in without

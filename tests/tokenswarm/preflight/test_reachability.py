@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
 
 import pytest
 
+from tests.scripted_server import scripted_server
 from tests.simulator_process import API_KEY, Simulator, running_simulator
 from tokenswarm.config.environment import Environment
 from tokenswarm.config.settings import Settings, build_settings
@@ -35,23 +37,19 @@ def rag_settings(host: str) -> Settings:
 
 @pytest.fixture
 def answering() -> Iterator[tuple[str, list[bytes]]]:
-    """A server that accepts one connection and says `answer[0]` to whatever comes."""
+    """A server that says `answer[0]` to whatever comes, on any number of connections."""
     answer = [b""]
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        done = threading.Event()
+    done = threading.Event()
 
-        def serve() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(65536)
-                connection.sendall(answer[0])
-                done.wait(10)
+    def say(connection: socket.socket) -> None:
+        if answer[0]:
+            connection.sendall(answer[0])
+        else:
+            done.wait(10)
 
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", answer
+    with scripted_server([say]) as server:
+        yield server.url, answer
         done.set()
-        thread.join()
 
 
 def unused_port() -> int:
@@ -96,8 +94,9 @@ def test_no_tls_where_https_was_meant(simulator: Simulator) -> None:
 
 
 def test_an_orchestrator_is_only_connected_to(simulator: Simulator) -> None:
+    before = len(simulator.truth())
     assert check_targets(rag_settings(simulator.rag_url)) == []
-    assert simulator.truth() == []
+    assert len(simulator.truth()) == before
 
 
 @pytest.mark.parametrize(
@@ -122,3 +121,70 @@ def test_a_server_that_takes_long_is_let_through(
 ) -> None:
     monkeypatch.setattr(preflight, "PATIENCE_S", 0.2)
     assert check_targets(settings_for(answering[0])) == []
+
+
+def answer(status: int, body: object) -> bytes:
+    data = json.dumps(body).encode()
+    return b"HTTP/1.1 %d X\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (status, len(data), data)
+
+
+def asked(look_up: bytes, ask: bytes, **variables: str) -> tuple[list[str], list[bytes]]:
+    """Problems of a start at a gateway that answers the look-up and the run's own URL so, and what it was asked."""
+    ends = [lambda connection: connection.close()]
+    with scripted_server([look_up, *ends], [ask, *ends]) as server:
+        values = {"OPENAI_API_KEY": "key-1", **variables}
+        given = {"host": f"{server.url}/v1", "deployment": "m", "headers": "x-team: one"}
+        settings = build_settings(given, Environment(values, {}), {"chat"})
+        return check_targets(settings), server.requests
+
+
+REFUSED = answer(403, {"error": {"message": "Missing scopes: api.model.read."}})
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_may_ask_but_not_look_up_starts_with_a_warning(
+    status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    looked_up = answer(status, {"error": {"message": "Missing scopes: api.model.read."}})
+    problems, requests = asked(looked_up, answer(400, {"error": {"message": "messages: required"}}))
+    assert problems == []
+    assert f"HTTP {status} (Missing scopes: api.model.read.)" in caplog.text
+    head, _, body = requests[1].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /v1/chat/completions ") and b"x-team: one" in head
+    assert json.loads(body) == {"model": "m", "max_tokens": 1}, "nothing that could be answered"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("look_up", [REFUSED, answer(404, {"detail": "Not Found"}), answer(500, {})])
+def test_a_key_that_the_runs_own_url_refuses_does_not_start(look_up: bytes, status: int) -> None:
+    problems, _ = asked(look_up, answer(status, {"error": {"message": "bad key"}}))
+    (problem,) = problems
+    assert problem.startswith("API key: expected one that 127.0.0.1") and f"HTTP {status} (bad key)" in problem
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, {"error": {"message": "The model `m` does not exist.", "code": 404}}),
+        (404, {"object": "error", "message": "The model `m` does not exist."}),
+        (404, {"error": {"message": 'model "m" not found, try pulling it first', "code": None}}),
+        (400, {"error": {"message": "/chat/completions: Invalid model name passed in model=m."}}),
+        (404, {"error": {"code": "model_not_found", "message": "no"}}),
+        (404, {"error": "model 'm' not found"}),
+    ],
+)
+def test_a_model_that_the_runs_own_url_does_not_have_does_not_start(status: int, body: object) -> None:
+    (problem,), _ = asked(answer(404, {"detail": "Not Found"}), answer(status, body))
+    assert problem.startswith("deployment: expected one of 127.0.0.1") and "'m'" in problem
+
+
+@pytest.mark.parametrize(("status", "body"), [(404, {"detail": "Not Found"}), (308, {}), (405, {})])
+def test_a_wrong_address_is_a_warning_with_its_url(status: int, body: object, caplog: pytest.LogCaptureFixture) -> None:
+    problems, _ = asked(answer(404, {}), answer(status, body))
+    assert problems == []
+    assert f"/v1/chat/completions got HTTP {status}" in caplog.text
+
+
+def test_a_model_that_was_found_is_not_asked() -> None:
+    problems, requests = asked(answer(200, {"id": "m"}), answer(500, {}))
+    assert problems == [] and len(requests) == 1

@@ -1,0 +1,78 @@
+"""What a run is about to ask, and what of that was inferred: said at each start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tokenswarm.apis.named import path_of
+from tokenswarm.apis.request import ChatTarget
+from tokenswarm.client.sdk import chat_endpoint
+from tokenswarm.config.environment import (
+    ENDPOINT_NAMES,
+    RAG_ENDPOINT_NAMES,
+    Environment,
+    api_key_name,
+    option_source,
+    rag_key_names,
+)
+from tokenswarm.config.settings import Settings
+
+_KEY_HEADERS = ("api-key", "authorization", "x-api-key")
+
+
+def describe_targets(settings: Settings, options: Mapping[str, Any], environment: Environment) -> list[str]:
+    """One line for each target: its URL, API, credentials and model, each with where it comes from. No secrets."""
+    lines = []
+    if settings.chat is not None:
+        lines.append(_chat_line(settings.chat, settings, options, environment))
+    if settings.rag is not None:
+        rag = settings.rag
+        names = rag_key_names(environment, rag.contract)
+        keys = ", ".join(f"{header} from {_source(environment, name)}" for header, name in names.items()) or "no key"
+        host = _host_source(options, environment, RAG_ENDPOINT_NAMES)
+        lines.append(f"Target: POST {rag.url} (host from {host}), contract {rag.contract}; {keys}")
+    if settings.host is not None:
+        lines.append(f"Target: {settings.host}, as its locustfile asks it")
+    return lines
+
+
+def _chat_line(target: ChatTarget, settings: Settings, options: Mapping[str, Any], environment: Environment) -> str:
+    address = chat_endpoint(target, settings.sending).at(path_of(target))
+    named = "as given" if options.get("api") else "inferred"
+    host = _host_source(options, environment, ENDPOINT_NAMES)
+    further = f"; further headers {', '.join(settings.sending.headers)}" if settings.sending.headers else ""
+    return (
+        f"Target: POST {address.url} (host from {host}), api {target.api} ({named}); "
+        f"{_credentials(target, address.headers, environment)}; "
+        f"model {target.deployment} ({_model_source(options, environment)}){further}"
+    )
+
+
+def _credentials(target: ChatTarget, headers: Mapping[str, str], environment: Environment) -> str:
+    header = next((name for name in headers if name.lower() in _KEY_HEADERS), None)
+    if target.token_provider is not None:
+        return f"Entra token in {header}"
+    name = api_key_name(environment, target.api)
+    if name is None or target.key != environment[name]:
+        return "no key"
+    return f"key {_source(environment, name)} in {header}"
+
+
+def _host_source(options: Mapping[str, Any], environment: Environment, names: tuple[str, ...]) -> str:
+    """The name that has the host's value; else it was given as an option, by whichever of Locust's ways."""
+    given = options.get("rag_host") or options.get("host")
+    found = next((name for name in names if name in environment and environment[name] == given), None)
+    if found is None and not given:
+        found = environment.first(names)
+    return "--host" if found is None else _source(environment, found)
+
+
+def _model_source(options: Mapping[str, Any], environment: Environment) -> str:
+    if options.get("deployment"):
+        return "--deployment"
+    return option_source(environment, "deployment") or "from the URL, or the default"
+
+
+def _source(environment: Environment, name: str) -> str:
+    return f"{name} ({environment.source(name)})"
