@@ -75,14 +75,17 @@ class Composer:
     def next_texts(self, arrival: Arrival | None) -> EmbeddingsRequest:
         """The next texts to embed: questions of the dataset, or synthetic ones."""
         rng = self._rng if arrival is None else random.Random(f"{self._settings.seed}:{arrival.index}:texts")
-        texts = [self._text(arrival, rng) for _ in range(self._settings.batch.sample(rng) or 1)]
-        tokens = sum(map(estimate_tokens, texts))
+        pairs = [self._text(arrival, rng) for _ in range(self._settings.batch.sample(rng) or 1)]
+        texts, tokens = [text for text, _ in pairs], sum(tokens for _, tokens in pairs)
         return EmbeddingsRequest(texts=texts, name=self._name, context_tokens=tokens, body=self._body(arrival))
 
-    def _text(self, arrival: Arrival | None, rng: random.Random) -> str:
+    def _text(self, arrival: Arrival | None, rng: random.Random) -> tuple[str, int]:
+        """A text by itself and its tokens."""
         if self._questions is not None:
-            return self._questions.next().question
-        return build_prompt(rng, self._context_tokens(arrival), unique=self._settings.unique_prefix)
+            text = self._questions.next().question
+            return text, estimate_tokens(text)
+        tokens = self._context_tokens(arrival)
+        return build_prompt(rng, tokens, unique=self._settings.unique_prefix), tokens
 
     def _body(self, arrival: Arrival | None) -> Mapping[str, Any]:
         """Further fields of the next request's body."""
@@ -99,6 +102,10 @@ class Composer:
             self._add_turn(conversation)
             return estimate_messages(conversation.messages)
         rng = self._rng if arrival is None else random.Random(f"{self._settings.seed}:{arrival.index}:prompt")
+        if self._settings.chat is not None and self._settings.chat.asks == "completions":
+            text, tokens = self._text(arrival, rng)
+            conversation.messages = [{"role": "user", "content": text}]
+            return tokens
         prompt = build_messages(
             rng,
             self._context_tokens(arrival),

@@ -1,0 +1,103 @@
+"""Every API that can be asked, streamed and not, row by row against what the simulator really sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from tests.e2e.locust_process import Target, run_locust
+from tests.simulator_process import API_KEY, Simulator, running_simulator
+from tokenswarm.record import Outcome
+
+CONFIG = """
+[deployments.fast]
+ttft_base_ms = 40
+ttft_std_ms = 4
+tbt_ms = 6
+tbt_std_ms = 1
+[deployments.vectors]
+embedding_dimensions = 64
+ttft_base_ms = 20
+"""
+NEAR_MS = 5.0
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    with running_simulator(CONFIG, seed=5) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def target(simulator: Simulator) -> Target:
+    return Target(simulator, len(simulator.truth()))
+
+
+def flags(target: Target, endpoint: str, *more: str) -> list[str]:
+    deployment = "vectors" if endpoint == "embeddings" else "fast"
+    load = ["-u", "8", "-r", "8", "-t", "3s", "--stop-timeout", "5s", "--think-time", "0.05"]
+    asked = ["--endpoint", endpoint, "--deployment", deployment, "--context-tokens", "uniform(40, 90)"]
+    where = ["-f", "locustfiles/chat_completions.py", "-H", target.url + "/v1", "--max-tokens", "20"]
+    return [*where, *load, *asked, *more]
+
+
+@pytest.mark.parametrize("streamed", ["yes", "no"])
+@pytest.mark.parametrize("endpoint", ["chat", "responses", "completions", "messages", "embeddings"])
+def test_rows_are_what_was_served(target: Target, endpoint: str, streamed: str, tmp_path: Path) -> None:
+    run = run_locust(flags(target, endpoint, "--stream", streamed), {"OPENAI_API_KEY": API_KEY}, tmp_path).run()
+    truth = {line["client_request_id"]: line for line in target.truth()}
+    rows = [row for row in run.rows if row.outcome is not Outcome.CANCELLED]
+    assert len(rows) > 50 and {row.outcome for row in rows} == {Outcome.OK}
+    for row in rows:
+        line = truth.pop(f"{row.call_id}-{row.attempt}")
+        assert line["outcome"] == "ok"
+        assert (row.prompt_tokens, row.context_tokens) == (line["prompt_tokens"], line["prompt_tokens"])
+        if endpoint == "embeddings":
+            assert (row.completion_tokens, row.ttft_ms, row.tbt_ms) == (None, None, None)
+            continue
+        assert row.completion_tokens == line["completion_tokens"]
+        assert (row.chunks if streamed == "yes" else None) == (line["chunks"] if streamed == "yes" else row.ttft_ms)
+    assert len(truth) == len(run.rows) - len(rows)
+
+
+@pytest.mark.parametrize("endpoint", ["responses", "completions", "messages"])
+def test_times_are_what_was_sent(target: Target, endpoint: str, tmp_path: Path) -> None:
+    run = run_locust(flags(target, endpoint), {"OPENAI_API_KEY": API_KEY}, tmp_path).run()
+    truth = {line["client_request_id"]: line for line in target.truth()}
+    late_ms = [
+        (row.ttft_ms or 0.0) - (truth[f"{row.call_id}-1"]["first_token_at"] - (row.started_at or 0.0)) * 1000.0
+        for row in run.rows
+        if row.outcome is Outcome.OK
+    ]
+    assert abs(median(late_ms)) < 1.0
+    assert sorted(late_ms)[int(len(late_ms) * 0.95)] < NEAR_MS
+
+
+def test_batches_and_fields_of_embeddings(target: Target, tmp_path: Path) -> None:
+    more = ["--batch-size", "uniform(2, 4)", "--extra-body", '{"dimensions": 16}']
+    run = run_locust(flags(target, "embeddings", *more), {"OPENAI_API_KEY": API_KEY}, tmp_path).run()
+    assert {row.outcome for row in run.rows} <= {Outcome.OK, Outcome.CANCELLED}
+    assert min(row.prompt_tokens or 80 for row in run.rows) >= 80
+    assert run.facts["options"]["batch-size"] == "uniform(2, 4)"
+
+
+def test_a_gateways_headers_and_parameters(target: Target, tmp_path: Path) -> None:
+    """The key by a header of one's own, from the environment: it reaches the service, and nothing that is written."""
+    key = ["--headers", "api-key: ${GATEWAY_KEY}; X-Team: blue", "--query", "tenant=blue"]
+    variables = {"OPENAI_API_KEY": "not-this-one-1", "GATEWAY_KEY": API_KEY}
+    finished = run_locust(flags(target, "chat", *key), variables, tmp_path)
+    run = finished.run()
+    assert run.facts["accounting"]["ok"] > 20
+    written = [path.read_text(errors="replace") for path in run.directory.iterdir() if path.is_file()]
+    assert not any(API_KEY in text or "not-this-one-1" in text for text in [*written, finished.output])
+
+
+def test_a_literal_key_in_a_header_is_not_written(target: Target, tmp_path: Path) -> None:
+    finished = run_locust(flags(target, "chat", "--headers", f"api-key: {API_KEY}"), {}, tmp_path)
+    run = finished.run()
+    assert run.facts["accounting"]["ok"] > 20
+    written = [path.read_text(errors="replace") for path in run.directory.iterdir() if path.is_file()]
+    assert not any(API_KEY in text for text in [*written, finished.output])
