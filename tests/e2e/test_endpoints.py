@@ -86,7 +86,7 @@ def test_batches_and_fields_of_embeddings(target: Target, tmp_path: Path) -> Non
 
 def test_a_gateways_headers_and_parameters(target: Target, tmp_path: Path) -> None:
     """The key by a header of one's own, from the environment: it reaches the service, and nothing that is written."""
-    key = ["--headers", "api-key: ${GATEWAY_KEY}; X-Team: blue", "--query", "tenant=blue"]
+    key = ["--headers", "api-key: ${GATEWAY_KEY}; X-Team: blue", "--query", "tenant=blue", "--preflight", "full"]
     variables = {"OPENAI_API_KEY": "not-this-one-1", "GATEWAY_KEY": API_KEY}
     finished = run_locust(flags(target, "chat", *key), variables, tmp_path)
     run = finished.run()
@@ -96,7 +96,8 @@ def test_a_gateways_headers_and_parameters(target: Target, tmp_path: Path) -> No
 
 
 def test_a_literal_key_in_a_header_is_not_written(target: Target, tmp_path: Path) -> None:
-    finished = run_locust(flags(target, "chat", "--headers", f"api-key: {API_KEY}"), {}, tmp_path)
+    given = ["--headers", f"api-key: {API_KEY}", "--preflight", "full"]
+    finished = run_locust(flags(target, "chat", *given), {}, tmp_path)
     run = finished.run()
     assert run.facts["accounting"]["ok"] > 20
     written = [path.read_text(errors="replace") for path in run.directory.iterdir() if path.is_file()]
