@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -32,7 +33,10 @@ def _list(live: LiveSettings) -> Callable[[Request], Response]:
     def list_models(request: Request) -> Response:
         if not is_authorized(request.headers, live.current):
             return _refuse(wire.UNAUTHORIZED)
-        return JSONResponse({"object": "list", "data": [_model(name) for name in live.current.deployments]})
+        names = list(live.current.deployments)
+        if "anthropic-version" in request.headers:
+            return JSONResponse(_anthropic_list(names))
+        return JSONResponse({"object": "list", "data": [_model(name) for name in names]})
 
     return list_models
 
@@ -47,6 +51,13 @@ def _describe(live: LiveSettings, style: str) -> Callable[[Request], Response]:
         return JSONResponse(_model(name))
 
     return describe_model
+
+
+def _anthropic_list(names: list[str]) -> dict[str, Any]:
+    """The list as Anthropic's API has it."""
+    data = [{"type": "model", "id": name, "display_name": name, "created_at": "2026-01-01T00:00:00Z"} for name in names]
+    first, last = (names[0], names[-1]) if names else (None, None)
+    return {"data": data, "has_more": False, "first_id": first, "last_id": last}
 
 
 def _model(name: str) -> dict[str, str | int]:

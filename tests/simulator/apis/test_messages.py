@@ -132,6 +132,10 @@ def test_errors_are_in_its_own_words(simulator, claude):
     assert (without.status_code, without.json()["type"]) == (400, "error")
 
 
+def test_models_are_listed_in_its_own_shape(claude):
+    assert [model.id for model in claude.models.list()][:2] == ["plain", "thinker"]
+
+
 def test_an_error_event_under_200(claude):
     headers = {"x-simulate-fault": "error_event"}
     with pytest.raises(anthropic.APIStatusError, match="Overloaded"):

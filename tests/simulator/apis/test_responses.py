@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import httpx2
@@ -11,7 +12,7 @@ from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from tests.simulator.apis.conftest import last_row
-from tests.simulator_process import API_KEY
+from tests.simulator_process import API_KEY, running_simulator
 
 TOOL = {
     "type": "function",
@@ -214,3 +215,17 @@ def test_faults_strike_in_its_own_words(simulator, plain_client):
     assert [row["outcome"] for row in rows] == ["in_band_error"] * 3 + ["cut"]
     whole = plain_client.responses.create(model="plain", input="hi", extra_headers={"x-simulate-fault": "failed_event"})
     assert whole.status == "failed"
+
+
+def test_a_conversation_goes_on_in_whichever_process_serves_it():
+    config = "[deployments.plain]\nmodel = 'gpt-4.1'\nttft_base_ms = 1\nttft_std_ms = 0\ntbt_ms = 0.1\n"
+    with running_simulator(config, workers=2) as simulator:
+        previous, tokens = None, []
+        for _ in range(6):
+            with openai.OpenAI(base_url=simulator.chat_url + "/v1", api_key=API_KEY, max_retries=0) as client:
+                response = client.responses.create(
+                    model="plain", input="go on", max_output_tokens=16, previous_response_id=previous
+                )
+            previous = response.id
+            tokens.append(response.usage.input_tokens)
+    assert [b - a for a, b in itertools.pairwise(tokens)] == [16 + 4 + 2 + 4] * 5
