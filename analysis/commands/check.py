@@ -36,7 +36,7 @@ def main(args: argparse.Namespace) -> int:
     if args.junit is not None:
         write_files(args.junit.parent, {args.junit.name: junit.render(summaries)})
     if args.step_summary:
-        append_step_summary(markdown.render(summaries))
+        append_step_summary(markdown.render_folded(summaries))
     return worst(summaries)
 
 

@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> int:
     sys.stdout.flush()
     written = write(directory, runs, summaries, html=not args.no_html)
     if args.step_summary:
-        append_step_summary(markdown.render(summaries))
+        append_step_summary(markdown.render_folded(summaries))
     write_line("\nwritten to " + str(directory) + ": " + ", ".join(path.name for path in written))
     return ExitCode.OK
 

@@ -22,6 +22,13 @@ def render(summaries: Sequence[Summary]) -> str:
     return "\n".join(line for part in _parts(summaries) for line in part) + "\n"
 
 
+def render_folded(summaries: Sequence[Summary]) -> str:
+    """For a page that is read from its top: title and verdicts, and the rest to unfold."""
+    verdicts = [line for part in _head(summaries) for line in part]
+    rest = [line for part in _body(summaries) for line in part]
+    return "\n".join([*verdicts, "", "<details><summary>All figures</summary>", "", *rest, "", "</details>"]) + "\n\n"
+
+
 def escape(text: str) -> str:
     """Text that Markdown, and HTML within it, shows as it is: on one line, no link, no mention, no markup."""
     plain = " ".join(text.split())
@@ -30,9 +37,17 @@ def escape(text: str) -> str:
 
 
 def _parts(summaries: Sequence[Summary]) -> Iterator[list[str]]:
+    yield from _head(summaries)
+    yield from _body(summaries)
+
+
+def _head(summaries: Sequence[Summary]) -> Iterator[list[str]]:
     yield [f"# {_title(summaries)}", ""]
     for summary in summaries:
         yield _verdict(summary)
+
+
+def _body(summaries: Sequence[Summary]) -> Iterator[list[str]]:
     yield table(tables.overview(summaries))
     yield table(tables.latencies(summaries))
     for summary in summaries:

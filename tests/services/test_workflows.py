@@ -75,8 +75,9 @@ class Runner:
         path.chmod(0o755)
 
 
-def test_there_are_three_workflows() -> None:
-    assert [path.name for path in WORKFLOWS] == ["azure-load-testing.yml", "loadtest.yml", "tests.yml"]
+def test_there_are_five_workflows() -> None:
+    names = ["azure-load-testing.yml", "loadtest.yml", "release.yml", "scenario.yml", "tests.yml"]
+    assert [path.name for path in WORKFLOWS] == names
 
 
 def test_actionlint_and_shellcheck_find_nothing() -> None:
@@ -91,6 +92,82 @@ def test_actionlint_would_find_a_mistake(tmp_path: Path) -> None:
     done = subprocess.run([TOOLS / "actionlint", path], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert '"ran" is not defined' in done.stdout
+
+
+def action_steps() -> dict[str, dict[str, Any]]:
+    """The steps of the composite action, by name."""
+    parsed = yaml.safe_load((PROJECT / "action.yml").read_text())
+    return {step.get("name", step.get("uses")): step for step in parsed["runs"]["steps"]}
+
+
+def test_the_actions_shell_is_clean(tmp_path: Path) -> None:
+    """actionlint reads workflows only: the action's steps are linted as those of a job."""
+    parsed = yaml.safe_load((PROJECT / "action.yml").read_text())
+    inputs = {name: {"type": "string", **given} for name, given in parsed["inputs"].items()}
+    job_steps = [{key: value for key, value in step.items() if key != "outputs"} for step in parsed["runs"]["steps"]]
+    job = {"runs-on": "ubuntu-latest", "steps": job_steps}
+    path = tmp_path / "action-steps.yml"
+    path.write_text(yaml.safe_dump({"name": "x", "on": {"workflow_call": {"inputs": inputs}}, "jobs": {"job": job}}))
+    command = [TOOLS / "actionlint", "-shellcheck", TOOLS / "shellcheck", path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout
+    for step in parsed["runs"]["steps"]:
+        assert "${{" not in step.get("run", "") and ("run" not in step or step["shell"] == "bash")
+
+
+def test_the_action_runs_reports_compares_and_judges(chat_target: str, tmp_path: Path) -> None:
+    job = action_steps()
+    bin_folder = tmp_path / "temp" / "tokenswarm" / "bin"
+    bin_folder.mkdir(parents=True)
+    (bin_folder / "tokenswarm").write_text(f'#!/bin/bash\nexec {sys.executable} -m tokenswarm "$@"\n')
+    (bin_folder / "tokenswarm").chmod(0o755)
+    (tmp_path / "target.env").write_text(f"AZURE_OPENAI_ENDPOINT={chat_target}\nAOAI_DEPLOYMENT=gpt-35-turbo-200k\n")
+    runner = Runner(tmp_path, RUNNER_TEMP=str(tmp_path / "temp"), AZURE_OPENAI_API_KEY="simulator-key")
+    options = "--run-time=2s\n\n--failure-criteria=p95(response_time_ms) > 1\n"
+    ran = runner.run(job["Run the scenario"], SCENARIO="smoke", ENV_FILES="target.env", OPTIONS=options)
+    assert ran.returncode == 0, ran.stderr
+    outputs = runner.read("output")
+    assert outputs["code"] in ("3", "4"), ran.stdout  # 4: this machine was too busy to measure
+    reported = runner.run(job["Report"], RUN=outputs["run"])
+    assert reported.returncode == 0, reported.stderr
+    verdict, figures = runner.summary.split("<details><summary>All figures</summary>")
+    assert "p95(response" in verdict and "| " not in verdict, "the verdict comes first, by itself"
+    assert "| " in figures and figures.rstrip().endswith("</details>")
+    same = {"RUN": outputs["run"], "BASELINE": outputs["run"], "FAIL_IF": "p50(e2e_ms) worse > 10 %"}
+    compared = runner.run(job["Compare with the baseline"], **same)
+    assert compared.returncode == 0, compared.stderr
+    assert runner.run(job["Verdict"], CODE=outputs["code"]).returncode == int(outputs["code"])
+
+
+def test_the_action_ends_with_bad_input(tmp_path: Path) -> None:
+    bin_folder = tmp_path / "temp" / "tokenswarm" / "bin"
+    bin_folder.mkdir(parents=True)
+    (bin_folder / "tokenswarm").write_text(f'#!/bin/bash\nexec {sys.executable} -m tokenswarm "$@"\n')
+    (bin_folder / "tokenswarm").chmod(0o755)
+    runner = Runner(tmp_path, RUNNER_TEMP=str(tmp_path / "temp"))
+    ran = runner.run(action_steps()["Run the scenario"], SCENARIO="smok", ENV_FILES="", OPTIONS="")
+    assert ran.returncode == 2 and "did you mean smoke" in ran.stderr
+    assert runner.read("output") == {"code": "2", "run": ""}
+
+
+@pytest.mark.parametrize(
+    ("tag", "changelog", "problem"),
+    [
+        ("v1.2.3", "# Changelog\n\n## [1.2.3] - 2026-01-01\n\n- one\n\n## [1.2.2]\n\n- old\n", ""),
+        ("v1.2.4", "## [1.2.3]\n\n- one\n", "expected the tag v1.2.3 of pyproject.toml, got v1.2.4"),
+        ("v1.2.3", "## [Unreleased]\n\n- one\n", "expected a section [1.2.3] in CHANGELOG.md, got none"),
+    ],
+)
+def test_a_release_needs_tag_version_and_changelog_to_agree(
+    tag: str, changelog: str, problem: str, tmp_path: Path
+) -> None:
+    runner = Runner(tmp_path, TAG=tag)
+    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
+    (tmp_path / "CHANGELOG.md").write_text(changelog)
+    checked = runner.run(steps("release.yml")["Check that tag, version and changelog agree"])
+    assert (checked.returncode, checked.stderr.strip()) == (2 if problem else 0, problem)
+    if not problem:
+        assert (tmp_path / "notes.md").read_text().strip() == "- one"
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
