@@ -89,7 +89,6 @@ def test_a_run_from_start_to_report_and_again(
     assert tile(browser, "E2E p50 / p95 / p99, ms", "judged").startswith("FAILS: must be at most 300")
     assert tile(browser, "Throttled", "judged").startswith("holds: must be at most 5")
     picture(browser, "live-page")
-    picture(browser, "live-page-dark", dark=True)
     picture(browser, "live-page-phone", width=390)
     assert width_of_page(browser) <= 390, "a phone must not need to scroll sideways"
     accessible(browser)
@@ -208,7 +207,6 @@ def test_locusts_own_page_has_the_tab_and_the_way_to_ours(browser: webdriver.Chr
     log_in(browser, locust)
     browser.get(f"{locust.url}/?tab=llm")
     await_(browser, lambda: "LLM" in browser.page_source and bool(browser.find_elements(By.TAG_NAME, "nav")))
-    picture(browser, "locust-tab")
     press(browser, "nav[aria-label=Tokenswarm] a")
     assert browser.current_url == f"{locust.url}/llm"
     assert errors(browser) == []

@@ -25,7 +25,7 @@ function showVerdict(run, isOn) {
   const others = verdict ? verdict.reasons.filter((each) => each.kind !== "criterion").map((each) => each.text ?? each) : [];
   byId("conclusion").className = `verdict ${style}`;
   setText("verdict", verdict?.has_failed && verdict.state === "untrusted" ? "Not to be trusted, and failed" : words);
-  setItems(byId("verdict-reasons"), verdict ? [...others, ...notHeld] : soFar.reasons);
+  setItems(byId("verdict-reasons"), verdict ? (verdict.state === "untrusted" ? [...others, ...notHeld] : [...notHeld, ...others]) : soFar.reasons);
   const { ok, throttled, failed, dropped } = run.counts;
   const ended = ok + throttled + failed;
   const of = (count) => (ended ? ` (${formatNumber(percent(count, ended))} %)` : "");
