@@ -50,6 +50,7 @@ DOCS: dict[str, OptionDoc] = {
     "prompt-prefix": OptionDoc("unique", "", "shared"),
     "system-prompt": OptionDoc("", "", "You answer in one sentence."),
     "stream": OptionDoc("yes", "", "no"),
+    "stream-usage": OptionDoc("yes", "", "no"),
     "temperature": OptionDoc("", "", "0.7"),
     "top-p": OptionDoc("", "", "0.9"),
     "frequency-penalty": OptionDoc("", "", "0.5"),

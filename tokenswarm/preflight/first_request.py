@@ -74,7 +74,7 @@ def _try_chat(found: FirstRequests, target: ChatTarget) -> None:
         found.settings = dataclasses.replace(found.settings, max_tokens_field=swapped)
         found.adapted.append(f"the limit of completion tokens is sent as {swapped}: the service refuses {refused}")
         record = _ask_chat(found, target)
-    where = target.endpoint.rstrip("/") + path_of(target)
+    where = chat_endpoint(target, found.settings.sending).at(path_of(target)).url
     _judge(found, record, where, f"deployment: expected one of {{host}}, got {target.deployment!r}", "API key")
 
 
@@ -89,6 +89,7 @@ def _ask_chat(found: FirstRequests, target: ChatTarget) -> RequestRecord:
             max_tokens=MAX_TOKENS,
             max_tokens_field=settings.max_tokens_field,
             stream=settings.stream,
+            stream_usage=settings.stream_usage,
             body=body,
         )
     return _send(found, api_of(target), chat_endpoint(target, settings.sending), request, "chat")

@@ -128,9 +128,6 @@ class Preparation:
 
     def reach_targets(self, settings: Settings) -> None:
         """Look at the targets without asking them anything that costs tokens. Raises `BadInput`."""
-        options, environment = self._locust.parsed_options, self._environment or Environment({}, {})
-        for line in describe_targets(settings, {**vars(options), "host": self._locust.host}, environment):
-            logger.info("%s", line)
         if problems := check_targets(settings):
             raise BadInput(problems)
 
@@ -138,6 +135,9 @@ class Preparation:
         """Ask the targets whether they answer, as the option `preflight` says; the settings, adapted to what they
         refuse. Raises `BadInput`."""
         self.first_requests = None
+        options, environment = self._locust.parsed_options, self._environment or Environment({}, {})
+        for line in describe_targets(settings, {**vars(options), "host": self._locust.host}, environment):
+            logger.info("%s", line)
         if settings.preflight == "none":
             return settings
         if settings.preflight == "reach":
