@@ -219,6 +219,8 @@ class MessagesEncoder:
         self._prompt = Usage(saying.call.prompt_tokens, saying.cached_tokens, 1, 0)
         (self._answer,) = saying.answers
         self._blocks = _blocks(self._answer)
+        self._offset = 1 if self._blocks[0]["type"] == "thinking" else 0
+        """Where the blocks after the thoughts begin."""
         self._tier = saying.call.service_tier
         self._open: int | None = None
         self._delta: PreparedEvent | None = None
@@ -229,7 +231,7 @@ class MessagesEncoder:
         return typed_event({"type": "message_start", "message": message})
 
     def lead(self, index: int, chunk: Chunk) -> bytes:
-        block = 0 if chunk.reasoning else chunk.part + bool(self._answer.thoughts)
+        block = 0 if chunk.reasoning else chunk.part + self._offset
         if block == self._open:
             return b""
         ended, self._open = self._stop(), block
