@@ -49,8 +49,10 @@ bench: .venv/dev.stamp
 	$(BIN)/python -m benchmarks $(ARGS)
 
 SOAK_MINUTES ?= 10
+TORTURE_SEEDS ?= 500
 torture: .venv/dev.stamp
 	$(BIN)/python -m pytest tests/faults
+	$(BIN)/python -m tests.faults.torture --seeds $(TORTURE_SEEDS)
 	$(BIN)/python -m benchmarks.soak --minutes $(SOAK_MINUTES)
 	$(BIN)/python -m benchmarks.soak --minutes $(SOAK_MINUTES) --workers 2
 

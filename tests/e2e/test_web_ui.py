@@ -84,9 +84,9 @@ def test_two_runs_from_the_form_leave_two_run_directories(web: Web, target: Targ
     assert web.start(context_tokens="120", max_tokens="30", test_name="mine")["success"] is True
     wait_until(lambda: target.answered >= 4, "requests of the first run")
     web.post("/stop")
-    wait_until(lambda: web.states() == ["finished"], "the end of the first run")
+    wait_until(lambda: web.states() == ["interrupted"], "the end of the first run, which somebody stopped")
     assert web.start(context_tokens="120", max_tokens="30", test_name="mine", run_time="2s")["success"] is True
-    wait_until(lambda: web.states() == ["finished", "finished"], "the end of the second run")
+    wait_until(lambda: web.states() == ["interrupted", "finished"], "the end of the second run")
     first, second = (Run(path.parent) for path in sorted(web.results.glob("mine/*/run.json")))
     one_after_the_other = [row for run in (first, second) for row in run.rows]
     assert {row.outcome for row in one_after_the_other} == {Outcome.OK}

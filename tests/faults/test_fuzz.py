@@ -66,7 +66,8 @@ def test_any_journal_is_recovered_as_far_as_it_goes(garbage: bytes, under_way: b
         journal = directory / "journal-w0.csv"
         journal.write_bytes(HEADER.encode() + garbage)
         in_flight_path(journal).write_bytes(under_way)
-        assert read_in_flight(journal) >= 0
+        left = read_in_flight(journal)
+        assert left is None if len(under_way) != 8 else left is not None and left >= 0
         assert isinstance(read_journal_after(journal, 0), list)
         found = recover(directory, {})
         assert found.rows >= 0

@@ -29,28 +29,40 @@ class Message(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Worker to master, twice a second: `rows` lines of CSV, and the worker's state after them.
+    """Worker to master, twice a second: `rows` lines of CSV of the run in directory `run`, and the worker's state after
+    them.
 
-    `total`: rows it has made so far; `in_flight`: its calls under way; `journal`: the file its rows are in; `problem`:
-    why that file lacks some; `health`: heartbeat windows that ended; `offered`, `overtaken`: see `Schedule`;
-    `self_check`, `beyond`: see `Overload`; `done`: nothing will follow.
+    Counters of that run, which only rise: `started` and `finished` calls, `made` rows, and `written` ones in its file
+    `journal`; `problem`: why that file lacks some. `health`, `stalls`: of its heartbeat; `offered`, `overtaken`: see
+    `Schedule`; `self_check`, `beyond`: see `Overload`. `clock`: what it takes off its instants, how far its clock is
+    ahead of the master's, and the error of that, in s; `None` while it is unknown. `done`: nothing will follow.
     """
 
     NAME: ClassVar[str] = "tokenswarm_rows"
 
     worker: str
+    run: str = ""
     rows: int = 0
     text: str = ""
-    total: int = 0
-    in_flight: int = 0
+    started: int = 0
+    finished: int = 0
+    made: int = 0
+    written: int = 0
     journal: str | None = None
     problem: str | None = None
     health: list[list[str | float]] = dataclasses.field(default_factory=list)
+    stalls: list[list[float]] = dataclasses.field(default_factory=list)
     offered: int | None = None
     overtaken: int = 0
     self_check: str | None = None
     beyond: str | None = None
+    clock: list[float] | None = None
     done: bool = False
+
+    @property
+    def in_flight(self) -> int:
+        """Calls under way."""
+        return self.started - self.finished
 
     @property
     def windows(self) -> list[Window]:
@@ -64,22 +76,43 @@ class Rows:
 @dataclass(frozen=True, slots=True)
 class PlanStart:
     """Master to worker: a plan's arrivals count from Unix s `origin`, and this worker's are those of `assignment`
-    (from arrival, position, count). `level`: rate, first index and duration of a plan that the settings do not name."""
+    (from arrival, position, count; no position: none from there on). `level`: rate, first index and duration of a plan
+    that the settings do not name."""
 
     NAME: ClassVar[str] = "tokenswarm_plan"
 
     origin: float
-    assignment: list[int]
+    assignment: list[int | None]
     level: list[float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Master to worker: the run ends; arrivals due before Unix s `until` belong to it."""
+    """Master to worker: the run in directory `run` ends; arrivals due before Unix s `until` belong to it."""
 
     NAME: ClassVar[str] = "tokenswarm_drain"
 
     until: float
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClockAsked:
+    """Worker to master: what time is it? Asked at Unix s `asked_at` by the worker's clock."""
+
+    NAME: ClassVar[str] = "tokenswarm_clock"
+
+    asked_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClockTold:
+    """Master to worker: it was Unix s `master_at` by the master's clock when the question came."""
+
+    NAME: ClassVar[str] = "tokenswarm_clock"
+
+    asked_at: float
+    master_at: float
 
 
 @dataclass(frozen=True, slots=True)

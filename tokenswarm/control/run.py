@@ -20,7 +20,8 @@ from tokenswarm.config.options import OPTIONS
 from tokenswarm.config.settings import Settings
 from tokenswarm.control.capacity_search import Step
 from tokenswarm.generator.heartbeat import Window as HeartbeatWindow
-from tokenswarm.generator.heartbeat import is_saturated, summarise
+from tokenswarm.generator.heartbeat import summarise
+from tokenswarm.generator.influence import Influence, Stalls
 from tokenswarm.lease import TOUCHED_EVERY_S, Lease
 from tokenswarm.metrics.accounting import Accounting, Lost
 from tokenswarm.metrics.answer_length import Shortfall
@@ -117,8 +118,15 @@ class LoadRun:
         self.samples = Samples(settings.goodput)
         self.accounting = Accounting()
         self.health: list[HeartbeatWindow] = []
+        self.stalls = Stalls()
+        self.influence = Influence(0, 0, 0, 0, None)
+        """What the generator's lag can have done to the run's figures; known at its end."""
         self.problems: list[Reason] = []
         """Why the figures cannot be trusted, as far as it was noted on the way."""
+        self.clocks: dict[str, Any] = {}
+        """Of each worker, for run.json: how far its clock is from the master's."""
+        self.messages_refused = 0
+        """Messages to the master that were left out."""
         self.is_written = False
         """Whether the rows and run.json were found on disk at the end."""
         self.stop_reason: str | None = None
@@ -164,6 +172,7 @@ class LoadRun:
         self.accounting.add(record)
         self.shortfall.add(record)
         self.judge.observe(record)
+        self.stalls.add(record)
         if record.read_lag_ms is not None:
             self._read_lags_ms.append(record.read_lag_ms)
         self._tokens += record.total_tokens or 0
@@ -180,7 +189,12 @@ class LoadRun:
 
     def note_problem(self, problem: str | None, kind: ReasonKind = ReasonKind.EVIDENCE) -> None:
         """Why the figures cannot be trusted; said once, however often it is noted."""
-        if problem and (reason := Reason(kind, problem)) not in self.problems:
+        if problem:
+            self.note_reason(Reason(kind, problem))
+
+    def note_reason(self, reason: Reason) -> None:
+        """The same, of a known kind."""
+        if reason not in self.problems:
             self.problems.append(reason)
 
     @property
@@ -200,10 +214,13 @@ class LoadRun:
         written and read back; the verdict is about what was found."""
         self.ended_at, self.interrupted = ended_at, interrupted
         self._check_clock()
+        self.influence = self.stalls.influence()
         missing = self._read_rows_back()
         self.accounting.close(planned, [*lost, *missing])
         if warning := self.shortfall.describe():
             logger.warning("%s", warning)
+        if (said := self.influence.describe()) and not self.influence.matters:
+            logger.info("Load generator: %s; no figure is in doubt for it", said)
         results = self.judge.results(self.samples, self.window)
         self.verdict = self._decide(results)
         self.is_written = self._write("interrupted" if interrupted else "finished") and not missing
@@ -293,12 +310,8 @@ class LoadRun:
         if unaccounted := self.accounting.unaccounted:
             text = f"accounting: {unaccounted} planned requests are neither sent, dropped nor lost"
             reasons.append(Reason(ReasonKind.ACCOUNTING, text))
-        if is_saturated(self.health):
-            late = sum(window.is_late for window in self.health)
-            text = (
-                f"load generator saturated: its event loop was late in {late} of {len(self.health)} windows "
-                f"(lag up to {max(window.lag_max_ms for window in self.health):.0f} ms)"
-            )
+        if self.influence.matters:
+            text = f"load generator saturated: {self.influence.describe()}"
             reasons.append(Reason(ReasonKind.SATURATED, text))
         return reasons + [Reason(ReasonKind.LOST, str(lost)) for lost in self.accounting.lost]
 
@@ -332,6 +345,8 @@ class LoadRun:
             "preflight": self.first_requests,
             "seed": settings.seed,
             "workers": self.workers,
+            "clocks": self.clocks,
+            "messages_refused": self.messages_refused,
             "clock": "kernel" if kernel_timestamps() else "user",
             "quota": {"tpm": settings.quota_tpm, "rpm": settings.quota_rpm, "ptu": settings.ptu},
             "window": {"warm_up_s": settings.warm_up_s, "cool_down_s": settings.cool_down_s},
@@ -339,6 +354,7 @@ class LoadRun:
             "delivery": self._delivery(),
             "generator": {
                 **summarise(self.health, self._read_lags_ms),
+                **self.influence.facts(),
                 "self_checks": list(self._self_checks),
                 "beyond_self_check": list(self._beyond),
             },

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
+from tokenswarm.control.clock import BOUND_S, MOVED_S
 from tokenswarm.control.mailbox import Mailbox
-from tokenswarm.control.messages import Drain, IllFormed, PlanStart, Rows
+from tokenswarm.control.messages import ClockAsked, ClockTold, Drain, IllFormed, PlanStart, Rows
 from tokenswarm.metrics.accounting import Lost
+from tokenswarm.metrics.verdict import Reason, ReasonKind
 from tokenswarm.record import RequestRecord
 from tokenswarm.results.in_flight import in_flight_path, read_in_flight
 from tokenswarm.results.journal import Journal
@@ -48,17 +50,28 @@ Receive = Callable[[Rows, list[RequestRecord]], None]
 
 @dataclass(slots=True)
 class _Worker:
-    """What the master knows of one worker in this run."""
+    """What the master knows of one worker in this run: its last message, and the rows that came with all of them."""
 
     name: str
+    told: Rows
     rows: int = 0
     planned_rows: int = 0
-    reported: int = 0
-    in_flight: int = 0
-    overtaken: int = 0
     journal: Path | None = None
     heard_at: float = field(default_factory=time.time)
     done: bool = False
+    done_early: bool = False
+    """It ended, in order, before the run did."""
+
+    @property
+    def overtaken(self) -> int:
+        """Arrivals that the end of the run overtook; none where the worker left before it."""
+        return 0 if self.done_early else self.told.overtaken
+
+    def take(self, message: Rows) -> None:
+        """A message has come."""
+        self.told, self.heard_at = message, time.time()
+        if message.journal:
+            self.journal = Path(message.journal)
 
 
 @dataclass(slots=True)
@@ -102,9 +115,12 @@ class Workers:
         self._drained = gevent.event.Event()
         self._until = math.inf
         self._after_end = 0
+        self._run = ""
+        self._refused_before = 0
         self.problems: list[str] = []
         """Why the count of the last run's requests cannot be trusted."""
         mailbox.listen(Rows, self._take_rows)
+        mailbox.listen(ClockAsked, self._tell_time)
 
     def begin(self, directory: Path) -> None:
         """A run starts: rows go to its requests.csv. Raises `OSError`."""
@@ -112,6 +128,7 @@ class Workers:
         self._journal = Journal(directory / "requests.csv")
         self._offers = []
         self._until, self._after_end = math.inf, 0
+        self._run, self._refused_before = run_of(directory), self._mailbox.refused
         self.problems = []
 
     def await_users(self) -> None:
@@ -148,7 +165,7 @@ class Workers:
         # Whatever Locust says of its state: a worker that has not been heard from may still be about to send.
         waiting = list(self._runner.clients)
         for client_id in waiting:
-            self._mailbox.send(Drain(until), client_id)
+            self._mailbox.send(Drain(until, self._run), client_id)
         now = time.monotonic()
         deadline, patience = now + stop_timeout + DRAIN_EXTRA_S, now + MISSING_EXTRA_S
         while time.monotonic() < deadline and any(self._is_awaited(client_id, patience) for client_id in waiting):
@@ -161,31 +178,59 @@ class Workers:
             self._recover(worker)
             if not worker.done:
                 self.problems.append(f"{worker.name} did not end in order: what it sent last may be missing")
-        lost = [self._lost(worker, ended_at) for worker in self._workers.values() if not worker.done]
-        lost += [
-            Lost(worker.name, worker.reported - worker.rows, worker.heard_at, ended_at, "shipped rows did not arrive")
-            for worker in self._workers.values()
-            if worker.done
-        ]
+        lost = [self._lost(client_id, worker, ended_at) for client_id, worker in self._workers.items()]
+        if (unassigned := self._unassigned(ended_at)) > 0:
+            lost.append(Lost("", unassigned, ended_at, ended_at, "due while there was no worker"))
         if self._journal is not None:
             self._journal.close()
             if self._journal.problem is not None:
                 self.problems.append(self._journal.problem)
-        return [each for each in lost if each.rows > 0]
+        return [each for each in lost if each.rows > 0 or each.at_least]
+
+    def reasons(self) -> list[Reason]:
+        """Why the last run cannot be trusted, as far as its workers are concerned; after `finish`."""
+        reasons = [Reason(ReasonKind.EVIDENCE, problem) for problem in self.problems]
+        if self.refused:
+            logger.warning("%d messages that were no worker's of this run were left out", self.refused)
+        for name, clock in self.clocks().items():
+            moved_s = clock["ahead_s"] - clock["shift_s"]
+            if abs(moved_s) > MOVED_S + clock["error_s"]:
+                text = f"the clock of {name} moved by {moved_s:+.1f} s while the run was on: its rows are out of place"
+                reasons.append(Reason(ReasonKind.CLOCK, text))
+            if abs(clock["shift_s"]) > BOUND_S:
+                text = "The clock of %s is %+.1f s from this one: its rows were placed by this one"
+                logger.warning(text, name, clock["shift_s"])
+        for worker in self._workers.values():
+            if worker.rows and worker.told.clock is None:
+                text = f"the clock of {worker.name} could not be held against this one: its rows may be out of place"
+                reasons.append(Reason(ReasonKind.CLOCK, text))
+        return reasons
+
+    @property
+    def refused(self) -> int:
+        """Messages of the last run that were left out: ill-formed ones, or no worker's of this run."""
+        return self._mailbox.refused - self._refused_before
+
+    def clocks(self) -> dict[str, dict[str, float]]:
+        """Of each worker, in s: what it took off its instants, how far it was ahead at last, and the error of that."""
+        known = {worker.name: worker.told.clock for worker in self._workers.values() if worker.told.clock is not None}
+        return {name: dict(zip(("shift_s", "ahead_s", "error_s"), clock, strict=True)) for name, clock in known.items()}
+
+    def _tell_time(self, message: ClockAsked, client_id: str) -> None:
+        if client_id in self._runner.clients:
+            self._mailbox.send(ClockTold(message.asked_at, time.time()), client_id)
 
     def _take_rows(self, message: Rows, client_id: str) -> None:
         records = _read_records(message)
+        if message.run != self._run or not (client_id in self._runner.clients or client_id in self._workers):
+            raise IllFormed(f"{message.NAME}: expected a worker of this run, got one of {message.run[:60]!r}")
         worker = self._worker(client_id, message.worker)
         if worker.done and not records:
             return  # it had ended before it was told to
-        worker.heard_at = time.time()
-        worker.in_flight, worker.reported = message.in_flight, message.total
-        worker.overtaken = message.overtaken
-        if message.journal:
-            worker.journal = Path(message.journal)
+        worker.take(message)
         self._take(worker, message, records)
         if message.done:
-            worker.done = True
+            worker.done, worker.done_early = True, self._until == math.inf
             self._drained.set()
         if self._journal is not None:
             self._journal.flush()
@@ -201,12 +246,12 @@ class Workers:
         self._receive(message, records)
 
     def _worker(self, client_id: str, name: str) -> _Worker:
-        return self._workers.setdefault(client_id, _Worker(name))
+        return self._workers.setdefault(client_id, _Worker(name, Rows(name)))
 
     def _expected(self, client_id: str, directory: Path) -> _Worker:
         """A worker that is to take part. On this machine its journal is where it would say."""
         name = f"w{self._runner.get_worker_index(client_id)}"
-        return _Worker(name, journal=directory / f"journal-{name}.csv")
+        return _Worker(name, Rows(name), journal=directory / f"journal-{name}.csv")
 
     def _active(self) -> tuple[str, ...]:
         clients = self._runner.clients.values()
@@ -221,6 +266,9 @@ class Workers:
         """Divide a plan from arrival `begin` on, and tell the workers."""
         active = self._active()
         offer.shares.append((begin, active))
+        for client_id in self._runner.clients:
+            if client_id not in active:  # it may be stopped, and come back with its old share
+                self._mailbox.send(PlanStart(offer.origin, [begin, None, len(active)], offer.level), client_id)
         for position, client_id in enumerate(active):
             self._worker(client_id, f"w{self._runner.get_worker_index(client_id)}")
             self._mailbox.send(PlanStart(offer.origin, [begin, position, len(active)], offer.level), client_id)
@@ -243,21 +291,34 @@ class Workers:
 
     def _recover(self, worker: _Worker) -> None:
         """Rows that a dead worker wrote down and did not ship are the end of its journal."""
-        if worker.journal is None or (worker.done and worker.rows >= worker.reported):
+        if worker.journal is None or (worker.done and worker.rows >= worker.told.made):
             return
         lines = read_journal_after(worker.journal, worker.rows)
         if lines:
-            message = Rows(worker.name, len(lines), "".join(lines))
+            message = Rows(worker.name, self._run, len(lines), "".join(lines))
             self._take(worker, message, _read_records(message))
             logger.info("%d rows of %s were recovered from its journal", len(lines), worker.name)
 
-    def _lost(self, worker: _Worker, ended_at: float) -> Lost:
-        """What a dead worker took with it: planned arrivals without a row; in closed loop what was under way."""
-        client_id = next(key for key, value in self._workers.items() if value is worker)
-        rows = max(worker.in_flight, read_in_flight(worker.journal)) if worker.journal else worker.in_flight
+    def _lost(self, client_id: str, worker: _Worker, ended_at: float) -> Lost:
+        """What a worker was given or made and did not deliver. In open loop that is known exactly, in closed loop only
+        as far as it said, or left in its files."""
         if self._offers:
-            rows = sum(offer.owned(client_id, ended_at) for offer in self._offers) - worker.planned_rows
-        return Lost(worker.name, rows, worker.heard_at, ended_at, "worker died with requests under way or due")
+            owned = sum(offer.owned(client_id, ended_at) for offer in self._offers)
+            rows = owned - worker.planned_rows - worker.overtaken
+            if rows < 0:
+                self.problems.append(f"{worker.name} sent {-rows} arrivals that were another worker's by then")
+            return Lost(worker.name, rows, worker.heard_at, ended_at, _why_lost(worker))
+        made = max(0, worker.told.made - worker.rows)
+        if worker.done:
+            return Lost(worker.name, made, worker.heard_at, ended_at, _why_lost(worker))
+        left = read_in_flight(worker.journal) if worker.journal is not None else None
+        under_way = worker.told.in_flight if left is None else left
+        return Lost(worker.name, made + under_way, worker.heard_at, ended_at, _why_lost(worker), at_least=left is None)
+
+    def _unassigned(self, ended_at: float) -> int:
+        """Arrivals that were due while no worker was there to be given them."""
+        owned = sum(offer.owned(client_id, ended_at) for offer in self._offers for client_id in self._workers)
+        return sum(offer.count_before(ended_at) for offer in self._offers) - owned
 
     def discard_journals(self) -> None:
         """Journals beside a complete requests.csv say nothing more."""
@@ -275,6 +336,19 @@ def _read_records(message: Rows) -> list[RequestRecord]:
         records = parse_rows(message.text)
     except (ValueError, TypeError, csv.Error) as error:
         raise IllFormed(f"{message.NAME}.text: expected rows, got {error}") from None
+    if any(len(stall) != 2 for stall in message.stalls):
+        raise IllFormed(f"{message.NAME}.stalls: expected pairs of an instant and ms, got others")
     if len(records) != message.rows or any(window.worker != message.worker for window in windows):
         raise IllFormed(f"{message.NAME}: expected {message.rows} rows of {message.worker}, got {len(records)}")
     return records
+
+
+def run_of(directory: Path | str) -> str:
+    """The name a run travels by: its directory's, and its test's."""
+    return "/".join(Path(directory).parts[-2:])
+
+
+def _why_lost(worker: _Worker) -> str:
+    if worker.done_early:
+        return "worker ended before the run with requests due"
+    return "shipped rows did not arrive" if worker.done else "worker died with requests under way or due"

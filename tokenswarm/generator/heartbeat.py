@@ -1,8 +1,7 @@
 """The load generator's own condition: how late its event loop is, how old data was when read, how busy the CPU.
 
-A generator that is late adds to every latency it reports. A window is late when the loop's lag has p95 >= 5 ms, or
-p98 >= 20 ms: one hiccup of a shared machine is not saturation, three in five seconds are. (On 83 trial runs p95 >= 5 ms
-alone told 35 of 41 whose TTFT p95 was wrong by 10 ms or more.)
+A generator that is late adds to what it reports. A window is late when the loop's lag has p95 >= 5 ms, or p98 >= 20 ms;
+whether that matters is a question of the latencies beside it: see `influence`.
 """
 
 from __future__ import annotations
@@ -15,14 +14,13 @@ from typing import Any
 import gevent
 import psutil
 
+from tokenswarm.generator.influence import STALL_MS, Stall
 from tokenswarm.metrics.samples import percentile
 
 BEAT_S = 0.05
 WINDOW_S = 5.0
 LATE_P95_MS = 5.0
 LATE_P98_MS = 20.0
-SATURATED_SHARE = 0.1
-"""Late windows, as a share of all, from which a run's figures are not to be trusted; a single late one is not yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +56,10 @@ def make_window(worker: str, ended_at: float, lags_ms: Sequence[float], cpu_pct:
     return Window(worker, ended_at, p95, p98, max(lags_ms, default=0.0), cpu_pct)
 
 
-def is_saturated(windows: Sequence[Window]) -> bool:
-    """Whether the generator was late too often: at least 2 late windows and more than a tenth of all."""
+def is_late_often(windows: Sequence[Window]) -> bool:
+    """Whether it is worth a word while the run is on: at least 2 late windows, and more than a tenth of all."""
     late = sum(window.is_late for window in windows)
-    return late >= 2 and late > SATURATED_SHARE * len(windows)
+    return late >= 2 and late > len(windows) / 10
 
 
 def summarise(windows: Sequence[Window], read_lags_ms: Iterable[float]) -> dict[str, Any]:
@@ -73,7 +71,6 @@ def summarise(windows: Sequence[Window], read_lags_ms: Iterable[float]) -> dict[
         "cpu_max_pct": max((window.cpu_pct for window in windows), default=None),
         "windows": len(windows),
         "windows_late": sum(window.is_late for window in windows),
-        "saturated": is_saturated(windows),
     }
 
 
@@ -86,6 +83,7 @@ class Heartbeat:
         self._process = psutil.Process()
         self._greenlet: Any = None
         self.windows: list[Window] = []
+        self._stalls: list[Stall] = []
 
     def start(self) -> None:
         self.windows = []
@@ -103,13 +101,21 @@ class Heartbeat:
         windows, self.windows = self.windows, []
         return windows
 
+    def take_stalls(self) -> list[Stall]:
+        """The stalls that were seen since the last call."""
+        stalls, self._stalls = self._stalls, []
+        return stalls
+
     def _beat(self) -> None:
         window_ends = time.monotonic() + WINDOW_S
         while True:
             before = time.monotonic()
             gevent.sleep(BEAT_S)
             after = time.monotonic()
-            self._lags_ms.append((after - before - BEAT_S) * 1000.0)
+            lag_ms = (after - before - BEAT_S) * 1000.0
+            self._lags_ms.append(lag_ms)
+            if lag_ms >= STALL_MS:
+                self._stalls.append((time.time(), lag_ms))
             if after >= window_ends:
                 cpu_pct = self._process.cpu_percent()
                 self.windows.append(make_window(self._worker, time.time(), self._lags_ms, cpu_pct))

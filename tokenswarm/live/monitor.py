@@ -16,7 +16,7 @@ import gevent
 
 from tokenswarm.control.messages import Rows
 from tokenswarm.control.run import LoadRun
-from tokenswarm.generator.heartbeat import Window, is_saturated
+from tokenswarm.generator.heartbeat import Window, is_late_often
 from tokenswarm.live.criteria_so_far import Gauges
 from tokenswarm.live.last_minute import RECENT_S, WINDOW_S, Figures, Live, Tally, per_minute
 from tokenswarm.metrics.criteria import CriterionResult
@@ -129,10 +129,10 @@ class Monitor:
     def _doubts(self) -> list[str]:
         """Why the figures so far are not to be trusted."""
         own = self._local()[2] if self._local is not None else []
-        late = is_saturated([*self.run.health, *own])
+        late = is_late_often([*self.run.health, *own])
         return [
             *map(str, self.run.problems),
-            *(["load generator saturated: its event loop is late too often"] if late else []),
+            *(["the load generator is late often: the verdict will say what that can explain"] if late else []),
         ]
 
     @property

@@ -47,9 +47,9 @@ class InFlight:
         self._path.unlink(missing_ok=True)
 
 
-def read_in_flight(journal: Path) -> int:
-    """Calls that were under way when the process behind `journal` was killed; 0 when it ended in order."""
+def read_in_flight(journal: Path) -> int | None:
+    """Calls that were under way when the process behind `journal` was killed; `None` when no such file is here."""
     try:
         return max(0, int(_COUNT.unpack(in_flight_path(journal).read_bytes())[0]))
     except (OSError, struct.error):
-        return 0
+        return None

@@ -40,14 +40,19 @@ class Journal:
         if os.fstat(self._descriptor).st_size == 0:
             os.write(self._descriptor, HEADER.encode())
 
+    @property
+    def rows_written(self) -> int:
+        """Rows that are on disk as a whole."""
+        return self.rows - sum(text.count("\n") for text in self._held) - self.rows_lost
+
     def add(self, text: str, rows: int = 1) -> None:
         """Take whole lines; they are on disk after the next `flush`."""
+        self.rows += rows
         if self._held_bytes > MAX_HELD_BYTES:
             self.rows_lost += rows
             return
         self._held.append(text)
         self._held_bytes += len(text)
-        self.rows += rows
 
     def flush(self) -> None:
         """Write what is held. A full disk is reported once, and the rows are kept for the next try."""
@@ -72,6 +77,7 @@ class Journal:
         self.flush()
         if self._held:
             self.rows_lost += sum(text.count("\n") for text in self._held)
+            self._held = []
         os.close(self._descriptor)
 
     def _report(self, error: OSError) -> None:

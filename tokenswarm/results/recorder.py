@@ -28,13 +28,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows on their way to the master, and the recorder's state after them: `total` rows made so far, `in_flight` calls
-    under way, `problem`: why the journal lacks some rows."""
+    """Rows on their way to the master, and the recorder's counters after them: calls `started` and `finished`, rows
+    `made` and `written` to the journal; `problem`: why that lacks some."""
 
     rows: int
     text: str
-    total: int
-    in_flight: int
+    started: int
+    finished: int
+    made: int
+    written: int
     journal: Path
     problem: str | None
 
@@ -55,15 +57,23 @@ class Recorder:
         self._outbox: list[str] = []
         self._greenlet: Any = None
         self._in_flight = InFlight(path)
+        self.started = 0
+        self.finished = 0
 
     @property
     def in_flight(self) -> int:
         """Calls under way."""
         return self._in_flight.count
 
-    @in_flight.setter
-    def in_flight(self, count: int) -> None:
-        self._in_flight.count = count
+    def start_call(self) -> None:
+        """A call begins."""
+        self.started += 1
+        self._in_flight.count = self.started - self.finished
+
+    def finish_call(self) -> None:
+        """A call has ended, and has its rows."""
+        self.finished += 1
+        self._in_flight.count = self.started - self.finished
 
     def start(self) -> None:
         self._greenlet = gevent.spawn(self._flush_regularly)
@@ -100,7 +110,8 @@ class Recorder:
 
     def _batch(self, lines: list[str]) -> Batch:
         journal = self.journal
-        return Batch(len(lines), "".join(lines), journal.rows, self.in_flight, journal.path, journal.problem)
+        counters = self.started, self.finished, journal.rows, journal.rows_written
+        return Batch(len(lines), "".join(lines), *counters, journal.path, journal.problem)
 
     def _flush_regularly(self) -> None:
         while True:

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 import gevent
 
 from tokenswarm.config.settings import Settings
+from tokenswarm.control.clock import MasterClock
 from tokenswarm.control.mailbox import Mailbox
 from tokenswarm.control.messages import Drain, PlanStart, Rows
 from tokenswarm.control.run import CriteriaJudge, LoadRun
 from tokenswarm.control.search_driver import make_plan
-from tokenswarm.control.workers import Workers
+from tokenswarm.control.workers import Workers, run_of
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.preflight.forecast import describe_forecast
 from tokenswarm.preflight.preparation import Preparation
@@ -33,6 +34,7 @@ from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.results.recorder import Batch
 from tokenswarm.runner.locust_stats import LocustFiles
 from tokenswarm.runner.master_watch import MasterWatch
+from tokenswarm.runner.message_guard import guard
 from tokenswarm.runner.open_load import OpenLoad
 from tokenswarm.runner.request_event import fire_request
 from tokenswarm.runner.run_part import Phase, RunPart
@@ -58,6 +60,9 @@ GIVE_UP_AFTER_S = 30.0
 WRITE_S = 10.0
 """What the last files of a run may take, once its users have stopped and somebody waits."""
 
+CLOCK_WITHIN_S = 5.0
+"""How long a worker waits for its master to say what time it is."""
+
 EARLY_S, EARLY_SHARE = 1.0, 0.25
 """How much sooner than its run time a run may end and be over: Locust counts from before the start."""
 
@@ -81,9 +86,11 @@ class LoadTest:
         self._leaves: Any = None
         """The greenlet that ends the process."""
         self.mailbox = Mailbox(self.runner) if isinstance(self.runner, MasterRunner | WorkerRunner) else None
+        self.clock = MasterClock(self.mailbox) if self.mailbox is not None and self.is_worker else None
         self.workers: Workers | None = None
         if isinstance(self.runner, MasterRunner) and self.mailbox is not None:
             self.workers = Workers(self.runner, self.mailbox, self._receive)
+            guard(self.runner, self.mailbox)
         self.message_observers: list[Callable[[Rows], None]] = []
         """Master: whoever else wants each message of rows as it comes."""
         self.thread_allocation = ThreadAllocation(environment, self.mailbox)
@@ -101,7 +108,7 @@ class LoadTest:
             getattr(self.environment.events, name).add_listener(listener)
         self.thread_allocation.listen()
         if self.is_worker and self.mailbox is not None:
-            self.mailbox.listen(PlanStart, self._take_plan)
+            self.mailbox.listen(PlanStart, self._take_plan, concurrent=True)
             self.mailbox.listen(Drain, self._drain, concurrent=True)
             MasterWatch(self.environment)
 
@@ -214,6 +221,11 @@ class LoadTest:
         ship = self._ship if self.is_worker else None
         telemetry = self._start_telemetry(settings)
         sender = Sender(settings, self._place(settings), self._journal_path(settings), observe, ship, telemetry)
+        if self.clock is not None:
+            clock = self.clock
+            sender.clock_shift_s = lambda: clock.shift_s
+            clock.on_known = sender.place_rows
+            clock.start()
         sender.begin()
         return sender
 
@@ -222,11 +234,19 @@ class LoadTest:
         assert self.mailbox is not None
         self.mailbox.send(
             Rows(
-                self.worker_name, batch.rows, batch.text, batch.total, batch.in_flight, str(batch.journal),
-                batch.problem, [window.to_message() for window in condition.windows], condition.offered,
-                condition.overtaken, condition.self_check, condition.beyond, condition.done,
+                self.worker_name, run_of(self.options.run_directory), batch.rows, batch.text, batch.started,
+                batch.finished, batch.made, batch.written, str(batch.journal), batch.problem,
+                [window.to_message() for window in condition.windows], [list(stall) for stall in condition.stalls],
+                condition.offered, condition.overtaken,
+                condition.self_check, condition.beyond, self._clock_facts(), condition.done,
             )
         )  # fmt: skip
+
+    def _clock_facts(self) -> list[float] | None:
+        """What this worker takes off its instants, how far it is ahead of its master, and the error of that."""
+        if self.clock is None or self.clock.shift_s is None or (offset := self.clock.offset) is None:
+            return None
+        return [self.clock.shift_s, offset.ahead_s, offset.error_s]
 
     def _place(self, settings: Settings) -> Place:
         position, count = self._position()
@@ -274,24 +294,28 @@ class LoadTest:
 
     def _take_plan(self, message: PlanStart, _master: str) -> None:
         """Worker: the master says when a plan starts, or that the workers have changed."""
+        if self.clock is not None:
+            self.clock.known.wait(CLOCK_WITHIN_S)  # an origin by another clock would be another instant
         schedule, settings = self.part.schedule if self.part is not None else None, self.settings
         if schedule is None or settings is None:
             return
-        assignment, level = Assignment(*message.assignment), message.level
+        begin, position, count = message.assignment
+        assignment, level = Assignment(begin or 0, position, count or 0), message.level
+        origin = self.clock.local(message.origin) if self.clock is not None else message.origin
         plan = settings.plan if level is None else make_plan(settings, level[0], int(level[1]), level[2])
-        if schedule.origin == message.origin:
+        if schedule.origin == origin:
             schedule.assign(assignment)
         elif plan is not None:
-            schedule.start(plan, message.origin, [assignment])
+            schedule.start(plan, origin, [assignment])
 
     def _drain(self, message: Drain, _master: str) -> None:
         """Worker: stop for good, now, with everything that is known on its way before the answer."""
         if self.part is not None:
-            self.part.ended_at = message.until
+            self.part.ended_at = self.clock.local(message.until) if self.clock is not None else message.until
         sends = self.sender is not None
         self.runner.stop()
         if not sends and self.mailbox is not None:  # the start was refused here, or never came: nothing to wait for
-            self.mailbox.send(Rows(self.worker_name, done=True))
+            self.mailbox.send(Rows(self.worker_name, message.run, done=True))
 
     def _receive(self, message: Rows, records: list[RequestRecord]) -> None:
         """Master: rows of a worker have arrived."""
@@ -303,6 +327,7 @@ class LoadTest:
         for record in records:
             run.observe(record)
         run.note_condition(message.windows, message.self_check, message.beyond)
+        run.stalls.add_stalls(message.worker, ((at, lag_ms) for at, lag_ms in message.stalls))
         run.note_problem(message.problem)
 
     def _on_stopping(self, **_: Any) -> None:
@@ -352,13 +377,16 @@ class LoadTest:
         windows = sender.end()
         if part.run is not None:
             part.run.note_condition(windows, sender.overload.description, sender.overload.warning)
+            part.run.stalls.add_stalls(self.worker_name, sender.take_stalls())
             part.run.note_problem(sender.recorder.journal.problem)
 
     def _end_run(self, part: RunPart, run: LoadRun) -> None:
         assert part.ended_at is not None
         lost = self.workers.finish(part.ended_at) if self.workers is not None else []
-        for problem in self.workers.problems if self.workers is not None else []:
-            run.note_problem(problem)
+        if self.workers is not None:
+            run.clocks, run.messages_refused = self.workers.clocks(), self.workers.refused
+            for reason in self.workers.reasons():
+                run.note_reason(reason)
         planned = part.open_load.planned(part.ended_at) if part.open_load is not None and part.origin else None
         part.close_files()
         verdict = run.finish(part.ended_at, planned, lost, part.interrupted)  # run.json last: then all is there

@@ -27,6 +27,10 @@ OVERTAKEN_S = 1.0
 """An arrival that had waited less than this when the run ended is no part of it: it would have been sent, or not."""
 
 
+STOPPED_S, HEAR_S = 0.5, 0.3
+"""A process that comes back so late had been stopped. It first hears what has become of its share meanwhile."""
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
     """An arrival and the Unix s at which it should be sent; `come` is set then."""
@@ -166,6 +170,8 @@ class Schedule:
         try:
             while (event_at := offer.next_event_at()) < math.inf:
                 timer.wait_until(event_at)
+                if time.time() - event_at > STOPPED_S:
+                    gevent.sleep(HEAR_S)
                 now = max(event_at, time.time())
                 offer.let_come(now)
                 arrival = offer.share.take_due(now + AHEAD_S - offer.origin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import inspect
 import logging
@@ -17,6 +18,7 @@ from tokenswarm.apis.named import path_of
 from tokenswarm.client.sdk import chat_endpoint
 from tokenswarm.config.settings import Settings
 from tokenswarm.generator.heartbeat import Heartbeat, Window
+from tokenswarm.generator.influence import Stall
 from tokenswarm.generator.overload import Overload
 from tokenswarm.generator.selfcheck_result import read_stored
 from tokenswarm.record import RequestRecord
@@ -47,11 +49,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What a sending process says of itself with its rows: heartbeat windows that ended since it last said so,
+    """What a sending process says of itself with its rows: heartbeat windows and stalls since it last said so,
     `offered` and `overtaken` arrivals (see `Schedule`), its self-check and what is beyond that (see `Overload`);
     `done`: it has stopped, nothing will follow."""
 
     windows: list[Window]
+    stalls: list[Stall]
     offered: int | None
     overtaken: int
     self_check: str | None
@@ -81,6 +84,9 @@ class Sender:
         send = (lambda batch: ship(batch, self._condition())) if ship is not None else None
         self.recorder = Recorder(place.worker, journal, observe, send)
         self._done = False
+        self.clock_shift_s: Callable[[], float | None] = lambda: 0.0
+        """What is taken off this process's instants so that they are the master's; `None` while it is unknown."""
+        self._unplaced: list[RequestRecord] = []
         self.heartbeat = Heartbeat(place.worker)
         self.overload = Overload(read_stored(), lambda: self.recorder.in_flight)
         self._chat = settings.chat
@@ -116,7 +122,11 @@ class Sender:
 
     def record(self, record: RequestRecord) -> None:
         """Take one record, to the journal and to the application's traces."""
-        self.recorder.record(record)
+        shift_s = self.clock_shift_s()
+        if shift_s is None:
+            self._unplaced.append(record)
+        else:
+            self.recorder.record(_shifted(record, shift_s) if shift_s else record)
         self.overload.add(record)
         if self.telemetry is not None:
             self.telemetry.emit(record)
@@ -130,16 +140,24 @@ class Sender:
     @contextmanager
     def in_flight(self) -> Iterator[None]:
         """Around a call: how many are under way is known when this process dies."""
-        self.recorder.in_flight += 1
+        self.recorder.start_call()
         try:
             yield
         finally:
-            self.recorder.in_flight -= 1
+            self.recorder.finish_call()
+
+    def place_rows(self) -> None:
+        """The clock is known, or will not be: rows that waited for it are recorded."""
+        shift_s = self.clock_shift_s() or 0.0
+        unplaced, self._unplaced = self._unplaced, []
+        for record in unplaced:
+            self.recorder.record(_shifted(record, shift_s) if shift_s else record)
 
     def end(self) -> list[Window]:
         """All users have stopped: everything is on disk and on its way. The heartbeat's last windows."""
         self.heartbeat.stop()
         self.overload.stop()
+        self.place_rows()
         windows = list(self.heartbeat.windows)
         self._done = True
         self.recorder.close()
@@ -147,13 +165,25 @@ class Sender:
         gc.unfreeze()
         return windows
 
+    def take_stalls(self) -> list[Stall]:
+        """Stalls of this process since the last call, by the master's clock."""
+        shift_s = self.clock_shift_s() or 0.0
+        return [(at - shift_s, lag_ms) for at, lag_ms in self.heartbeat.take_stalls()]
+
     def _condition(self) -> Condition:
         schedule = self.schedule
         return Condition(
             self.heartbeat.take(),
+            self.take_stalls(),
             schedule.offered if schedule is not None else None,
             schedule.overtaken if schedule is not None else 0,
             self.overload.description,
             self.overload.warning,
             self._done,
         )
+
+
+def _shifted(record: RequestRecord, by_s: float) -> RequestRecord:
+    """The record by a clock that is `by_s` behind."""
+    started_at, scheduled_at = (None if at is None else at - by_s for at in (record.started_at, record.scheduled_at))
+    return dataclasses.replace(record, started_at=started_at, scheduled_at=scheduled_at)

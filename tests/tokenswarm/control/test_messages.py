@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenswarm.control.messages import (
+    ClockAsked,
+    ClockTold,
     Drain,
     IllFormed,
     Message,
@@ -25,10 +27,31 @@ from tokenswarm.generator.heartbeat import Window
 WINDOW = Window("w0", 100.0, 1.0, 2.0, 3.0, 20.0)
 MESSAGES: list[Message] = [
     Rows("w0"),
-    Rows("w0", 1, "a,b\n", 7, 2, "/tmp/j.csv", "full", [WINDOW.to_message()], 4, 1, "checked", "beyond", True),
+    Rows(
+        "w0",
+        "run/1",
+        1,
+        "a,b\n",
+        9,
+        7,
+        7,
+        6,
+        "/tmp/j.csv",
+        "full",
+        [WINDOW.to_message()],
+        [[100.5, 12.0]],
+        4,
+        1,
+        "checked",
+        "beyond",
+        [0.0, 0.001, 0.002],
+        True,
+    ),
+    ClockAsked(1.5),
+    ClockTold(1.5, 2.5),
     PlanStart(12.5, [0, 1, 2]),
     PlanStart(12.5, [0, 1, 2], [60.0, 0, 10.0]),
-    Drain(99),
+    Drain(99, "run/1"),
     ThreadWanted(),
     ThreadGiven(1.0, None, -1),
     ThreadParked(),
@@ -69,7 +92,7 @@ def test_what_is_no_message_is_refused(data: object) -> None:
 @pytest.mark.parametrize("until", [float("inf"), float("nan"), "9", None, False])
 def test_an_instant_is_a_finite_number(until: Any) -> None:
     with pytest.raises(IllFormed, match=r"tokenswarm_drain\.until: expected"):
-        decode(Drain, {"until": until})
+        decode(Drain, {"until": until, "run": ""})
 
 
 ANYTHING = st.recursive(

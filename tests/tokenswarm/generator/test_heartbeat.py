@@ -2,11 +2,7 @@ from __future__ import annotations
 
 import gevent
 
-from tokenswarm.generator.heartbeat import Heartbeat, Window, is_saturated, make_window, summarise
-
-
-def window(p95: float = 1.0, p98: float = 1.0, largest: float = 1.0) -> Window:
-    return Window("w0", 100.0, p95, p98, largest, 20.0)
+from tokenswarm.generator.heartbeat import Heartbeat, is_late_often, make_window, summarise
 
 
 def test_a_window_of_heartbeats_by_hand() -> None:
@@ -17,19 +13,11 @@ def test_a_window_of_heartbeats_by_hand() -> None:
     assert make_window("w0", 100.0, [1.0] * 96 + [25.0] * 4, 5.0).is_late
 
 
-def test_one_late_window_is_not_saturation_two_of_many_neither() -> None:
-    late = window(p95=6.0)
-    assert not is_saturated([])
-    assert not is_saturated([late])
-    assert not is_saturated([late, late, *[window()] * 30])
-    assert is_saturated([late, late, *[window()] * 5])
-
-
 def test_figures_are_absent_without_observations() -> None:
     facts = summarise([], [])
     assert facts["loop_lag_p95_ms"] is None
     assert facts["read_lag_p99_ms"] is None
-    assert facts["saturated"] is False
+    assert facts["windows_late"] == 0
 
 
 def test_the_heartbeat_sees_a_blocked_loop() -> None:
@@ -41,4 +29,13 @@ def test_the_heartbeat_sees_a_blocked_loop() -> None:
     time.sleep(0.2)  # blocks the loop: that is what is to be seen
     gevent.sleep(0.12)
     heartbeat.stop()
-    assert max(heartbeat._lags_ms) > 100.0
+    assert max(lag_ms for _, lag_ms in heartbeat.take_stalls()) > 100.0
+    assert heartbeat.take_stalls() == []
+
+
+def test_one_late_window_is_not_often_two_of_many_neither() -> None:
+    late, early = make_window("w0", 0.0, [30.0] * 100, 5.0), make_window("w0", 0.0, [1.0] * 100, 5.0)
+    assert not is_late_often([])
+    assert not is_late_often([late])
+    assert not is_late_often([late, late, *[early] * 30])
+    assert is_late_often([late, late, *[early] * 5])

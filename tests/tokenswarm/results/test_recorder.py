@@ -29,7 +29,8 @@ def test_rows_reach_the_file_the_watcher_and_the_master(tmp_path: Path) -> None:
     seen: list[RequestRecord] = []
     batches: list[Batch] = []
     recorder = Recorder("w1", tmp_path / "journal.csv", seen.append, batches.append)
-    recorder.in_flight = 3
+    for _ in range(3):
+        recorder.start_call()
     for number in range(3):
         recorder.record(record(number, error='a "quoted", text\nof two lines'))
     recorder.flush()
@@ -37,8 +38,8 @@ def test_rows_reach_the_file_the_watcher_and_the_master(tmp_path: Path) -> None:
     recorder.close()
     assert call_ids(tmp_path / "journal.csv") == ["c0", "c1", "c2", "c3"]
     assert [each.call_id for each in seen] == ["c0", "c1", "c2", "c3"]
-    assert [(batch.rows, batch.total) for batch in batches] == [(3, 3), (1, 4)]
-    assert batches[0].in_flight == 3
+    assert [(batch.rows, batch.made, batch.written) for batch in batches] == [(3, 3, 3), (1, 4, 4)]
+    assert (batches[0].started, batches[0].finished) == (3, 0)
     assert [each.call_id for batch in batches for each in parse_rows(batch.text)] == ["c0", "c1", "c2", "c3"]
     assert parse_rows(batches[0].text)[0].error == 'a "quoted", text of two lines'
 

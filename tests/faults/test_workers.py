@@ -1,0 +1,218 @@
+"""Workers that are somewhere else: with a clock of their own, killed, stopped, told to end, or not workers at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+import zmq
+
+from tests.faults.locust_run import (
+    CHAT,
+    LOCUST,
+    LocustRun,
+    check_identity,
+    free_port,
+    headless,
+    running_locust,
+)
+from tests.simulator_process import API_KEY, ROOT, Simulator, running_simulator
+
+CONFIG = """
+[deployments.gpt-35-turbo]
+ttft_base_ms = 20
+ttft_std_ms = 0
+tbt_ms = 5
+tbt_std_ms = 0
+"""
+OPEN = ("--rate", "1800", "--max-lag", "2")
+CLOSED = ("--think-time", "0.05")
+SKEWED = Path(__file__).parent / "skewed"
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    with running_simulator(CONFIG) as simulator:
+        yield simulator
+
+
+class Fleet:
+    """A master and its workers, each worker in a folder of its own, as on a machine of its own."""
+
+    def __init__(self, run: LocustRun, port: str, folder: Path) -> None:
+        self.run = run
+        self.port = port
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self._folder = folder
+
+    def add(self, skew_s: float = 0.0) -> subprocess.Popen[bytes]:
+        """Start one more worker. What it cannot write to is not this machine's results directory."""
+        number = len(self.workers)
+        home = self._folder / f"home-{number}"
+        home.mkdir()
+        env = {**os.environ, "PYTHONPATH": f"{SKEWED}:{ROOT}", "AZURE_OPENAI_API_KEY": API_KEY}
+        env["SKEW_S"] = str(skew_s)
+        command = [str(LOCUST), "-f", str(ROOT / CHAT), "--worker", "--master-port", self.port]
+        with (home / "log").open("wb") as log:
+            worker = subprocess.Popen(command, cwd=home, env=env, stdout=log, stderr=log, start_new_session=True)
+        self.workers.append(worker)
+        return worker
+
+
+@contextlib.contextmanager
+def fleet(simulator: Simulator, folder: Path, *flags: str, skews: tuple[float, ...] = (0.0, 0.0)) -> Iterator[Fleet]:
+    port = free_port()
+    master = ("--master", "--expect-workers", str(len(skews)), "--master-bind-port", port)
+    given = headless(simulator.chat_url, *master, *flags, users=6, run_time="60s")
+    with running_locust(folder, *given, env={"PYTHONPATH": f"{SKEWED}:{ROOT}"}) as run:
+        found = Fleet(run, port, folder)
+        try:
+            for skew_s in skews:
+                found.add(skew_s)
+            run.wait_until(lambda: run.rows_on_disk() >= 20)
+            yield found
+        finally:
+            for worker in found.workers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(worker.pid, signal.SIGKILL)
+                worker.wait()
+
+
+def truth_of(simulator: Simulator, run: LocustRun) -> list[dict[str, Any]]:
+    lines = simulator.truth(30)
+    return [line for line in lines if line["client_request_id"] and line["received_at"] > run.began_at]
+
+
+def stop(run: LocustRun) -> int:
+    run.process.send_signal(signal.SIGTERM)
+    return run.wait(60)
+
+
+def lost_of(run: LocustRun) -> int:
+    return sum(each["rows"] for each in run.facts["accounting"]["lost"])
+
+
+def check_planned(run: LocustRun) -> None:
+    accounting = run.facts["accounting"]
+    if accounting["planned"] is not None:
+        assert accounting["planned"] == accounting["first_attempts"] + accounting["dropped"] + lost_of(run)
+
+
+@pytest.mark.parametrize("flags", [OPEN, CLOSED], ids=["open", "closed"])
+@pytest.mark.parametrize("skew_s", [300.0, -300.0])
+def test_rows_lie_where_the_masters_clock_has_them(
+    simulator: Simulator, tmp_path: Path, flags: tuple[str, ...], skew_s: float
+) -> None:
+    with fleet(simulator, tmp_path, *flags, skews=(0.0, skew_s)) as found:
+        run = found.run
+        time.sleep(2.0)  # for a load of some seconds
+        stop(run)
+        check_identity(run, truth_of(simulator, run))
+        check_planned(run)
+        received = {line["client_request_id"]: line["received_at"] for line in truth_of(simulator, run)}
+        rows = {f"{row['call_id']}-{row['attempt']}": row for row in run.rows if row["started_at"]}
+        apart = [abs(float(row["started_at"]) - received[key]) for key, row in rows.items() if key in received]
+        assert len(apart) > 20 and max(apart) < 1.0
+        assert {row["worker"] for row in rows.values()} == {"w0", "w1"}
+        shifts = sorted(clock["shift_s"] for clock in run.facts["clocks"].values())
+        assert shifts == pytest.approx(sorted([0.0, skew_s]), abs=0.2)
+        assert "clock" not in {each["kind"] for each in run.facts["verdict"]["reasons"]}
+        assert "The clock of w" in run.output
+        assert run.facts["accounting"]["dropped"] == 0
+
+
+@pytest.mark.parametrize("flags", [OPEN, CLOSED], ids=["open", "closed"])
+def test_a_killed_remote_worker_is_counted_at_least(
+    simulator: Simulator, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    with fleet(simulator, tmp_path, *flags) as found:
+        run = found.run
+        os.killpg(found.workers[1].pid, signal.SIGKILL)
+        time.sleep(1.0)
+        assert stop(run) == 4
+        check_planned(run)
+        (lost,) = run.facts["accounting"]["lost"]
+        missing = len(truth_of(simulator, run)) - len([row for row in run.rows if row["sent_ms"]])
+        assert lost["at_least"] or lost["rows"] >= missing
+        assert "at least" in run.output or flags == OPEN
+
+
+@pytest.mark.parametrize("flags", [OPEN, CLOSED], ids=["open", "closed"])
+@pytest.mark.parametrize("for_s", [1.0, 6.0])
+def test_a_stopped_worker_goes_on(simulator: Simulator, tmp_path: Path, flags: tuple[str, ...], for_s: float) -> None:
+    with fleet(simulator, tmp_path, *flags) as found:
+        run = found.run
+        os.killpg(found.workers[1].pid, signal.SIGSTOP)
+        time.sleep(for_s)  # shorter, and longer, than a master waits for a heartbeat
+        os.killpg(found.workers[1].pid, signal.SIGCONT)
+        time.sleep(2.0)
+        stop(run)
+        check_planned(run)
+        check_identity(run, truth_of(simulator, run))
+        assert not any("neither sent" in each["text"] for each in run.facts["verdict"]["reasons"])
+
+
+@pytest.mark.parametrize("flags", [OPEN, CLOSED], ids=["open", "closed"])
+def test_a_worker_that_is_told_to_end_and_one_that_comes_instead(
+    simulator: Simulator, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    with fleet(simulator, tmp_path, *flags) as found:
+        run = found.run
+        found.workers[0].send_signal(signal.SIGTERM)
+        found.workers[0].wait(30)
+        found.add()
+        run.wait_until(lambda: "index 2) reported as ready" in run.output)
+        time.sleep(2.0)  # whether Locust gives it users or not
+        stop(run)
+        check_planned(run)
+        check_identity(run, truth_of(simulator, run))
+
+
+def frames(rng: random.Random) -> list[bytes]:
+    """Bytes that are no message, messages that are none of Locust's, and ours with other content."""
+    rows = {"worker": "w0", "rows": 2, "text": "a,b\nc,d\n", "run": "x/y"}
+    whole = [
+        ("tokenswarm_rows", rows, "somebody"),
+        ("tokenswarm_rows", {"worker": "w9", "rows": 1, "text": "x" * 5000 + "\n"}, "somebody"),
+        ("tokenswarm_rows", None, "somebody"),
+        ("tokenswarm_clock", {"asked_at": "noon"}, "somebody"),
+        ("tokenswarm_surprise", [1, 2], "somebody"),
+        ("heartbeat", None, "somebody"),
+        ("stats", {"stats": 1}, "somebody"),
+        ("spawning_complete", 7, "somebody"),
+        ("exception", {}, "somebody"),
+        (None, None, None),
+    ]
+    packed = [msgpack.dumps(each) for each in whole]
+    return [*packed, b"", b"\xc1", msgpack.dumps(1), msgpack.dumps([1]), *(rng.randbytes(40) for _ in range(30))]
+
+
+@pytest.mark.parametrize("flags", [OPEN, CLOSED], ids=["open", "closed"])
+def test_frames_of_garbage_change_nothing(simulator: Simulator, tmp_path: Path, flags: tuple[str, ...]) -> None:
+    with fleet(simulator, tmp_path, *flags, "--failure-criteria", "percentage(error) > 50") as found:
+        run = found.run
+        with zmq.Context() as context, context.socket(zmq.DEALER) as stranger:
+            stranger.setsockopt(zmq.IDENTITY, b"somebody")
+            stranger.setsockopt(zmq.LINGER, 2000)
+            stranger.connect(f"tcp://127.0.0.1:{found.port}")
+            for frame in frames(random.Random(5)):
+                stranger.send(frame)
+        before = run.rows_on_disk()
+        run.wait_until(lambda: run.rows_on_disk() > before + 20)
+        code = stop(run)
+        assert code == run.facts["verdict"]["exit_code"]
+        assert code in (4, 5)
+        check_planned(run)
+        check_identity(run, truth_of(simulator, run))
+        assert run.facts["messages_refused"] >= 30
+        assert "Traceback" not in run.output
+        assert {each["kind"] for each in run.facts["verdict"]["reasons"]} <= {"interrupted", "saturated"}
