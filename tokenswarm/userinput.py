@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import re
+import stat
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, BinaryIO
 
 MAX_DURATION_S = 366 * 86400.0
 """Longest duration that is taken seriously; anything above it is a slip of the keyboard."""
+
+MAX_DEPTH = 100
+"""Of objects and lists within each other, in JSON that somebody gives us."""
+TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|h|m|s)\s*", re.ASCII)
@@ -83,6 +91,39 @@ def read_file(path: str | Path, what: str, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise BadInput([f"{what} {path}: expected at most {max_bytes} bytes, got more"])
     return data
+
+
+def open_file(path: str | Path, what: str, max_bytes: int) -> BinaryIO:
+    """A file of at most `max_bytes` to read line by line. Raises `BadInput` for all else: a device has no end."""
+    try:
+        file = open(path, "rb")  # noqa: SIM115 - the caller's to close
+        facts = os.fstat(file.fileno())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise BadInput([f"{what}: expected a readable file, got {str(path)!r:.300} ({reason})"]) from error
+    if stat.S_ISREG(facts.st_mode) and facts.st_size <= max_bytes:
+        return file
+    file.close()
+    found = f"{facts.st_size} bytes" if stat.S_ISREG(facts.st_mode) else "something else"
+    raise BadInput([f"{what} {path}: expected a file of at most {max_bytes} bytes, got {found}"])
+
+
+def parse_json(text: str | bytes) -> Any:
+    """A JSON value. Raises `ValueError`, also for one that is nested deeper than `MAX_DEPTH`."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [child for each in level for child in _children(each)]
+        if not level:
+            return value
+    raise ValueError(TOO_DEEP)
+
+
+def _children(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def decode_text(data: bytes, name: str) -> str:

@@ -40,7 +40,7 @@ from analysis.figures.window import Window, window_of
 from analysis.sources.run import Run
 from tokenswarm.metrics.goodput import Goodput
 from tokenswarm.record import Outcome
-from tokenswarm.userinput import BadInput
+from tokenswarm.userinput import BadInput, parse_json
 
 BASELINE_VERSION = 1
 _LOCAL_PORT = re.compile(r"(//(?:localhost|127\.0\.0\.1|\[::1\])):\d+")
@@ -256,7 +256,7 @@ def save_side(side: Side, path: Path) -> None:
 def load_side(path: Path) -> Side:
     """Read a baseline file. Raises `BadInput` saying what was expected."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadInput([f"{path}: expected a baseline file (JSON), got {error}"]) from error
     if not isinstance(found, dict) or found.get("kind") != "tokenswarm-baseline":

@@ -7,7 +7,6 @@ TPM, TTFT and TBT of the last aggregation window (60 s by default).
 from __future__ import annotations
 
 import calendar
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ import pandas as pd
 
 from analysis.sources.run import COLUMNS, MINUTE_S, Given, Run
 from analysis.statistics import Counts, Distribution, Estimate, Group, carries, percentage
-from tokenswarm.userinput import BadInput
+from tokenswarm.userinput import BadInput, parse_json
 
 WINDOW_S = 60.0
 BLIND_SPOTS = [
@@ -63,7 +62,7 @@ def _line(text: str) -> dict[str, Any] | None:
     if start < 0:
         return None
     try:
-        found = json.loads(text[start:])
+        found = parse_json(text[start:])
     except ValueError:
         return None
     return found if isinstance(found, dict) and {"run_seconds", "rpm", "tpm"} <= found.keys() else None

@@ -7,6 +7,7 @@ at the end would need the memory twice. A column in which nothing was observed t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from tokenswarm.record import Outcome, error_kind
+from tokenswarm.redaction import printable
 
 Values = npt.NDArray[Any]
+
+MAX_STAGES = 100
+"""Stages of a request, and names of stages in a run, that are taken in: a service has a handful."""
 
 INSTANTS = ("scheduled_at", "started_at")
 OFFSETS = (
@@ -66,10 +71,12 @@ class Columns:
         self.offsets = OFFSETS if compact else (*OFFSETS, *EXTRA_OFFSETS)
         self.integers = INTEGERS if compact else {**INTEGERS, **EXTRA_INTEGERS}
         self.labels = LABELS if compact else (*LABELS, *EXTRA_LABELS)
-        self._texts = {name: _Label(error_kind if name == "error" else str) for name in self.labels}
+        self._texts = {name: _Label(_error_kind if name == "error" else printable) for name in self.labels}
         self._held: dict[str, Values] = {}
         self._stages: list[pd.DataFrame] = []
         self.rows = 0
+        self.stages_left_out = 0
+        """Stage times beyond `MAX_STAGES` of a request, or of as many names."""
 
     def kinds(self) -> dict[str, Any]:
         """How the columns of a file are to be parsed."""
@@ -91,7 +98,9 @@ class Columns:
         self._put("call", pd.util.hash_array(chunk["call_id"].to_numpy(object), categorize=False), np.dtype("u8"), 0)
         self._put("line", lines, np.dtype(np.int32), -1)
         if "stages" in chunk and chunk["stages"].notna().any():
-            self._stages.append(_stage_times(chunk["stages"], self.rows))
+            times, left_out = _stage_times(chunk["stages"], self.rows)
+            self._stages.append(times)
+            self.stages_left_out += left_out
         self.rows += len(chunk)
 
     def _scheduled(self, chunk: pd.DataFrame, started: Values | None) -> Values | None:
@@ -139,7 +148,14 @@ class Columns:
         if not self._stages:
             return empty_stages()
         joined = pd.concat(self._stages, ignore_index=True)
-        return joined.assign(stage=joined["stage"].astype("category"))
+        known = joined["stage"].drop_duplicates().iloc[:MAX_STAGES]
+        kept = joined[joined["stage"].isin(known)].reset_index(drop=True)
+        self.stages_left_out += len(joined) - len(kept)
+        return kept.assign(stage=kept["stage"].astype("category"))
+
+
+def _error_kind(text: str) -> str:
+    return printable(error_kind(text))
 
 
 class _Label:
@@ -234,18 +250,21 @@ def outcome_labels(values: Any) -> pd.Categorical[Any]:
     return pd.Categorical(values, categories=OUTCOMES)
 
 
-def _stage_times(column: pd.Series[Any], first_row: int) -> pd.DataFrame:
-    """`name=ms` pairs joined by `;` as one row per pair; pairs that do not parse are left out."""
+def _stage_times(column: pd.Series[Any], first_row: int) -> tuple[pd.DataFrame, int]:
+    """`name=ms` pairs joined by `;` as one row per pair; pairs that do not parse are left out. And how many pairs of
+    a request were beyond `MAX_STAGES`."""
+    left_out = 0
     present = column.notna().to_numpy()
     found_rows: list[int] = []
     found_names: list[str] = []
     found_ms: list[float] = []
     for row, text in zip((np.flatnonzero(present) + first_row).tolist(), column[present], strict=True):
-        for name, ms in stage_pairs(text):
+        left_out += max(0, text.count(";") + 1 - MAX_STAGES)
+        for name, ms in islice(stage_pairs(text), MAX_STAGES):
             found_rows.append(row)
             found_names.append(name)
             found_ms.append(ms)
-    return pd.DataFrame({"row": np.array(found_rows, np.int32), "stage": found_names, "ms": found_ms})
+    return pd.DataFrame({"row": np.array(found_rows, np.int32), "stage": found_names, "ms": found_ms}), left_out
 
 
 def stage_pairs(text: str) -> Iterator[tuple[str, float]]:
@@ -254,7 +273,7 @@ def stage_pairs(text: str) -> Iterator[tuple[str, float]]:
         name, _, ms = pair.rpartition("=")
         value = _number(ms)
         if name and value is not None:
-            yield name.strip(), value
+            yield printable(name.strip()), value
 
 
 def _number(text: str) -> float | None:

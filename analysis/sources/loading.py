@@ -6,7 +6,6 @@ in the files, not by their names alone. What is missing or cut is said in `notes
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.sources import benchmark_log, jmeter_results, locust_csv
-from analysis.sources.columns import empty_stages
+from analysis.sources.columns import EXTRA_OFFSETS, OFFSETS, empty_stages
 from analysis.sources.rows import RowsFile, empty_rows, read_rows
 from analysis.sources.rows import texts as row_texts
 from analysis.sources.run import TOKENSWARM, Run
 from tokenswarm.redaction import SECRETS
-from tokenswarm.userinput import BadInput
+from tokenswarm.userinput import TOO_DEEP, BadInput, parse_json
 
 RUN_SCHEMA_VERSION = 1
 LONGEST_RUN_S = 60 * 86400.0
@@ -86,10 +85,12 @@ def read_meta(directory: Path) -> tuple[dict[str, Any], list[str]]:
     """run.json and what is wrong with it. Raises `BadInput` for a schema version that this code does not know."""
     path = directory / "run.json"
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
+        meta = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}, ["run.json is missing: configuration and verdict are unknown"]
     except (OSError, ValueError) as error:
+        if str(error) == TOO_DEEP:
+            raise BadInput([f"{path}: expected the facts of a run, got JSON {TOO_DEEP}"]) from error
         return {}, [f"run.json cannot be read ({error}): configuration and verdict are unknown"]
     if not isinstance(meta, dict):
         return {}, ["run.json is not an object: configuration and verdict are unknown"]
@@ -105,12 +106,17 @@ def read_meta(directory: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def _check_span(path: Path, rows: pd.DataFrame) -> None:
-    """Refuse instants that would make a run of years, minute by minute."""
-    instants = rows["started_at"].dropna()
+    """Refuse instants and durations that would make a run of years, minute by minute."""
+    longest_ms = LONGEST_RUN_S * 1000
+    for name in (name for name in (*OFFSETS, *EXTRA_OFFSETS) if name in rows):
+        if (rows[name].abs() > longest_ms).any():
+            expected = f"{path}: expected {name} of at most {LONGEST_RUN_S / 86400:.0f} days"
+            raise BadInput([f"{expected}, got {rows[name].abs().max():.3g} ms"])
+    instants = pd.concat([rows[name].dropna() for name in ("started_at", "scheduled_at") if name in rows])
     if len(instants) and (instants.max() - instants.min() > LONGEST_RUN_S or instants.min() < 0):
         raise BadInput(
             [
-                f"{path}: expected the requests of one run, within {LONGEST_RUN_S / 86400:.0f} days, got started_at "
+                f"{path}: expected the requests of one run, within {LONGEST_RUN_S / 86400:.0f} days, got instants "
                 f"from {instants.min():.0f} to {instants.max():.0f} (Unix s)"
             ]
         )

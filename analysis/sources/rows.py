@@ -23,6 +23,7 @@ from analysis.sources.columns import (
     INSTANTS,
     INTEGERS,
     LABELS,
+    MAX_STAGES,
     OFFSETS,
     OUTCOMES,
     Columns,
@@ -103,6 +104,10 @@ def frame(columns: Mapping[str, Any], n: int) -> pd.DataFrame:
     return pd.DataFrame(made, copy=False)
 
 
+MAX_CELL = 10_000_000
+"""Characters of a cell, of stages that a service reported."""
+
+
 def read_rows(path: Path) -> RowsFile:
     """Read a CSV of records in chunks.
 
@@ -118,7 +123,10 @@ def read_rows(path: Path) -> RowsFile:
         columns, skipped = _read(lines, header, compact, tolerant=False)
     except ValueError:
         columns, skipped = _read(lines, header, compact, tolerant=True)
-    return RowsFile(path, columns.table(path.name, lines.numbers), columns.stages(), skipped)
+    stages = columns.stages()
+    left_out = columns.stages_left_out
+    notes = [f"{left_out} stage times beyond {MAX_STAGES} of a request or a run were left out"] if left_out else []
+    return RowsFile(path, columns.table(path.name, lines.numbers), stages, skipped, notes)
 
 
 def texts(path: Path, lines: Iterable[int]) -> dict[int, dict[str, str]]:
@@ -127,6 +135,7 @@ def texts(path: Path, lines: Iterable[int]) -> dict[int, dict[str, str]]:
     found: dict[int, dict[str, str]] = {}
     with path.open(encoding="utf-8-sig", errors="replace", newline="\n") as file:
         header = next(csv.reader([file.readline()]), [])
+        csv.field_size_limit(MAX_CELL)
         for number, line in enumerate(file):
             if number in wanted:
                 cells = next(csv.reader([line if line.count('"') % 2 == 0 else line + next(file, "")]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections.abc import Callable, Mapping
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-from tokenswarm.userinput import BadInput
+from tokenswarm.userinput import BadInput, parse_json
 from tokenswarm.workload.distributions import Draw, parse_draw
 
 Lookup = Callable[[str], str | None]
@@ -92,7 +91,7 @@ def _object(text: str, what: str) -> list[tuple[str, str]]:
 
 def _json_object(text: str, what: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        found = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise BadInput([f"{what}: expected a JSON object, got none ({error})"]) from None
     if not isinstance(found, dict):

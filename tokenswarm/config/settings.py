@@ -27,7 +27,7 @@ from tokenswarm.metrics.criteria import Criterion, parse_criteria
 from tokenswarm.metrics.goodput import Goodput, parse_goodput
 from tokenswarm.metrics.refusals import DEFAULT_LIMIT
 from tokenswarm.metrics.server_metrics import PrometheusEndpoint, parse_server_metrics
-from tokenswarm.redaction import secret_query_values
+from tokenswarm.redaction import printable, secret_query_values
 from tokenswarm.transport.proxies import ProxyError, proxy_for
 from tokenswarm.transport.tls import tls_context
 from tokenswarm.userinput import BadInput, parse_duration, read_number
@@ -40,6 +40,9 @@ from tokenswarm.workload.stages import Shape, parse_shape, parse_stages
 from tokenswarm.workload.traces import parse_trace_window, read_trace
 
 T = TypeVar("T")
+
+MAX_NAME = 120
+"""Characters of a test name; a file system takes 255 bytes."""
 
 OTHER = "other"
 """The target of users that ask an API of their own."""
@@ -132,8 +135,11 @@ class _Reader:
     def get(self, name: str) -> str | None:
         """The option's text, or what the environment says for it; `None` when neither is given."""
         value = self._options.get(name.replace("-", "_"))
-        text = "" if value is None else str(value).strip()
-        return text or self._defaults.get(name)
+        text = ("" if value is None else str(value).strip()) or self._defaults.get(name)
+        if text is not None and "\0" in text:
+            self.problems.append(f"{self.where(name)}: expected text, got a NUL character in it")
+            return None
+        return text
 
     def where(self, name: str) -> str:
         given = self._options.get(name.replace("-", "_"))
@@ -248,7 +254,7 @@ def build_settings(
         search_hold_s=reader.duration("search-hold", 60.0),
         search_precision_pct=reader.number("search-precision", 0.5, 50, 5.0) or 5.0,
         results=Path(reader.get("results-dir") or "results"),
-        test_name=reader.get("test-name") or (Path(scenario).stem if scenario else "run"),
+        test_name=reader.read("test-name", _parse_test_name, Path(scenario).stem[:MAX_NAME] if scenario else "run"),
         output_format=reader.choice("output-format", "human"),
         output_interval_s=reader.number("output-interval", 0.1, 86400, 10.0) or 10.0,
         endpoints=reader.read("server-metrics", lambda text: parse_server_metrics(text)[1], []),
@@ -353,6 +359,13 @@ def _body(reader: _Reader) -> BodyFields:
         body["n"] = reader.whole("n", 1, 128, 1)
     extra = reader.read("extra-body", parse_extra_body, BodyFields())
     return BodyFields({**body, **extra.fields}, extra.is_drawn)
+
+
+def _parse_test_name(text: str) -> str:
+    """A name that can be a directory's, and a line's in a table."""
+    if len(text) > MAX_NAME or printable(text) != text:
+        raise BadInput([f"test-name: expected at most {MAX_NAME} characters that can be printed, got {text!r:.80}"])
+    return text
 
 
 def _parse_search(text: str) -> tuple[float, float]:

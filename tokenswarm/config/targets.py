@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ from tokenswarm.apis.request import ChatTarget, RagTarget, TokenProvider
 from tokenswarm.config.chat_url import is_azure_host, read_chat_url
 from tokenswarm.config.environment import Environment, api_key_name, endpoint_problems, rag_headers, rag_key_names
 from tokenswarm.config.key_owner import ENTRA_TOKEN, OWN_API_KEY, KeyOwner
+from tokenswarm.userinput import parse_json
 
 DEFAULT_API_VERSION = "2024-10-21"
 """The newest generally available version of the deployments URL (Azure OpenAI API version lifecycle)."""
@@ -117,7 +117,7 @@ def _json_object(text: str | None, name: str, problems: list[str]) -> dict[str, 
     if text is None:
         return {}
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError as error:
         problems.append(f"{name}: expected a JSON object, got {text!r} ({error})")
         return {}

@@ -29,6 +29,8 @@ GROUPS = {
 
 MAX_SCENARIO_BYTES = 1_000_000
 
+MOST_USERS = 1_000_000
+
 MAX_VALUE_LENGTH = 100_000
 """Of a form's field: longer than any that a person would fill in."""
 
@@ -162,6 +164,8 @@ def _check_counts(options: Mapping[str, Any]) -> list[str]:
         problems.append(f"users: expected 1 or more, got {users}")
     if spawn_rate is not None and not (0 < spawn_rate < math.inf):
         problems.append(f"spawn rate: expected users per second above 0, got {spawn_rate}")
+    if users is not None and users > MOST_USERS:
+        problems.append(f"users: expected at most {MOST_USERS}, got {users}")
     if options.get("run_time") == 0:
         problems.append("run time: expected more than 0 seconds, got 0")
     return problems

@@ -10,14 +10,28 @@ import ipaddress
 from urllib.parse import urlsplit
 
 from tokenswarm.config.settings import Settings
+from tokenswarm.userinput import MAX_DURATION_S
 from tokenswarm.workload.arrivals import RatePlan
 from tokenswarm.workload.stages import Stages, ThreadGroup
 
 MAX_USERS = 500
+MOST_USERS = 1_000_000
+"""That no number of machines is likely to be meant for; Locust plans each user before it starts the first."""
 MAX_RATE_RPM = 3000.0
 MAX_TOKENS = 5_000_000.0
 SHAPE_STEPS = 1000
 """Instants at which a shape is asked for its users."""
+
+
+def check_bounds(settings: Settings, users: int, run_time_s: float | None) -> list[str]:
+    """Which numbers are no load at all but slips, wherever the target is."""
+    most = _most_users(settings, users) or 0
+    problems = []
+    if most > MOST_USERS:
+        problems.append(f"users: expected at most {MOST_USERS}, got {most:.0f}")
+    if run_time_s is not None and not 0 < run_time_s <= MAX_DURATION_S:
+        problems.append(f"run-time: expected more than 0 seconds and at most 366 days, got {run_time_s:.0f}")
+    return problems
 
 
 def check_load(settings: Settings, users: int | None, forecast_tokens: float | None) -> list[str]:

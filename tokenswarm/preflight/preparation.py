@@ -7,6 +7,7 @@ from locust.runners import MasterRunner
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from tokenswarm.config.request_extras import references as referenced
 from tokenswarm.config.settings import OTHER, Settings, build_settings
 from tokenswarm.preflight.first_request import describe_cost, try_targets
 from tokenswarm.preflight.forecast import forecast_tokens
-from tokenswarm.preflight.load_limits import check_load, is_loopback
+from tokenswarm.preflight.load_limits import check_bounds, check_load, is_loopback
 from tokenswarm.preflight.machine_limits import Machine, check_limits
 from tokenswarm.preflight.reachability import check_targets
 from tokenswarm.preflight.target_line import describe_targets
@@ -95,7 +96,9 @@ class Preparation:
 
     def check_start(self, options: dict[str, Any], host: str | None) -> None:
         """Whether a start with these options and this host could be, targets asked. Raises `BadInput`."""
-        self.reach_targets(self._settings_of(options, host))
+        settings = self._settings_of(options, host)
+        self.check_load(settings, options)
+        self.reach_targets(settings)
 
     def _settings_of(self, options: dict[str, Any], host: str | None) -> Settings:
         environment = self._environment if self._environment is not None else self._read()
@@ -112,13 +115,15 @@ class Preparation:
         users = [user for user in self._locust.user_classes if getattr(user, "target", None) == OTHER]
         return next((str(user.host) for user in users if user.host), None)
 
-    def check_load(self, settings: Settings) -> None:
-        """Whether this machine can carry the load, and whether it was meant. Raises `BadInput`; may log warnings."""
-        options = self._locust.parsed_options
-        users = options.num_users or 1
-        problems = check_load(settings, users, forecast_tokens(settings, vars(options)))
-        if not isinstance(self._locust.runner, MasterRunner) or options.processes:  # else the users are elsewhere
-            refused, warnings = check_limits(Machine.here(), users, _process_count(options.processes))
+    def check_load(self, settings: Settings, options: Mapping[str, Any] | None = None) -> None:
+        """Whether this machine can carry the load, and whether it was meant; with the options as they stand, or would.
+        Raises `BadInput`; may log warnings."""
+        options = vars(self._locust.parsed_options) if options is None else options
+        users, processes = options.get("num_users") or 1, options.get("processes")
+        problems = check_bounds(settings, users, options.get("run_time"))
+        problems += check_load(settings, users, forecast_tokens(settings, dict(options)))
+        if not isinstance(self._locust.runner, MasterRunner) or processes:  # else the users are elsewhere
+            refused, warnings = check_limits(Machine.here(), users, _process_count(processes))
             problems += refused
             for warning in warnings:
                 logger.warning("%s", warning)

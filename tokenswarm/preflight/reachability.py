@@ -8,7 +8,6 @@ messages: a key that is refused there, too, or a model that is not there stops t
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from urllib.parse import quote, urlsplit
@@ -21,6 +20,7 @@ from tokenswarm.config.settings import Settings
 from tokenswarm.transport.exchange import Origin, Transport
 from tokenswarm.transport.proxies import proxy_for
 from tokenswarm.transport.reading import Exchange
+from tokenswarm.userinput import parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ def _origin(url: str) -> Origin:
 def _read_error(body: bytes) -> tuple[str | None, str | None]:
     """Code and message of an error body in the service's form; `None` where there is none."""
     try:
-        answer = json.loads(body)
+        answer = parse_json(body)
         error = answer.get("error", answer)
         return (None, error) if isinstance(error, str) else (error.get("code"), error.get("message"))
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -9,7 +9,6 @@ Formats, told apart by the first line:
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from tokenswarm.userinput import BadInput, read_duration, read_number
+from tokenswarm.userinput import BadInput, open_file, parse_json, read_duration, read_number
 from tokenswarm.workload.distributions import MAX_TOKENS
 
 MAX_PROBLEMS = 50
@@ -42,6 +41,9 @@ class TraceRow(NamedTuple):
     hash_ids: tuple[int, ...] | None = None
 
 
+MAX_FILE_BYTES = 4_000_000_000
+
+
 class _Instant(NamedTuple):
     """Whole seconds apart from the fraction: seven digits of it would not survive in a float beside an epoch."""
 
@@ -57,7 +59,7 @@ def read_trace(path: str | Path) -> list[TraceRow]:
     """All rows in the order of their time. Raises `BadInput` with every problem, each with file and line."""
     problems: list[str] = []
     try:
-        with _open(path) as file:
+        with open_file(path, "trace", MAX_FILE_BYTES) as file:
             parsed = list(_parse(_decode(file, path, problems), path, problems))
     except OSError as error:
         raise BadInput([f"trace: expected a readable file, got {str(path)!r} ({error.strerror})"]) from error
@@ -78,13 +80,6 @@ def parse_trace_window(text: str, where: str = "trace-window") -> tuple[float, f
     if not dots or begin_s is None or end_s is None or begin_s >= end_s:
         raise BadInput([f"{where}: expected from..to as 10m..20m, from before to, got {text.strip()!r}"])
     return begin_s, end_s
-
-
-def _open(path: str | Path) -> BinaryIO:
-    try:
-        return Path(path).open("rb")
-    except ValueError as error:  # a path with a NUL character
-        raise BadInput([f"trace: expected a readable file, got {str(path)!r} ({error})"]) from error
 
 
 def _seconds_between(first: _Instant, instant: _Instant) -> float:
@@ -151,7 +146,7 @@ def _table_parser(
 
 def _parse_mooncake(line: str) -> _Parsed:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except (ValueError, RecursionError) as error:
         raise _BadRow(f"expected a JSON object, got {line[:50]!r}") from error
     if not isinstance(row, dict):
