@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from locust import argument_parser, events
+from locust.runners import MasterRunner
 
 import functools
 import logging
@@ -14,12 +15,20 @@ from typing import Any, NoReturn
 import gevent
 
 from tokenswarm.config.options import add_options
+from tokenswarm.control.cluster_token import (
+    LOOPBACK,
+    VARIABLE,
+    bind_host,
+    check_bind_host,
+    read_cluster_token,
+    secure_sockets,
+)
 from tokenswarm.control.workers import DRAIN_EXTRA_S
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.live.current_run import CurrentRun
 from tokenswarm.live.terminal import attach_terminal
 from tokenswarm.preflight.preparation import Preparation
-from tokenswarm.redaction import write_line
+from tokenswarm.redaction import SECRETS, write_line
 from tokenswarm.runner.interrupts import is_made_by_master, leave_to_master, wait_for_interrupts
 from tokenswarm.runner.load_test import LoadTest
 from tokenswarm.runner.shapes import choose_shape, choose_shape_at_each_start
@@ -33,7 +42,15 @@ logger = logging.getLogger(__name__)
 
 def register() -> None:
     """Make Locust know our options and set up a load test in each environment."""
+    try:
+        token = read_cluster_token(os.environ)
+    except BadInput as error:
+        _refuse(error)
+    SECRETS.add(token)
+    if token is not None:
+        secure_sockets(token)
     events.init_command_line_parser.add_listener(add_options)
+    events.init_command_line_parser.add_listener(lambda parser: parser.set_defaults(master_bind_host=bind_host(token)))
     events.init.add_listener(_on_init)
     events.test_start.add_listener(_await_init)
     # Locust's worker builds its whole parser anew for each option of each spawn message: with ours, half a second in
@@ -67,6 +84,8 @@ def _set_up(environment: Any, web_ui: Any) -> None:
     preparation = Preparation(environment)
     if not preparation.targets:
         return
+    if isinstance(environment.runner, MasterRunner):
+        _check_master(environment.parsed_options.master_bind_host)
     load_test = LoadTest(environment, preparation)
     try:
         preparation.prepare(is_worker=load_test.is_worker, has_web_ui=web_ui is not None)
@@ -93,6 +112,14 @@ def _set_up(environment: Any, web_ui: Any) -> None:
     choose_shape(environment, environment.parsed_options.shape, environment.parsed_options.stages)
     if web_ui is not None:
         choose_shape_at_each_start(environment, web_ui)
+
+
+def _check_master(host: str) -> None:
+    """A master that other machines reach has a token; one that has none says where it listens."""
+    if problems := check_bind_host(host, read_cluster_token(os.environ)):
+        _refuse(BadInput(problems))
+    if host == LOOPBACK:
+        logger.info("The master listens on this machine only; for workers on others give all of them %s", VARIABLE)
 
 
 def _refuse(error: BadInput) -> NoReturn:
