@@ -8,6 +8,7 @@ messages: a key that is refused there, too, or a model that is not there stops t
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from urllib.parse import quote, urlsplit
