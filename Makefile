@@ -14,7 +14,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 help:
 	@echo "make demo          both exercises against the simulator, with verdicts and a report (under 4 minutes)"
 	@echo "make test          all tests"
-	@echo "make check         formatting, lint and types"
+	@echo "make check         formatting, lint, types and bandit"
 	@echo "make ui            Locust's web UI for a scenario: make ui SCENARIO=smoke HOST=http://127.0.0.1:8000"
 	@echo "make simulator     the stand-in targets on port 8000"
 	@echo "make bench         what the load generator costs and how exact it is"
@@ -33,6 +33,9 @@ check: .venv/dev.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/mypy benchmarks scripts
+	$(BIN)/mypy deploy/azure-load-testing/*.py deploy/docker/pin.py
+	$(BIN)/bandit -q -r tokenswarm analysis simulator benchmarks deploy scripts -ll
 
 format: .venv/dev.stamp
 	$(BIN)/ruff format

@@ -27,6 +27,7 @@ from tokenswarm.control.workers import DRAIN_EXTRA_S
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.live.current_run import CurrentRun
 from tokenswarm.live.terminal import attach_terminal
+from tokenswarm.preflight.machine_limits import port_problems
 from tokenswarm.preflight.preparation import Preparation
 from tokenswarm.redaction import SECRETS, write_line
 from tokenswarm.runner.interrupts import is_made_by_master, leave_to_master, wait_for_interrupts
@@ -87,6 +88,9 @@ def _set_up(environment: Any, web_ui: Any) -> None:
     if isinstance(environment.runner, MasterRunner):
         _check_master(environment.parsed_options.master_bind_host)
     load_test = LoadTest(environment, preparation)
+    options = environment.parsed_options
+    if web_ui is not None and (problems := port_problems(options.web_host or "", options.web_port)):
+        _refuse(BadInput(problems))
     try:
         preparation.prepare(is_worker=load_test.is_worker, has_web_ui=web_ui is not None)
     except BadInput as error:

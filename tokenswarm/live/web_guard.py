@@ -26,7 +26,7 @@ OWN_ROUTES = ("locust.", "tokenswarm.")
 """Blueprints whose changing routes ask for the token. A login that a locustfile adds has none to give."""
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-EVERY_INTERFACE = ("", "*", "0.0.0.0", "::")
+EVERY_INTERFACE = ("", "*", "0.0.0.0", "::")  # nosec B104: names to look for
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 PROTECTION = (

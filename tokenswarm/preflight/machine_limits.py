@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +68,19 @@ def check_limits(machine: Machine, users: int, processes: int) -> tuple[list[str
             f"(--processes {min(more, machine.cores)}{', and more machines' if more > machine.cores else ''})"
         )
     return problems, warnings
+
+
+def port_problems(host: str, port: int) -> list[str]:
+    """What keeps the web UI from listening there; one line, or none."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("" if host == "*" else host, port))
+    except OSError as error:
+        reason = "one that is in use (another run, or --web-port)" if error.errno == errno.EADDRINUSE else str(error)
+        return [f"web-port: expected a free port, got {port}, {reason}"]
+    return []
 
 
 def _descriptors() -> int | None:

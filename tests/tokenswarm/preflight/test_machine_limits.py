@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from tokenswarm.preflight.machine_limits import Machine, check_limits
+import socket
+
+from tokenswarm.preflight.machine_limits import Machine, check_limits, port_problems
 
 
 def test_a_machine_that_can_carry_the_load() -> None:
@@ -34,3 +36,12 @@ def test_this_machine_is_read() -> None:
     here = Machine.here()
     assert here.cores >= 1
     assert here.descriptors is None or here.descriptors > 0
+
+
+def test_a_port_in_use_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert port_problems("127.0.0.1", port) == [
+            f"web-port: expected a free port, got {port}, one that is in use (another run, or --web-port)"
+        ]
+    assert port_problems("127.0.0.1", port) == []
