@@ -71,7 +71,9 @@ class Run:
         return [row for row in self.rows if row.outcome is not Outcome.DROPPED]
 
     def code(self, verdict: int) -> int:
-        """The exit code of a verdict; a machine that is too busy to measure makes any of them UNTRUSTED."""
+        """The exit code of a verdict. A machine that is too busy to measure makes any of them UNTRUSTED; what the
+        criteria came to is asserted all the same."""
+        assert self.facts["verdict"]["has_failed"] == (verdict == 3), self.facts["verdict"]
         return 4 if self.facts["generator"]["saturated"] else verdict
 
     def locust_totals(self) -> dict[str, str]:
