@@ -1,6 +1,8 @@
 """Questions and conversations from a file, read strictly: all that is wrong with it is said at once, with its line.
 
-CSV: one question a line, or a header with `question` and optionally `id`, `system`, `max_tokens`. JSONL: one object a
+CSV: one question a line, or a header with `question` (also `prompt`, `query`, `text`, `input` and their plurals) and
+optionally `id`, `system`, `max_tokens`, separated by commas, or by `;`, tab or `|` where a header or a first line
+`sep=;` shows it. JSONL: one object a
 line with `question`, with `turns` (the user's texts) or with `messages` (OpenAI's role and content), and optionally
 `id`, `system`, `max_tokens`. UTF-8, with or without a byte order mark.
 """
@@ -11,7 +13,8 @@ import csv
 import io
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,10 @@ MAX_FILE_BYTES = 1_000_000_000
 _SUFFIXES = {".csv": "csv", ".txt": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _CONTROL = {*map(chr, range(32)), "\x7f"}
 _SHOWN_PROBLEMS = 20
+_OTHER_DELIMITERS = (";", "\t", "|")
+_SEPARATOR_LINE = re.compile(r"\ufeff?\"?sep=([,;|\t]|\\t)\"?", re.IGNORECASE)
+_QUESTION_NAMES = frozenset({"question", "questions", "prompt", "prompts", "query", "queries", "text", "input"})
+"""What the column with the questions is called in the field; alone in the first line, it is a header too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +166,13 @@ class _Problems:
 
 
 def _csv_entries(text: str, problems: _Problems) -> Iterator[tuple[int, dict[str, Any]]]:
-    records = _csv_records(text.rstrip("\r\n \t"), problems)
+    delimiter, text, skipped = _delimiter_of(text.rstrip("\r\n \t"))
+    records = _csv_records(text, problems, delimiter, skipped)
     first = next(records, None)
     if first is None:
         return
     line, cells = first
-    header = [cell.strip().lower() for cell in cells]
+    header = _column_names(cells)
     if "question" not in header and not (len(header) > 1 and set(header) <= set(COLUMNS)):
         for line, cells in (first, *records):
             if _has_width(line, cells, 1, problems, "; a question with a comma needs quotes"):
@@ -176,13 +184,35 @@ def _csv_entries(text: str, problems: _Problems) -> Iterator[tuple[int, dict[str
                 yield line, {column: cell for column, cell in zip(header, cells, strict=True) if _given(column, cell)}
 
 
-def _csv_records(text: str, problems: _Problems) -> Iterator[tuple[int, list[str]]]:
+def _delimiter_of(text: str) -> tuple[str, str, int]:
+    """What separates the columns, the text to read, and how many lines of the file stand before it.
+
+    A first line `sep=;`, as Excel writes it, says it. Else a header with a question and more columns does.
+    """
+    line, end, rest = text.partition("\n")
+    said = _SEPARATOR_LINE.fullmatch(line.strip())
+    if said is not None and end:
+        return said[1].replace("\\t", "\t"), rest, 1
+    for delimiter in _OTHER_DELIMITERS:
+        names = _column_names(cell.strip().strip('"') for cell in line.split(delimiter))
+        if len(names) > 1 and "question" in names:
+            return delimiter, text, 0
+    return ",", text, 0
+
+
+def _column_names(cells: Iterable[str]) -> list[str]:
+    """The names in a header, those that people give to questions as `question`."""
+    names = [cell.strip().lower() for cell in cells]
+    return ["question" if name in _QUESTION_NAMES else name for name in names]
+
+
+def _csv_records(text: str, problems: _Problems, delimiter: str, skipped: int) -> Iterator[tuple[int, list[str]]]:
     """Line of its beginning and cells of each record; what is not CSV becomes a problem."""
     # The module's own limit of 131,072 characters a field is below a 100,000-token question.
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     while True:
-        line = reader.line_num + 1
+        line = skipped + reader.line_num + 1
         try:
             cells = next(reader)
         except StopIteration:

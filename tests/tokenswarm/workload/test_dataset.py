@@ -319,3 +319,32 @@ def test_quoted_questions_come_back_as_they_were(written):
     written = [question for question in written if question.strip()] or ["x"]
     data = "question\n" + "\n".join('"' + question.replace('"', '""') + '"' for question in written)
     assert texts(data) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("id;question\r\n1;What is RAG?\r\n2;How large, then?\r\n", [("1", "What is RAG?"), ("2", "How large, then?")]),
+        ('question;max_tokens\n"What; really?";50\n', [("1", "What; really?")]),
+        ("id\tprompt\na\tWhat, now?\n", [("a", "What, now?")]),
+        ("id|question\na|What?\n", [("a", "What?")]),
+        ("sep=;\r\nid;question\r\n7;What?\r\n", [("7", "What?")]),
+        ("sep=,\nquestion,id\nWhat?,7\n", [("7", "What?")]),
+        ("prompt\nWhat?\nWho?\n", [("1", "What?"), ("2", "Who?")]),
+        ("Questions\nWhat?\n", [("1", "What?")]),
+        ("What; when?\nWho?\n", [("1", "What; when?"), ("2", "Who?")]),
+        ("Which prompt?\n", [("1", "Which prompt?")]),
+    ],
+)
+def test_files_as_excel_and_people_write_them(text: str, expected: list[tuple[str, str]]) -> None:
+    assert [(each.id, each.question) for each in parse_dataset(text.encode("utf-8-sig"), "csv")] == expected
+
+
+def test_lines_count_from_the_files_first_one() -> None:
+    with pytest.raises(BadInput, match=r"dataset:3: expected 2 columns, got 1"):
+        parse_dataset(b"sep=;\nid;question\nWhat?\n", "csv")
+
+
+def test_two_columns_of_questions_are_refused() -> None:
+    with pytest.raises(BadInput, match="header: expected each column once, got 'question' 2 times"):
+        parse_dataset(b"prompt;question\na;b\n", "csv")
