@@ -12,7 +12,9 @@ from analysis.compare.comparison import (
     format_value,
     headline,
 )
+from analysis.compare.gate import GateResult
 from analysis.figures.metrics import METRICS
+from analysis.report.markdown import escape
 
 
 def to_text(comparison: Comparison, figures: Sequence[Figure]) -> str:
@@ -35,21 +37,25 @@ def to_text(comparison: Comparison, figures: Sequence[Figure]) -> str:
 
 def to_markdown(comparison: Comparison, figures: Sequence[Figure]) -> str:
     """Some figures of the comparison for a pull request."""
-    lines = [f"### {headline(comparison)}", ""]
-    lines += [f"**A** {_code(comparison.a.runs)} · **B** {_code(comparison.b.runs)}", ""]
-    lines += [f"- ⚠️ {_escape(text)}" for text in (*comparison.doubts, *comparison.differences)]
+    lines = [f"### {escape(headline(comparison))}", ""]
+    lines += [f"**A** {_named(comparison.a.runs)} · **B** {_named(comparison.b.runs)}", ""]
+    lines += [f"- ⚠️ {escape(text)}" for text in (*comparison.doubts, *comparison.differences)]
     if comparison.gates:
         lines += ["| gate | result |", "|---|---|"]
         lines += [
-            f"| `{gate.gate.text}` | {'❌' if gate.state != 'held' else '✅'} {_escape(f'{gate.state} {gate.note}')} |"
+            f"| {escape(gate.gate.text)} | {_mark(gate)} {escape(gate.state)} {escape(gate.note)} |"
             for gate in comparison.gates
         ]
     for name, of_name in _by_name(figures):
-        lines += ["", f"**{_escape(name) or 'All requests'}**", ""]
+        lines += ["", f"**{escape(name) or 'All requests'}**", ""]
         head, *rows = _table(of_name)
         lines += ["| " + " | ".join(head) + " |", "|---|--:|--:|--:|--:|---|"]
-        lines += ["| " + " | ".join(_escape(cell) for cell in row) + " |" for row in rows]
+        lines += ["| " + " | ".join(escape(cell) for cell in row) + " |" for row in rows]
     return "\n".join([*lines, "", chance_note(comparison)])
+
+
+def _mark(gate: GateResult) -> str:
+    return "✅" if gate.state == "held" else "❌"
 
 
 def _by_name(figures: Sequence[Figure]) -> list[tuple[str, list[Figure]]]:
@@ -77,9 +83,5 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def _code(runs: Sequence[str]) -> str:
-    return ", ".join(f"`{run}`" for run in runs)
-
-
-def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+def _named(runs: Sequence[str]) -> str:
+    return ", ".join(escape(run) for run in runs)

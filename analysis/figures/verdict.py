@@ -11,7 +11,14 @@ from analysis.figures.row_samples import RowSamples
 from analysis.figures.window import window_of
 from analysis.sources.run import TOKENSWARM, Run
 from analysis.statistics import Group
-from tokenswarm.metrics.criteria import Criterion, CriterionResult, evaluate, parse_criteria, percentile_of
+from tokenswarm.metrics.criteria import (
+    Criterion,
+    CriterionResult,
+    evaluate,
+    parse_criteria,
+    percentile_of,
+    unknown_name,
+)
 from tokenswarm.metrics.goodput import Goodput, parse_goodput
 from tokenswarm.metrics.verdict import (
     RUN_DISTRUST,
@@ -187,7 +194,8 @@ def _of_given(criterion: Criterion, overall: Group, by_name: Mapping[str, Group]
     found = overall if criterion.name is None else by_name.get(criterion.name)
     value = None if found is None else _stated(criterion, found)
     if found is None or value is None:
-        return CriterionResult(criterion, "no_data", None, 0, "this source does not state it")
+        note = unknown_name(criterion, by_name) or "this source does not state it"
+        return CriterionResult(criterion, "no_data", None, 0, note)
     state = "failed" if criterion.is_true(value) else "held"
     return CriterionResult(criterion, state, value, found.counts.sent, "as stated by the source")
 

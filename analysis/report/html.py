@@ -155,16 +155,18 @@ def _verdict(summary: Summary, label: str, several: bool) -> str:
 
 def _load(summary: Summary) -> str:
     """Whether the load that was asked for was delivered."""
-    values = summary.overall.values
+    values, counts = summary.overall.values, summary.accounting
     delivered = summary.delivery.get("delivered_pct")
-    rates = f"{format_figure(values.get('rpm_started'))} RPM sent, {format_figure(values.get('rpm'))} answered"
-    if isinstance(delivered, int | float):
-        offered = format_figure(values.get("rpm_offered"))
-        text = f"Load delivered: {delivered:.1f} % of {offered} RPM offered; {rates}."
-    elif summary.overall.counts.sent:
-        text = f"Load: {rates}. No rate was asked for, so nothing says whether it was delivered."
-    else:
+    answered = f"{counts.ok:,} of {counts.sent:,} requests answered"
+    rates = f"{format_figure(values.get('rpm_started'))} RPM sent while the load was on"
+    if not counts.sent:
         text = "Load: nothing was sent."
+    elif not isinstance(delivered, int | float):
+        text = f"Load: {answered}; {rates}. No rate was asked for, so nothing says whether it was delivered."
+    elif (offered := values.get("rpm_offered")) is None:
+        text = f"Load delivered: {delivered:.1f} % of what was planned; {answered}."
+    else:
+        text = f"Load delivered: {delivered:.1f} % of {format_figure(offered)} RPM offered; {answered}; {rates}."
     return f'<p class="load">{escape(text)}</p>'
 
 

@@ -22,9 +22,12 @@ import yaml
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(PROJECT)]
 
 from check_config import check_config  # noqa: E402
+
+from tokenswarm.metrics.criteria import AZURE_METRICS, parse_criteria  # noqa: E402
+from tokenswarm.userinput import BadInput  # noqa: E402
 
 PACKAGES = ("locust", "gevent", "openai", "httpx2", "httptools", "jiter", "python-dotenv", "psutil", "rich")
 """What the load generator imports; the analysis and its packages stay at home."""
@@ -103,6 +106,19 @@ def orchestrator_values(contract: str, environment: Mapping[str, str]) -> dict[s
     }
 
 
+def criteria_entries(scenario: Mapping[str, str], scenario_path: Path) -> str:
+    """The scenario's criteria that the service can judge, as entries of `failureCriteria`. Raises `Problems`."""
+    try:
+        criteria = parse_criteria(scenario.get("failure-criteria", ""))
+    except BadInput as error:
+        raise Problems([f"{problem} ({scenario_path})" for problem in error.problems]) from error
+    known = [str(criterion) for criterion in criteria if criterion.metric in AZURE_METRICS]
+    if not known:
+        names = ", ".join(sorted(AZURE_METRICS))
+        raise Problems([f"failure-criteria: expected one of a metric of {names}, got none ({scenario_path})"])
+    return "\n  - ".join(known)
+
+
 def requirement_lines(entra: bool) -> list[str]:
     """The lines of the project's requirements that an engine needs."""
     lines = (PROJECT / "requirements.txt").read_text(encoding="utf-8").splitlines()
@@ -156,6 +172,7 @@ def build(kind: str, scenario_path: Path, engines: int, output: Path, environmen
         "LOCUSTFILE": f"{locustfile.name}\n  - locustfile.txt",
         "DATA_FILES": "\n  - ".join([*files, "engine.csv"]),
         "LOAD": load_entries(scenario),
+        "FAILURE_CRITERIA": criteria_entries(scenario, scenario_path),
     }
     contract = environment.get("ORCHESTRATOR_CONTRACT") or scenario.get("rag-contract") or "v1"
     values |= orchestrator_values(contract, environment)

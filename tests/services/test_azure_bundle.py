@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 from tests.simulator_process import Simulator
+from tokenswarm.metrics.criteria import AZURE_METRICS, parse_criteria
 
 PROJECT = Path(__file__).resolve().parents[2]
 ENGINES = 2
@@ -60,7 +61,7 @@ run-time = 4s
 stop-timeout = 20
 rate = 300
 max-tokens = 5
-failure-criteria = p95(e2e_ms) > 60000
+failure-criteria = p95(e2e_ms) > 60000; percentage(error) > 1
 """
 RAG = """
 locustfile = locustfiles/rag_orchestrator.py
@@ -71,6 +72,7 @@ run-time = 4s
 stop-timeout = 30
 rag-contract = v1
 rate = 150
+failure-criteria = p95(response_time_ms) > 60000; percentage(error) > 5
 """
 
 
@@ -248,3 +250,21 @@ def test_a_scenario_that_names_no_file_is_refused(tmp_path: Path, change: tuple[
         bundle.build("chat", path, ENGINES, tmp_path / "out", NAMES)
     assert str(caught.value.args[0][0]).startswith(problem)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("kind", "scenario"), [("rag", "rag-peak"), ("chat", "paygo-gpt35-50rpm")])
+def test_a_bundle_is_judged_by_its_scenarios_criteria(kind: str, scenario: str) -> None:
+    """A laptop and the service judged one run differently: the configuration had criteria of its own."""
+    path = PROJECT / "scenarios" / f"{scenario}.conf"
+    template = yaml.safe_load((PROJECT / "deploy" / "azure-load-testing" / f"{kind}.yaml").read_text())
+    assert template["failureCriteria"] == ["count(requests) < 1", "${FAILURE_CRITERIA}"]
+    entries = bundle.criteria_entries(bundle.read_scenario(path), path).split("\n  - ")
+    given = parse_criteria(bundle.read_scenario(path)["failure-criteria"])
+    assert entries == [str(criterion) for criterion in given if criterion.metric in AZURE_METRICS]
+    assert any(text.startswith("percentage(error)") for text in entries)
+
+
+@pytest.mark.parametrize("criteria", ["", "p95(ttft_ms) > 1000"])
+def test_a_bundle_without_a_criterion_that_the_service_can_judge_is_refused(criteria: str) -> None:
+    with pytest.raises(bundle.Problems, match="failure"):
+        bundle.criteria_entries({"failure-criteria": criteria}, Path("x.conf"))

@@ -30,7 +30,7 @@ from tokenswarm.metrics.criteria import Criterion, CriterionResult, evaluate
 from tokenswarm.metrics.refusals import RefusalMonitor
 from tokenswarm.metrics.samples import Samples
 from tokenswarm.metrics.samples import Window as Span
-from tokenswarm.metrics.verdict import Evidence, Reason, ReasonKind, Verdict, decide, not_delivered
+from tokenswarm.metrics.verdict import Evidence, Reason, ReasonKind, Verdict, decide, delivery, not_delivered
 from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.results.read_back import WrittenFiles
 from tokenswarm.results.run_directory import describe_tools, name_directory, read_run_json, write_run_json
@@ -332,7 +332,7 @@ class LoadRun:
         return True
 
     def _facts(self, state: str) -> dict[str, Any]:
-        settings = self.settings
+        settings, found = self.settings, self.accounting
         return {
             **describe_tools(),
             "test_name": settings.test_name,
@@ -350,8 +350,10 @@ class LoadRun:
             "clock": "kernel" if kernel_timestamps() else "user",
             "quota": {"tpm": settings.quota_tpm, "rpm": settings.quota_rpm, "ptu": settings.ptu},
             "window": {"warm_up_s": settings.warm_up_s, "cool_down_s": settings.cool_down_s},
-            "accounting": self.accounting.facts(),
-            "delivery": self._delivery(),
+            "accounting": found.facts(),
+            "delivery": delivery(self.samples, self.window, found.planned, found.first_attempts)
+            if self.ended_at
+            else {},
             "generator": {
                 **summarise(self.health, self._read_lags_ms),
                 **self.influence.facts(),
@@ -364,16 +366,6 @@ class LoadRun:
             "verdict": None if self.verdict is None else self.verdict.facts(),
             "rate_changes": [{"at": at, "rate_rpm": rate_rpm} for at, rate_rpm in self.rate_changes],
             "stop_reason": self.stop_reason,
-        }
-
-    def _delivery(self) -> dict[str, float | None]:
-        minutes = (self.ended_at - self.started_at) / 60 if self.ended_at else None
-        planned = self.accounting.planned
-        return {
-            "offered_rpm": planned / minutes if minutes and planned is not None else None,
-            "started_rpm": self.accounting.sent / minutes if minutes else None,
-            "completed_rpm": self.accounting.outcomes[Outcome.OK] / minutes if minutes else None,
-            "delivered_pct": self.accounting.delivered_pct,
         }
 
 

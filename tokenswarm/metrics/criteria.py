@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -53,6 +53,7 @@ _SHAPE = re.compile(
 )
 _PERCENTILE = re.compile(r"p(?:(\d\d)|(9\d)(\d{1,2}))", re.ASCII)
 _THRESHOLD = re.compile(r"(?P<number>[+-]?[\d.]+(?:[eE][+-]?\d+)?)\s*(?P<unit>.*)", re.ASCII)
+MAX_NAMES = 10
 _EXAMPLE = "[Name:] aggregation(metric) > value, as p95(ttft_ms) > 1000"
 
 
@@ -142,7 +143,16 @@ def parse_criteria(text: str) -> list[Criterion]:
 
 def evaluate(criteria: Iterable[Criterion], samples: Samples, window: Window | None = None) -> list[CriterionResult]:
     """Judge each criterion on the samples within `window` ([from, to], Unix s; `None`: all there are)."""
-    return [_judge(criterion, _figure(criterion, samples, window)) for criterion in criteria]
+    return [_judge(criterion, _figure(criterion, samples, window), samples.names) for criterion in criteria]
+
+
+def unknown_name(criterion: Criterion, names: Iterable[str]) -> str:
+    """What to say when no request has the name that a criterion is about; empty when some has."""
+    known = sorted(names)
+    if criterion.name is None or criterion.name in known:
+        return ""
+    listed = ", ".join(known[:MAX_NAMES]) + (f" and {len(known) - MAX_NAMES} more" if len(known) > MAX_NAMES else "")
+    return f"no request is named {criterion.name!r}; there are: {listed}" if known else "no request was sent"
 
 
 def _strip_list_mark(part: str) -> str:
@@ -210,9 +220,10 @@ def _read_threshold(given: str, aggregation: str, rules: _Metric, text: str, pro
     return number
 
 
-def _judge(criterion: Criterion, figure: _Figure) -> CriterionResult:
+def _judge(criterion: Criterion, figure: _Figure, names: Sequence[str]) -> CriterionResult:
     if figure.value is None:
-        return CriterionResult(criterion, "no_data", None, figure.n, figure.note or "no data counts as failed")
+        note = figure.note or unknown_name(criterion, names) or "no data counts as failed"
+        return CriterionResult(criterion, "no_data", None, figure.n, note)
     state = "failed" if criterion.is_true(figure.value) else "held"
     return CriterionResult(criterion, state, figure.value, figure.n, figure.note)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.metrics.criteria import CriterionResult
+from tokenswarm.metrics.samples import Samples, Window
 
 MIN_DELIVERED_PCT = 99.0
 """A run that sent less of what it was to offer has not tested what it was asked to test."""
@@ -139,6 +140,21 @@ def not_delivered(first_attempts: int, planned: int | None) -> list[Reason]:
     share = 100.0 * first_attempts / planned
     text = f"load not delivered: {first_attempts} of {planned} planned requests were sent ({share:.1f} %)"
     return [Reason(ReasonKind.NOT_DELIVERED, text)]
+
+
+def delivery(samples: Samples, window: Window, planned: int | None, first_attempts: int) -> dict[str, float | None]:
+    """Rates per minute over the run's window, and the share of the planned requests that was sent (`None`: none was
+    planned). Offered lie where they were due, started where they were, completed where they ended, as in a report."""
+    minutes = (window[1] - window[0]) / 60
+    rates = {
+        f"{quantity}_rpm": samples.total(quantity, None, window) / minutes if minutes > 0 else None
+        for quantity in ("offered", "started", "completed")
+    }
+    return {
+        **rates,
+        "offered_rpm": rates["offered_rpm"] if planned is not None else None,
+        "delivered_pct": 100.0 * first_attempts / planned if planned else None,
+    }
 
 
 def read_reasons(value: Any) -> list[Reason]:
