@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tokenswarm.metrics.samples import carries
+
 Values = npt.NDArray[Any]
 
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
@@ -87,11 +89,6 @@ class Group:
     def distribution(self, metric: str) -> Distribution:
         """The distribution of `metric`, empty (n = 0) when it was not observed."""
         return self.distributions.get(metric, Distribution(metric))
-
-
-def carries(n: int, percent: float) -> bool:
-    """Whether `n` values say anything about a percentile: at least one value is expected beyond it, on its side."""
-    return n * min(percent, 100.0 - percent) / 100.0 >= 1.0 - 1e-9
 
 
 def interpolate(ordered: Values, percent: float) -> float:

@@ -36,7 +36,7 @@ ROOMS: dict[str, str] = {
     "tokenswarm.jmx": "redaction userinput exit_codes workload config",
     "tokenswarm.selfcheck": "redaction installation users record exit_codes transport metrics generator",
     "tokenswarm.cli": "redaction installation userinput exit_codes record transport config preflight selfcheck",
-    "analysis.sources": "redaction analysis.statistics record userinput",
+    "analysis.sources": "redaction analysis.statistics record userinput metrics",
     "analysis.figures": "analysis.statistics analysis.sources record userinput exit_codes metrics",
     "analysis.server": "record userinput exit_codes metrics analysis.statistics analysis.sources analysis.figures",
     "analysis.report": "redaction record exit_codes metrics analysis.statistics analysis.sources analysis.figures "
@@ -70,7 +70,7 @@ TOP: dict[str, str] = {
     "tokenswarm.__main__": "cli",
     "tokenswarm.plugin": "redaction userinput exit_codes preflight config control runner live",
     "tokenswarm.users": "record workload apis client config sender runner plugin",
-    "analysis.statistics": "",
+    "analysis.statistics": "metrics",
     "analysis.__main__": "redaction userinput exit_codes analysis.commands",
     "simulator.__main__": "simulator.config simulator.server",
 }

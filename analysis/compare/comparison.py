@@ -24,10 +24,10 @@ from analysis.compare.bootstrap import (
 )
 from analysis.compare.gate import Gate, GateResult, describe_threshold, failed, hidden_change
 from analysis.compare.measures import Measures, Rate, Share, Side
-from analysis.figures.metrics import LOW_IS_BAD, METRICS
+from analysis.figures.metrics import LOW_IS_BAD, METRICS, says_more
 from analysis.report.tables import format_figure
-from analysis.statistics import carries
 from tokenswarm.exit_codes import ExitCode
+from tokenswarm.metrics.samples import carries
 from tokenswarm.userinput import BadInput
 
 NOT_COMPARED = frozenset(
@@ -313,7 +313,7 @@ def key_figures(comparison: Comparison) -> list[Figure]:
 
 
 def _lags(comparison: Comparison, name: str) -> bool:
-    """Whether the mean wait before the start is 1 % of the mean E2E or more, on either side."""
+    """Whether the wait before the start shows in the mean E2E, on either side."""
     means = {
         figure.metric: figure for figure in comparison.figures if figure.name == name and figure.aggregation == "avg"
     }
@@ -321,7 +321,7 @@ def _lags(comparison: Comparison, name: str) -> bool:
     if sent is None or due is None:
         return False
     pairs = ((sent.a, due.a), (sent.b, due.b))
-    return any(start is not None and from_due is not None and from_due >= 1.01 * start for start, from_due in pairs)
+    return any(says_more(from_due, start) for start, from_due in pairs)
 
 
 def headline(comparison: Comparison) -> str:

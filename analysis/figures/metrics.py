@@ -14,6 +14,23 @@ from analysis.figures.populations import Mask, Values, is_ok, is_sent, numbers
 from analysis.sources.rows import Table
 from tokenswarm.metrics.goodput import Goodput
 
+LIKE = {
+    "ttft_visible_ms": "ttft_ms",
+    "ttft_from_due_ms": "ttft_ms",
+    "e2e_from_due_ms": "e2e_ms",
+    "response_time_ms": "e2e_ms",
+}
+"""Metrics that are shown only where they say something else than the one they are like (both are in the JSON)."""
+DIFFERENT_FROM = 0.01
+
+
+def says_more(mean: float | None, plain_mean: float | None) -> bool:
+    """Whether the mean of a metric differs by more than 1 % from that of the metric it is like."""
+    if mean is None or plain_mean is None:
+        return mean is not None
+    return abs(mean - plain_mean) > DIFFERENT_FROM * abs(plain_mean)
+
+
 SHORT_ANSWER_PCT = 90.0
 """Answers that use less of max_tokens on average make latency and RPM look better than the load that was asked for."""
 

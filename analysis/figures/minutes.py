@@ -12,7 +12,8 @@ from analysis.figures import populations
 from analysis.figures.populations import Values
 from analysis.figures.window import Window
 from analysis.sources.run import COLUMNS, LATENCIES, MINUTE_S, PERCENTS
-from analysis.statistics import carries, interpolate
+from analysis.statistics import interpolate
+from tokenswarm.metrics.samples import carries
 from tokenswarm.record import Outcome
 
 

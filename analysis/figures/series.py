@@ -29,7 +29,7 @@ from analysis.figures.populations import (
 )
 from analysis.figures.window import Window, window_of
 from analysis.sources.run import Run
-from analysis.statistics import carries
+from tokenswarm.metrics.samples import carries
 from tokenswarm.record import Outcome
 
 POINTS = 120

@@ -22,6 +22,7 @@ from analysis.figures.minutes import minute_table
 from analysis.figures.quota import quota_truth
 from analysis.figures.summary import Summary
 from analysis.figures.verdict import judge
+from analysis.figures.warnings import warnings_of
 from analysis.figures.window import Window, window_of
 from analysis.sources.rows import Table, part
 from analysis.sources.run import Run
@@ -59,8 +60,6 @@ def summarise(run: Run, failure_criteria: str | None = None) -> Summary:
         "answer_doubts": count_labels(run.rows["doubts"]),
         "end_notes": count_labels(run.rows["end_note"]),
     }
-    from analysis.figures.warnings import doubts
-
     if run.given is not None:
         summary = _of_given(run, common)
     elif window is None or not len(run.rows):
@@ -69,7 +68,7 @@ def summarise(run: Run, failure_criteria: str | None = None) -> Summary:
         )
     else:
         summary = _of_rows(run, window, common)
-    return dataclasses.replace(summary, warnings=doubts(summary))
+    return dataclasses.replace(summary, warnings=warnings_of(summary))
 
 
 def count_labels(column: pd.Series[Any]) -> dict[str, int]:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.figures.metrics import SHORT_ANSWER_PCT
+from analysis.figures.metrics import SHORT_ANSWER_PCT, says_more
+from analysis.figures.summary import Summary
 from analysis.sources.run import MINUTE_S
 from tokenswarm.record import Doubt
-
-if TYPE_CHECKING:
-    from analysis.figures.summary import Summary
 
 FEW_ANSWERS = 100
 DOUBTS: dict[str, str] = {
@@ -32,7 +29,7 @@ LONG_PAUSE_MINUTES = 10
 PAUSE_SHARE = 0.2
 
 
-def doubts(summary: Summary) -> list[str]:
+def warnings_of(summary: Summary) -> list[str]:
     """One line for each doubt, gravest first."""
     return [*_target(summary), *_window(summary), *_load(summary), *_answers(summary), *_precision(summary)]
 
@@ -95,7 +92,7 @@ def _load(summary: Summary) -> Iterator[str]:
         summary.overall.distribution("e2e_from_due_ms").avg.value,
         summary.overall.distribution("e2e_ms").avg.value,
     )
-    if lags.n and due and sent and due > 1.05 * sent:
+    if lags.n and sent is not None and says_more(due, sent):
         yield f"Requests started late ({lags.avg.value:.0f} ms on average): judge by the figures from the due instant."
 
 

@@ -15,7 +15,7 @@ from analysis.figures.populations import is_failed, is_sent, outcome_is, started
 from analysis.figures.series import inside_window
 from analysis.figures.summary import Summary
 from analysis.figures.verdict import Judged
-from analysis.report.tables import ABSENT, format_figure, format_found
+from analysis.report.tables import ABSENT, format_figure, format_found, is_worth_showing
 from analysis.sources.loading import texts
 from analysis.sources.run import Run
 from analysis.statistics import Distribution, Estimate, Group
@@ -40,13 +40,6 @@ LATENCIES = (
 )  # fmt: skip
 LEFT_OUT_OF_SEVERAL = frozenset({"response_time_ms", "latency", "gap_max_ms", "lag_ms", "first_attempt_e2e_ms"})
 OTHERS = ("tokens_per_s_per_user", "prompt_tokens", "completion_tokens", "utilization_pct")
-LIKE = {
-    "ttft_visible_ms": "ttft_ms",
-    "ttft_from_due_ms": "ttft_ms",
-    "e2e_from_due_ms": "e2e_ms",
-    "response_time_ms": "e2e_ms",
-}
-"""Metrics that are shown only where they say something else than the one they are like."""
 
 
 def table(head: Sequence[str], rows: Iterable[str], text_columns: Collection[int] = ()) -> str:
@@ -138,22 +131,12 @@ def _metric_rows(name: str, summaries: Sequence[Summary], labels: Sequence[str])
     rows = []
     for summary, label in zip(summaries, labels, strict=True):
         spread = summary.overall.distribution(name)
-        if not spread.n or _says_nothing_new(name, summary.overall):
+        if not spread.n or not is_worth_showing(summary.overall, name):
             continue
         title = METRICS[name].title
         title = f"{title}, {label}" if len(summaries) > 1 else title
         rows.append(row(title, _spread_cells(spread)))
     return rows
-
-
-def _says_nothing_new(name: str, group: Group) -> bool:
-    """A figure within 0.5 % of the one it is like is left out (it is in the JSON)."""
-    if name not in LIKE:
-        return False
-    mine, other = group.distribution(name), group.distribution(LIKE[name])
-    if mine.n != other.n or mine.avg.value is None or other.avg.value is None:
-        return False
-    return abs(mine.avg.value - other.avg.value) <= 0.005 * abs(other.avg.value)
 
 
 def _spread_cells(spread: Distribution) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.figures import series
-from analysis.figures.metrics import METRICS, values_of
+from analysis.figures.metrics import METRICS, says_more, values_of
 from analysis.figures.series import Clock, Curve
 from analysis.figures.summary import Summary
 from analysis.figures.verdict import Judged
@@ -267,9 +267,9 @@ def percentile_plot(metric: str, lines: Sequence[tuple[str, Curve, str, str]]) -
 
 
 def _differs(one: Drawn, metric: str, due: str) -> bool:
-    """Whether waiting before the start adds 1 % or more to the mean."""
+    """Whether waiting before the start shows in the mean."""
     sent, whole = (one.summary.overall.distribution(name).avg.value for name in (metric, due))
-    return bool(sent and whole and whole >= 1.01 * sent)
+    return says_more(whole, sent)
 
 
 def _against(drawn: Sequence[Drawn], column: str, metric: str) -> Plot | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.figures.metrics import LOW_IS_BAD, METRICS
+from analysis.figures.metrics import LIKE, LOW_IS_BAD, METRICS, says_more
 from analysis.figures.summary import Summary
 from analysis.figures.verdict import Judged
 from analysis.statistics import Distribution, Estimate, Group
@@ -39,11 +39,6 @@ LATENCIES = (
     "prompt_tokens",
     "completion_tokens",
 )
-SHOWN_IF_DIFFERENT = {
-    "ttft_visible_ms": "ttft_ms",
-    "ttft_from_due_ms": "ttft_ms",
-    "e2e_from_due_ms": "e2e_ms",
-}
 RATES = (
     "requests",
     "ok",
@@ -242,11 +237,10 @@ def metric_title(name: str) -> str:
 
 def is_worth_showing(group: Group, name: str) -> bool:
     """Whether a metric says something its plain form does not: from-due figures only where they differ."""
-    plain = SHOWN_IF_DIFFERENT.get(name)
-    if plain is None:
+    if name not in LIKE:
         return True
-    ours, theirs = group.distribution(name).avg.value, group.distribution(plain).avg.value
-    return ours is None or theirs is None or abs(ours - theirs) > 0.002 * abs(theirs)
+    mine, other = group.distribution(name), group.distribution(LIKE[name])
+    return mine.n != other.n or says_more(mine.avg.value, other.avg.value)
 
 
 def format_estimate(estimate: Estimate, interval: bool = True) -> str:

@@ -1,4 +1,4 @@
 """Where rows come from: run directories, and files of other tools.
 
-May import: redaction, statistics, record, userinput.
+May import: redaction, statistics, record, userinput, metrics.
 """

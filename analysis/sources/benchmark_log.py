@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.sources.run import COLUMNS, MINUTE_S, Given, Run
-from analysis.statistics import Counts, Distribution, Estimate, Group, carries, percentage
+from analysis.statistics import Counts, Distribution, Estimate, Group, percentage
+from tokenswarm.metrics.samples import carries
 from tokenswarm.userinput import BadInput, parse_json
 
 WINDOW_S = 60.0

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.sources.run import COLUMNS, MINUTE_S, Given, Run
-from analysis.statistics import Counts, Distribution, Estimate, Group, carries, per_minute, percentage
+from analysis.statistics import Counts, Distribution, Estimate, Group, per_minute, percentage
+from tokenswarm.metrics.samples import carries
 from tokenswarm.userinput import BadInput
 
 STATS = {"Type", "Name", "Request Count", "Failure Count", "Average Content Size"}

@@ -176,12 +176,9 @@ class Live:
 
     def add(self, record: RequestRecord) -> None:
         """Take in one record; one without any instant cannot be placed and is passed over."""
-        started = record.started_at if record.started_at is not None else record.scheduled_at
-        if started is None:
+        ended = record.ended_at
+        if ended is None:
             return
-        dropped = record.outcome is Outcome.DROPPED
-        took_ms = record.lag_ms if dropped else record.e2e_ms
-        ended = started + (took_ms or 0.0) / 1000.0
         self._windows[record.name].add(math.floor(ended), record, _kind(record.outcome))
         if ended >= self.service.at and record.status is not None:
             self._hear(record, ended)

@@ -17,7 +17,7 @@ import gevent
 from tokenswarm.control.messages import Rows
 from tokenswarm.control.run import LoadRun
 from tokenswarm.generator.heartbeat import Window, is_late_often
-from tokenswarm.live.criteria_so_far import Gauges
+from tokenswarm.live.criteria_so_far import CriteriaSoFar
 from tokenswarm.live.last_minute import RECENT_S, WINDOW_S, Figures, Live, Tally, per_minute
 from tokenswarm.metrics.criteria import CriterionResult
 from tokenswarm.metrics.criterion_words import demand, finding, sentence
@@ -49,7 +49,7 @@ class Monitor:
         settings = run.settings
         self.run = run
         self.live = Live(run.started_at)
-        self.gauges = Gauges(settings.criteria, run.started_at + settings.warm_up_s, settings.goodput)
+        self.criteria_so_far = CriteriaSoFar(settings.criteria, run.started_at + settings.warm_up_s, settings.goodput)
         self.points: deque[dict[str, Any]] = deque(maxlen=POINTS)
         self._users = users
         self._local = local
@@ -57,7 +57,7 @@ class Monitor:
         self._offers: deque[tuple[float, int]] = deque(maxlen=int(WINDOW_S / TICK_S) + 2)
         self._last_users = 0
         self._greenlet: Any = None
-        run.observers += [self.live.add, self.gauges.add]
+        run.observers += [self.live.add, self.criteria_so_far.add]
 
     def start(self) -> None:
         self._greenlet = gevent.spawn(self._tick_regularly)
@@ -124,7 +124,7 @@ class Monitor:
     def criteria(self, now: float) -> list[CriterionResult]:
         """The final results once there are any; until then what the criteria come to so far."""
         verdict = self.run.verdict
-        return verdict.results if verdict is not None else self.gauges.read(now, self.run.samples)
+        return verdict.results if verdict is not None else self.criteria_so_far.read(now, self.run.samples)
 
     def _doubts(self) -> list[str]:
         """Why the figures so far are not to be trusted."""

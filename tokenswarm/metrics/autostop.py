@@ -59,10 +59,10 @@ class AutoStopMonitor:
 
     def add(self, record: RequestRecord) -> bool:
         """Take in a record; true when the run should stop: a whole window has passed and exceeds the share."""
-        if record.outcome in (Outcome.CANCELLED, Outcome.DROPPED) or record.started_at is None:
+        ended_at = record.ended_at
+        if record.outcome in (Outcome.CANCELLED, Outcome.DROPPED) or record.started_at is None or ended_at is None:
             return False
-        started_s = int(record.started_at // 1)
-        ended_s = int((record.started_at + (record.e2e_ms or 0.0) / 1000.0) // 1)
+        started_s, ended_s = int(record.started_at // 1), int(ended_at // 1)
         if self._first_s is None or started_s < self._first_s:
             self._first_s = started_s
         if ended_s > self._now_s:

@@ -15,9 +15,10 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from tokenswarm.metrics.samples import POPULATIONS, Samples, Window, carries, needed, percentile
+from tokenswarm.metrics.goodput import Goodput
+from tokenswarm.metrics.samples import POPULATIONS, Minute, Spread, Window, needed
 from tokenswarm.userinput import BadInput, format_number, read_number
 
 
@@ -110,6 +111,37 @@ class CriterionResult:
         return f"{self.criterion.text}: {found}" + (f"; {self.note}" if self.note else "")
 
 
+class Facts(Protocol):
+    """What criteria ask about the records within a window: `Samples` answer exactly, at the end and over the rows of a
+    run directory; `live.criteria_so_far` without looking at old records again."""
+
+    @property
+    def goodput(self) -> Goodput | None:
+        """The limits that `goodput` is counted by."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Request names seen."""
+
+    def spread(self, metric: str, name: str | None, window: Window | None) -> Spread:
+        """Values of a metric of `POPULATIONS`."""
+
+    def count(self, what: str, name: str | None, window: Window | None, *, by_end: bool = False) -> int:
+        """Number of records of a kind."""
+
+    def total(self, quantity: str, name: str | None, window: Window | None) -> float:
+        """Sum of started, completed or tokens."""
+
+    def with_tokens(self, name: str | None, window: Window | None) -> int:
+        """Requests whose tokens the service reported."""
+
+    def full_minutes(self, window: Window, name: str | None) -> list[Minute]:
+        """Clock minutes wholly inside."""
+
+    def span(self) -> Window | None:
+        """From the first record to the last."""
+
+
 class _Figure(NamedTuple):
     value: float | None
     n: int
@@ -141,7 +173,7 @@ def parse_criteria(text: str) -> list[Criterion]:
     return list(criteria.values())
 
 
-def evaluate(criteria: Iterable[Criterion], samples: Samples, window: Window | None = None) -> list[CriterionResult]:
+def evaluate(criteria: Iterable[Criterion], samples: Facts, window: Window | None = None) -> list[CriterionResult]:
     """Judge each criterion on the samples within `window` ([from, to], Unix s; `None`: all there are)."""
     return [_judge(criterion, _figure(criterion, samples, window), samples.names) for criterion in criteria]
 
@@ -228,10 +260,10 @@ def _judge(criterion: Criterion, figure: _Figure, names: Sequence[str]) -> Crite
     return CriterionResult(criterion, state, figure.value, figure.n, figure.note)
 
 
-def _figure(criterion: Criterion, samples: Samples, window: Window | None) -> _Figure:
+def _figure(criterion: Criterion, samples: Facts, window: Window | None) -> _Figure:
     metric, name = criterion.metric, criterion.name
     if metric in POPULATIONS:
-        return _distribution(criterion, samples.values(metric, name, window))
+        return _distribution(criterion, samples.spread(metric, name, window))
     if metric in _RATES:
         return _rate(criterion, samples, window)
     if metric == "goodput" and samples.goodput is None:
@@ -243,29 +275,26 @@ def _figure(criterion: Criterion, samples: Samples, window: Window | None) -> _F
     return _Figure(100.0 * part / base if criterion.aggregation == "percentage" else float(part), base)
 
 
-def _distribution(criterion: Criterion, values: list[float]) -> _Figure:
-    n = len(values)
-    if n == 0:
+def _distribution(criterion: Criterion, spread: Spread) -> _Figure:
+    if not spread.n:
         return _Figure(None, 0)
-    if criterion.aggregation == "avg":
-        return _Figure(math.fsum(values) / n, n)
-    if criterion.aggregation in ("min", "max"):
-        return _Figure(min(values) if criterion.aggregation == "min" else max(values), n)
+    plain = {"avg": spread.mean, "min": spread.smallest, "max": spread.largest}
+    if criterion.aggregation in plain:
+        return _Figure(plain[criterion.aggregation], spread.n)
     p = percentile_of(criterion.aggregation)
     assert p is not None
-    if carries(n, p):
-        return _Figure(percentile(values, p), n)
-    return _bound(criterion, values, p)
+    value = spread.percentile(p)
+    return _bound(criterion, spread, p) if value is None else _Figure(value, spread.n)
 
 
-def _bound(criterion: Criterion, values: list[float], p: float) -> _Figure:
+def _bound(criterion: Criterion, spread: Spread, p: float) -> _Figure:
     """The value no percentile can pass in the direction that fails."""
-    extreme, word = (max(values), "largest") if criterion.operator == ">" else (min(values), "smallest")
-    note = f"p{format_number(p)} needs {needed(p)} values, there are {len(values)}: judged on the {word}"
-    return _Figure(extreme, len(values), note)
+    extreme, word = (spread.largest, "largest") if criterion.operator == ">" else (spread.smallest, "smallest")
+    note = f"p{format_number(p)} needs {needed(p)} values, there are {spread.n}: judged on the {word}"
+    return _Figure(extreme, spread.n, note)
 
 
-def _rate(criterion: Criterion, samples: Samples, window: Window | None) -> _Figure:
+def _rate(criterion: Criterion, samples: Facts, window: Window | None) -> _Figure:
     span = window if window is not None else samples.span()
     if span is None:
         return _Figure(None, 0)
@@ -281,26 +310,26 @@ def _rate(criterion: Criterion, samples: Samples, window: Window | None) -> _Fig
     return _Figure(float(min(minutes) if criterion.aggregation == "min" else max(minutes)), len(minutes))
 
 
-def _rate_base(quantity: str, name: str | None, samples: Samples, window: Window) -> int:
+def _rate_base(quantity: str, name: str | None, samples: Facts, window: Window) -> int:
     """Requests a rate is of: without one that reported its tokens, tokens per minute are unknown, not 0."""
     if quantity == "tokens":
         return samples.with_tokens(name, window)
     return samples.count("sent", name, window) or samples.count("sent", name, window, by_end=True)
 
 
-def _settled(samples: Samples, name: str | None, window: Window | None) -> int:
+def _settled(samples: Facts, name: str | None, window: Window | None) -> int:
     return samples.count("sent", name, window) - samples.count("cancelled", name, window)
 
 
-def _offered(samples: Samples, name: str | None, window: Window | None) -> int:
+def _offered(samples: Facts, name: str | None, window: Window | None) -> int:
     return samples.count("offered", name, window)
 
 
-def _settled_or_dropped(samples: Samples, name: str | None, window: Window | None) -> int:
+def _settled_or_dropped(samples: Facts, name: str | None, window: Window | None) -> int:
     return _settled(samples, name, window) + samples.count("dropped", name, window)
 
 
-def _sent(samples: Samples, name: str | None, window: Window | None) -> int:
+def _sent(samples: Facts, name: str | None, window: Window | None) -> int:
     return samples.count("sent", name, window)
 
 
@@ -312,7 +341,7 @@ _COUNTS = {
     "dropped": "dropped",
     "goodput": "goodput",
 }
-_BASES: dict[str, Callable[[Samples, str | None, Window | None], int]] = {
+_BASES: dict[str, Callable[[Facts, str | None, Window | None], int]] = {
     "error": _settled,
     "requests": _sent,
     "throttled": _settled,

@@ -51,14 +51,6 @@ class Histogram:
     def mean(self) -> float | None:
         return self.total / self.n if self.n else None
 
-    @property
-    def smallest(self) -> float | None:
-        return _middle(min(self._classes)) if self.n else None
-
-    @property
-    def largest(self) -> float | None:
-        return _middle(max(self._classes)) if self.n else None
-
     def percentile(self, p: float) -> float | None:
         """Percentile `p`, between order statistics as everywhere; `None` where `n` values do not carry it."""
         if not carries(self.n, p):

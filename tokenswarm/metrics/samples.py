@@ -11,7 +11,7 @@ import math
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from tokenswarm.metrics.goodput import Goodput
 from tokenswarm.record import Outcome, RequestRecord, TokenSource
@@ -26,7 +26,7 @@ _KIND_OF = {
     Outcome.CANCELLED: _CANCELLED,
     Outcome.DROPPED: _DROPPED,
 }
-_COUNTED = {
+COUNTED = {
     "sent": _SENT,
     "ok": _OK,
     "throttled": _THROTTLED,
@@ -36,25 +36,28 @@ _COUNTED = {
     "goodput": _GOOD,
     "offered": _FIRST | _DROPPED,
 }
+"""What `count` counts, as bits of a record's kind (see `kind_of`)."""
 _BLOCK = 4096
 _NAN = math.nan
 
 
-class _Population(NamedTuple):
+class Population(NamedTuple):
+    """Which figure of which kinds of records."""
+
     column: str
     kinds: int
     from_due: bool = False
 
 
 POPULATIONS = {
-    "ttft_ms": _Population("ttft", _OK),
-    "tbt_ms": _Population("tbt", _OK),
-    "e2e_ms": _Population("e2e", _OK),
-    "ttft_from_due_ms": _Population("ttft", _OK, from_due=True),
-    "e2e_from_due_ms": _Population("e2e", _OK, from_due=True),
-    "response_time_ms": _Population("e2e", _SENT),
-    "latency": _Population("first_byte", _SENT),
-    "lag_ms": _Population("lag", _SENT),
+    "ttft_ms": Population("ttft", _OK),
+    "tbt_ms": Population("tbt", _OK),
+    "e2e_ms": Population("e2e", _OK),
+    "ttft_from_due_ms": Population("ttft", _OK, from_due=True),
+    "e2e_from_due_ms": Population("e2e", _OK, from_due=True),
+    "response_time_ms": Population("e2e", _SENT),
+    "latency": Population("first_byte", _SENT),
+    "lag_ms": Population("lag", _SENT),
 }
 """Metrics with a distribution: which figure of which requests. From the service's metrics, `response_time_ms` and
 `latency` take in failed and throttled requests; ours are of answered ones."""
@@ -91,13 +94,69 @@ def percentile(values: Sequence[float], p: float) -> float | None:
 
 
 def needed(p: float) -> int:
-    """How many values a percentile needs before at least one of them lies above it."""
-    return math.ceil(round(100 / (100 - p), 6))
+    """How many values a percentile (above 0, below 100) needs before one of them is expected beyond it, on its side."""
+    return math.ceil(round(100 / min(p, 100 - p), 6))
 
 
 def carries(n: int, p: float) -> bool:
-    """Whether `n` values carry percentile `p`: n x (1 - p/100) >= 1 (p95 from 20 values on, p99 from 100)."""
+    """Whether `n` values say anything about percentile `p`: p95 and p05 from 20 values on, p99 and p01 from 100."""
     return n >= needed(p)
+
+
+def kind_of(record: RequestRecord, goodput: Goodput | None = None) -> int:
+    """What a record counts as, in bits."""
+    kind = _KIND_OF.get(record.outcome, _FAILED)
+    if record.attempt == 1:
+        kind |= _FIRST
+    if goodput is not None and goodput.met(record):
+        kind |= _GOOD
+    return kind
+
+
+class Spread(Protocol):
+    """How the values of one metric are spread; everything is `None` without values."""
+
+    @property
+    def n(self) -> int:
+        """How many there are."""
+
+    @property
+    def mean(self) -> float | None:
+        """Their mean."""
+
+    @property
+    def smallest(self) -> float | None:
+        """The least of them."""
+
+    @property
+    def largest(self) -> float | None:
+        """The greatest of them."""
+
+    def percentile(self, p: float) -> float | None:
+        """Percentile `p`; `None` where `n` values do not carry it."""
+
+
+class ExactSpread:
+    """From the values themselves."""
+
+    def __init__(self, values: Sequence[float]) -> None:
+        self._values = values
+        self.n = len(values)
+
+    @property
+    def mean(self) -> float | None:
+        return math.fsum(self._values) / self.n if self.n else None
+
+    @property
+    def smallest(self) -> float | None:
+        return min(self._values, default=None)
+
+    @property
+    def largest(self) -> float | None:
+        return max(self._values, default=None)
+
+    def percentile(self, p: float) -> float | None:
+        return percentile(self._values, p) if carries(self.n, p) else None
 
 
 class Samples:
@@ -138,24 +197,14 @@ class Samples:
 
     def add(self, record: RequestRecord) -> None:
         """Take in one record. One without any instant (neither started nor scheduled) cannot be placed: ValueError."""
-        dropped = record.outcome is Outcome.DROPPED
-        at = record.scheduled_at if dropped else record.started_at
-        if at is None:
-            at = record.started_at if dropped else record.scheduled_at
-        if at is None:
+        at, ended = record.placed_at, record.ended_at
+        if at is None or ended is None:
             raise ValueError(f"record {record.call_id}: expected started_at or scheduled_at, both are absent")
-        kind = _KIND_OF.get(record.outcome, _FAILED)
-        if record.attempt == 1:
-            kind |= _FIRST
-        if self.goodput is not None and self.goodput.met(record):
-            kind |= _GOOD
+        kind = kind_of(record, self.goodput)
         name = self._names.setdefault(record.name, len(self._names))
         e2e_ms, lag_ms = record.e2e_ms, record.lag_ms
-        # A dropped arrival ends when it is given up.
-        took_ms = lag_ms if dropped else e2e_ms
-        ended = at if took_ms is None else at + took_ms / 1000.0
         tokens = record.total_tokens if record.token_source is TokenSource.USAGE else None
-        estimated = None if dropped else record.estimated_tokens
+        estimated = None if kind & _DROPPED else record.estimated_tokens
         figures = (record.ttft_ms, record.tbt_ms, e2e_ms, lag_ms, record.first_byte_ms, tokens)
         for append, figure in zip(self._append, figures, strict=True):
             append(_NAN if figure is None else figure)
@@ -179,16 +228,16 @@ class Samples:
             return [value for _, value in present]
         return [value + lag[row] if lag[row] == lag[row] else value for row, value in present]
 
-    def recent(self, metric: str, seconds: float, now: float, name: str | None = None) -> list[float]:
-        """Values of requests that *ended* in the last `seconds` before `now` (Unix s): the live figures."""
-        return self.values(metric, name, (now - seconds, now), by_end=True)
+    def spread(self, metric: str, name: str | None = None, window: Window | None = None) -> Spread:
+        """How the values of a metric are spread, exactly."""
+        return ExactSpread(self.values(metric, name, window))
 
     def count(self, what: str, name: str | None = None, window: Window | None = None, *, by_end: bool = False) -> int:
         """Number of records: sent, ok, throttled, failed, cancelled, dropped, goodput, or offered.
 
         Offered are first attempts and dropped arrivals, started or due in `window`; retries offer nothing new.
         """
-        kinds = _COUNTED[what]
+        kinds = COUNTED[what]
         if window is None:
             return sum(n for kind, n in self._counts_by_kind(name) if kind & kinds)
         return sum(1 for _ in self._rows(kinds, name, window, self._ended if by_end else self._at))

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.statistics import carries, distribution, interpolate, interval_ranks, mean_estimate, percentile_estimate
-from tokenswarm.metrics import criteria
+from analysis.statistics import distribution, interpolate, interval_ranks, mean_estimate, percentile_estimate
+from tokenswarm.metrics.samples import carries, percentile
 
 FLOATS = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300)
 
@@ -19,7 +19,7 @@ def test_percentile_is_numpys_and_the_criterias(values: list[float], percent: fl
     ordered = np.sort(np.array(values))
     ours = interpolate(ordered, percent)
     assert ours == pytest.approx(float(np.percentile(ordered, percent)), rel=1e-12, abs=1e-9)
-    assert ours == criteria.percentile(values, percent)
+    assert ours == percentile(values, percent)
 
 
 @pytest.mark.parametrize(
@@ -28,12 +28,6 @@ def test_percentile_is_numpys_and_the_criterias(values: list[float], percent: fl
 def test_a_percentile_is_carried_from_as_many_values_as_one_lies_beyond_it(percent: float, needed: int) -> None:
     assert carries(needed, percent)
     assert not carries(needed - 1, percent)
-
-
-@given(st.integers(1, 100_000), st.floats(50, 99.9))
-def test_carrying_agrees_with_the_criteria(n: int, percent: float) -> None:
-    if abs(n * (100 - percent) / 100 - 1) > 1e-6:
-        assert carries(n, percent) == criteria.carries(n, percent)
 
 
 @given(st.integers(2, 20_000), st.sampled_from([1.0, 5.0, 50.0, 90.0, 95.0, 99.0, 99.9]))

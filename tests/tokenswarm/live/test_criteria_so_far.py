@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tokenswarm.live.criteria_so_far import Gauges
+from tokenswarm.live.criteria_so_far import CriteriaSoFar
 from tokenswarm.metrics.criteria import METRICS, evaluate, parse_criteria
 from tokenswarm.metrics.goodput import parse_goodput
 from tokenswarm.metrics.histogram import RELATIVE_ERROR
@@ -56,10 +56,10 @@ def test_every_metric_and_aggregation(count: int, name: str) -> None:
     goodput = parse_goodput("ttft_ms<200, tbt_ms<50")
     window = (START + 30, START + 300)
     seen = records(count, seed=count)
-    samples, gauges = Samples.from_records(seen, goodput), Gauges(criteria, window[0], goodput)
+    samples, so_far = Samples.from_records(seen, goodput), CriteriaSoFar(criteria, window[0], goodput)
     for record in seen:
-        gauges.add(record)
-    for exact, live in zip(evaluate(criteria, samples, window), gauges.read(window[1], samples), strict=True):
+        so_far.add(record)
+    for exact, live in zip(evaluate(criteria, samples, window), so_far.read(window[1], samples), strict=True):
         assert live.criterion == exact.criterion
         assert live.n == exact.n, exact
         if exact.value is None:

@@ -55,8 +55,8 @@ def test_a_percentile_is_carried_from_n_on(p: float, n: int) -> None:
 
 def test_live_figures_are_of_what_ended_last() -> None:
     samples = Samples.from_records([record(at=0.0, e2e_ms=50_000.0), record(at=10.0, e2e_ms=1000.0)])
-    assert samples.recent("e2e_ms", 10.0, MINUTE + 55.0) == [50_000.0]
-    assert samples.recent("e2e_ms", 60.0, MINUTE + 49.0) == [1000.0]
+    assert samples.values("e2e_ms", None, (MINUTE + 55.0 - 10.0, MINUTE + 55.0), by_end=True) == [50_000.0]
+    assert samples.values("e2e_ms", None, (MINUTE + 49.0 - 60.0, MINUTE + 49.0), by_end=True) == [1000.0]
 
 
 def test_a_minute_knows_what_was_offered_started_and_completed_in_it() -> None:
@@ -136,7 +136,7 @@ def test_blocks_outside_the_window_are_skipped_without_losing_rows() -> None:
     by_start = (MINUTE + 700.0, MINUTE + 710.0)
     assert len(samples.values("e2e_ms", None, by_start)) == 101
     ended = [r for r in records if 700.0 <= (r.started_at or 0) - MINUTE + (r.e2e_ms or 0) / 1000 <= 710.0]
-    assert len(samples.recent("e2e_ms", 10.0, MINUTE + 710.0)) == len(ended)
+    assert len(samples.values("e2e_ms", None, (MINUTE + 710.0 - 10.0, MINUTE + 710.0), by_end=True)) == len(ended)
 
 
 def test_good_requests_are_counted_when_limits_are_given() -> None:
