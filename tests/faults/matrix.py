@@ -115,7 +115,7 @@ def _run(
     before = len(simulator.truth())
     run = run_locust(
         folder,
-        *headless(simulator.chat_url, users=len(faults), run_time="5s", locustfile="tests/faults/every_fault.py"),
+        *headless(simulator.chat_url, users=len(faults), run_time="8s", locustfile="tests/faults/every_fault.py"),
         *("--think-time", "0.1", "--timeout", "2"),
         *arguments,
         *(("--processes", str(workers)) if workers > 1 else ()),

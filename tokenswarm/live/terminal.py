@@ -83,6 +83,8 @@ class Terminal:
         else:
             failures = failure_lines(self._current_run.load_test.runner.stats.errors.values())
             self._write(["", *final_lines(monitor), *failures, *verdict_lines(monitor)])
+        if not monitor.run.directory.is_dir():
+            return  # there is nothing to report from, as the verdict has said
         reported = self._report and self._make_report(monitor)
         if self._form == "human":
             self._write([next_line(monitor, reported)])
