@@ -10,14 +10,22 @@ from typing import Any
 import pytest
 
 from tests.e2e.locust_process import locust_process
-from tests.tokenswarm.preflight.test_first_request import NO_MODEL, NO_PATH, WRONG_KEY, Answer, Service, gpt5
+from tests.tokenswarm.preflight.test_first_request import (
+    NO_MODEL,
+    NO_PATH,
+    WRONG_KEY,
+    Answer,
+    Service,
+    gpt5,
+    listing,
+)
 
 
 def run(tmp_path: Path, service: Service, *more: str) -> tuple[int, str, dict[str, Any], list[dict[str, str]]]:
     """Exit code, output, run.json and rows of `smoke` for 2 s with nothing but URL and key in the environment."""
     variables = {"OPENAI_BASE_URL": service.url + "/v1", "OPENAI_API_KEY": "key-1234567", "LOCUST_PREFLIGHT": "full"}
     command = ["--config", "scenarios/smoke.conf", "--headless", "-u", "1", "-r", "1", "-t", "2s"]
-    command += ["--think-time", "0.2", "--deployment", "gpt-5", "--results-dir", str(tmp_path), *more]
+    command += ["--think-time", "0.2", "--results-dir", str(tmp_path), *more]
     with locust_process(command, variables, tmp_path / "log.txt") as process:
         process.wait(timeout=60)
     output = (tmp_path / "log.txt").read_text()
@@ -31,6 +39,7 @@ def run(tmp_path: Path, service: Service, *more: str) -> tuple[int, str, dict[st
 
 def test_smoke_passes_on_a_service_that_refuses_max_tokens(tmp_path: Path) -> None:
     with Service(gpt5) as service:
+        service.models = listing("gpt-5")
         _, output, facts, rows = run(tmp_path, service)
     assert not facts["verdict"]["has_failed"], output
     assert {row["outcome"] for row in rows} == {"ok"}
@@ -51,7 +60,7 @@ def test_a_service_that_refuses_everything_is_asked_once(
     tmp_path: Path, endpoint: str, answer: Answer, problem: str
 ) -> None:
     with Service(lambda *_: answer) as service:
-        code, output, facts, _ = run(tmp_path, service, "--endpoint", endpoint)
+        code, output, facts, _ = run(tmp_path, service, "--endpoint", endpoint, "--deployment", "gpt-5")
     assert (code, facts, len(service.bodies)) == (2, {}, 1), output
     assert output.count("  - ") == 1 and f"  - {problem}" in output
     assert "Traceback" not in output and "key-1234567" not in output

@@ -31,6 +31,7 @@ class ChatTarget:
     api: str
     endpoint: str
     deployment: str
+    """Deployment or model; empty while the service has still to be asked which one it has."""
     asks: str = "chat"
     """What it is asked: chat, responses, embeddings, completions or messages."""
     api_version: str | None = None

@@ -38,6 +38,7 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "OPENAI_API_KEY": "key of an OpenAI-compatible server; the lab's name for the key of the Azure resource",
         "OPENAI_API_VERSION": "api-version of the deployments URL",
         "AZURE_OPENAI_DEPLOYMENT": "deployment",
+        "OPENAI_MODEL": "model, for OpenAI-compatible servers",
         "AOAI_DEPLOYMENT": "deployment, as the lab calls it",
         "ORCHESTRATOR_ENDPOINT": "RAG orchestrator",
         "ORCHESTRATOR_APP_ENDPOINT": "the same, as GPT-RAG 2 calls it",
@@ -85,7 +86,7 @@ OPTION_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "host": ENDPOINT_NAMES,
         "api-version": ("OPENAI_API_VERSION",),
-        "deployment": ("AZURE_OPENAI_DEPLOYMENT", "AOAI_DEPLOYMENT"),
+        "deployment": ("AZURE_OPENAI_DEPLOYMENT", "AOAI_DEPLOYMENT", "OPENAI_MODEL"),
         "rag-host": RAG_ENDPOINT_NAMES,
         "test-name": ("TEST_NAME",),
         "context-tokens": ("CONTEXT_TOKENS",),

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from tokenswarm.apis.request import ChatTarget, RagTarget, Sending, TokenProvider
 from tokenswarm.config.environment import Environment, option_defaults, option_source
-from tokenswarm.config.key_owner import KeyOwner, parse_endpoints
+from tokenswarm.config.key_owner import OWN_API_KEY, KeyOwner, parse_endpoints
 from tokenswarm.config.options import OPTIONS
 from tokenswarm.config.request_extras import (
     BodyFields,
@@ -115,6 +115,12 @@ class Settings:
         return self.rag.url if self.rag is not None else self.host or ""
 
     @property
+    def urls(self) -> list[str]:
+        """Where requests go."""
+        chat = [self.chat.endpoint] if self.chat is not None else []
+        return chat + ([self.rag.url] if self.rag is not None else [])
+
+    @property
     def open_load(self) -> bool:
         """Whether arrivals decide when requests are sent, not users."""
         return self.plan is not None or self.search is not None
@@ -129,6 +135,8 @@ class _Reader:
         self._defaults = option_defaults(environment)
         self.problems: list[str] = []
         self.secrets = environment.secrets()
+        self.carries_keys = False
+        """Whether headers or query parameters hold something secret: it belongs to the endpoint it came with."""
         for name in ("rag-path", "query", "host", "rag-host"):
             self.secrets += secret_query_values("?" + (self.get(name) or ""))
 
@@ -185,6 +193,7 @@ class _Reader:
         """Headers or query parameters; what is secret in them joins the secrets."""
         found = self.read(name, lambda text: parse(text, self._environment.get), Extras({}))
         self.secrets += found.secrets
+        self.carries_keys |= bool(found.secrets)
         return found.values
 
     def duration(self, name: str, default: float) -> float:
@@ -261,6 +270,8 @@ def build_settings(
         secrets=reader.secrets,
     )
     _check_together(reader, settings, targets)
+    if reader.carries_keys:
+        problems += filter(None, [owner.problem(OWN_API_KEY, url, environment) for url in settings.urls])
     if reader.problems:
         raise BadInput(dict.fromkeys(reader.problems))
     return settings
@@ -386,8 +397,7 @@ def _check_proxies(reader: _Reader, urls: list[str]) -> None:
 
 
 def _check_together(reader: _Reader, settings: Settings, targets: set[str]) -> None:
-    chat_urls = [settings.chat.endpoint] if settings.chat is not None else []
-    _check_proxies(reader, chat_urls + ([settings.rag.url] if settings.rag is not None else []))
+    _check_proxies(reader, settings.urls)
     if settings.shape is not None and (settings.plan is not None or settings.search is not None):
         reader.problems.append("shape: expected no rate, rate-stages, trace or search beside it, got both")
     if settings.search is not None and not settings.criteria:

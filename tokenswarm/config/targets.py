@@ -15,9 +15,6 @@ from tokenswarm.userinput import parse_json
 DEFAULT_API_VERSION = "2024-10-21"
 """The newest generally available version of the deployments URL (Azure OpenAI API version lifecycle)."""
 
-DEFAULT_MODEL = "gpt-4o"
-"""Model name for OpenAI-compatible servers when nothing names one."""
-
 APIS = ("azure", "azure-v1", "openai")
 _RAG_PATHS = {"v1": "/api/orc", "v2": "/orchestrator"}
 
@@ -53,7 +50,7 @@ def build_chat_target(
     return ChatTarget(
         api=api,
         endpoint=url.base,
-        deployment=deployment or DEFAULT_MODEL,
+        deployment=deployment or "",
         asks=get("endpoint") or "chat",
         api_version=get("api-version") or url.api_version or DEFAULT_API_VERSION,
         key=key,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from locust.runners import MasterRunner
 
+import dataclasses
 import logging
 import os
 import sys
@@ -30,7 +31,7 @@ from tokenswarm.preflight.first_request import describe_cost, try_targets
 from tokenswarm.preflight.forecast import forecast_tokens
 from tokenswarm.preflight.load_limits import check_bounds, check_load, is_loopback
 from tokenswarm.preflight.machine_limits import Machine, check_limits
-from tokenswarm.preflight.reachability import check_targets
+from tokenswarm.preflight.reachability import check_targets, choose_model
 from tokenswarm.preflight.target_line import describe_targets
 from tokenswarm.redaction import SECRETS, redact_handlers
 from tokenswarm.results.run_directory import check_results
@@ -98,7 +99,7 @@ class Preparation:
         """Whether a start with these options and this host could be, targets asked. Raises `BadInput`."""
         settings = self._settings_of(options, host)
         self.check_load(settings, options)
-        self.reach_targets(settings)
+        self.reach_targets(self._with_model(settings)[0])
 
     def _settings_of(self, options: dict[str, Any], host: str | None) -> Settings:
         environment = self._environment if self._environment is not None else self._read()
@@ -140,6 +141,9 @@ class Preparation:
         """Ask the targets whether they answer, as the option `preflight` says; the settings, adapted to what they
         refuse. Raises `BadInput`."""
         self.first_requests = None
+        if settings.chat is not None and not settings.chat.deployment:
+            settings, model = self._with_model(settings)
+            self._locust.parsed_options.deployment = model  # workers take it from here
         options, environment = self._locust.parsed_options, self._environment or Environment({}, {})
         for line in describe_targets(settings, {**vars(options), "host": self._locust.host}, environment):
             logger.info("%s", line)
@@ -159,6 +163,14 @@ class Preparation:
         if found.adapted:  # workers take it from here
             self._locust.parsed_options.max_tokens_field = found.settings.max_tokens_field
         return found.settings
+
+    def _with_model(self, settings: Settings) -> tuple[Settings, str]:
+        """The settings with the service's only model where none was named, and that. Raises `BadInput`."""
+        if settings.chat is None or settings.chat.deployment:
+            return settings, settings.chat.deployment if settings.chat is not None else ""
+        model = choose_model(settings)
+        logger.info("Before the start: the model is %s, the only one that is listed", model)
+        return dataclasses.replace(settings, chat=dataclasses.replace(settings.chat, deployment=model)), model
 
     def request_name(self, target: str) -> str:
         """The request name of the first user class for a target; for rows of arrivals that nobody took."""

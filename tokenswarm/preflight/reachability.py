@@ -21,11 +21,13 @@ from tokenswarm.config.settings import Settings
 from tokenswarm.transport.exchange import Origin, Transport
 from tokenswarm.transport.proxies import proxy_for
 from tokenswarm.transport.reading import Exchange
-from tokenswarm.userinput import parse_json
+from tokenswarm.userinput import BadInput, parse_json
 
 logger = logging.getLogger(__name__)
 
 PATIENCE_S = 10.0
+MAX_NAMED = 20
+"""Models that a message lists at most."""
 _NOT_AN_ADDRESS = frozenset({301, 302, 303, 307, 308, 404, 405})
 _NO_SUCH_MODEL = re.compile(r"\bmodel\b.*\b(not found|does not exist|not exist)|\binvalid model\b", re.IGNORECASE)
 """How servers without codes of their own say it (vLLM, Ollama, LiteLLM)."""
@@ -74,6 +76,29 @@ def _check_chat(target: ChatTarget, settings: Settings) -> list[str]:
         where = f", to {location:.200}" if location else ""
         logger.warning("POST %s got HTTP %d%s: it may not be the API's address", address.url, asked.status, where)
     return []
+
+
+def choose_model(settings: Settings) -> str:
+    """The model where none was named: the service's only one. Raises `BadInput` when it lists several or none."""
+    assert settings.chat is not None
+    host = urlsplit(settings.chat.endpoint).netloc
+    address = extended(SdkEndpoint(settings.chat), settings.sending).at("/models")
+    listed = _send("GET", address, b"", settings)
+    if listed.connect_ms is None:
+        raise BadInput([f"chat endpoint: expected a connection to {host}, got none ({listed.error})"])
+    models = _model_names(listed.body)
+    if len(models) == 1:
+        return models[0]
+    found = f"several at {host}: {', '.join(models[:MAX_NAMED])}" if models else f"none, and {host} lists no models"
+    raise BadInput([f"deployment: expected --deployment, AZURE_OPENAI_DEPLOYMENT or OPENAI_MODEL, got {found}"])
+
+
+def _model_names(body: bytes) -> list[str]:
+    """The ids of a list of models; empty when the body is none."""
+    try:
+        return [str(model["id"]) for model in parse_json(body)["data"]]
+    except (ValueError, KeyError, TypeError):
+        return []
 
 
 def _look_up(target: ChatTarget, settings: Settings) -> Exchange:

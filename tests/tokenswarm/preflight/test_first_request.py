@@ -14,6 +14,8 @@ from tests.tokenswarm.preflight.test_reachability import unused_port
 from tokenswarm.config.environment import Environment
 from tokenswarm.config.settings import Settings, build_settings
 from tokenswarm.preflight.first_request import FirstRequests, describe_cost, try_targets
+from tokenswarm.preflight.reachability import choose_model
+from tokenswarm.userinput import BadInput
 
 Answer = tuple[int, str, bytes]
 JSON, EVENTS = "application/json", "text/event-stream"
@@ -24,13 +26,21 @@ class Service:
 
     def __init__(self, answer: Callable[[str, dict[str, str], dict[str, Any]], Answer]) -> None:
         self.bodies: list[dict[str, Any]] = []
+        self.looked_up: list[str] = []
+        self.models: Answer = (404, JSON, b"{}")
         service = self
 
         class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                service.looked_up.append(self.path)
+                self._send(*service.models)
+
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 service.bodies.append(body)
-                status, kind, data = answer(self.path, {k.lower(): v for k, v in self.headers.items()}, body)
+                self._send(*answer(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+
+            def _send(self, status: int, kind: str, data: bytes) -> None:
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(data)))
@@ -178,3 +188,48 @@ def test_an_orchestrators_key_is_tried_too() -> None:
     (said,) = found.problems
     assert said.startswith("orchestrator key: expected one that 127.0.0.1:")
     assert "wrong-one" not in said and len(service.bodies) == 1
+
+
+def listing(*names: str) -> Answer:
+    return 200, JSON, json.dumps({"object": "list", "data": [{"id": name} for name in names]}).encode()
+
+
+def test_the_only_model_is_the_model() -> None:
+    with Service(lambda *_: stream()) as service:
+        service.models = listing("llama-3")
+        assert choose_model(settings(service.url, deployment="")) == "llama-3"
+    assert service.looked_up == ["/v1/models"]
+
+
+@pytest.mark.parametrize(
+    ("models", "problem"),
+    [
+        (listing("a", "b"), "got several at {host}: a, b"),
+        (listing(), "got none, and {host} lists no models"),
+        ((404, JSON, b"{}"), "got none, and {host} lists no models"),
+        ((200, "text/html", b"<html>"), "got none, and {host} lists no models"),
+    ],
+)
+def test_several_models_or_none_are_said(models: Answer, problem: str) -> None:
+    with Service(lambda *_: stream()) as service:
+        service.models = models
+        with pytest.raises(BadInput) as caught:
+            choose_model(settings(service.url, deployment=""))
+    (said,) = caught.value.problems
+    expected = "deployment: expected --deployment, AZURE_OPENAI_DEPLOYMENT or OPENAI_MODEL, "
+    assert said == expected + problem.format(host=service.url.removeprefix("http://"))
+
+
+def test_the_model_of_the_environment() -> None:
+    variables = {"OPENAI_BASE_URL": "http://localhost:1/v1", "OPENAI_API_KEY": "k", "OPENAI_MODEL": "mine"}
+    made = build_settings({"host": variables["OPENAI_BASE_URL"]}, Environment(variables, {}), {"chat"})
+    assert made.chat is not None and made.chat.deployment == "mine"
+
+
+def test_a_secret_header_belongs_to_the_endpoint_it_came_with() -> None:
+    """Another host, as a form may name it, does not get it."""
+    given = {"host": "http://other.example/v1", "deployment": "m", "headers": "X-Gateway-Key: abcdefgh"}
+    mine = ("http://mine.example/v1",)
+    with pytest.raises(BadInput, match=r"API key: expected one of http://other\.example's own"):
+        build_settings(given, Environment({}, {}), {"chat"}, launched=mine)
+    build_settings({**given, "host": mine[0]}, Environment({}, {}), {"chat"}, launched=mine)
