@@ -157,7 +157,7 @@ class ChatStream:
         if self._whole is not None:
             self._whole.add(data)
             return False
-        self._take_events(self._decoder.feed(data), data, at_ms, since_ms)
+        self._take_events(self._decoder.feed(data), at_ms, since_ms)
         if not self._decoder.at_boundary:
             self._tail_ms = at_ms
             self.done = self.done or self._decoder.tail.strip() in (b"data: [DONE]", b"data:[DONE]")
@@ -172,27 +172,22 @@ class ChatStream:
         if first in (b"{", b"[", b"<"):
             self._whole = WholeBody()
 
-    def _take_events(self, events: list[bytes], data: bytes, at_ms: float, since_ms: float) -> None:
-        tokens = 0
+    def _take_events(self, events: list[bytes], at_ms: float, since_ms: float) -> None:
+        tokens, before, after = 0, self._before[6:], self._after[:-2]
         for event in events:
-            # Cheap and certain: an unescaped key cannot stand inside a JSON string, and an empty content has a
-            # quote where this one has a character. Everything else is parsed, what may be cut off or no UTF-8 too.
-            mark = event.find(_CONTENT)
             if (
-                self.visible_ms is not None
-                and not self._parse_all
-                and mark >= 0
-                and event[mark + 20 : mark + 21] != b'"'
-                and _UNFINISHED in event
-                and event.count(_FINISH) == 1
-                and (_USAGE not in event or event.count(_USAGE) == event.count(b'"usage":null'))
-                and b'"error":' not in event
-                and event.endswith(b"}")
-                and event.isascii()
+                before
+                and event.startswith(before)
+                and event.endswith(after)
+                and _PLAIN.fullmatch(event, len(before), len(event) - len(after)) is not None
             ):
                 tokens += 1
+                continue
+            mark = event.find(_CONTENT)
+            if mark >= 0 and self.visible_ms is not None and not self._parse_all and _is_token(event, mark):
+                tokens += 1
                 if not self._before:
-                    self._learn(data, event, mark + len(_CONTENT))
+                    self._learn(event, mark + len(_CONTENT))
             elif event == b"[DONE]":
                 self.done = True
             else:
@@ -202,11 +197,11 @@ class ChatStream:
             if self.visible_ms is not None and self.visible_ms < 0:
                 self.visible_ms = self.times.latest_first_ms
 
-    def _learn(self, data: bytes, event: bytes, begin: int) -> None:
-        """Remember what stands around the content (from `begin`) of an event that was a read of its own."""
+    def _learn(self, event: bytes, begin: int) -> None:
+        """Remember what stands around the content (from `begin`) of an event, and of a read of nothing else."""
         end = _PLAIN.match(event, begin)
-        if end is not None and event[end.end() : end.end() + 1] == b'"' and data == b"data: " + event + b"\n\n":
-            self._before, self._after = data[: begin + 6], data[end.end() + 6 :]
+        if end is not None and event[end.end() : end.end() + 1] == b'"':
+            self._before, self._after = b"data: " + event[:begin], event[end.end() :] + b"\n\n"
 
     def _is_another_token(self, data: bytes) -> bool:
         """Whether `data` is one event that differs from a content event seen before in plain characters of its content
@@ -258,7 +253,7 @@ class ChatStream:
     def _take_tail(self) -> None:
         """The last event may lack its blank line. One that is no JSON was cut, and stays so."""
         tail, undecodable = self._decoder.tail, self.undecodable
-        self._take_events(self._decoder.finish(), b"", self._tail_ms, self._tail_ms)
+        self._take_events(self._decoder.finish(), self._tail_ms, self._tail_ms)
         if self.undecodable != undecodable:
             self.undecodable = undecodable
             self._decoder.feed(tail)
@@ -338,6 +333,23 @@ class ChatStream:
 
 
 _OK: tuple[Outcome, str | None] = (Outcome.OK, None)
+
+
+def _is_token(event: bytes, mark: int) -> bool:
+    """Whether an event with a content at `mark` is a token and nothing else, so that it need not be parsed.
+
+    Cheap and certain: an unescaped key cannot stand inside a JSON string, and an empty content has a quote where this
+    has a character. Everything else is parsed, what may be cut off or no UTF-8 too.
+    """
+    return (
+        event[mark + 20 : mark + 21] != b'"'
+        and _UNFINISHED in event
+        and event.count(_FINISH) == 1
+        and (_USAGE not in event or event.count(_USAGE) == event.count(b'"usage":null'))
+        and b'"error":' not in event
+        and event.endswith(b"}")
+        and event.isascii()
+    )
 
 
 def _told_event(data: bytes) -> ToldError:

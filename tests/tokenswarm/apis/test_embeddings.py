@@ -54,8 +54,10 @@ def test_usage_of_zero_is_absent() -> None:
 def test_the_sdk_sends_and_reads_the_same() -> None:
     data = json.dumps(answer()).encode()
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(data)
-    with scripted_server([head + data]) as server:
-        client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="k", max_retries=0)
+    with (
+        scripted_server([head + data]) as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="k", max_retries=0) as client,
+    ):
         found = client.embeddings.create(model="m", input=TEXTS, dimensions=2)
     head, _, sent = server.requests[0].partition(b"\r\n\r\n")
     encoded = Embeddings("m").encode(EmbeddingsRequest(texts=TEXTS, body={"dimensions": 2}))

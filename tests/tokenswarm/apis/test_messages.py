@@ -144,10 +144,12 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close
 
 def test_the_sdk_reads_and_sends_the_same() -> None:
     asked: dict[str, Any] = {"model": "m", "max_tokens": 7, "messages": [{"role": "user", "content": "ü"}]}
-    with scripted_server([HEAD + b"".join(events(*WHOLE)), close]) as server:
-        client = anthropic.Anthropic(base_url=server.url, api_key="k", max_retries=0)
-        with client.messages.stream(**asked, system="Be short.") as answer:
-            last = answer.get_final_message()
+    with (
+        scripted_server([HEAD + b"".join(events(*WHOLE)), close]) as server,
+        anthropic.Anthropic(base_url=server.url, api_key="k", max_retries=0) as client,
+        client.messages.stream(**asked, system="Be short.") as answer,
+    ):
+        last = answer.get_final_message()
     found = stream(*WHOLE, keep_text=True)
     assert found.text == "".join(part.text for part in last.content if part.type == "text")
     assert found.columns["completion_tokens"] == last.usage.output_tokens

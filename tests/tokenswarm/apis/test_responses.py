@@ -183,8 +183,10 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close
 
 
 def test_the_sdk_reads_the_same() -> None:
-    with scripted_server([HEAD + b"".join(events(*WHOLE)), close]) as server:
-        client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="k", max_retries=0)
+    with (
+        scripted_server([HEAD + b"".join(events(*WHOLE)), close]) as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="k", max_retries=0) as client,
+    ):
         seen = list(client.responses.create(model="gpt-5", input="Hi", stream=True))
     text = "".join(event.delta for event in seen if event.type == "response.output_text.delta")
     (last,) = (event.response for event in seen if event.type == "response.completed")
@@ -196,8 +198,10 @@ def test_the_sdk_reads_the_same() -> None:
 
 def test_the_sdk_sends_the_same() -> None:
     messages = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "ü"}]
-    with scripted_server([HEAD + b"".join(events(*WHOLE)), close]) as server:
-        client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="k", max_retries=0)
+    with (
+        scripted_server([HEAD + b"".join(events(*WHOLE)), close]) as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="k", max_retries=0) as client,
+    ):
         client.responses.create(model="m", input=messages, stream=True, max_output_tokens=7, temperature=0.5)  # type: ignore[call-overload]
     head, _, sent = server.requests[0].partition(b"\r\n\r\n")
     encoded = Responses("m").encode(ChatRequest(messages=messages, max_tokens=7, body={"temperature": 0.5}))
