@@ -17,8 +17,8 @@ from plotly.offline import get_plotlyjs
 
 from analysis.figures.metrics import METRICS
 from analysis.figures.summary import Summary
-from analysis.report import html_tables as report_tables
-from analysis.report import plots
+from analysis.report import plots, request_tables, tables
+from analysis.report.html_tables import render_groups, render_table
 from analysis.report.plots import Plot
 from analysis.report.server_plots import server_plots
 from analysis.report.tables import format_duration, format_figure, format_time
@@ -32,6 +32,11 @@ VERDICTS = {
     "interrupted": "Interrupted",
     "none": "No criteria",
 }
+RATES_ELSEWHERE = frozenset({"error_pct", "throttled_pct", "dropped_pct", "tpm_max_minute", "tpm_estimated_max_minute"})
+"""Shares that the page gives below their counts, and clock minutes, which it plots."""
+SELDOM_LATENCIES = frozenset({"read_lag_ms"})
+SINGLE_RUN_LATENCIES = frozenset({"response_time_ms", "latency", "gap_max_ms", "lag_ms", "first_attempt_e2e_ms"})
+"""Left out where several runs stand side by side, to keep the table short."""
 SERVER_NOTE = "What the server said about itself while the run was on, from server_metrics.csv."
 TIME_NOTE = (
     "Time since the start. Rates are those of the 60 s before each point. Shaded: warm-up and "
@@ -206,12 +211,9 @@ def _latency_tile(summary: Summary, metric: str) -> str:
 
 
 def _criteria(summaries: Sequence[Summary], labels: Sequence[str]) -> str:
-    judged = [summary.judgement.criteria for summary in summaries]
-    if not any(judged):
-        return ""
-    if len(summaries) == 1:
-        return section("Criteria", report_tables.criteria_table(judged[0]))
-    return section("Criteria", report_tables.criteria_of_several(judged, labels))
+    several = len(summaries) > 1
+    found = tables.criteria_of_several(summaries, labels) if several else tables.criteria(summaries[0])
+    return section("Criteria", render_table(found))
 
 
 def _doubts(summaries: Sequence[Summary], labels: Sequence[str]) -> str:
@@ -230,12 +232,14 @@ def _figures(summaries: Sequence[Summary], labels: Sequence[str]) -> str:
         '<p class="note">Small print is the 95 % interval of the figure above it. A dash instead of a percentile means '
         "that there are too few requests to carry it.</p>"
     )
+    rates = tables.rates(summaries, labels, RATES_ELSEWHERE)
+    hidden = SELDOM_LATENCIES if len(summaries) == 1 else SELDOM_LATENCIES | SINGLE_RUN_LATENCIES
     return section(
         "Figures",
-        report_tables.rates_table(summaries, labels),
+        render_groups(rates) if len(summaries) == 1 else render_table(rates),
         "<h3>Latency and speed</h3>",
         note,
-        report_tables.latency_table(summaries, labels),
+        render_table(tables.latencies(summaries, labels, hidden)),
     )
 
 
@@ -251,22 +255,18 @@ def _stages(summaries: Sequence[Summary], labels: Sequence[str], plot: Plot | No
     if plot is None:
         return ""
     shown.append(plot)
-    tables = [
-        (f"<h3>{escape(label)}</h3>" if len(summaries) > 1 else "") + report_tables.stages_table(summary.by_stage)
+    found = [
+        (f"<h3>{escape(label)}</h3>" if len(summaries) > 1 else "") + render_table(tables.by_stage(summary))
         for summary, label in zip(summaries, labels, strict=True)
         if summary.by_stage
     ]
-    return section("Where the time goes", f'<div class="plots">{figure(plot)}</div>', *tables)
+    return section("Where the time goes", f'<div class="plots">{figure(plot)}</div>', *found)
 
 
 def _breakdowns(summary: Summary, label: str, several: bool) -> str:
     label = label if several else ""
-    names = turns = ""
-    if len(summary.by_name) > 1:
-        names = section(_of("By request name", label), report_tables.groups_table(summary.by_name, "name"))
-    if len(summary.by_turn) > 1:
-        turns = section(_of("By turn of the conversation", label), report_tables.groups_table(summary.by_turn, "turn"))
-    return names + turns
+    found = [table for table in (tables.by_name(summary), tables.by_turn(summary)) if table is not None]
+    return "".join(section(_of(table.title, label), render_table(table)) for table in found)
 
 
 def _quota(summary: Summary, label: str, several: bool) -> str:
@@ -295,7 +295,7 @@ def _quota(summary: Summary, label: str, several: bool) -> str:
     return section(
         _of("Quota truth", label if several else ""),
         f'<p class="note">{escape(note)}</p>',
-        report_tables.minutes_against_quota(summary),
+        render_table(request_tables.minutes_against_quota(summary)),
         listed(bursts),
         causes,
         advice,
@@ -303,18 +303,18 @@ def _quota(summary: Summary, label: str, several: bool) -> str:
 
 
 def _requests(run: Run, summary: Summary, label: str) -> str:
-    failures, slowest = report_tables.failures_table(run, summary), report_tables.slowest_table(run, summary)
+    failures = request_tables.failures(run, summary)
+    slowest = request_tables.slowest(run, summary)
     ids = '<p class="note">The request ids are what the provider\'s support asks for.</p>'
     return section(
         _of("Single requests", label),
         ids if failures or slowest else "",
-        f"<h3>Refused and failed, by kind</h3>{failures}" if failures else "",
-        f"<h3>Slowest answers</h3>{slowest}" if slowest else "",
+        *(f"<h3>{escape(table.title)}</h3>{render_table(table)}" for table in (failures, slowest) if table),
     )
 
 
 def _configured(run: Run, summary: Summary, label: str) -> str:
-    settings = report_tables.settings_table(summary.settings)
+    settings = render_table(request_tables.settings(summary))
     scenario = run.setting("scenario", "text")
     path = run.setting("scenario", "path")
     text = (
@@ -349,5 +349,5 @@ def _sources(summaries: Sequence[Summary]) -> str:
         "Where the numbers come from",
         listed(lines),
         f'<p class="note">{note}</p>',
-        f"<details><summary>Definitions</summary>{report_tables.definitions_table(used)}</details>",
+        f"<details><summary>Definitions</summary>{render_table(request_tables.definitions(used))}</details>",
     )

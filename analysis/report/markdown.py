@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from analysis.figures.summary import Summary
 from analysis.report import tables
+from analysis.report.table import Table, text_rows
 from analysis.report.terminal import remarks
 
 MARKS = {"passed": "✅", "failed": "❌", "untrusted": "⚠️", "none": "▫️"}
@@ -49,7 +50,7 @@ def _head(summaries: Sequence[Summary]) -> Iterator[list[str]]:
 
 def _body(summaries: Sequence[Summary]) -> Iterator[list[str]]:
     yield table(tables.overview(summaries))
-    yield table(tables.latencies(summaries))
+    yield table(tables.latencies(summaries, [summary.label for summary in summaries]))
     for summary in summaries:
         yield from _details(summary, len(summaries) > 1)
     for summary in summaries:
@@ -80,13 +81,17 @@ def _details(summary: Summary, several: bool) -> Iterator[list[str]]:
         yield ["<details><summary>By clock minute</summary>", "", *table(made)[2:], "</details>", ""]
 
 
-def table(content: tables.Table) -> list[str]:
+def table(content: Table) -> list[str]:
     """A table with its title and notes."""
-    head = "| " + " | ".join(escape(cell) for cell in content.header) + " |"
-    ruler = "|---|" + "---:|" * (len(content.header) - 1)
-    rows = ["| " + " | ".join(escape(cell) for cell in row) + " |" for row in content.rows]
+    head = _line(column.title for column in content.columns)
+    ruler = "|---|" + "".join("---|" if column.words else "---:|" for column in content.columns[1:])
+    rows = [_line(row) for row in text_rows(content)]
     notes = [escape(note) for note in content.notes]
     return [f"### {content.title}", "", head, ruler, *rows, "", *notes, *([""] if notes else [])]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(escape(cell) for cell in cells) + " |"
 
 
 def chart(summary: Summary) -> list[str]:

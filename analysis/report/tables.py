@@ -1,14 +1,14 @@
-"""The tables of a report, as cells of text: the terminal, Markdown and HTML show the same ones.
+"""The tables of a report, as data: the terminal, Markdown and HTML render the same ones.
 
-Runs stand side by side in columns. A percentile that its sample cannot carry is an en dash, never a number.
+Which of them, and which metrics in them, a medium shows is its own choice. Runs stand side by side in columns. A
+percentile that its sample cannot carry is an en dash, never a number.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -16,10 +16,9 @@ import pandas as pd
 from analysis.figures.metrics import LIKE, LOW_IS_BAD, METRICS, says_more
 from analysis.figures.summary import Summary
 from analysis.figures.verdict import Judged
+from analysis.report.table import ABSENT, BAD, GOOD, Cell, Column, Row, Table
 from analysis.statistics import Distribution, Estimate, Group
 
-ABSENT = "–"
-PERCENTILES = ("p50", "p95", "p99")
 LATENCIES = (
     "ttft_ms",
     "ttft_visible_ms",
@@ -39,52 +38,25 @@ LATENCIES = (
     "prompt_tokens",
     "completion_tokens",
 )
-RATES = (
-    "requests",
-    "ok",
-    "failed",
-    "throttled",
-    "cancelled",
-    "dropped",
-    "error_pct",
-    "throttled_pct",
-    "rpm_offered",
-    "rpm_started",
-    "rpm",
-    "rpm_max_60s",
-    "tpm_prompt",
-    "tpm_generated",
-    "tpm",
-    "tpm_max_minute",
-    "tpm_max_60s",
-    "tpm_estimated",
-    "tpm_estimated_max_minute",
-    "tpm_estimated_max_60s",
-    "goodput_pct",
-    "goodput_rpm",
-    "calls",
-    "calls_ok_pct",
-    "attempts_per_call",
-    "answer_length_pct",
-    "cached_pct",
-    "reasoning_pct",
-    "usage_pct",
-)
+RATES = {
+    "Requests": (
+        "requests", "ok", "failed", "throttled", "cancelled", "dropped", "error_pct", "throttled_pct", "dropped_pct",
+    ),
+    "Requests per minute": ("rpm_offered", "rpm_started", "rpm", "rpm_max_60s", "goodput_rpm"),
+    "Tokens per minute": (
+        "tpm_prompt", "tpm_generated", "tpm", "tpm_max_minute", "tpm_max_60s", "tpm_estimated",
+        "tpm_estimated_max_minute", "tpm_estimated_max_60s",
+    ),
+    "Shares": ("goodput_pct", "usage_pct", "cached_pct", "reasoning_pct", "answer_length_pct"),
+    "Calls with their retries": ("calls", "calls_ok_pct", "attempts_per_call"),
+}  # fmt: skip
 ALWAYS = frozenset({"requests", "ok", "failed", "throttled", "rpm", "tpm_prompt", "tpm_generated", "tpm"})
-_LATENCY_NOTE = (
-    "In brackets: 95 % interval. –: too few values for this percentile. Of speeds, p95 and p99 are the slow end: "
-    "95 and 99 in 100 are faster."
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Cells as text; the first column is a label, the others are figures. `notes` belong below it."""
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    notes: Sequence[str] = field(default_factory=list)
+UNLESS_ZERO = frozenset({"cancelled", "dropped", "error_pct", "throttled_pct", "dropped_pct"})
+STRONG = frozenset({"rpm", "tpm"})
+_SHARE_OF_COUNT = {"failed": "error_pct", "throttled": "throttled_pct", "dropped": "dropped_pct"}
+_STATES = {"held": GOOD, "failed": BAD, "no_data": BAD}
+_INTERVAL_NOTE = "In brackets: 95 % interval. –: too few values for this percentile."
+_SPEED_NOTE = "Of speeds, p5 and p1 are the slow end: 95 and 99 in 100 are faster."
 
 
 def format_figure(value: float | None, unit: str = "") -> str:
@@ -125,44 +97,77 @@ def format_duration(seconds: float | None) -> str:
 
 
 def overview(summaries: Sequence[Summary]) -> Table:
-    """Verdict, window, counts and rates: one column for each run, only rows that some run can tell."""
-    rows = [[title, *(tell(summary) for summary in summaries)] for title, tell in _FACTS]
-    for name in RATES:
-        values = [summary.overall.values.get(name) for summary in summaries]
-        if name in ALWAYS or any(values):
-            metric = METRICS[name]
-            title = f"{metric.title} ({metric.unit})" if metric.unit.startswith("tokens/") else metric.title
-            rows.append([title, *(format_figure(value, metric.unit) for value in values)])
-    rows += [row for row in _quota_rows(summaries) if any(cell != ABSENT for cell in row[1:])]
-    return Table("Overview", ["", *(summary.label for summary in summaries)], rows)
+    """Verdict, window, counts, rates and quota: one column for each run, only rows that some run can tell."""
+    facts = [Row(title, [Cell(tell(summary)) for summary in summaries]) for title, tell in _FACTS]
+    counted = rates(summaries, [summary.label for summary in summaries])
+    quotas = [row for row in _quota_rows(summaries) if any(cell.text != ABSENT for cell in row.cells)]
+    return Table("Overview", counted.columns, [*facts, *counted.rows, *quotas])
 
 
-def latencies(summaries: Sequence[Summary]) -> Table:
-    """Distributions: one row for each metric and run, with n, and the 95 % interval at avg, p95 and p99."""
-    several = len(summaries) > 1
-    rows = []
+def rates(summaries: Sequence[Summary], labels: Sequence[str], leave_out: Collection[str] = ()) -> Table:
+    """Counts, rates and shares: one column for each run, only rows that some run can tell."""
+    rows = [
+        _rate(name, group, summaries)
+        for group, names in RATES.items()
+        for name in names
+        if name not in leave_out and _is_told(name, [summary.overall.values.get(name) for summary in summaries])
+    ]
+    return Table("Counts and rates", [Column(""), *(Column(label, brief=True) for label in labels)], rows)
+
+
+def _is_told(name: str, values: Sequence[float | None]) -> bool:
+    if name in UNLESS_ZERO:
+        return any(values)
+    return name in ALWAYS or any(value is not None for value in values)
+
+
+def _rate(name: str, group: str, summaries: Sequence[Summary]) -> Row:
+    metric = METRICS[name]
+    title = f"{metric.title} ({metric.unit})" if metric.unit.startswith("tokens/") else metric.title
+    cells = [_figure(summary.overall, name) for summary in summaries]
+    return Row(title, cells, group, is_strong=name in STRONG)
+
+
+def _figure(group: Group, name: str) -> Cell:
+    """A figure; with a count, the share that it is."""
+    value, share = group.values.get(name), group.values.get(_SHARE_OF_COUNT.get(name, ""))
+    note = format_figure(share, "%") if value and share is not None else ""
+    return Cell(format_figure(value, METRICS[name].unit), note)
+
+
+_SPREAD = (
+    Column("n"),
+    Column("avg"),
+    Column("p50", brief=True),
+    Column("p95"),
+    Column("p99"),
+    Column("max"),
+)
+
+
+def latencies(summaries: Sequence[Summary], labels: Sequence[str], leave_out: Collection[str] = ()) -> Table:
+    """Distributions: one row for each metric and run, with n, and 95 % intervals."""
+    rows, notes = [], [_INTERVAL_NOTE]
     for name in LATENCIES:
-        for summary in summaries:
+        for summary, label in zip(summaries, labels, strict=True):
             found = summary.overall.distribution(name)
-            if found.n and is_worth_showing(summary.overall, name):
-                label = f"{metric_title(name)}: {summary.label}" if several else metric_title(name)
-                rows.append([label, *_spread(found)])
-    header = ["", "n", "avg", *PERCENTILES, "max"]
-    return Table(
-        "Latency and speed", header, rows, ["In brackets: 95 % interval. –: too few values for this percentile."]
-    )
+            if name not in leave_out and found.n and is_worth_showing(summary.overall, name):
+                title = f"{metric_title(name)}: {label}" if len(summaries) > 1 else metric_title(name)
+                rows.append(Row(title, _spread(found)))
+                notes += [_SPEED_NOTE] if name in LOW_IS_BAD and _SPEED_NOTE not in notes else []
+    return Table("Latency and speed", [Column(""), *_SPREAD], rows, notes)
 
 
 def by_name(summary: Summary) -> Table | None:
     """Request names beside each other; `None` when there is only one."""
-    return _groups("By request name", summary.by_name.items()) if len(summary.by_name) > 1 else None
+    return _groups("By request name", summary.by_name) if len(summary.by_name) > 1 else None
 
 
 def by_turn(summary: Summary) -> Table | None:
     """Turns of a conversation beside each other; `None` without several turns."""
     if len(summary.by_turn) < 2:
         return None
-    return _groups("By turn of the conversation", ((f"turn {turn}", part) for turn, part in summary.by_turn.items()))
+    return _groups("By turn of the conversation", {f"turn {turn}": part for turn, part in summary.by_turn.items()})
 
 
 def by_stage(summary: Summary) -> Table | None:
@@ -170,12 +175,13 @@ def by_stage(summary: Summary) -> Table | None:
     if not summary.by_stage:
         return None
     whole = summary.overall.distribution("e2e_ms").avg.value
-    rows = []
-    for name, found in summary.by_stage.items():
-        average = found.avg.value
-        share = 100.0 * average / whole if whole and average is not None else None
-        rows.append([name, *_spread(found), format_figure(share, "%")])
-    return Table("By stage (ms)", ["", "n", "avg", *PERCENTILES, "max", "avg of E2E"], rows)
+    rows = [Row(name, [*_spread(found), _share(found.avg.value, whole)]) for name, found in summary.by_stage.items()]
+    return Table("By stage (ms)", [Column(""), *_SPREAD, Column("avg of E2E")], rows)
+
+
+def _share(part: float | None, whole: float | None) -> Cell:
+    share = 100.0 * part / whole if whole and part is not None else None
+    return Cell(format_figure(share, "%"), share_pct=share)
 
 
 def criteria(summary: Summary) -> Table | None:
@@ -183,10 +189,35 @@ def criteria(summary: Summary) -> Table | None:
     if not summary.judgement.criteria:
         return None
     rows = [
-        [item.text, item.state.replace("_", " "), format_found(item), f"{item.n:,}", item.note]
+        Row(item.text, [_state(item), Cell(format_found(item)), Cell(f"{item.n:,}"), Cell(item.note)])
         for item in summary.judgement.criteria
     ]
-    return Table("Failure criteria", ["fails when", "state", "found", "n", "note"], rows)
+    columns = [
+        Column("fails when"),
+        Column("state", words=True),
+        Column("found"),
+        Column("n"),
+        Column("note", words=True),
+    ]
+    return Table("Failure criteria", columns, rows)
+
+
+def criteria_of_several(summaries: Sequence[Summary], labels: Sequence[str]) -> Table | None:
+    """Each criterion with its state and figure in every run; `None` when no run has one."""
+    by_run = [{item.text: item for item in summary.judgement.criteria} for summary in summaries]
+    rows = [
+        Row(
+            text,
+            [_state(found[text], format_found(found[text])) if text in found else Cell(ABSENT) for found in by_run],
+        )
+        for text in dict.fromkeys(text for found in by_run for text in found)
+    ]
+    columns = [Column("fails when"), *(Column(label, words=True) for label in labels)]
+    return Table("Failure criteria", columns, rows) if rows else None
+
+
+def _state(item: Judged, found: str = "") -> Cell:
+    return Cell(item.state.replace("_", " "), found, _STATES.get(item.state, ""))
 
 
 def search(summary: Summary) -> Table | None:
@@ -197,16 +228,19 @@ def search(summary: Summary) -> Table | None:
         return None
     rows = [_level(level) for level in levels if isinstance(level, Mapping)]
     sentence = found.get("sentence")
-    header = ["RPM asked", "holds", "RPM completed", "TPM", "n", "breaks"]
-    return Table("Capacity search", header, rows, [sentence] if isinstance(sentence, str) else [])
+    columns = [Column(title) for title in ("RPM asked", "holds", "RPM completed", "TPM", "n")]
+    notes = [sentence] if isinstance(sentence, str) else []
+    return Table("Capacity search", [*columns, Column("breaks", words=True)], rows, notes)
 
 
-def _level(level: Mapping[str, Any]) -> list[str]:
+def _level(level: Mapping[str, Any]) -> Row:
     figures = [level.get(key) for key in ("rate_rpm", "completed_rpm", "tpm", "n")]
     rate, completed, tpm, n = (format_figure(value if isinstance(value, int | float) else None) for value in figures)
     breaks = level.get("breaks")
     broken = "; ".join(str(item) for item in breaks) if isinstance(breaks, list) else ""
-    return [rate, "yes" if level.get("holds") is True else "no", completed, tpm, n, broken]
+    holds = level.get("holds") is True
+    state = Cell("yes" if holds else "no", state=GOOD if holds else BAD)
+    return Row(rate, [state, Cell(completed), Cell(tpm), Cell(n), Cell(broken)])
 
 
 def minutes(summary: Summary) -> Table | None:
@@ -225,8 +259,9 @@ def minutes(summary: Summary) -> Table | None:
         ("E2E p50 ms", _figure_of("e2e_ms_p50")),
         ("E2E p95 ms", _figure_of("e2e_ms_p95")),
     )
-    rows = [[tell(row) for _, tell in columns] for _, row in summary.minutes.iterrows()]
-    return Table("By clock minute", [title for title, _ in columns], rows)
+    told = [[tell(row) for _, tell in columns] for _, row in summary.minutes.iterrows()]
+    rows = [Row(label, [Cell(text) for text in cells]) for label, *cells in told]
+    return Table("By clock minute", [Column(title) for title, _ in columns], rows)
 
 
 def metric_title(name: str) -> str:
@@ -243,43 +278,48 @@ def is_worth_showing(group: Group, name: str) -> bool:
     return mine.n != other.n or says_more(mine.avg.value, other.avg.value)
 
 
-def format_estimate(estimate: Estimate, interval: bool = True) -> str:
-    """A figure and, in brackets, its 95 % interval, or the one bound that the sample has."""
-    if estimate.value is None:
-        return ABSENT
-    bounds = _bounds(estimate) if interval else ""
-    return format_figure(estimate.value) + bounds
+def format_estimate(estimate: Estimate) -> Cell:
+    """A figure, and as its note the 95 % interval, or the one bound that the sample has."""
+    return Cell(format_figure(estimate.value), "" if estimate.value is None else _bounds(estimate))
 
 
 def _bounds(estimate: Estimate) -> str:
-    if estimate.low is None and estimate.high is None:
-        return ""
-    if estimate.high is None:
-        return f" [≥ {format_figure(estimate.low)}]"
+    low, high = format_figure(estimate.low), format_figure(estimate.high)
     if estimate.low is None:
-        return f" [≤ {format_figure(estimate.high)}]"
-    return f" [{format_figure(estimate.low)}–{format_figure(estimate.high)}]"
+        return "" if estimate.high is None else f"≤ {high}"
+    return f"≥ {low}" if estimate.high is None else f"{low}–{high}"
 
 
-def _spread(found: Distribution) -> list[str]:
-    keys = ("p50", "p5", "p1") if found.metric in LOW_IS_BAD else PERCENTILES
-    percentiles = [format_estimate(found.percentile(key), interval=key != "p50") for key in keys]
-    return [f"{found.n:,}", format_estimate(found.avg), *percentiles, format_figure(found.max)]
+def _spread(found: Distribution) -> list[Cell]:
+    """The cells of `_SPREAD`. The bad end of a speed is its low one: p5, p1 and the smallest, and said to be so."""
+    figures = [Cell(f"{found.n:,}"), format_estimate(found.avg), format_estimate(found.percentile("p50"))]
+    if found.metric in LOW_IS_BAD:
+        tail = [_named(key, format_estimate(found.percentile(key))) for key in ("p5", "p1")]
+        return [*figures, *tail, _named("min", Cell(format_figure(found.min)))]
+    tail = [format_estimate(found.percentile(key)) for key in ("p95", "p99")]
+    return [*figures, *tail, Cell(format_figure(found.max))]
 
 
-def _groups(title: str, groups: Iterable[tuple[str, Group]]) -> Table:
+def _named(name: str, cell: Cell) -> Cell:
+    return cell if cell.text == ABSENT else Cell(f"{name}: {cell.text}", cell.note)
+
+
+def _groups(title: str, groups: Mapping[str, Group]) -> Table:
     shown = ("requests", "ok", "failed", "throttled", "rpm", "tpm")
     spread = [(name, key) for name in ("ttft_ms", "e2e_ms") for key in ("p50", "p95")]
     rows = [
-        [
+        Row(
             key,
-            *(format_figure(group.values.get(name), METRICS[name].unit) for name in shown),
-            *(format_estimate(group.distribution(name).percentile(at), interval=False) for name, at in spread),
-        ]
-        for key, group in groups
+            [
+                *(_figure(group, name) for name in shown),
+                *(format_estimate(group.distribution(name).percentile(at)) for name, at in spread),
+                Cell(format_figure(group.distribution("prompt_tokens").avg.value)),
+            ],
+        )
+        for key, group in groups.items()
     ]
-    header = ["", *(METRICS[name].title for name in shown), *(f"{METRICS[name].title} {at} ms" for name, at in spread)]
-    return Table(title, header, rows)
+    titles = [METRICS[name].title for name in shown] + [f"{METRICS[name].title} {at} ms" for name, at in spread]
+    return Table(title, [Column(""), *(Column(text, brief=True) for text in titles), Column("Prompt avg")], rows)
 
 
 def _clock(instant: float) -> str:
@@ -336,7 +376,7 @@ _FACTS: tuple[tuple[str, Callable[[Summary], str]], ...] = (
 )
 
 
-def _quota_rows(summaries: Sequence[Summary]) -> Iterator[list[str]]:
+def _quota_rows(summaries: Sequence[Summary]) -> Iterator[Row]:
     for title, name, unit in (("Quota TPM", "tpm", "tokens"), ("Quota RPM", "rpm", ""), ("PTU", "ptu", "")):
         cells = [format_figure(getattr(summary.quota, name) if summary.quota else None, unit) for summary in summaries]
-        yield [title, *cells]
+        yield Row(title, [Cell(text) for text in cells])

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from analysis.figures.summary import Summary
 from analysis.report import tables
+from analysis.report.table import Table, text_rows
 from tokenswarm.redaction import SECRETS
 
 COLOURS = {"passed": "bold green", "failed": "bold red", "untrusted": "bold yellow", "none": "bold"}
@@ -28,7 +29,7 @@ def print_report(summaries: Sequence[Summary], file: IO[str] | None = None) -> N
     for summary in summaries:
         _print_verdict(console, summary)
     _print_table(console, tables.overview(summaries))
-    _print_table(console, tables.latencies(summaries))
+    _print_table(console, tables.latencies(summaries, [summary.label for summary in summaries]))
     for summary in summaries:
         for table in _details(summary):
             _print_table(console, table, summary.label if len(summaries) > 1 else "")
@@ -40,7 +41,7 @@ def _text(text: str, style: str = "") -> Text:
     return Text(SECRETS.redact(text), style)
 
 
-def _details(summary: Summary) -> Iterator[tables.Table]:
+def _details(summary: Summary) -> Iterator[Table]:
     for make in (tables.search, tables.by_name, tables.by_turn, tables.by_stage, tables.criteria):
         table = make(summary)
         if table is not None:
@@ -54,13 +55,14 @@ def _print_verdict(console: Console, summary: Summary) -> None:
         console.print(_text(f"  - {reason}"))
 
 
-def _print_table(console: Console, table: tables.Table, whose: str = "") -> None:
+def _print_table(console: Console, table: Table, whose: str = "") -> None:
     if not table.rows:
         return
     shown = RichTable(title=" ".join(filter(None, (table.title, whose))), title_justify="left", box=box.SIMPLE_HEAD)
-    for number, column in enumerate(table.header):
-        shown.add_column(_text(column), justify="left" if number == 0 else "right", overflow="fold")
-    for row in table.rows:
+    for number, column in enumerate(table.columns):
+        justify: JustifyMethod = "left" if column.words or number == 0 else "right"
+        shown.add_column(_text(column.title), justify=justify, overflow="fold")
+    for row in text_rows(table):
         shown.add_row(*(_text(cell) for cell in row))
     console.print(shown)
     for note in table.notes:
