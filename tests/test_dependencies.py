@@ -7,9 +7,12 @@ import importlib
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from scripts.rooms import sources
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("tokenswarm", "analysis", "simulator")
@@ -132,6 +135,13 @@ def test_the_table_has_no_arrow_upwards() -> None:
     for room in ROOMS:
         assert allowed(room) - {room} - late <= above, room
         above.add(room)
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """The simulator, an oracle of its own, is left out."""
+    texts = [text for module, text in sources(None).items() if not module.startswith("simulator.")]
+    names = [node.name for text in texts for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
+    assert [name for name, count in Counter(names).items() if count > 1] == []
 
 
 @pytest.mark.parametrize("room", ROOMS)

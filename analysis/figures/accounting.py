@@ -17,7 +17,7 @@ from analysis.sources.run import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accounting:
+class AccountingCheck:
     """Counts over the whole run, window or not. `planned` and `counted` (sent) are the generator's own, `None` when
     it left none; `resent` are requests that were lost with a kept connection and sent again; `problems` has one
     line for each way in which the identity does not hold."""
@@ -54,12 +54,12 @@ class Accounting:
         return lines
 
 
-def account(run: Run) -> Accounting:
+def account(run: Run) -> AccountingCheck:
     """Counts of `run` and whether they add up."""
     found = populations.counts(run.rows) if run.given is None else run.given.overall.counts
     first = int((populations.is_offered(run.rows) & populations.is_sent(run.rows)).sum())
     lost_spans = [span for span in run.setting("accounting", "lost") or [] if isinstance(span, Mapping)]
-    made = Accounting(
+    made = AccountingCheck(
         planned=_whole(run.number("accounting", "planned")),
         counted=_whole(run.number("accounting", "sent")),
         sent=found.sent,
@@ -77,7 +77,7 @@ def account(run: Run) -> Accounting:
     return _with_problems(made)
 
 
-def _with_problems(made: Accounting) -> Accounting:
+def _with_problems(made: AccountingCheck) -> AccountingCheck:
     problems = []
     if made.counted is not None and made.counted not in (made.sent, made.sent + made.lost):
         problems.append(

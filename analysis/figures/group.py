@@ -13,14 +13,14 @@ from analysis.figures import metrics, populations
 from analysis.figures.metrics import LOW_IS_BAD, PER_REQUEST
 from analysis.figures.populations import Mask, Values, chosen
 from analysis.figures.window import Window
-from analysis.sources.rows import Table, part
+from analysis.sources.rows import RowTable, part
 from analysis.sources.run import MINUTE_S
 from analysis.statistics import Counts, Distribution, Group, distribution, per_minute, percentage
 from tokenswarm.metrics.goodput import Goodput
 from tokenswarm.record import TokenSource
 
 
-def group(rows: Table, window: Window, key: str = "", goodput: Goodput | None = None) -> Group:
+def group(rows: RowTable, window: Window, key: str = "", goodput: Goodput | None = None) -> Group:
     """Figures of `rows`, which may also lie outside the window."""
     inside = window.contains(populations.started(rows))
     within = part(rows, inside)
@@ -34,7 +34,7 @@ def group(rows: Table, window: Window, key: str = "", goodput: Goodput | None = 
     return Group(key, found, values | call_values, present)
 
 
-def _distribution(rows: Table, name: str) -> Distribution:
+def _distribution(rows: RowTable, name: str) -> Distribution:
     return distribution(name, metrics.values_of(rows, name), name in LOW_IS_BAD)
 
 
@@ -53,7 +53,7 @@ def _counts(found: Counts) -> dict[str, float | None]:
     }
 
 
-def _shares(rows: Table, found: Counts) -> dict[str, float | None]:
+def _shares(rows: RowTable, found: Counts) -> dict[str, float | None]:
     usage = (rows["token_source"] == str(TokenSource.USAGE)).to_numpy(bool) & populations.is_ok(rows)
     return {
         "dropped_pct": percentage(found.dropped or 0, float(populations.is_offered(rows).sum())),
@@ -61,7 +61,7 @@ def _shares(rows: Table, found: Counts) -> dict[str, float | None]:
     }
 
 
-def _token_shares(rows: Table) -> dict[str, float | None]:
+def _token_shares(rows: RowTable) -> dict[str, float | None]:
     ok = populations.is_ok(rows)
     generated, limit = populations.numbers(rows["completion_tokens"]), populations.numbers(rows["max_tokens"])
     both = ok & ~np.isnan(generated) & ~np.isnan(limit)
@@ -74,7 +74,7 @@ def _token_shares(rows: Table) -> dict[str, float | None]:
     }
 
 
-def _part_of(rows: Table, part_column: str, whole_column: str) -> float | None:
+def _part_of(rows: RowTable, part_column: str, whole_column: str) -> float | None:
     """Share of tokens in percent; `None` when the part was never reported."""
     amounts = populations.usage_tokens(rows, part_column)
     known = ~np.isnan(amounts)
@@ -85,7 +85,7 @@ def _part_of(rows: Table, part_column: str, whole_column: str) -> float | None:
     return percentage(amount, float(np.nansum(populations.usage_tokens(rows, whole_column)[known])))
 
 
-def _request_rates(rows: Table, window: Window, found: Counts) -> dict[str, float | None]:
+def _request_rates(rows: RowTable, window: Window, found: Counts) -> dict[str, float | None]:
     due = chosen(populations.due(rows), populations.is_offered(rows))
     offered = float(window.contains(due).sum())
     del due
@@ -102,7 +102,7 @@ def _request_rates(rows: Table, window: Window, found: Counts) -> dict[str, floa
     }
 
 
-def _used_tokens(rows: Table, window: Window) -> dict[str, float | None]:
+def _used_tokens(rows: RowTable, window: Window) -> dict[str, float | None]:
     end = populations.ended(rows)
     by_end = window.contains(end) & populations.is_sent(rows)
     prompt, generated = (
@@ -125,7 +125,7 @@ def _used_tokens(rows: Table, window: Window) -> dict[str, float | None]:
     }
 
 
-def _estimated_tokens(within: Table, window: Window) -> dict[str, float | None]:
+def _estimated_tokens(within: RowTable, window: Window) -> dict[str, float | None]:
     at, estimated = populations.started(within), populations.estimated_tokens(within)
     total = _sum(estimated)
     return {
@@ -135,7 +135,7 @@ def _estimated_tokens(within: Table, window: Window) -> dict[str, float | None]:
     }
 
 
-def _goodput(rows: Table, window: Window, goodput: Goodput | None, found: Counts) -> dict[str, float | None]:
+def _goodput(rows: RowTable, window: Window, goodput: Goodput | None, found: Counts) -> dict[str, float | None]:
     if goodput is None:
         return {"goodput_pct": None, "goodput_rpm": None}
     met = float(metrics.is_good(rows, goodput).sum())
@@ -143,7 +143,7 @@ def _goodput(rows: Table, window: Window, goodput: Goodput | None, found: Counts
     return {"goodput_pct": percentage(met, base), "goodput_rpm": per_minute(met, window.length_s)}
 
 
-def _calls(rows: Table) -> tuple[dict[str, float | None], dict[str, Distribution]]:
+def _calls(rows: RowTable) -> tuple[dict[str, float | None], dict[str, Distribution]]:
     """User-perceived figures, only where some call was retried: elsewhere they say nothing new."""
     first = populations.is_first(rows)
     if first.all():

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.figures.populations import Mask, Values, is_ok, is_sent, numbers
-from analysis.sources.rows import Table
+from analysis.sources.rows import RowTable
 from tokenswarm.metrics.goodput import Goodput
 
 LIKE = {
@@ -195,7 +195,7 @@ def markdown_table() -> str:
     )
 
 
-def values_of(rows: Table, metric: str) -> Values:
+def values_of(rows: RowTable, metric: str) -> Values:
     """Values of a distribution metric over its population in `rows`; NaN for requests without one."""
     population = is_sent(rows) if metric in _OF_ALL_SENT else is_ok(rows)
     values = numbers(rows[_COLUMN.get(metric, metric)])[population]
@@ -207,7 +207,7 @@ def values_of(rows: Table, metric: str) -> Values:
     return values
 
 
-def is_good(rows: Table, goodput: Goodput) -> Mask:
+def is_good(rows: RowTable, goodput: Goodput) -> Mask:
     """Requests that met every limit, as `Goodput.met` judges one record."""
     good = is_ok(rows)
     for metric, limit in goodput.limits:
@@ -216,7 +216,7 @@ def is_good(rows: Table, goodput: Goodput) -> Mask:
     return good
 
 
-def _limited(rows: Table, metric: str) -> Values:
+def _limited(rows: RowTable, metric: str) -> Values:
     values = numbers(rows[_COLUMN.get(metric, metric)])
     if not metric.endswith("_from_due_ms"):
         return values
@@ -224,7 +224,7 @@ def _limited(rows: Table, metric: str) -> Values:
     return np.asarray(values + np.where(np.isnan(lag), 0.0, lag))
 
 
-def _cannot_exceed(rows: Table, metric: str) -> Mask:
+def _cannot_exceed(rows: RowTable, metric: str) -> Mask:
     """Without plan there is no lag, with one chunk no time between tokens: such a limit is not broken."""
     if metric == "tbt_ms":
         return np.asarray(numbers(rows["chunks"]) < 2)

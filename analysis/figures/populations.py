@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.sources.rows import Table
+from analysis.sources.rows import RowTable
 from analysis.statistics import Counts
 from tokenswarm.record import NOT_FAILED, Outcome, TokenSource
 
@@ -28,7 +28,7 @@ def numbers(column: pd.Series[Any]) -> Values:
     return column.to_numpy(np.float64, na_value=np.nan)
 
 
-def outcome_is(rows: Table, *outcomes: Outcome) -> Mask:
+def outcome_is(rows: RowTable, *outcomes: Outcome) -> Mask:
     """Rows that ended in one of `outcomes`."""
     column = rows["outcome"].cat
     known = list(column.categories)
@@ -37,22 +37,22 @@ def outcome_is(rows: Table, *outcomes: Outcome) -> Mask:
     return np.asarray(chosen[column.codes.to_numpy()])
 
 
-def is_sent(rows: Table) -> Mask:
+def is_sent(rows: RowTable) -> Mask:
     """Rows that are HTTP requests: all but dropped arrivals."""
     return ~outcome_is(rows, Outcome.DROPPED)
 
 
-def is_ok(rows: Table) -> Mask:
+def is_ok(rows: RowTable) -> Mask:
     """Rows answered completely."""
     return outcome_is(rows, Outcome.OK)
 
 
-def is_failed(rows: Table) -> Mask:
+def is_failed(rows: RowTable) -> Mask:
     """Rows that count as failed: not ok, throttled, cancelled or dropped."""
     return ~outcome_is(rows, *NOT_FAILED)
 
 
-def started(rows: Table) -> Values:
+def started(rows: RowTable) -> Values:
     """Unix s at which each request was started; of a dropped arrival, when it was due. Not to be written to."""
     at = rows["started_at"].to_numpy()
     elsewhere = np.isnan(at) | outcome_is(rows, Outcome.DROPPED)
@@ -65,7 +65,7 @@ def started(rows: Table) -> Values:
     return placed
 
 
-def ended(rows: Table) -> Values:
+def ended(rows: RowTable) -> Values:
     """Unix s at which each request ended; where it is unknown, its start."""
     end = rows["e2e_ms"].to_numpy().astype(np.float64)
     end[np.isnan(end)] = 0.0
@@ -74,7 +74,7 @@ def ended(rows: Table) -> Values:
     return end
 
 
-def due(rows: Table) -> Values:
+def due(rows: RowTable) -> Values:
     """Unix s at which each call should have started: the start less the lag; of a dropped arrival, its schedule."""
     late = rows["lag_ms"].to_numpy().astype(np.float64)
     late[np.isnan(late) | outcome_is(rows, Outcome.DROPPED)] = 0.0
@@ -83,29 +83,29 @@ def due(rows: Table) -> Values:
     return late
 
 
-def is_offered(rows: Table) -> Mask:
+def is_offered(rows: RowTable) -> Mask:
     """First attempts and dropped arrivals: what the load model wanted. Retries offer nothing new."""
     return is_first(rows) | outcome_is(rows, Outcome.DROPPED)
 
 
-def is_first(rows: Table) -> Mask:
+def is_first(rows: RowTable) -> Mask:
     """First attempts; a source that knows no attempts has no others."""
     return np.asarray(rows["attempt"].to_numpy(np.int16, na_value=1) == 1)
 
 
-def used_tokens(rows: Table) -> Values:
+def used_tokens(rows: RowTable) -> Values:
     """Prompt plus completion tokens of sent requests as reported in usage; NaN where they were not."""
     return _add(usage_tokens(rows, "prompt_tokens"), usage_tokens(rows, "completion_tokens"))
 
 
-def usage_tokens(rows: Table, column: str) -> Values:
+def usage_tokens(rows: RowTable, column: str) -> Values:
     """A token column where the service reported it itself; NaN elsewhere."""
     tokens = numbers(rows[column])
     tokens[~((rows["token_source"] == str(TokenSource.USAGE)).to_numpy(bool) & is_sent(rows))] = np.nan
     return tokens
 
 
-def estimated_tokens(rows: Table) -> Values:
+def estimated_tokens(rows: RowTable) -> Values:
     """What the limiter counts at admission: prompt plus max_tokens of every sent request; NaN when unknown."""
     prompt = numbers(rows["context_tokens"])
     unknown = np.isnan(prompt)
@@ -126,7 +126,7 @@ def _add(first: Values, second: Values) -> Values:
     return first
 
 
-def counts(rows: Table) -> Counts:
+def counts(rows: RowTable) -> Counts:
     """Requests by how they ended."""
     by_outcome = rows["outcome"].value_counts()
     outcomes = {str(name): int(n) for name, n in by_outcome.items() if n}
@@ -171,7 +171,7 @@ def chosen(values: Values, mask: Mask) -> Values:
     return values if mask.all() else values[mask]
 
 
-def call_latencies(rows: Table) -> tuple[int, int, Values]:
+def call_latencies(rows: RowTable) -> tuple[int, int, Values]:
     """Calls, calls answered, and per answered call the ms from the due instant of its first attempt to its end."""
     sent = is_sent(rows)
     calls = rows["call"].to_numpy()[sent]

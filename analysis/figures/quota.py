@@ -19,7 +19,7 @@ import numpy as np
 from analysis.figures import populations
 from analysis.figures.populations import Values
 from analysis.figures.window import Window
-from analysis.sources.rows import Table, part
+from analysis.sources.rows import RowTable, part
 from analysis.sources.run import MINUTE_S, Run
 from tokenswarm.record import Outcome
 
@@ -80,7 +80,7 @@ def quota_truth(run: Run, window: Window) -> QuotaTruth | None:
     return replace(made, explained=_explained(made), advice=advise(made, rows))
 
 
-def explain(rows: Table, tpm: float | None, rpm: float | None) -> list[str]:
+def explain(rows: RowTable, tpm: float | None, rpm: float | None) -> list[str]:
     """The cause of each throttled one of `rows` (sent requests), in their order.
 
     What the response says comes first: utilization of 100 % and more, no request left, fewer tokens left than the
@@ -103,7 +103,7 @@ def explain(rows: Table, tpm: float | None, rpm: float | None) -> list[str]:
     return [str(found) for found in cause]
 
 
-def advise(truth: QuotaTruth, rows: Table) -> list[str]:
+def advise(truth: QuotaTruth, rows: RowTable) -> list[str]:
     """What to change, in plain words, from what was seen."""
     return [line for line in (_lower_max_tokens(truth, rows), _spread(truth), _more(truth)) if line]
 
@@ -166,7 +166,7 @@ def _explained(truth: QuotaTruth) -> list[str]:
     return [f"{count} x {cause}: {texts[cause]}" for cause, count in truth.reasons.items() if cause in texts]
 
 
-def _lower_max_tokens(truth: QuotaTruth, rows: Table) -> str | None:
+def _lower_max_tokens(truth: QuotaTruth, rows: RowTable) -> str | None:
     """max_tokens is reserved in full: asking for less admits more requests. Room for all but 1 in 100 answers."""
     ok = populations.is_ok(rows)
     asked, used = (populations.numbers(rows[name]) for name in ("max_tokens", "completion_tokens"))

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.figures import metrics, populations
-from analysis.sources.rows import Table, part
+from analysis.sources.rows import RowTable, part
 from tokenswarm.metrics.goodput import Goodput
-from tokenswarm.metrics.samples import Minute, Samples, Window
+from tokenswarm.metrics.samples import Minute, Samples, TimeSpan
 from tokenswarm.record import Outcome
 
 Mask = npt.NDArray[np.bool_]
@@ -34,36 +34,36 @@ class RowSamples(Samples):
         return [str(name) for name in self._rows_all["name"].cat.categories]
 
     def values(
-        self, metric: str, name: str | None = None, window: Window | None = None, *, by_end: bool = False
+        self, metric: str, name: str | None = None, window: TimeSpan | None = None, *, by_end: bool = False
     ) -> list[float]:
         rows = self._named(name)
         values = metrics.values_of(part(rows, _within(_instants(rows, by_end), window)), metric)
         found: list[float] = values[~np.isnan(values)].tolist()
         return found
 
-    def count(self, what: str, name: str | None = None, window: Window | None = None, *, by_end: bool = False) -> int:
+    def count(self, what: str, name: str | None = None, window: TimeSpan | None = None, *, by_end: bool = False) -> int:
         rows = self._named(name)
         return int((self._is(rows, what) & _within(_instants(rows, by_end), window)).sum())
 
-    def total(self, quantity: str, name: str | None = None, window: Window | None = None) -> float:
+    def total(self, quantity: str, name: str | None = None, window: TimeSpan | None = None) -> float:
         instants, amounts = self._quantity(quantity, name)
         return float(np.nansum(amounts[_within(instants, window)]))
 
-    def with_tokens(self, name: str | None = None, window: Window | None = None) -> int:
+    def with_tokens(self, name: str | None = None, window: TimeSpan | None = None) -> int:
         instants, amounts = self._quantity("tokens", name)
         return int((_within(instants, window) & ~np.isnan(amounts)).sum())
 
-    def full_minutes(self, window: Window, name: str | None = None) -> list[Minute]:
+    def full_minutes(self, window: TimeSpan, name: str | None = None) -> list[Minute]:
         first, last = math.ceil(window[0] / 60), math.floor(window[1] / 60)
         series = [self._by_minute(quantity, name, first, max(first, last)) for quantity in Minute._fields]
         return [Minute(*(int(value) for value in values)) for values in zip(*series, strict=True)]
 
-    def span(self) -> Window | None:
+    def span(self) -> TimeSpan | None:
         if not len(self._rows_all):
             return None
         return float(populations.started(self._rows_all).min()), float(populations.ended(self._rows_all).max())
 
-    def _named(self, name: str | None) -> Table:
+    def _named(self, name: str | None) -> RowTable:
         if name is None:
             return self._rows_all
         chosen = (self._rows_all["name"] == name).to_numpy(bool)
@@ -88,7 +88,7 @@ class RowSamples(Samples):
             return populations.ended(rows), populations.used_tokens(rows)
         return populations.started(rows), populations.estimated_tokens(rows)
 
-    def _is(self, rows: Table, what: str) -> Mask:
+    def _is(self, rows: RowTable, what: str) -> Mask:
         if what == "goodput":
             return np.zeros(len(rows), bool) if self.goodput is None else metrics.is_good(rows, self.goodput)
         if what in ("ok", "throttled", "cancelled", "dropped"):
@@ -98,11 +98,11 @@ class RowSamples(Samples):
         )
 
 
-def _instants(rows: Table, by_end: bool) -> npt.NDArray[Any]:
+def _instants(rows: RowTable, by_end: bool) -> npt.NDArray[Any]:
     return populations.ended(rows) if by_end else populations.started(rows)
 
 
-def _within(instants: npt.NDArray[Any], window: Window | None) -> Mask:
+def _within(instants: npt.NDArray[Any], window: TimeSpan | None) -> Mask:
     if window is None:
         return np.ones(len(instants), bool)
     return (instants >= window[0]) & (instants <= window[1])

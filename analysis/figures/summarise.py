@@ -24,7 +24,7 @@ from analysis.figures.summary import Summary
 from analysis.figures.verdict import judge
 from analysis.figures.warnings import warnings_of
 from analysis.figures.window import Window, window_of
-from analysis.sources.rows import Table, part
+from analysis.sources.rows import RowTable, part
 from analysis.sources.run import Run
 from analysis.statistics import Distribution, Group, distribution
 from tokenswarm.metrics.goodput import Goodput, parse_goodput
@@ -117,7 +117,7 @@ def _of_given(run: Run, common: dict[str, Any]) -> Summary:
     return Summary(**common, left_out=0, overall=given.overall, by_name=given.by_name, minutes=minutes)
 
 
-def _parts(rows: pd.DataFrame, column: str) -> Iterator[tuple[str, Table]]:
+def _parts(rows: pd.DataFrame, column: str) -> Iterator[tuple[str, RowTable]]:
     """Rows by request name or by turn. A single turn is no part; a single name is worth its line."""
     values = rows[column]
     keys = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else sorted(values.dropna().unique())

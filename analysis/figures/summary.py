@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.figures.accounting import Accounting
+from analysis.figures.accounting import AccountingCheck
 from analysis.figures.quota import QuotaTruth
 from analysis.figures.verdict import Judgement
 from analysis.figures.window import Window
@@ -40,7 +40,7 @@ class Summary:
     by_turn: Mapping[str, Group] = field(default_factory=dict)
     by_stage: Mapping[str, Distribution] = field(default_factory=dict)
     minutes: pd.DataFrame
-    accounting: Accounting
+    accounting: AccountingCheck
     quota: QuotaTruth | None = None
     judgement: Judgement
     delivery: Mapping[str, Any] = field(default_factory=dict)

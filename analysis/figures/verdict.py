@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.figures.accounting import Accounting
+from analysis.figures.accounting import AccountingCheck
 from analysis.figures.row_samples import RowSamples
 from analysis.figures.window import window_of
 from analysis.sources.run import TOKENSWARM, Run
@@ -66,7 +66,7 @@ class Judgement:
         return [reason for reason in self.reasons if reason.kind is not ReasonKind.CRITERION]
 
 
-def judge(run: Run, accounting: Accounting, failure_criteria: str | None = None) -> Judgement:
+def judge(run: Run, accounting: AccountingCheck, failure_criteria: str | None = None) -> Judgement:
     """Judge `run` by `failure_criteria`, or by its own when it is `None`. Raises `BadInput` for text that is none."""
     text = own_criteria(run) if failure_criteria is None else failure_criteria
     criteria = parse_criteria(text) if text.strip() or failure_criteria is not None else []
@@ -76,7 +76,7 @@ def judge(run: Run, accounting: Accounting, failure_criteria: str | None = None)
     return Judgement(verdict.state, int(verdict.exit_code), verdict.reasons, judged, verdict.has_failed)
 
 
-def evidence_of(run: Run, accounting: Accounting) -> Evidence:
+def evidence_of(run: Run, accounting: AccountingCheck) -> Evidence:
     """What the rows and the generator's own notes say besides the criteria."""
     return Evidence(
         sent=accounting.sent,
@@ -133,7 +133,7 @@ def _failures(run: Run) -> list[Reason]:
     return reasons
 
 
-def distrust(run: Run, accounting: Accounting) -> list[Reason]:
+def distrust(run: Run, accounting: AccountingCheck) -> list[Reason]:
     """Why the figures of a run are not to be trusted: what the generator noted at the end, and what the rows show."""
     if run.source != TOKENSWARM or run.state in ("crashed", "recovered"):
         return []
@@ -141,7 +141,7 @@ def distrust(run: Run, accounting: Accounting) -> list[Reason]:
     return _noted(run, accounting) + _delivery(run, accounting) + lost
 
 
-def _noted(run: Run, accounting: Accounting) -> list[Reason]:
+def _noted(run: Run, accounting: AccountingCheck) -> list[Reason]:
     """The generator's own reasons, without those that are found again from the rows."""
     untrusted = run.setting("verdict", "state") == "untrusted"
     noted = read_reasons(run.setting("verdict", "reasons")) if untrusted else []
@@ -156,7 +156,7 @@ def _noted(run: Run, accounting: Accounting) -> list[Reason]:
     return kept
 
 
-def _delivery(run: Run, accounting: Accounting) -> list[Reason]:
+def _delivery(run: Run, accounting: AccountingCheck) -> list[Reason]:
     """A search offers more than can be delivered on purpose: its levels are judged."""
     return [] if is_search(run) else not_delivered(accounting.first_attempts, accounting.planned)
 

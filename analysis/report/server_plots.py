@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.report.plotly_parts import Spec, as_times, base_layout, escape_text, rounded
 from analysis.report.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, TEAL, Drawn, Plot
-from analysis.server.client_and_server import Curve, curves
+from analysis.server.client_and_server import ServerCurve, curves
 from tokenswarm.metrics.server_metrics import FILE_NAME, read_samples
 
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, TEAL, RED, GREY)
@@ -22,7 +22,7 @@ def server_plots(drawn: Sequence[Drawn]) -> list[Plot]:
     """
     plots = []
     for number, one in enumerate(drawn):
-        groups: dict[tuple[str, str], list[Curve]] = {}
+        groups: dict[tuple[str, str], list[ServerCurve]] = {}
         for curve in curves(read_samples(one.run.path / FILE_NAME) if one.run.path.is_dir() else []):
             groups.setdefault((curve.resource, _axis(curve)), []).append(curve)
         plots += [
@@ -32,14 +32,14 @@ def server_plots(drawn: Sequence[Drawn]) -> list[Plot]:
     return plots
 
 
-def _axis(curve: Curve) -> str:
+def _axis(curve: ServerCurve) -> str:
     if curve.unit != "count":
         return curve.unit or "value"
     counted = "tokens" if "token" in curve.metric.lower() else "count"
     return f"{counted} / {curve.interval_s:.0f} s" if curve.aggregation == "total" else counted
 
 
-def _plot(one: Drawn, key: str, resource: str, axis: str, group: Sequence[Curve]) -> Plot:
+def _plot(one: Drawn, key: str, resource: str, axis: str, group: Sequence[ServerCurve]) -> Plot:
     layout = base_layout(None, axis)
     layout["xaxis"] |= {
         "type": "date",
@@ -59,7 +59,7 @@ def _plot(one: Drawn, key: str, resource: str, axis: str, group: Sequence[Curve]
     )
 
 
-def _line(one: Drawn, curve: Curve, colour: str) -> Spec:
+def _line(one: Drawn, curve: ServerCurve, colour: str) -> Spec:
     """Values at the middle of their interval, which may reach beyond the run: the service counts whole minutes."""
     seconds = np.array([at + curve.interval_s / 2 - one.clock.origin for at, _ in curve.points])
     return {

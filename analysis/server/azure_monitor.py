@@ -18,7 +18,7 @@ import numpy as np
 from analysis.figures.populations import ended
 from analysis.server.client_and_server import (
     FRESH_S,
-    Comparison,
+    ServerComparison,
     ServerCriterion,
     ServerCriterionResult,
     compare,
@@ -29,7 +29,7 @@ from analysis.sources.run import Run
 from tokenswarm.metrics.server_metrics import (
     FILE_NAME,
     AzureResource,
-    Metric,
+    ServerMetric,
     ServerSample,
     convert,
     parse_server_metrics,
@@ -53,11 +53,11 @@ MAX_SERIES = 1000
 """Series in one answer when split by a dimension; the SDK's default of 10 would cut them silently."""
 
 
-def _of(aggregation: str, *names: str, split_by: str | None = None) -> tuple[Metric, ...]:
-    return tuple(Metric(name, aggregation, split_by) for name in names)
+def _of(aggregation: str, *names: str, split_by: str | None = None) -> tuple[ServerMetric, ...]:
+    return tuple(ServerMetric(name, aggregation, split_by) for name in names)
 
 
-METRICS: dict[str, tuple[Metric, ...]] = {
+METRICS: dict[str, tuple[ServerMetric, ...]] = {
     "microsoft.cognitiveservices/accounts": (
         *_of("total", "AzureOpenAIRequests", split_by="StatusCode"),
         *_of("total", "ProcessedPromptTokens", "GeneratedTokens"),
@@ -145,7 +145,7 @@ def gather(
     return gathered
 
 
-def _wanted(resource: AzureResource, criteria: Sequence[ServerCriterion]) -> list[Metric]:
+def _wanted(resource: AzureResource, criteria: Sequence[ServerCriterion]) -> list[ServerMetric]:
     metrics = list(resource.metrics or METRICS.get(resource.namespace.lower(), ()))
     if not metrics:
         raise BadInput([f"server-metrics: expected metrics=... for the type {resource.namespace}, got none"])
@@ -153,14 +153,14 @@ def _wanted(resource: AzureResource, criteria: Sequence[ServerCriterion]) -> lis
         known = {(metric.name.lower(), metric.aggregation) for metric in metrics}
         if criterion.resource == resource.name and (criterion.metric.lower(), criterion.aggregation) not in known:
             split_by = criterion.dimension[0] if criterion.dimension else None
-            metrics.append(Metric(criterion.metric, criterion.aggregation, split_by))
+            metrics.append(ServerMetric(criterion.metric, criterion.aggregation, split_by))
     return metrics
 
 
-def _queries(metrics: Sequence[Metric]) -> Iterator[tuple[Metric, ...]]:
+def _queries(metrics: Sequence[ServerMetric]) -> Iterator[tuple[ServerMetric, ...]]:
     """Metrics that can be asked for together: same aggregation, split the same way."""
 
-    def kind(metric: Metric) -> tuple[str, str]:
+    def kind(metric: ServerMetric) -> tuple[str, str]:
         return metric.aggregation, metric.split_by or ""
 
     for _, group in groupby(sorted(metrics, key=kind), key=kind):
@@ -172,7 +172,7 @@ def _queries(metrics: Sequence[Metric]) -> Iterator[tuple[Metric, ...]]:
 def _ask(
     gathered: Gathered,
     resource: AzureResource,
-    metrics: tuple[Metric, ...],
+    metrics: tuple[ServerMetric, ...],
     span: Span,
     deployment: str | None,
     client: Any,
@@ -198,7 +198,7 @@ def _ask(
 
 
 def _query(
-    client: Any, resource: AzureResource, metrics: tuple[Metric, ...], span: Span, deployment: str | None
+    client: Any, resource: AzureResource, metrics: tuple[ServerMetric, ...], span: Span, deployment: str | None
 ) -> list[Any]:
     clauses = []
     if deployment and resource.namespace.lower() == OF_DEPLOYMENT:
@@ -297,7 +297,7 @@ def _last_end(run: Run) -> float | None:
     return max(ends, default=None)
 
 
-def check_run(run: Run, *, now: float) -> list[Comparison]:
+def check_run(run: Run, *, now: float) -> list[ServerComparison]:
     """Client against server for a run whose `server_metrics.csv` is there."""
     ended_at = _last_end(run)
     return compare(
@@ -357,7 +357,7 @@ def _one(deployment: Any) -> str | None:
 
 
 def report_lines(
-    gathered: Gathered, comparisons: Sequence[Comparison], results: Sequence[ServerCriterionResult]
+    gathered: Gathered, comparisons: Sequence[ServerComparison], results: Sequence[ServerCriterionResult]
 ) -> Iterator[str]:
     by_resource = groupby(sorted(gathered.samples, key=lambda one: one.resource), key=lambda one: one.resource)
     for resource, samples in by_resource:

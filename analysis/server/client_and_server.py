@@ -88,7 +88,7 @@ def _uncached(sent: pd.DataFrame, unknown: pd.Series[bool]) -> Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ServerComparison:
     """One count of both sides. `state`: agrees, explained, differs, or n/a when either side has none."""
 
     what: str
@@ -130,7 +130,7 @@ _CHECKS = (
 
 def compare(
     samples: Sequence[ServerSample], counts: Mapping[str, ClientCounts | None], *, age_s: float | None = None
-) -> list[Comparison]:
+) -> list[ServerComparison]:
     """Client against server for every count that both know; `counts` by target.
 
     `age_s`: seconds from the end of the run to the query; `None` when unknown.
@@ -172,19 +172,19 @@ def _throttled(samples: Sequence[ServerSample]) -> float | None:
     return sum(one.value for one in split if one.dimension("statuscode") == "429")
 
 
-def _compare(check: _Check, counts: ClientCounts | None, server: float | None, age_s: float | None) -> Comparison:
+def _compare(check: _Check, counts: ClientCounts | None, server: float | None, age_s: float | None) -> ServerComparison:
     what = f"{check.target} {check.what}" + (" (scraped)" if check.source == "prometheus" else "")
     if counts is None:
-        return Comparison(what, None, server, "n/a", f"this run sent no {check.target} requests itself")
+        return ServerComparison(what, None, server, "n/a", f"this run sent no {check.target} requests itself")
     client = check.client(counts)
     if server is None:
-        return Comparison(what, client, None, "n/a", "the service has no such series for this resource and time")
+        return ServerComparison(what, client, None, "n/a", "the service has no such series for this resource and time")
     slack = TOKEN_TOLERANCE * client.low if "tokens" in what else 0.0
     if abs(server - client.low) <= slack:
-        return Comparison(what, client, server, "agrees")
+        return ServerComparison(what, client, server, "agrees")
     if client.low - slack <= server and (client.high is None or server <= client.high + slack):
-        return Comparison(what, client, server, "explained", _unknowns(what, counts))
-    return Comparison(what, client, server, "differs", _suspicion(server, client, age_s))
+        return ServerComparison(what, client, server, "explained", _unknowns(what, counts))
+    return ServerComparison(what, client, server, "differs", _suspicion(server, client, age_s))
 
 
 def _unknowns(what: str, counts: ClientCounts) -> str:
@@ -209,7 +209,7 @@ def _rounded(value: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class ServerCurve:
     """One metric over time, in `unit`; totals are summed over what the metric is split by, the rest averaged."""
 
     resource: str
@@ -220,7 +220,7 @@ class Curve:
     interval_s: float
 
 
-def curves(samples: Sequence[ServerSample]) -> list[Curve]:
+def curves(samples: Sequence[ServerSample]) -> list[ServerCurve]:
     """The samples as one curve for each resource, metric and aggregation, in the order of their names."""
     groups: dict[tuple[str, str, str], list[ServerSample]] = {}
     for sample in samples:
@@ -228,12 +228,12 @@ def curves(samples: Sequence[ServerSample]) -> list[Curve]:
     return [_curve(key, group) for key, group in sorted(groups.items())]
 
 
-def _curve(key: tuple[str, str, str], group: list[ServerSample]) -> Curve:
+def _curve(key: tuple[str, str, str], group: list[ServerSample]) -> ServerCurve:
     at: dict[float, list[float]] = {}
     for sample in group:
         at.setdefault(sample.at, []).append(sample.value)
     points = [(instant, _fold(key[2], values)) for instant, values in sorted(at.items())]
-    return Curve(*key, group[0].unit, points, group[0].interval_s)
+    return ServerCurve(*key, group[0].unit, points, group[0].interval_s)
 
 
 def _fold(aggregation: str, values: Sequence[float]) -> float:

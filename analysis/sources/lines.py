@@ -46,7 +46,7 @@ class Lines:
         """A stream of the header and the records. Starts the counts anew."""
         self.skipped = 0
         self._numbers = array("i")
-        return _Part(self._path, self._end) if self.is_clean else _Joined(self._records())
+        return _FilePart(self._path, self._end) if self.is_clean else _Joined(self._records())
 
     def _records(self) -> Iterator[bytes]:
         held = b""
@@ -116,7 +116,7 @@ def _weigh(file: IO[bytes], end: int) -> tuple[int, int, bool]:
     return lines, commas, quoted
 
 
-class _Part(io.RawIOBase):
+class _FilePart(io.RawIOBase):
     """The first `size` bytes of a file."""
 
     def __init__(self, path: Path, size: int) -> None:

@@ -55,7 +55,7 @@ class RowsFile:
     notes: list[str] = field(default_factory=list)
 
 
-class Table(Protocol):
+class RowTable(Protocol):
     """What figures are computed from: columns by name, all of one length. A data frame, or a part of one."""
 
     def __getitem__(self, name: str, /) -> pd.Series[Any]: ...
@@ -66,7 +66,7 @@ class Table(Protocol):
 class Part:
     """Some rows of a table. A column is taken out when it is asked for, so that the rest is never copied."""
 
-    def __init__(self, rows: Table, chosen: npt.NDArray[np.bool_]) -> None:
+    def __init__(self, rows: RowTable, chosen: npt.NDArray[np.bool_]) -> None:
         self._rows = rows
         self._chosen = chosen
         self._length = int(chosen.sum())
@@ -78,7 +78,7 @@ class Part:
         return self._length
 
 
-def part(rows: Table, chosen: npt.NDArray[np.bool_]) -> Table:
+def part(rows: RowTable, chosen: npt.NDArray[np.bool_]) -> RowTable:
     """The chosen rows: the table itself when that is all of them."""
     return rows if chosen.all() else Part(rows, chosen)
 

@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.locust_process import Target, credentials, run_locust, scenario
 from tests.simulator_process import ROOT
 from tests.tokenswarm.generator.test_selfcheck_result import RIGHT, WRONG
-from tokenswarm.generator.selfcheck_result import Level, SelfCheck, store, this_machine
+from tokenswarm.generator.selfcheck_result import SelfCheck, SelfCheckLevel, store, this_machine
 
 
 def text_report(directory: Path) -> str:
@@ -22,7 +22,7 @@ def text_report(directory: Path) -> str:
 
 def keep_self_check(cache: Path) -> dict[str, str]:
     """This machine is right up to 2 streams and wrong beyond; the environment in which that is known."""
-    levels = [Level(2, 1e6, 10.0, RIGHT, 100.0), Level(4, 2e6, 20.0, WRONG, 100.0)]
+    levels = [SelfCheckLevel(2, 1e6, 10.0, RIGHT, 100.0), SelfCheckLevel(4, 2e6, 20.0, WRONG, 100.0)]
     store(SelfCheck(time.time(), this_machine(), 0.0, levels), cache / "tokenswarm" / "selfcheck.json")
     return {"XDG_CACHE_HOME": str(cache)}
 

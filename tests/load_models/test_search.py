@@ -7,8 +7,8 @@ import pytest
 from simulator.config.settings import Deployment
 from simulator.service.limits import Charge, admit
 from tokenswarm.control.capacity_search import (
-    Level,
     Search,
+    SearchLevel,
     Step,
     describe_break,
     describe_limit,
@@ -24,8 +24,8 @@ from tokenswarm.workload.distributions import Length
 CRITERIA = parse_criteria("p95(ttft_ms) > 1000; percentage(throttled) > 1")
 
 
-def level(step: Step, breaks: tuple[str, ...] = ()) -> Level:
-    return Level(step, 0.0, 60.0, 60, breaks, tpm=step.rate_rpm * 5000)
+def level(step: Step, breaks: tuple[str, ...] = ()) -> SearchLevel:
+    return SearchLevel(step, 0.0, 60.0, 60, breaks, tpm=step.rate_rpm * 5000)
 
 
 def run(search: Search, limit_rpm: float) -> list[tuple[float, str]]:

@@ -49,7 +49,7 @@ def renewal_delay_s(token: Token, now: float) -> float:
     return max(left_s - RENEW_BEFORE_S, left_s / 2, 1.0)
 
 
-class TokenSource:
+class EntraTokens:
     """The current token of this process; calling it never waits.
 
     Give the object itself to the openai SDK as `azure_ad_token_provider` (or `api_key`). `version` counts up with

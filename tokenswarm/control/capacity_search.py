@@ -38,7 +38,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class SearchLevel:
     """What a rate came to. `begin` and `end`: Unix s of its offer; `n`: requests offered; `breaks`: why it does not
     hold, empty when it does; rates as measured, `None` when unknown."""
 
@@ -64,11 +64,11 @@ class Search:
     lowest: float
     highest: float
     precision_pct: float
-    levels: list[Level] = field(default_factory=list)
+    levels: list[SearchLevel] = field(default_factory=list)
     held: float | None = None
     """The rate to be confirmed in the end: the highest that held, or a step below one that did not hold again."""
     broken: float | None = None
-    answer: Level | None = None
+    answer: SearchLevel | None = None
     _over: bool = False
     _confirmations: int = 0
 
@@ -87,7 +87,7 @@ class Search:
             return Step(self.held, "confirm")
         return Step(middle, "bisect")
 
-    def add(self, level: Level) -> None:
+    def add(self, level: SearchLevel) -> None:
         """A level has been tried."""
         self.levels.append(level)
         rate = level.step.rate_rpm
@@ -99,7 +99,7 @@ class Search:
             self.broken = rate
             self._over = self.held is None
 
-    def _confirm(self, level: Level) -> None:
+    def _confirm(self, level: SearchLevel) -> None:
         self._confirmations += 1
         if level.holds:
             self.answer, self._over = level, True
@@ -109,7 +109,7 @@ class Search:
         self._over = self._confirmations >= MAX_CONFIRMATIONS or self.held < self.lowest
 
     @property
-    def judged(self) -> Level | None:
+    def judged(self) -> SearchLevel | None:
         """The level that the run's verdict is about: the confirmed one, or the last that was tried in vain."""
         if self.answer is not None:
             return self.answer
@@ -229,7 +229,7 @@ def _fit(points: Sequence[tuple[float, float]]) -> tuple[float, float, float] | 
     return mean_y - slope * mean_x, slope, math.sqrt(rest / (n - 2) / spread)
 
 
-def _level_facts(level: Level) -> dict[str, Any]:
+def _level_facts(level: SearchLevel) -> dict[str, Any]:
     return {
         "rate_rpm": level.step.rate_rpm,
         "purpose": level.step.purpose,

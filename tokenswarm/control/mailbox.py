@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tokenswarm.control.messages import IllFormed, M, Message, decode, encode
+from tokenswarm.control.messages import ControlMessage, IllFormed, M, decode, encode
 
 if TYPE_CHECKING:
     from locust.runners import MasterRunner, WorkerRunner
@@ -21,7 +21,7 @@ class Mailbox:
         self._runner = runner
         self.refused = 0
 
-    def send(self, message: Message, to: str | None = None) -> None:
+    def send(self, message: ControlMessage, to: str | None = None) -> None:
         """To the master, or from it to the worker `to`."""
         self._runner.send_message(message.NAME, encode(message), client_id=to)
 

@@ -13,14 +13,14 @@ import types
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from tokenswarm.generator.heartbeat import Window
+from tokenswarm.generator.heartbeat import HeartbeatWindow
 
 
 class IllFormed(ValueError):
     """What was received is not the message that its name says. The text says what was expected."""
 
 
-class Message(Protocol):
+class ControlMessage(Protocol):
     """A frozen dataclass with the name it travels by."""
 
     NAME: ClassVar[str]
@@ -65,10 +65,10 @@ class Rows:
         return self.started - self.finished
 
     @property
-    def windows(self) -> list[Window]:
+    def windows(self) -> list[HeartbeatWindow]:
         """The heartbeat windows in it. Raises `IllFormed`."""
         try:
-            return [Window.from_message(window) for window in self.health]
+            return [HeartbeatWindow.from_message(window) for window in self.health]
         except (TypeError, ValueError) as error:
             raise IllFormed(f"health: expected heartbeat windows, got {error}") from None
 
@@ -140,10 +140,10 @@ class ThreadParked:
     NAME: ClassVar[str] = "tokenswarm_parked"
 
 
-M = TypeVar("M", bound=Message)
+M = TypeVar("M", bound=ControlMessage)
 
 
-def encode(message: Message) -> dict[str, Any]:
+def encode(message: ControlMessage) -> dict[str, Any]:
     """The message as plain data."""
     return {field.name: getattr(message, field.name) for field in dataclasses.fields(message)}
 
@@ -165,7 +165,7 @@ def decode(kind: type[M], data: object) -> M:
 
 
 @functools.cache
-def _types(kind: type[Message]) -> dict[str, Any]:
+def _types(kind: type[ControlMessage]) -> dict[str, Any]:
     """The type of each field of a message."""
     hints = get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}

@@ -19,8 +19,7 @@ from tokenswarm.apis.request import ChatTarget
 from tokenswarm.config.options import OPTIONS
 from tokenswarm.config.settings import Settings
 from tokenswarm.control.capacity_search import Step
-from tokenswarm.generator.heartbeat import Window as HeartbeatWindow
-from tokenswarm.generator.heartbeat import summarise
+from tokenswarm.generator.heartbeat import HeartbeatWindow, summarise
 from tokenswarm.generator.influence import Influence, Stalls
 from tokenswarm.lease import TOUCHED_EVERY_S, Lease
 from tokenswarm.metrics.accounting import Accounting, Lost
@@ -28,8 +27,7 @@ from tokenswarm.metrics.answer_length import Shortfall
 from tokenswarm.metrics.autostop import AutoStopMonitor
 from tokenswarm.metrics.criteria import Criterion, CriterionResult, evaluate
 from tokenswarm.metrics.refusals import RefusalMonitor
-from tokenswarm.metrics.samples import Samples
-from tokenswarm.metrics.samples import Window as Span
+from tokenswarm.metrics.samples import Samples, TimeSpan
 from tokenswarm.metrics.verdict import Evidence, Reason, ReasonKind, Verdict, decide, delivery, not_delivered
 from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.results.read_back import WrittenFiles
@@ -58,7 +56,7 @@ class Judge(Protocol):
     def stop(self) -> None:
         """The run ends: nothing further is to be offered."""
 
-    def results(self, samples: Samples, window: Span) -> list[CriterionResult]:
+    def results(self, samples: Samples, window: TimeSpan) -> list[CriterionResult]:
         """What the criteria came to in the run's window, which may have no length."""
 
     def distrust(self, accounting: Accounting) -> list[Reason]:
@@ -86,7 +84,7 @@ class CriteriaJudge:
     def stop(self) -> None:
         """Nothing was offered from here."""
 
-    def results(self, samples: Samples, window: Span) -> list[CriterionResult]:
+    def results(self, samples: Samples, window: TimeSpan) -> list[CriterionResult]:
         return evaluate(self._criteria, samples, window)
 
     def distrust(self, accounting: Accounting) -> list[Reason]:

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import gevent
 
 from tokenswarm.config.settings import Settings
-from tokenswarm.control.capacity_search import Level, Search, Step, find_breaks, find_runaway, hold_s
+from tokenswarm.control.capacity_search import Search, SearchLevel, Step, find_breaks, find_runaway, hold_s
 from tokenswarm.metrics.accounting import Accounting
 from tokenswarm.metrics.criteria import Criterion, CriterionResult, evaluate
-from tokenswarm.metrics.samples import Samples, Window
+from tokenswarm.metrics.samples import Samples, TimeSpan
 from tokenswarm.metrics.verdict import Reason, ReasonKind
 from tokenswarm.record import RequestRecord
 from tokenswarm.workload.arrivals import Lengths, LevelPlan
@@ -75,7 +75,7 @@ class SearchDriver:
         if record.utilization_pct is not None and record.started_at is not None:
             self._utilization.append((record.started_at, record.utilization_pct))
 
-    def results(self, samples: Samples, window: Window | None) -> list[CriterionResult]:
+    def results(self, samples: Samples, window: TimeSpan | None) -> list[CriterionResult]:
         """What the run's criteria came to on the level that the verdict is about, which has its own time."""
         judged = self.search.judged
         return list(judged.results) if judged is not None else []
@@ -123,7 +123,7 @@ class SearchDriver:
         soon = time.time() + START_AFTER_S
         return math.ceil(soon / 60) * 60.0 if counts_minutes(self._settings) else soon
 
-    def _judge(self, step: Step, plan: LevelPlan, begin: float, samples: Samples) -> Level:
+    def _judge(self, step: Step, plan: LevelPlan, begin: float, samples: Samples) -> SearchLevel:
         end = begin + plan.duration
         until = time.time()  # what was late to start belongs to the level, too
         sent = samples.count("offered", None, (begin, until)) - samples.count("dropped", None, (begin, until))
@@ -136,7 +136,7 @@ class SearchDriver:
         runaway = find_runaway(self._utilization, begin, end)
         minutes = plan.duration / 60
         has_tokens = samples.with_tokens(None, (begin, until)) > 0
-        return Level(
+        return SearchLevel(
             step,
             begin,
             end,

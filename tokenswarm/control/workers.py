@@ -75,7 +75,7 @@ class _Worker:
 
 
 @dataclass(slots=True)
-class _Offer:
+class _SharedOffer:
     """A plan from Unix s `origin` on. `level` describes it to workers that cannot know it from their settings;
     `shares` are the workers among whom it is divided, each time from an arrival on."""
 
@@ -110,7 +110,7 @@ class Workers:
         self._receive = receive
         self._workers: dict[str, _Worker] = {}
         self._journal: Journal | None = None
-        self._offers: list[_Offer] = []
+        self._offers: list[_SharedOffer] = []
         self._watch: Any = None
         self._drained = gevent.event.Event()
         self._until = math.inf
@@ -143,7 +143,7 @@ class Workers:
         """A plan begins at Unix s `origin`, divided among the workers that have users; earlier ones end there."""
         if self._offers:
             self._offers[-1].until = origin
-        self._offers.append(_Offer(plan, origin, level))
+        self._offers.append(_SharedOffer(plan, origin, level))
         self._share(self._offers[-1], 0)
         if self._watch is None:
             self._watch = gevent.spawn(self._watch_workers)
@@ -262,7 +262,7 @@ class Workers:
             and (client.user_count or sum(client.user_classes_count.values()))
         )
 
-    def _share(self, offer: _Offer, begin: int) -> None:
+    def _share(self, offer: _SharedOffer, begin: int) -> None:
         """Divide a plan from arrival `begin` on, and tell the workers."""
         active = self._active()
         offer.shares.append((begin, active))

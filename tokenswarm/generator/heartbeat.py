@@ -24,7 +24,7 @@ LATE_P98_MS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class HeartbeatWindow:
     """One window of one process. Lags in ms over its heartbeats, CPU in percent of one core."""
 
     worker: str
@@ -42,7 +42,7 @@ class Window:
         return [self.worker, self.ended_at, self.lag_p95_ms, self.lag_p98_ms, self.lag_max_ms, self.cpu_pct]
 
     @classmethod
-    def from_message(cls, cells: Sequence[str | float]) -> Window:
+    def from_message(cls, cells: Sequence[str | float]) -> HeartbeatWindow:
         """Raises `ValueError` or `TypeError` for what is no window."""
         worker, *figures = cells
         if not isinstance(worker, str):
@@ -50,19 +50,19 @@ class Window:
         return cls(worker, *(float(figure) for figure in figures))
 
 
-def make_window(worker: str, ended_at: float, lags_ms: Sequence[float], cpu_pct: float) -> Window:
+def make_window(worker: str, ended_at: float, lags_ms: Sequence[float], cpu_pct: float) -> HeartbeatWindow:
     """A window from its heartbeats' lags."""
     p95, p98 = (percentile(lags_ms, p) or 0.0 for p in (95, 98))
-    return Window(worker, ended_at, p95, p98, max(lags_ms, default=0.0), cpu_pct)
+    return HeartbeatWindow(worker, ended_at, p95, p98, max(lags_ms, default=0.0), cpu_pct)
 
 
-def is_late_often(windows: Sequence[Window]) -> bool:
+def is_late_often(windows: Sequence[HeartbeatWindow]) -> bool:
     """Whether it is worth a word while the run is on: at least 2 late windows, and more than a tenth of all."""
     late = sum(window.is_late for window in windows)
     return late >= 2 and late > len(windows) / 10
 
 
-def summarise(windows: Sequence[Window], read_lags_ms: Iterable[float]) -> dict[str, Any]:
+def summarise(windows: Sequence[HeartbeatWindow], read_lags_ms: Iterable[float]) -> dict[str, Any]:
     """The `generator` part of run.json; figures are `None` when nothing was observed."""
     return {
         "loop_lag_p95_ms": max((window.lag_p95_ms for window in windows), default=None),
@@ -82,7 +82,7 @@ class Heartbeat:
         self._lags_ms: list[float] = []
         self._process = psutil.Process()
         self._greenlet: Any = None
-        self.windows: list[Window] = []
+        self.windows: list[HeartbeatWindow] = []
         self._stalls: list[Stall] = []
 
     def start(self) -> None:
@@ -96,7 +96,7 @@ class Heartbeat:
             self._greenlet.kill(block=False)
             self._greenlet = None
 
-    def take(self) -> list[Window]:
+    def take(self) -> list[HeartbeatWindow]:
         """The windows that ended since the last call."""
         windows, self.windows = self.windows, []
         return windows

@@ -28,7 +28,7 @@ BUSY_PCT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class SelfCheckLevel:
     """What was found at one number of concurrent streams. `cpu_pct`: of one core, `None` when not sampled;
     `delivered_pct`: chunks that came, in percent of those that so many streams without a pause between them bring."""
 
@@ -51,7 +51,7 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class SelfCheckMachine:
     """Where a self-check ran. `clock`: kernel or user; `shared_core`: target and generator had to share one."""
 
     host: str
@@ -66,12 +66,12 @@ class SelfCheck:
     """A self-check. `checked_at`: Unix s; `others_cpu_pct`: CPU of other work meanwhile, percent of one core."""
 
     checked_at: float
-    machine: Machine
+    machine: SelfCheckMachine
     others_cpu_pct: float
-    levels: list[Level]
+    levels: list[SelfCheckLevel]
 
     @property
-    def best(self) -> Level | None:
+    def best(self) -> SelfCheckLevel | None:
         """The highest level up to which every level was honest; `None` when the lowest was not."""
         best = None
         for level in self.levels:
@@ -142,7 +142,7 @@ def table(check: SelfCheck) -> str:
     return "\n".join(lines)
 
 
-def _cells(level: Level) -> list[str]:
+def _cells(level: SelfCheckLevel) -> list[str]:
     found = level.accuracy
     if found is None:
         errors = ["0", *["–"] * 6]
@@ -192,14 +192,14 @@ def from_json(data: dict[str, Any]) -> SelfCheck:
         )
     try:
         levels = [_level(level) for level in data["levels"]]
-        return SelfCheck(data["checked_at"], Machine(**data["machine"]), data["others_cpu_pct"], levels)
+        return SelfCheck(data["checked_at"], SelfCheckMachine(**data["machine"]), data["others_cpu_pct"], levels)
     except (KeyError, TypeError) as error:
         raise ValueError(f"self-check result: {error}") from error
 
 
-def _level(data: dict[str, Any]) -> Level:
+def _level(data: dict[str, Any]) -> SelfCheckLevel:
     accuracy = data["accuracy"]
-    return Level(
+    return SelfCheckLevel(
         streams=data["streams"],
         chunks_per_s=data["chunks_per_s"],
         cpu_pct=data["cpu_pct"],
@@ -233,9 +233,9 @@ def store(check: SelfCheck, path: Path) -> None:
     partial.replace(path)
 
 
-def this_machine() -> Machine:
+def this_machine() -> SelfCheckMachine:
     generator, target = core_sets()
-    return Machine(
+    return SelfCheckMachine(
         host=platform.node(),
         cores=psutil.cpu_count() or 1,
         python=platform.python_version(),

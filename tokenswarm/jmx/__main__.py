@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tokenswarm.config.environment import endpoint_problems
-from tokenswarm.jmx.plan import DataFile, Pause, Plan, ThreadGroup, parse_properties, read_plan
+from tokenswarm.jmx.plan import DataFile, PlannedPause, PlannedThreadGroup, TestPlan, parse_properties, read_plan
 from tokenswarm.redaction import write_line
 from tokenswarm.userinput import BadInput, decode_text, format_number, read_file
 from tokenswarm.workload.dataset import load_dataset
@@ -55,7 +55,7 @@ class Scenario:
         self.warnings.append(" ".join(text.split()))
 
 
-def scenario_of(plan: Plan, dataset: Path | None = None) -> Scenario:
+def scenario_of(plan: TestPlan, dataset: Path | None = None) -> Scenario:
     """The scenario that does what `plan` does. `dataset`: the questions, where the plan's own file is elsewhere.
 
     Raises `BadInput` when its request is none that the locustfiles can send.
@@ -134,7 +134,7 @@ def _write(path: Path, text: str) -> None:
         raise BadInput([f"output {path}: expected a file that can be written, got: {error}"]) from error
 
 
-def _set_target(scenario: Scenario, plan: Plan, body: dict[str, Any] | None) -> None:
+def _set_target(scenario: Scenario, plan: TestPlan, body: dict[str, Any] | None) -> None:
     request = plan.request
     host: str | None = f"{request.protocol}://{request.host}" + (f":{request.port}" if _is_unusual_port(plan) else "")
     if endpoint_problems(host or "", "host"):
@@ -168,7 +168,7 @@ def _set_target(scenario: Scenario, plan: Plan, body: dict[str, Any] | None) -> 
         scenario.warn(f"request {request.name!r}: {request.method} in the plan, POST in the scenario")
 
 
-def _is_unusual_port(plan: Plan) -> bool:
+def _is_unusual_port(plan: TestPlan) -> bool:
     usual = {"https": "443", "http": "80"}.get(plan.request.protocol)
     return plan.request.port not in ("", "0", usual)
 
@@ -221,7 +221,7 @@ def _set_rag_body(scenario: Scenario, body: dict[str, Any]) -> None:
         scenario.warn("conversation_id is a variable of the run: say how many turns with turns-per-conversation")
 
 
-def _set_load(scenario: Scenario, group: ThreadGroup) -> None:
+def _set_load(scenario: Scenario, group: PlannedThreadGroup) -> None:
     scenario.set("users", str(group.threads))
     scenario.set("shape", "thread-group")
     parts = [f"threads={group.threads}", f"delay={_seconds(group.delay_s)}", f"ramp={_seconds(group.ramp_s)}"]
@@ -236,7 +236,7 @@ def _set_load(scenario: Scenario, group: ThreadGroup) -> None:
     scenario.warn(_loops_warning(group, group.duration_s))
 
 
-def _loops_warning(group: ThreadGroup, duration_s: float) -> str:
+def _loops_warning(group: PlannedThreadGroup, duration_s: float) -> str:
     last_s = group.delay_s + group.ramp_s * (group.threads - 1) / group.threads
     if group.loops == 1:
         return (
@@ -250,7 +250,7 @@ def _loops_warning(group: ThreadGroup, duration_s: float) -> str:
     )
 
 
-def _think_time(pauses: Sequence[Pause], scenario: Scenario) -> str:
+def _think_time(pauses: Sequence[PlannedPause], scenario: Scenario) -> str:
     """The pauses of one loop as one distribution in seconds."""
     offset_s = sum(pause.offset_ms for pause in pauses) / 1000
     drawn = [pause for pause in pauses if pause.kind != "constant" and pause.spread_ms > 0]
@@ -269,12 +269,12 @@ def _think_time(pauses: Sequence[Pause], scenario: Scenario) -> str:
     return f"normal({format_number(round(mean_s, 6))}, {format_number(round(math.sqrt(variance), 6))})"
 
 
-def _variance_s2(pause: Pause) -> float:
+def _variance_s2(pause: PlannedPause) -> float:
     """Variance in s2 of a Gaussian timer (deviation `spread_ms`) or a Poisson timer (mean `spread_ms`)."""
     return pause.spread_ms**2 / 1e6 if pause.kind == "gaussian" else pause.spread_ms / 1e6
 
 
-def _set_questions(scenario: Scenario, plan: Plan, body: dict[str, Any] | None, dataset: Path | None) -> None:
+def _set_questions(scenario: Scenario, plan: TestPlan, body: dict[str, Any] | None, dataset: Path | None) -> None:
     asked = _VARIABLE.findall(plan.request.body)
     used = [each for each in plan.data_files if not each.variables or set(each.variables) & set(asked)]
     if body is None:
@@ -327,7 +327,7 @@ def _warn_of_questions(scenario: Scenario, data_file: DataFile, dataset: Path) -
         )
 
 
-def _warn_of_connections(scenario: Scenario, group: ThreadGroup) -> None:
+def _warn_of_connections(scenario: Scenario, group: PlannedThreadGroup) -> None:
     if not group.same_user:
         scenario.warn(
             "each loop is a new user in the plan, for which JMeter 5 opens a new connection; users of the scenario "

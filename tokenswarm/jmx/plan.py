@@ -30,7 +30,7 @@ _PASSIVE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class ThreadGroup:
+class PlannedThreadGroup:
     """Threads and when they run. `duration_s` is `None` when the scheduler is off; `loops` -1 means without end."""
 
     name: str
@@ -44,7 +44,7 @@ class ThreadGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PlannedRequest:
     """The request that each loop sends. `body` has its expressions still where they hold a variable of the run."""
 
     name: str
@@ -58,7 +58,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class PlannedPause:
     """One timer or pause: `offset_ms` plus a draw of `spread_ms`. `kind`: constant, uniform, gaussian or poisson."""
 
     kind: str
@@ -81,12 +81,12 @@ class DataFile:
 
 
 @dataclass(slots=True)
-class Plan:
+class TestPlan:
     """A plan as far as it decides the load. `notes`: what of it is not carried over, or falls back."""
 
-    group: ThreadGroup
-    request: Request
-    pauses: list[Pause]
+    group: PlannedThreadGroup
+    request: PlannedRequest
+    pauses: list[PlannedPause]
     data_files: list[DataFile]
     notes: list[str]
 
@@ -101,7 +101,7 @@ def parse_properties(text: str) -> dict[str, str]:
     return properties
 
 
-def read_plan(xml: bytes, properties: Mapping[str, str], name: str = "plan") -> Plan:
+def read_plan(xml: bytes, properties: Mapping[str, str], name: str = "plan") -> TestPlan:
     """The plan in the bytes of a `.jmx` file. Raises `BadInput` with every problem; `name` is for messages."""
     try:
         root = ElementTree.fromstring(xml)  # nosec B314: a local file of the user
@@ -109,10 +109,10 @@ def read_plan(xml: bytes, properties: Mapping[str, str], name: str = "plan") -> 
         raise BadInput([f"{name}: expected the XML of a JMeter plan, got: {error}"]) from error
     if root.tag != "jmeterTestPlan":
         raise BadInput([f"{name}: expected a jmeterTestPlan, got {root.tag:.60}"])
-    return _Reader(root, properties, name).plan()
+    return _TestPlanReader(root, properties, name).plan()
 
 
-class _Reader:
+class _TestPlanReader:
     """Collects one plan's parts, notes and problems."""
 
     def __init__(self, root: ElementTree.Element, properties: Mapping[str, str], name: str) -> None:
@@ -122,12 +122,12 @@ class _Reader:
         self._notes: list[str] = []
         self._groups: list[tuple[ElementTree.Element, ElementTree.Element]] = []
         self._requests: list[tuple[ElementTree.Element, dict[str, str]]] = []
-        self._pauses: list[Pause] = []
+        self._pauses: list[PlannedPause] = []
         self._data_files: list[DataFile] = []
         self._defaults: list[ElementTree.Element] = []
         self._root = root
 
-    def plan(self) -> Plan:
+    def plan(self) -> TestPlan:
         tree = self._root.find("hashTree")
         if tree is not None:
             self._visit(tree, (), {}, 0)
@@ -143,9 +143,11 @@ class _Reader:
         if self._problems:
             raise BadInput(self._problems)
         notes = [*self._expressions.notes(), *self._notes]
-        return Plan(group, request, self._pauses, self._data_files, list(dict.fromkeys(notes)))
+        return TestPlan(group, request, self._pauses, self._data_files, list(dict.fromkeys(notes)))
 
-    def _visit(self, tree: ElementTree.Element, timers: tuple[Pause, ...], headers: dict[str, str], depth: int) -> None:
+    def _visit(
+        self, tree: ElementTree.Element, timers: tuple[PlannedPause, ...], headers: dict[str, str], depth: int
+    ) -> None:
         if depth > MAX_DEPTH:
             raise BadInput([f"{self._name}: expected at most {MAX_DEPTH} levels of elements, got more"])
         pairs = list(_pairs(tree))
@@ -188,7 +190,7 @@ class _Reader:
             if element.tag not in _TIMERS and not _PASSIVE.fullmatch(element.tag):
                 self._notes.append(f"{_title(element)}: not taken over")
 
-    def _group(self, element: ElementTree.Element) -> ThreadGroup:
+    def _group(self, element: ElementTree.Element) -> PlannedThreadGroup:
         controller = element.find("elementProp[@name='ThreadGroup.main_controller']")
         scheduled = self._text(element, "ThreadGroup.scheduler") == "true"
         loops = self._number(controller, "LoopController.loops", "loops", 1)
@@ -204,7 +206,7 @@ class _Reader:
             self._problems.append(f"{self._name}: duration: expected more than 0 s with the scheduler on")
         if duration_s is None and loops < 0:
             self._problems.append(f"{self._name}: expected an end, got endless loops with the scheduler off")
-        return ThreadGroup(
+        return PlannedThreadGroup(
             name=element.get("testname", ""),
             threads=int(threads),
             ramp_s=max(0.0, self._number(element, "ThreadGroup.ramp_time", "ramp", 0)),
@@ -216,7 +218,7 @@ class _Reader:
             same_user=self._text(element, "ThreadGroup.same_user_on_next_iteration") != "false",
         )
 
-    def _request(self, element: ElementTree.Element, headers: dict[str, str]) -> Request:
+    def _request(self, element: ElementTree.Element, headers: dict[str, str]) -> PlannedRequest:
         def text(prop: str) -> str:
             for each in (element, *self._defaults):
                 value = self._text(each, f"HTTPSampler.{prop}")
@@ -226,7 +228,7 @@ class _Reader:
 
         values = [_raw(argument, "Argument.value") for argument in element.iter("elementProp")]
         body = "".join(value for value in values if value)
-        return Request(
+        return PlannedRequest(
             name=element.get("testname", ""),
             method=text("method").upper() or "GET",
             protocol=text("protocol").lower() or "http",
@@ -237,21 +239,21 @@ class _Reader:
             headers=headers,
         )
 
-    def _timer(self, element: ElementTree.Element) -> list[Pause]:
+    def _timer(self, element: ElementTree.Element) -> list[PlannedPause]:
         if element.tag not in _TIMERS:
             return []
         title = _title(element)
         offset_ms = self._number(element, "ConstantTimer.delay", f"{title} delay", 0)
         spread_ms = self._number(element, "RandomTimer.range", f"{title} range", 0)
         kind = element.tag.removesuffix("Timer").removesuffix("Random").lower()
-        return [Pause(kind, max(0.0, offset_ms), max(0.0, spread_ms))]
+        return [PlannedPause(kind, max(0.0, offset_ms), max(0.0, spread_ms))]
 
-    def _action(self, element: ElementTree.Element) -> list[Pause]:
+    def _action(self, element: ElementTree.Element) -> list[PlannedPause]:
         if self._text(element, "ActionProcessor.action") not in ("1", ""):
             self._notes.append(f"{_title(element)}: only pauses are taken over")
             return []
         duration_ms = self._number(element, "ActionProcessor.duration", f"{_title(element)} duration", 0)
-        return [Pause("constant", max(0.0, duration_ms))]
+        return [PlannedPause("constant", max(0.0, duration_ms))]
 
     def _data_file(self, element: ElementTree.Element) -> DataFile:
         names = self._text(element, "variableNames")

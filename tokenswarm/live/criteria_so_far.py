@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from tokenswarm.metrics.criteria import Criterion, CriterionResult, evaluate
 from tokenswarm.metrics.goodput import Goodput
 from tokenswarm.metrics.histogram import Histogram
-from tokenswarm.metrics.samples import COUNTED, POPULATIONS, Minute, Samples, Window, kind_of
+from tokenswarm.metrics.samples import COUNTED, POPULATIONS, Minute, Samples, TimeSpan, kind_of
 from tokenswarm.record import RequestRecord, TokenSource
 
 _FIELDS = {"ttft": "ttft_ms", "tbt": "tbt_ms", "e2e": "e2e_ms", "first_byte": "first_byte_ms", "lag": "lag_ms"}
@@ -81,26 +81,26 @@ class CriteriaSoFar:
     def names(self) -> list[str]:
         return list(self._names)
 
-    def spread(self, metric: str, name: str | None, window: Window | None) -> LiveSpread:
+    def spread(self, metric: str, name: str | None, window: TimeSpan | None) -> LiveSpread:
         return self._spreads[metric, name]
 
-    def count(self, what: str, name: str | None, window: Window | None, *, by_end: bool = False) -> int:
+    def count(self, what: str, name: str | None, window: TimeSpan | None, *, by_end: bool = False) -> int:
         tally, kinds = self._tallies[name], COUNTED[what]
         return sum(n for kind, n in (tally.ended if by_end else tally.started).items() if kind & kinds)
 
-    def total(self, quantity: str, name: str | None, window: Window | None) -> float:
+    def total(self, quantity: str, name: str | None, window: TimeSpan | None) -> float:
         if quantity == "tokens":
             return float(self._tallies[name].tokens)
         what, by_end = ("ok", True) if quantity == "completed" else ("sent", False)
         return float(self.count(what, name, window, by_end=by_end))
 
-    def with_tokens(self, name: str | None, window: Window | None) -> int:
+    def with_tokens(self, name: str | None, window: TimeSpan | None) -> int:
         return self._tallies[name].with_tokens
 
-    def full_minutes(self, window: Window, name: str | None) -> list[Minute]:
+    def full_minutes(self, window: TimeSpan, name: str | None) -> list[Minute]:
         return self._samples.full_minutes(window, name)
 
-    def span(self) -> Window | None:
+    def span(self) -> TimeSpan | None:
         return self._samples.span()
 
     def _count(self, tally: _Tally, record: RequestRecord, kind: int, at: float, ended: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tokenswarm.control.messages import Rows
-from tokenswarm.generator.heartbeat import Window
+from tokenswarm.generator.heartbeat import HeartbeatWindow
 from tokenswarm.live.monitor import Monitor
 from tokenswarm.live.progress import Course
 
@@ -96,7 +96,7 @@ class CurrentRun:
     def _users(self) -> int:
         return int(self.load_test.runner.user_count)
 
-    def _sending(self) -> tuple[int, int | None, list[Window]]:
+    def _sending(self) -> tuple[int, int | None, list[HeartbeatWindow]]:
         """Of this process: requests under way, arrivals offered so far, and its heartbeat's windows."""
         sender = self.load_test.sender
         if sender is None:

@@ -16,7 +16,7 @@ import gevent
 
 from tokenswarm.control.messages import Rows
 from tokenswarm.control.run import LoadRun
-from tokenswarm.generator.heartbeat import Window, is_late_often
+from tokenswarm.generator.heartbeat import HeartbeatWindow, is_late_often
 from tokenswarm.live.criteria_so_far import CriteriaSoFar
 from tokenswarm.live.last_minute import RECENT_S, WINDOW_S, Figures, Live, Tally, per_minute
 from tokenswarm.metrics.criteria import CriterionResult
@@ -44,7 +44,7 @@ class Monitor:
         self,
         run: LoadRun,
         users: Callable[[], int],
-        local: Callable[[], tuple[int, int | None, list[Window]]] | None,
+        local: Callable[[], tuple[int, int | None, list[HeartbeatWindow]]] | None,
     ) -> None:
         settings = run.settings
         self.run = run
@@ -146,7 +146,7 @@ class Monitor:
         return sum(in_flight for heard_at, in_flight, _ in self._workers.values() if heard_at > limit)
 
     @property
-    def windows(self) -> list[Window]:
+    def windows(self) -> list[HeartbeatWindow]:
         """The last heartbeat window of each process that sends, by its name."""
         own = self._local()[2] if self._local is not None else []
         return latest_windows([*self.run.health[-RECENT_WINDOWS:], *own[-1:]])
@@ -223,7 +223,7 @@ class Monitor:
         }
 
 
-def latest_windows(health: list[Window]) -> list[Window]:
+def latest_windows(health: list[HeartbeatWindow]) -> list[HeartbeatWindow]:
     """The last window of each worker, by its name."""
     latest = {window.worker: window for window in health}
     return [latest[worker] for worker in sorted(latest)]
@@ -270,7 +270,7 @@ def _marks(run: LoadRun) -> list[dict[str, Any]]:
     return [{"at": at, "rate_rpm": rate_rpm} for at, rate_rpm in sorted([*run.rate_changes, *levels])]
 
 
-def _worker(window: Window) -> dict[str, Any]:
+def _worker(window: HeartbeatWindow) -> dict[str, Any]:
     return {
         "worker": window.worker,
         "lag_p95_ms": window.lag_p95_ms,

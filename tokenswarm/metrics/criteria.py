@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from tokenswarm.metrics.goodput import Goodput
-from tokenswarm.metrics.samples import POPULATIONS, Minute, Spread, Window, needed
+from tokenswarm.metrics.samples import POPULATIONS, Minute, Spread, TimeSpan, needed
 from tokenswarm.userinput import BadInput, format_number, read_number
 
 
@@ -123,22 +123,22 @@ class Facts(Protocol):
     def names(self) -> Sequence[str]:
         """Request names seen."""
 
-    def spread(self, metric: str, name: str | None, window: Window | None) -> Spread:
+    def spread(self, metric: str, name: str | None, window: TimeSpan | None) -> Spread:
         """Values of a metric of `POPULATIONS`."""
 
-    def count(self, what: str, name: str | None, window: Window | None, *, by_end: bool = False) -> int:
+    def count(self, what: str, name: str | None, window: TimeSpan | None, *, by_end: bool = False) -> int:
         """Number of records of a kind."""
 
-    def total(self, quantity: str, name: str | None, window: Window | None) -> float:
+    def total(self, quantity: str, name: str | None, window: TimeSpan | None) -> float:
         """Sum of started, completed or tokens."""
 
-    def with_tokens(self, name: str | None, window: Window | None) -> int:
+    def with_tokens(self, name: str | None, window: TimeSpan | None) -> int:
         """Requests whose tokens the service reported."""
 
-    def full_minutes(self, window: Window, name: str | None) -> list[Minute]:
+    def full_minutes(self, window: TimeSpan, name: str | None) -> list[Minute]:
         """Clock minutes wholly inside."""
 
-    def span(self) -> Window | None:
+    def span(self) -> TimeSpan | None:
         """From the first record to the last."""
 
 
@@ -173,7 +173,7 @@ def parse_criteria(text: str) -> list[Criterion]:
     return list(criteria.values())
 
 
-def evaluate(criteria: Iterable[Criterion], samples: Facts, window: Window | None = None) -> list[CriterionResult]:
+def evaluate(criteria: Iterable[Criterion], samples: Facts, window: TimeSpan | None = None) -> list[CriterionResult]:
     """Judge each criterion on the samples within `window` ([from, to], Unix s; `None`: all there are)."""
     return [_judge(criterion, _figure(criterion, samples, window), samples.names) for criterion in criteria]
 
@@ -260,7 +260,7 @@ def _judge(criterion: Criterion, figure: _Figure, names: Sequence[str]) -> Crite
     return CriterionResult(criterion, state, figure.value, figure.n, figure.note)
 
 
-def _figure(criterion: Criterion, samples: Facts, window: Window | None) -> _Figure:
+def _figure(criterion: Criterion, samples: Facts, window: TimeSpan | None) -> _Figure:
     metric, name = criterion.metric, criterion.name
     if metric in POPULATIONS:
         return _distribution(criterion, samples.spread(metric, name, window))
@@ -294,7 +294,7 @@ def _bound(criterion: Criterion, spread: Spread, p: float) -> _Figure:
     return _Figure(extreme, spread.n, note)
 
 
-def _rate(criterion: Criterion, samples: Facts, window: Window | None) -> _Figure:
+def _rate(criterion: Criterion, samples: Facts, window: TimeSpan | None) -> _Figure:
     span = window if window is not None else samples.span()
     if span is None:
         return _Figure(None, 0)
@@ -310,26 +310,26 @@ def _rate(criterion: Criterion, samples: Facts, window: Window | None) -> _Figur
     return _Figure(float(min(minutes) if criterion.aggregation == "min" else max(minutes)), len(minutes))
 
 
-def _rate_base(quantity: str, name: str | None, samples: Facts, window: Window) -> int:
+def _rate_base(quantity: str, name: str | None, samples: Facts, window: TimeSpan) -> int:
     """Requests a rate is of: without one that reported its tokens, tokens per minute are unknown, not 0."""
     if quantity == "tokens":
         return samples.with_tokens(name, window)
     return samples.count("sent", name, window) or samples.count("sent", name, window, by_end=True)
 
 
-def _settled(samples: Facts, name: str | None, window: Window | None) -> int:
+def _settled(samples: Facts, name: str | None, window: TimeSpan | None) -> int:
     return samples.count("sent", name, window) - samples.count("cancelled", name, window)
 
 
-def _offered(samples: Facts, name: str | None, window: Window | None) -> int:
+def _offered(samples: Facts, name: str | None, window: TimeSpan | None) -> int:
     return samples.count("offered", name, window)
 
 
-def _settled_or_dropped(samples: Facts, name: str | None, window: Window | None) -> int:
+def _settled_or_dropped(samples: Facts, name: str | None, window: TimeSpan | None) -> int:
     return _settled(samples, name, window) + samples.count("dropped", name, window)
 
 
-def _sent(samples: Facts, name: str | None, window: Window | None) -> int:
+def _sent(samples: Facts, name: str | None, window: TimeSpan | None) -> int:
     return samples.count("sent", name, window)
 
 
@@ -341,7 +341,7 @@ _COUNTS = {
     "dropped": "dropped",
     "goodput": "goodput",
 }
-_BASES: dict[str, Callable[[Facts, str | None, Window | None], int]] = {
+_BASES: dict[str, Callable[[Facts, str | None, TimeSpan | None], int]] = {
     "error": _settled,
     "requests": _sent,
     "throttled": _settled,

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 from tokenswarm.metrics.goodput import Goodput
 from tokenswarm.record import Outcome, RequestRecord, TokenSource
 
-Window = tuple[float, float]
+TimeSpan = tuple[float, float]
 
 _OK, _THROTTLED, _FAILED, _CANCELLED, _DROPPED, _FIRST, _GOOD = (1 << bit for bit in range(7))
 _SENT = _OK | _THROTTLED | _FAILED | _CANCELLED
@@ -217,7 +217,7 @@ class Samples:
         self._tally(name, kind, at, ended, lag_ms, tokens, estimated)
 
     def values(
-        self, metric: str, name: str | None = None, window: Window | None = None, *, by_end: bool = False
+        self, metric: str, name: str | None = None, window: TimeSpan | None = None, *, by_end: bool = False
     ) -> list[float]:
         """Values of a metric of `POPULATIONS`, in ms, of requests started (`by_end`: ended) within `window`."""
         population = POPULATIONS[metric]
@@ -228,11 +228,11 @@ class Samples:
             return [value for _, value in present]
         return [value + lag[row] if lag[row] == lag[row] else value for row, value in present]
 
-    def spread(self, metric: str, name: str | None = None, window: Window | None = None) -> Spread:
+    def spread(self, metric: str, name: str | None = None, window: TimeSpan | None = None) -> Spread:
         """How the values of a metric are spread, exactly."""
         return ExactSpread(self.values(metric, name, window))
 
-    def count(self, what: str, name: str | None = None, window: Window | None = None, *, by_end: bool = False) -> int:
+    def count(self, what: str, name: str | None = None, window: TimeSpan | None = None, *, by_end: bool = False) -> int:
         """Number of records: sent, ok, throttled, failed, cancelled, dropped, goodput, or offered.
 
         Offered are first attempts and dropped arrivals, started or due in `window`; retries offer nothing new.
@@ -250,13 +250,13 @@ class Samples:
                 totals[minute] = [a + b for a, b in zip(totals[minute], tally, strict=True)]
         return {minute * 60: Minute(*totals[minute]) for minute in sorted(totals)}
 
-    def full_minutes(self, window: Window, name: str | None = None) -> list[Minute]:
+    def full_minutes(self, window: TimeSpan, name: str | None = None) -> list[Minute]:
         """The clock minutes that lie wholly inside `window`, empty ones included as zeros."""
         minutes = self.per_minute(name)
         first, last = math.ceil(window[0] / 60), math.floor(window[1] / 60)
         return [minutes.get(minute * 60, Minute(0, 0, 0, 0, 0)) for minute in range(first, last)]
 
-    def total(self, quantity: str, name: str | None = None, window: Window | None = None) -> float:
+    def total(self, quantity: str, name: str | None = None, window: TimeSpan | None = None) -> float:
         """Sum of a quantity of `QUANTITIES` within `window`, each by its instant.
 
         Offered: due; started and estimated tokens: started; completed and tokens: ended.
@@ -271,12 +271,12 @@ class Samples:
             return _sum_present(self._columns["tokens"], self._rows(_SENT, name, window, self._ended))
         return _sum_present(self._estimated, self._rows(_SENT, name, window, self._at))
 
-    def with_tokens(self, name: str | None = None, window: Window | None = None) -> int:
+    def with_tokens(self, name: str | None = None, window: TimeSpan | None = None) -> int:
         """Requests ended within `window` whose token counts the service reported."""
         tokens = self._columns["tokens"]
         return sum(1 for row in self._rows(_SENT, name, window, self._ended) if tokens[row] == tokens[row])
 
-    def span(self) -> Window | None:
+    def span(self) -> TimeSpan | None:
         """From the first start or due instant to the last end, Unix s; `None` without records."""
         return (min(self._at), max(self._ended)) if self._at else None
 
@@ -305,7 +305,7 @@ class Samples:
         if tokens is not None:
             minutes[int(ended // 60)][_TOKENS] += tokens
 
-    def _rows(self, kinds: int, name: str | None, window: Window | None, instants: array[float]) -> Iterator[int]:
+    def _rows(self, kinds: int, name: str | None, window: TimeSpan | None, instants: array[float]) -> Iterator[int]:
         """Row numbers of these kinds and this name whose instant lies in the window; blocks outside are skipped."""
         if name is not None and name not in self._names:
             return
@@ -336,7 +336,7 @@ class Samples:
             part = slice(begin, begin + _BLOCK)
             self._block_spans.append((min(self._at[part]), max(max(self._at[part]), max(self._ended[part]))))
 
-    def _offered_within(self, name: str | None, window: Window | None) -> Iterator[int]:
+    def _offered_within(self, name: str | None, window: TimeSpan | None) -> Iterator[int]:
         low, high = window if window is not None else (-math.inf, math.inf)
         lag = self._columns["lag"]
         for row in self._rows(_FIRST | _DROPPED, name, None, self._at):

@@ -132,7 +132,7 @@ def _parsed(rows: csv.DictReader[str], path: Path, problems: list[str]) -> Itera
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
+class ServerMetric:
     """One metric to ask for: its name at the service, the aggregation, and a dimension to split it by, if any."""
 
     name: str
@@ -147,7 +147,7 @@ class AzureResource:
     name: str
     resource_id: str
     region: str
-    metrics: tuple[Metric, ...] = ()
+    metrics: tuple[ServerMetric, ...] = ()
 
     @property
     def namespace(self) -> str:
@@ -164,7 +164,7 @@ class PrometheusEndpoint:
     name: str
     url: str
     interval_s: float = 5.0
-    metrics: tuple[Metric, ...] = ()
+    metrics: tuple[ServerMetric, ...] = ()
 
 
 _RESOURCE_ID = re.compile(
@@ -225,11 +225,11 @@ def _settings(entry: str, known: set[str]) -> tuple[str, dict[str, str]]:
     return address, pairs
 
 
-def _metrics(text: str) -> tuple[Metric, ...]:
+def _metrics(text: str) -> tuple[ServerMetric, ...]:
     metrics = []
     for word in filter(None, text.split(",")):
         name, _, aggregation = word.rpartition(":")
         if aggregation.lower() not in AGGREGATIONS:  # Prometheus names have colons of their own
             name, aggregation = word, "average"
-        metrics.append(Metric(name, aggregation.lower()))
+        metrics.append(ServerMetric(name, aggregation.lower()))
     return tuple(metrics)

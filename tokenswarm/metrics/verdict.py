@@ -13,7 +13,7 @@ from typing import Any
 
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.metrics.criteria import CriterionResult
-from tokenswarm.metrics.samples import Samples, Window
+from tokenswarm.metrics.samples import Samples, TimeSpan
 
 MIN_DELIVERED_PCT = 99.0
 """A run that sent less of what it was to offer has not tested what it was asked to test."""
@@ -142,7 +142,7 @@ def not_delivered(first_attempts: int, planned: int | None) -> list[Reason]:
     return [Reason(ReasonKind.NOT_DELIVERED, text)]
 
 
-def delivery(samples: Samples, window: Window, planned: int | None, first_attempts: int) -> dict[str, float | None]:
+def delivery(samples: Samples, window: TimeSpan, planned: int | None, first_attempts: int) -> dict[str, float | None]:
     """Rates per minute over the run's window, and the share of the planned requests that was sent (`None`: none was
     planned). Offered lie where they were due, started where they were, completed where they ended, as in a report."""
     minutes = (window[1] - window[0]) / 60

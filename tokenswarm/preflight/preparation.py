@@ -14,7 +14,7 @@ from typing import Any
 
 from tokenswarm.config.chat_url import token_scope
 from tokenswarm.config.engines import Engines, read_engines
-from tokenswarm.config.entra import DEFAULT_SCOPE, TokenSource, default_credential
+from tokenswarm.config.entra import DEFAULT_SCOPE, EntraTokens, default_credential
 from tokenswarm.config.environment import (
     Environment,
     check_environment,
@@ -57,7 +57,7 @@ class Preparation:
         self.first_requests: dict[str, Any] | None = None
         """What was asked of the targets before the start, for run.json; `None` when nothing was."""
         self._environment: Environment | None = None
-        self._token: TokenSource | None = None
+        self._token: EntraTokens | None = None
         self._launched: tuple[str, ...] | None = None
 
     def prepare(self, is_worker: bool, has_web_ui: bool) -> None:
@@ -218,12 +218,12 @@ class Preparation:
         if options.run_time is None and defaults.get("run-time"):
             options.run_time = int(parse_duration(defaults["run-time"], "DURATION"))
 
-    def _token_source(self, options: dict[str, Any], environment: Environment) -> TokenSource | None:
+    def _token_source(self, options: dict[str, Any], environment: Environment) -> EntraTokens | None:
         if options.get("auth") != "entra":
             return None
         if self._token is None:
             os.environ.update(identity_variables(environment))
-            self._token = TokenSource(
+            self._token = EntraTokens(
                 default_credential(), options.get("auth_scope") or token_scope(self._locust.host) or DEFAULT_SCOPE
             )
             self._token.start()

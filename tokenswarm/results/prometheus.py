@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenswarm.metrics.server_metrics import Metric, PrometheusEndpoint, ServerSample, append_samples, convert
+from tokenswarm.metrics.server_metrics import PrometheusEndpoint, ServerMetric, ServerSample, append_samples, convert
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ _LABEL = re.compile(r'([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"')
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Scrape:
     """The wanted values of one scrape: (metric name at the server, part, split value) to the sum over all labels."""
 
     at: float
@@ -89,11 +89,11 @@ def names_of(endpoint: PrometheusEndpoint) -> dict[str, Name]:
     return NAMES | {one.name: _named(one) for one in endpoint.metrics}
 
 
-def _named(metric: Metric) -> Name:
+def _named(metric: ServerMetric) -> Name:
     return Name(metric.name, "counter" if metric.name.endswith("_total") or metric.aggregation == "total" else "gauge")
 
 
-def parse_exposition(text: str, at: float, names: dict[str, Name]) -> Reading:
+def parse_exposition(text: str, at: float, names: dict[str, Name]) -> Scrape:
     """Read Prometheus' text format, keeping the metrics in `names`.
 
     Series that differ in other labels (engines, models) are summed; shares of something are averaged.
@@ -115,7 +115,7 @@ def parse_exposition(text: str, at: float, names: dict[str, Name]) -> Reading:
             continue
         if value == value:
             values.setdefault((series, part, split), []).append(value)
-    return Reading(at, {key: _joined(found, names[key[0]]) for key, found in values.items()})
+    return Scrape(at, {key: _joined(found, names[key[0]]) for key, found in values.items()})
 
 
 def _joined(values: list[float], name: Name) -> float:
@@ -134,7 +134,7 @@ def _series(full_name: str, names: dict[str, Name]) -> tuple[str | None, str]:
     return None, ""
 
 
-def samples_between(before: Reading, after: Reading, names: dict[str, Name], resource: str) -> Iterator[ServerSample]:
+def samples_between(before: Scrape, after: Scrape, names: dict[str, Name], resource: str) -> Iterator[ServerSample]:
     """What happened between two readings of one endpoint. A counter that fell was reset: it counts from zero."""
     for (series, part, split), value in after.values.items():
         name = names[series]
@@ -148,14 +148,14 @@ def samples_between(before: Reading, after: Reading, names: dict[str, Name], res
             yield _sample(before, after, name, resource, split, "average", total / increase)
 
 
-def _increase(before: Reading, after: Reading, key: tuple[str, str, str]) -> float:
+def _increase(before: Scrape, after: Scrape, key: tuple[str, str, str]) -> float:
     now = after.values.get(key, 0.0)
     increase = now - before.values.get(key, 0.0)
     return now if increase < 0 else increase
 
 
 def _sample(
-    before: Reading, after: Reading, name: Name, resource: str, split: str, aggregation: str, value: float
+    before: Scrape, after: Scrape, name: Name, resource: str, split: str, aggregation: str, value: float
 ) -> ServerSample:
     converted, unit = convert(value, name.unit)
     return ServerSample(
@@ -199,7 +199,7 @@ class Scraper:
         self._path = path
         self._read = read
         self._clock = clock
-        self._before: Reading | None = None
+        self._before: Scrape | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._scrape_until_stopped, name="server-metrics", daemon=True)
 

@@ -27,8 +27,8 @@ import psutil
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.generator.accuracy import Accuracy, Truth, chunks_between, compare, read_truth
 from tokenswarm.generator.selfcheck_result import (
-    Level,
     SelfCheck,
+    SelfCheckLevel,
     core_sets,
     describe,
     store,
@@ -152,7 +152,7 @@ def judge(
     records: Sequence[RequestRecord],
     log: Sequence[dict[str, Any]],
     cpu: Sequence[CpuSample],
-) -> list[Level]:
+) -> list[SelfCheckLevel]:
     """Sum up each level from rows, truth and CPU. Pure. Raises `ValueError` without any sent request."""
     starts = [record.started_at for record in records if record.started_at is not None]
     if not starts:
@@ -172,7 +172,7 @@ def _level(
     records: Sequence[RequestRecord],
     truths: dict[str, Truth],
     cpu: Sequence[CpuSample],
-) -> Level:
+) -> SelfCheckLevel:
     """A level from the requests that both started and ended in [begin, end], when all its streams were there."""
     inside = [
         record
@@ -189,7 +189,7 @@ def _level(
         accuracy = None
     chunks_per_s = chunks_between(truths.values(), begin, end) / (end - begin)
     delivered_pct = chunks_per_s / (streams * TOKENS / ANSWER_S) * 100.0
-    return Level(streams, chunks_per_s, cpu_pct(cpu, begin, end), accuracy, delivered_pct)
+    return SelfCheckLevel(streams, chunks_per_s, cpu_pct(cpu, begin, end), accuracy, delivered_pct)
 
 
 def cpu_pct(samples: Sequence[CpuSample], begin: float, end: float) -> float | None:

@@ -17,7 +17,7 @@ from gevent.event import Event
 
 from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.sender.timer import Timer
-from tokenswarm.workload.arrivals import Arrival, Assignment, Plan, Share
+from tokenswarm.workload.arrivals import Arrival, Assignment, Plan, WorkerShare
 
 AHEAD_S = 0.01
 """A free user gets an arrival this long before it is due and puts the request together: what that takes would else be
@@ -45,7 +45,7 @@ class _Offer:
     """This process's share of one plan, whose arrivals count from Unix s `origin` on and end before `until`.
     `ahead`: those that have been put and are not due yet, in their order."""
 
-    share: Share
+    share: WorkerShare
     origin: float
     until: float = math.inf
     ahead: deque[Due] = field(default_factory=deque)
@@ -97,7 +97,7 @@ class Schedule:
             self._offers[-1].until = origin
         else:
             self._greenlets.append(gevent.spawn(self._purge))
-        self._offers.append(_Offer(Share(plan, assignments), origin))
+        self._offers.append(_Offer(WorkerShare(plan, assignments), origin))
         self._greenlets.append(gevent.spawn(self._walk, self._offers[-1]))
 
     def assign(self, assignment: Assignment) -> None:

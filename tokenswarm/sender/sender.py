@@ -17,7 +17,7 @@ from gevent.event import Event
 from tokenswarm.apis.named import path_of
 from tokenswarm.client.sdk import chat_endpoint
 from tokenswarm.config.settings import Settings
-from tokenswarm.generator.heartbeat import Heartbeat, Window
+from tokenswarm.generator.heartbeat import Heartbeat, HeartbeatWindow
 from tokenswarm.generator.influence import Stall
 from tokenswarm.generator.overload import Overload
 from tokenswarm.generator.selfcheck_result import read_stored
@@ -53,7 +53,7 @@ class Condition:
     `offered` and `overtaken` arrivals (see `Schedule`), its self-check and what is beyond that (see `Overload`);
     `done`: it has stopped, nothing will follow."""
 
-    windows: list[Window]
+    windows: list[HeartbeatWindow]
     stalls: list[Stall]
     offered: int | None
     overtaken: int
@@ -153,7 +153,7 @@ class Sender:
         for record in unplaced:
             self.recorder.record(_shifted(record, shift_s) if shift_s else record)
 
-    def end(self) -> list[Window]:
+    def end(self) -> list[HeartbeatWindow]:
         """All users have stopped: everything is on disk and on its way. The heartbeat's last windows."""
         self.heartbeat.stop()
         self.overload.stop()

@@ -278,7 +278,7 @@ class Assignment:
         return max(0, -(-(end - first) // self.worker_count))
 
 
-class Share(Iterator[Arrival]):
+class WorkerShare(Iterator[Arrival]):
     """One worker's part of a plan; its assignment may change while it walks through it."""
 
     def __init__(self, plan: Plan, assignments: Iterable[Assignment] = ()) -> None:
@@ -336,9 +336,9 @@ class Share(Iterator[Arrival]):
         return last is None or (last.effective_from_index <= index and last.worker_position is None)
 
 
-def partition(plan: Plan, assignments: Iterable[Assignment]) -> Share:
+def partition(plan: Plan, assignments: Iterable[Assignment]) -> WorkerShare:
     """The arrivals of one worker, given all its assignments."""
-    return Share(plan, assignments)
+    return WorkerShare(plan, assignments)
 
 
 def walk(plan: Plan) -> Iterator[Arrival]:

@@ -53,17 +53,17 @@ _PHRASE_TOKENS = 32
 _PHRASES = 512
 
 
-class Lengths(NamedTuple):
+class PromptLengths(NamedTuple):
     """Tokens of a request: prompt and completion limit."""
 
     context_tokens: int
     max_tokens: int
 
 
-SHAPE_PROFILES: Mapping[str, Lengths | None] = {
-    "balanced": Lengths(500, 500),
-    "context": Lengths(2000, 200),
-    "generation": Lengths(500, 1000),
+SHAPE_PROFILES: Mapping[str, PromptLengths | None] = {
+    "balanced": PromptLengths(500, 500),
+    "context": PromptLengths(2000, 200),
+    "generation": PromptLengths(500, 1000),
     "custom": None,
 }
 """Values of `shape-profile`; `custom` has no lengths of its own: `context-tokens` and `max-tokens` say them."""

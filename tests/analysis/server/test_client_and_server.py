@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.server.client_and_server import Curve, Range, compare, count_client, curves, judge, parse_server_criteria
+from analysis.server.client_and_server import (
+    Range,
+    ServerCurve,
+    compare,
+    count_client,
+    curves,
+    judge,
+    parse_server_criteria,
+)
 from analysis.sources.rows import frame
 from tokenswarm.metrics.server_metrics import ServerSample, convert
 from tokenswarm.userinput import BadInput
@@ -151,8 +159,8 @@ def test_curves_sum_totals_over_their_split_and_average_the_rest() -> None:
         ]
     )
     assert made == [
-        Curve("aoai", REQUESTS, "total", "count", [(0, 4), (60, 2)], 60),
-        Curve("aoai", "HttpResponseTime", "average", "ms", [(0, 2000)], 60),
+        ServerCurve("aoai", REQUESTS, "total", "count", [(0, 4), (60, 2)], 60),
+        ServerCurve("aoai", "HttpResponseTime", "average", "ms", [(0, 2000)], 60),
     ]
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.services.fake_azure import Azure
-from tokenswarm.config.entra import DEFAULT_SCOPE, Token, TokenSource, default_credential, renewal_delay_s
+from tokenswarm.config.entra import DEFAULT_SCOPE, EntraTokens, Token, default_credential, renewal_delay_s
 from tokenswarm.userinput import BadInput
 
 
@@ -44,7 +44,7 @@ def test_renews_four_minutes_before_the_end_or_halfway(expires_in_s: float, dela
 
 def test_one_token_serves_every_request_until_it_is_renewed() -> None:
     credential = Credential([Answer("first", 4600), Answer("second", 8200)])
-    source = TokenSource(credential, "scope", clock=lambda: 1000)
+    source = EntraTokens(credential, "scope", clock=lambda: 1000)
     source.start()
     assert [source() for _ in range(1000)] == ["first"] * 1000
     assert credential.scopes == ["scope"]
@@ -55,7 +55,7 @@ def test_one_token_serves_every_request_until_it_is_renewed() -> None:
 
 def test_a_failed_renewal_keeps_the_token_and_says_so() -> None:
     credential = Credential([Answer("first", 4600), OSError("network is down"), Answer("second", 8200)])
-    source = TokenSource(credential, clock=lambda: 4400)
+    source = EntraTokens(credential, clock=lambda: 4400)
     source.start()
     assert source.renew() == 30
     assert source() == "first"
@@ -66,7 +66,7 @@ def test_a_failed_renewal_keeps_the_token_and_says_so() -> None:
 
 
 def test_the_same_token_again_is_asked_for_soon_and_is_no_new_version() -> None:
-    source = TokenSource(Credential([Answer("first", 4600), Answer("first", 4600)]), clock=lambda: 4000)
+    source = EntraTokens(Credential([Answer("first", 4600), Answer("first", 4600)]), clock=lambda: 4000)
     source.start()
     assert source.renew() == 30
     assert source.version == 1
@@ -75,19 +75,19 @@ def test_the_same_token_again_is_asked_for_soon_and_is_no_new_version() -> None:
 
 def test_no_token_at_all_is_bad_input() -> None:
     with pytest.raises(BadInput) as caught:
-        TokenSource(Credential([OSError("line one\n\nline two")])).start()
+        EntraTokens(Credential([OSError("line one\n\nline two")])).start()
     assert caught.value.problems == [f"auth = entra: expected a token for {DEFAULT_SCOPE}, got: line one line two"]
 
 
 def test_a_token_before_the_start_is_a_programming_error() -> None:
     with pytest.raises(RuntimeError):
-        TokenSource(Credential([]))()
+        EntraTokens(Credential([]))()
 
 
 def test_the_real_credential_renews_an_expiring_token_in_the_background(azure: Azure) -> None:
     azure.expires_in_s = 2
     renewed = threading.Event()
-    source = TokenSource(default_credential(), on_renewal=lambda: renewed.set() if source.version == 2 else None)
+    source = EntraTokens(default_credential(), on_renewal=lambda: renewed.set() if source.version == 2 else None)
     source.start()
     assert source() == "token-1"
     token_request = azure.requests_to("login.microsoftonline.com")[-1]
@@ -101,7 +101,7 @@ def test_the_real_credential_renews_an_expiring_token_in_the_background(azure: A
 def test_the_real_credential_refused_is_one_clear_line(azure: Azure) -> None:
     azure.token_status = 401
     with pytest.raises(BadInput, match=r"auth = entra: expected a token for .*, got: .*") as caught:
-        TokenSource(default_credential()).start()
+        EntraTokens(default_credential()).start()
     assert len(caught.value.problems) == 1
     assert "AADSTS7000215" in caught.value.problems[0]
 
@@ -112,9 +112,9 @@ def test_other_greenlets_run_while_a_token_is_fetched_under_monkey_patching(azur
     script = """
         from gevent import monkey; monkey.patch_all()
         import gevent, time
-        from tokenswarm.config.entra import TokenSource, default_credential
+        from tokenswarm.config.entra import EntraTokens, default_credential
         beats, done = [], gevent.event.Event()
-        source = TokenSource(default_credential(), on_renewal=lambda: source.version > 1 and done.set())
+        source = EntraTokens(default_credential(), on_renewal=lambda: source.version > 1 and done.set())
         source.start()
         def beat():
             while not done.is_set():

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tokenswarm.control.messages import (
     ClockAsked,
     ClockTold,
+    ControlMessage,
     Drain,
     IllFormed,
-    Message,
     PlanStart,
     Rows,
     ThreadGiven,
@@ -22,10 +22,10 @@ from tokenswarm.control.messages import (
     decode,
     encode,
 )
-from tokenswarm.generator.heartbeat import Window
+from tokenswarm.generator.heartbeat import HeartbeatWindow
 
-WINDOW = Window("w0", 100.0, 1.0, 2.0, 3.0, 20.0)
-MESSAGES: list[Message] = [
+WINDOW = HeartbeatWindow("w0", 100.0, 1.0, 2.0, 3.0, 20.0)
+MESSAGES: list[ControlMessage] = [
     Rows("w0"),
     Rows(
         "w0",
@@ -59,7 +59,7 @@ MESSAGES: list[Message] = [
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
-def test_a_message_survives_the_way_locust_sends_it(message: Message) -> None:
+def test_a_message_survives_the_way_locust_sends_it(message: ControlMessage) -> None:
     data = msgpack.loads(msgpack.dumps(encode(message)), raw=False)
     assert decode(type(message), data) == message
 

@@ -7,9 +7,9 @@ import pytest
 
 from tokenswarm.generator.accuracy import Accuracy
 from tokenswarm.generator.selfcheck_result import (
-    Level,
-    Machine,
     SelfCheck,
+    SelfCheckLevel,
+    SelfCheckMachine,
     describe,
     from_json,
     table,
@@ -28,11 +28,11 @@ RIGHT = Accuracy(
     read_lag_p95_ms=0.7,
 )
 WRONG = dataclasses.replace(RIGHT, ttft_p95_ms=30.0)
-MACHINE = Machine(host="bench", cores=2, python="3.11.7", clock="kernel", shared_core=False)
+MACHINE = SelfCheckMachine(host="bench", cores=2, python="3.11.7", clock="kernel", shared_core=False)
 
 
 def check(*accuracies: Accuracy | None) -> SelfCheck:
-    levels = [Level(100 * n, 4600.0 * n, 8.0 * n, accuracy, 99.6) for n, accuracy in enumerate(accuracies, 1)]
+    levels = [SelfCheckLevel(100 * n, 4600.0 * n, 8.0 * n, accuracy, 99.6) for n, accuracy in enumerate(accuracies, 1)]
     return SelfCheck(1000.0, MACHINE, 3.0, levels)
 
 

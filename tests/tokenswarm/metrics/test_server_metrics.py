@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tokenswarm.metrics.server_metrics import (
     AzureResource,
-    Metric,
     PrometheusEndpoint,
+    ServerMetric,
     ServerSample,
     append_samples,
     convert,
@@ -95,13 +95,17 @@ def test_the_option_names_azure_resources_and_prometheus_endpoints() -> None:
     )
     assert resources == [
         AzureResource("aoai", ACCOUNT, "swedencentral"),
-        AzureResource("other", f"{ACCOUNT}/deployments/d", "x", (Metric("SearchLatency", "maximum"), Metric("Foo"))),
+        AzureResource(
+            "other", f"{ACCOUNT}/deployments/d", "x", (ServerMetric("SearchLatency", "maximum"), ServerMetric("Foo"))
+        ),
     ]
     assert [one.namespace for one in resources] == [
         "Microsoft.CognitiveServices/accounts",
         "Microsoft.CognitiveServices/accounts/deployments",
     ]
-    assert endpoints == [PrometheusEndpoint("vllm", "http://127.0.0.1:8000/metrics", 2.0, (Metric("vllm:x_total"),))]
+    assert endpoints == [
+        PrometheusEndpoint("vllm", "http://127.0.0.1:8000/metrics", 2.0, (ServerMetric("vllm:x_total"),))
+    ]
 
 
 def test_every_mistake_in_the_option_is_listed() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tokenswarm.metrics.server_metrics import Metric, PrometheusEndpoint, ServerSample, read_samples
+from tokenswarm.metrics.server_metrics import PrometheusEndpoint, ServerMetric, ServerSample, read_samples
 from tokenswarm.results.prometheus import (
     NAMES,
-    Reading,
+    Scrape,
     Scraper,
     names_of,
     parse_exposition,
@@ -66,7 +66,7 @@ def test_two_readings_of_vllm_become_samples() -> None:
 
 def test_a_restarted_server_counts_from_zero() -> None:
     key = ("vllm:prompt_tokens_total", "value", "")
-    samples = list(samples_between(Reading(0, {key: 900.0}), Reading(5, {key: 30.0}), NAMES, "gpu"))
+    samples = list(samples_between(Scrape(0, {key: 900.0}), Scrape(5, {key: 30.0}), NAMES, "gpu"))
     assert [one.value for one in samples] == [30]
 
 
@@ -81,7 +81,7 @@ def test_llama_cpp_and_tgi_get_the_same_names() -> None:
         "tgi_request_input_length_sum 7\ntgi_request_generated_tokens_sum 3\n"
         'tgi_queue_size 2\ntgi_request_count{method="x"} 1\n'
     )
-    empty = Reading(0, {})
+    empty = Scrape(0, {})
     of_llama, of_tgi = (
         {one.metric: one.value for one in samples_between(empty, parse_exposition(text, 1, NAMES), NAMES, "r")}
         for text in (llama, tgi)
@@ -96,7 +96,9 @@ def test_lines_that_are_no_numbers_are_passed_over() -> None:
 
 
 def test_an_entry_adds_metrics_of_its_own() -> None:
-    names = names_of(PrometheusEndpoint("r", "http://h", 5, (Metric("DCGM_FI_DEV_GPU_UTIL"), Metric("errors_total"))))
+    names = names_of(
+        PrometheusEndpoint("r", "http://h", 5, (ServerMetric("DCGM_FI_DEV_GPU_UTIL"), ServerMetric("errors_total")))
+    )
     assert (names["DCGM_FI_DEV_GPU_UTIL"].kind, names["errors_total"].kind) == ("gauge", "counter")
 
 

@@ -18,7 +18,7 @@ from tokenswarm.workload.arrivals import (
     DueCounter,
     Lengths,
     Plan,
-    Share,
+    WorkerShare,
     parse_rate,
     parse_smoothness,
     parse_speed,
@@ -236,7 +236,7 @@ def assignments_of(worker: int, changes: list[tuple[int, int]]) -> list[Assignme
     return [Assignment(begin, worker if worker < count else None, count) for begin, count in changes]
 
 
-def drain(share: Share, until_s: float) -> list[Arrival]:
+def drain(share: WorkerShare, until_s: float) -> list[Arrival]:
     return list(iter(lambda: share.take_due(until_s), None))
 
 
@@ -259,7 +259,7 @@ def test_changes_that_arrive_in_time_keep_every_arrival(
     count: int, changes: list[tuple[int, int]], rng: random.Random
 ) -> None:
     plan = arrivals.constant(60)  # arrival i is due at i seconds
-    shares = [Share(plan, assignments_of(worker, [(0, count)])) for worker in range(5)]
+    shares = [WorkerShare(plan, assignments_of(worker, [(0, count)])) for worker in range(5)]
     taken: list[Arrival] = []
     for begin, workers in changes:
         # The news reach each worker at its own time, but before anything of the new order is due.
@@ -273,7 +273,7 @@ def test_changes_that_arrive_in_time_keep_every_arrival(
 
 
 def test_a_late_change_says_from_where_it_holds() -> None:
-    share = Share(arrivals.constant(60), [Assignment(0, 0, 1)])
+    share = WorkerShare(arrivals.constant(60), [Assignment(0, 0, 1)])
     assert [next(share).index for _ in range(5)] == [0, 1, 2, 3, 4]
     assert share.next_index == 5
     assert share.assign(Assignment(2, 1, 2)) == 5
