@@ -336,6 +336,9 @@ def _shape(reader: _Reader) -> Shape | None:
         if reader.get("stages"):
             reader.problems.append("stages: expected a shape beside it, got none (rates are given by rate-stages)")
         return None
+    if not reader.get("stages"):
+        reader.problems.append(f"shape: expected stages beside {kind}, got none")
+        return None
     return reader.read("stages", lambda text: parse_shape(kind, text), None)
 
 

@@ -130,6 +130,11 @@ def test_problems_name_where_the_value_comes_from() -> None:
         ({"rate": "5", "rate_stages": "1m:5"}, "expected one of rate"),
         ({"rate": "5", "shape": "stages", "stages": "1m:5"}, "expected no rate"),
         ({"stages": "1m:5"}, "expected a shape beside it"),
+        *(
+            ({"shape": kind, **stages}, f"shape: expected stages beside {kind}")
+            for kind in ("stages", "spike", "step", "soak", "thread-group")
+            for stages in ({}, {"stages": ""}, {"stages": " "})
+        ),
         ({"context_tokens": "dataset"}, "expected --dataset"),
         ({"max_tokens": "trace"}, "expected --trace"),
         ({"trace": "/nowhere.csv"}, "/nowhere.csv"),
