@@ -37,6 +37,8 @@ RATES_ELSEWHERE = frozenset({"error_pct", "throttled_pct", "dropped_pct", "tpm_m
 SELDOM_LATENCIES = frozenset({"read_lag_ms"})
 SINGLE_RUN_LATENCIES = frozenset({"response_time_ms", "latency", "gap_max_ms", "lag_ms", "first_attempt_e2e_ms"})
 """Left out where several runs stand side by side, to keep the table short."""
+WIDE_COLUMNS = frozenset({"ok", "rpm"})
+"""Left out of names and turns, so that these tables fit a printed page."""
 SERVER_NOTE = "What the server said about itself while the run was on, from server_metrics.csv."
 TIME_NOTE = (
     "Time since the start. Rates are those of the 60 s before each point. Shaded: warm-up and "
@@ -265,8 +267,8 @@ def _stages(summaries: Sequence[Summary], labels: Sequence[str], plot: Plot | No
 
 def _breakdowns(summary: Summary, label: str, several: bool) -> str:
     label = label if several else ""
-    found = [table for table in (tables.by_name(summary), tables.by_turn(summary)) if table is not None]
-    return "".join(section(_of(table.title, label), render_table(table)) for table in found)
+    made = [make(summary, WIDE_COLUMNS) for make in (tables.by_name, tables.by_turn)]
+    return "".join(section(_of(table.title, label), render_table(table)) for table in made if table is not None)
 
 
 def _quota(summary: Summary, label: str, several: bool) -> str:

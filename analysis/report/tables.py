@@ -158,16 +158,17 @@ def latencies(summaries: Sequence[Summary], labels: Sequence[str], leave_out: Co
     return Table("Latency and speed", [Column(""), *_SPREAD], rows, notes)
 
 
-def by_name(summary: Summary) -> Table | None:
+def by_name(summary: Summary, leave_out: Collection[str] = ()) -> Table | None:
     """Request names beside each other; `None` when there is only one."""
-    return _groups("By request name", summary.by_name) if len(summary.by_name) > 1 else None
+    return _groups("By request name", summary.by_name, leave_out) if len(summary.by_name) > 1 else None
 
 
-def by_turn(summary: Summary) -> Table | None:
+def by_turn(summary: Summary, leave_out: Collection[str] = ()) -> Table | None:
     """Turns of a conversation beside each other; `None` without several turns."""
     if len(summary.by_turn) < 2:
         return None
-    return _groups("By turn of the conversation", {f"turn {turn}": part for turn, part in summary.by_turn.items()})
+    turns = {f"turn {turn}": part for turn, part in summary.by_turn.items()}
+    return _groups("By turn of the conversation", turns, leave_out)
 
 
 def by_stage(summary: Summary) -> Table | None:
@@ -304,8 +305,9 @@ def _named(name: str, cell: Cell) -> Cell:
     return cell if cell.text == ABSENT else Cell(f"{name}: {cell.text}", cell.note)
 
 
-def _groups(title: str, groups: Mapping[str, Group]) -> Table:
-    shown = ("requests", "ok", "failed", "throttled", "rpm", "tpm")
+def _groups(title: str, groups: Mapping[str, Group], leave_out: Collection[str]) -> Table:
+    counted = ("requests", "ok", "failed", "throttled", "rpm", "tpm")
+    shown = [name for name in counted if name not in leave_out]
     spread = [(name, key) for name in ("ttft_ms", "e2e_ms") for key in ("p50", "p95")]
     rows = [
         Row(

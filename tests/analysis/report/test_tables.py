@@ -114,3 +114,13 @@ def test_every_text_of_a_table_is_escaped_on_the_page():
     assert "<b>" not in page
     assert page.count("&lt;b&gt;&amp;") == 13
     assert "width:100.0px" in page
+
+
+def test_turns_on_the_page_are_the_columns_of_the_table_less_those_left_out(tmp_path):
+    summary = summary_of(tmp_path)
+    whole, fewer = tables.by_turn(summary), tables.by_turn(summary, {"ok", "rpm"})
+    assert whole is not None and fewer is not None
+    left_out = [at for at, column in enumerate(whole.columns) if column not in fewer.columns]
+    assert [whole.columns[at].title for at in left_out] == ["OK", "RPM completed"]
+    for row, cells in zip(without_notes(whole), without_notes(fewer), strict=True):
+        assert cells == [cell for at, cell in enumerate(row) if at not in left_out]
