@@ -29,7 +29,7 @@ def run_pinned(job: Job, folder: Path, timeout: float, on_cores: set[int] | None
         process = subprocess.Popen(
             job.command,
             cwd=folder,
-            env={**os.environ, "LOCUST_REPORT": "no", **job.environment},
+            env={**os.environ, "LOCUST_REPORT": "no", "LOCUST_PREFLIGHT": "none", **job.environment},
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

@@ -67,7 +67,12 @@ def _soak(args: argparse.Namespace, folder: Path) -> int:
             "--context-tokens", "50", "--max-tokens", "10", "--results-dir", str(folder / "results"),
         ]  # fmt: skip
         command += ["--processes", str(args.workers)] if args.workers > 1 else []
-        environment = {**os.environ, "LOCUST_REPORT": "no", "AZURE_OPENAI_API_KEY": "simulator-key"}
+        environment = {
+            **os.environ,
+            "LOCUST_REPORT": "no",
+            "LOCUST_PREFLIGHT": "none",
+            "AZURE_OPENAI_API_KEY": "simulator-key",
+        }
         with (folder / "locust.log").open("wb") as log:
             process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
             samples = _watch(process)
