@@ -88,7 +88,9 @@ def test_a_token_that_ends_in_mid_run_is_renewed_without_a_failed_request(
     azure: Azure, chat: _ChatServer, tmp_path: Path
 ) -> None:
     azure.expires_in_s = 2
-    done = run(chat, tmp_path / "r", "--auth", "entra", "--think-time", "0.05", "--run-time", "4s")
+    done = run(
+        chat, tmp_path / "r", "--auth", "entra", "--think-time", "0.05", "--run-time", "4s", "--preflight", "none"
+    )
     assert done.returncode == 0, done.stderr
     ended = outcomes(tmp_path / "r")
     assert set(ended) == {"ok"} and len(ended) == len(chat.credentials)
