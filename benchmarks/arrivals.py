@@ -24,17 +24,17 @@ import scipy.stats  # type: ignore[import-untyped]
 from benchmarks.accuracy import Cell, run_cell
 from benchmarks.figures import markdown_table, percentile
 from benchmarks.target import E2E_MS
-from tokenswarm.workload.arrivals import Assignment, Plan, constant, gamma, partition, poisson
+from tokenswarm.workload.arrivals import KINDS, Assignment, RatePlan, WorkerShare
 
 
 def planning_rows(count: int = 100_000) -> list[dict[str, Any]]:
     """CPU per arrival of each kind: walked whole, and the share of one worker of four."""
-    plans: dict[str, Plan] = {"constant": constant(6000.0), "poisson": poisson(6000.0), "gamma": gamma(6000.0, 0.5)}
+    plans = {kind: RatePlan(kind, 6000.0, smoothness=0.5) for kind in KINDS}
     return [
         {
             "arrivals": kind,
-            "one worker, us/arrival": _us(partition(plan, [Assignment(0, 0, 1)]), count),
-            "one of four, us/own arrival": _us(partition(plan, [Assignment(0, 0, 4)]), count // 4),
+            "one worker, us/arrival": _us(WorkerShare(plan, [Assignment(0, 0, 1)]), count),
+            "one of four, us/own arrival": _us(WorkerShare(plan, [Assignment(0, 0, 4)]), count // 4),
         }
         for kind, plan in plans.items()
     ]

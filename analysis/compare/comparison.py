@@ -96,16 +96,16 @@ class Comparison:
     confidence: float
 
     @property
-    def doubts(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """Why the comparison as a whole may mislead."""
-        return [*self.a.doubts, *self.b.doubts]
+        return [*self.a.warnings, *self.b.warnings]
 
     @property
     def exit_code(self) -> ExitCode:
         """With gates: 4 when a side is not to be trusted, 3 when a gate failed. Without gates 0."""
         if not self.gates:
             return ExitCode.OK
-        if self.doubts:
+        if self.warnings:
             return ExitCode.UNTRUSTED
         return ExitCode.CRITERIA_FAILED if failed(self.gates) else ExitCode.OK
 
@@ -362,7 +362,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         "confidence": comparison.confidence,
         "headline": headline(comparison),
         "settings_that_differ": list(comparison.differences),
-        "doubts": comparison.doubts,
+        "doubts": comparison.warnings,
         "figures": [_figure_to_json(figure) for figure in comparison.figures],
         "gates": [{"text": gate.gate.text, "state": gate.state, "note": gate.note} for gate in comparison.gates],
         "exit_code": int(comparison.exit_code),

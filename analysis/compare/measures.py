@@ -81,13 +81,13 @@ class Measures:
 class Side:
     """One side: its runs' labels and settings, whether they can be trusted, and what they measured per request name.
 
-    `settings` has one mapping per run; `doubts` the reasons why a run's own verdict is untrusted.
+    `settings` has one mapping per run; `warnings` the reasons why a run's own verdict is untrusted.
     """
 
     label: str
     runs: Sequence[str]
     settings: Sequence[Mapping[str, Any]]
-    doubts: Sequence[str]
+    warnings: Sequence[str]
     groups: Mapping[str, Measures]
 
     @property
@@ -129,7 +129,7 @@ def measure(label: str, runs: Sequence[Run]) -> Side:
         label=label,
         runs=[run.label for run in runs],
         settings=[settings_of(run) for run in runs],
-        doubts=[doubt for run in runs for doubt in _doubts(run)],
+        warnings=[warning for run in runs for warning in _untrusted(run)],
         groups=groups,
     )
 
@@ -157,13 +157,13 @@ def _unusable(run: Run) -> str | None:
     return None
 
 
-def _doubts(run: Run) -> list[str]:
-    doubts = []
+def _untrusted(run: Run) -> list[str]:
+    warnings = []
     if reasons := distrust(run, account(run)):
-        doubts.append(f"{run.label} is not to be trusted: {'; '.join(map(str, reasons))}")
+        warnings.append(f"{run.label} is not to be trusted: {'; '.join(map(str, reasons))}")
     if run.state == "crashed":
-        doubts.append(f"{run.label} did not end in order")
-    return doubts
+        warnings.append(f"{run.label} did not end in order")
+    return warnings
 
 
 def _part(run: Run) -> _Part:
@@ -277,7 +277,7 @@ def to_json(side: Side) -> dict[str, Any]:
         "label": side.label,
         "runs": list(side.runs),
         "settings": [dict(settings) for settings in side.settings],
-        "doubts": list(side.doubts),
+        "doubts": list(side.warnings),
         "groups": {name: _measures_to_json(measures) for name, measures in side.groups.items()},
     }
 
@@ -288,7 +288,7 @@ def from_json(found: Mapping[str, Any]) -> Side:
         label=str(found["label"]),
         runs=[str(run) for run in found["runs"]],
         settings=[dict(settings) for settings in found["settings"]],
-        doubts=[str(doubt) for doubt in found["doubts"]],
+        warnings=[str(warning) for warning in found["doubts"]],
         groups={str(name): _measures_from_json(measures) for name, measures in found["groups"].items()},
     )
 

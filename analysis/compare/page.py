@@ -41,7 +41,7 @@ def render_comparison(comparison: Comparison) -> str:
     parts = [
         _header(comparison),
         _verdict(comparison),
-        listed([*comparison.doubts, *(f"Unlike: {text}" for text in comparison.differences)], "doubts"),
+        listed([*comparison.warnings, *(f"Unlike: {text}" for text in comparison.differences)], "doubts"),
         section("Gates", _gates(comparison.gates)),
         *(section(_title(name), _table(part)) for name, part in _by_name(figures)),
         f'<p class="note">{escape(chance_note(comparison))} Drawn: change with its interval, from −{WIDEST_PCT:.0f} % '
@@ -67,7 +67,7 @@ def _verdict(comparison: Comparison) -> str:
     worse = any(found.verdict == WORSE for found in key_figures(comparison) if not found.name)
     better = any(found.verdict == BETTER for found in key_figures(comparison) if not found.name)
     if comparison.gates:
-        state = "untrusted" if comparison.doubts else "failed" if failed(comparison.gates) else "passed"
+        state = "untrusted" if comparison.warnings else "failed" if failed(comparison.gates) else "passed"
         word = {"untrusted": "Not to be trusted", "failed": "Gate failed", "passed": "Gates held"}[state]
     else:
         state = "failed" if worse else "passed" if better else "none"

@@ -21,7 +21,7 @@ def to_text(comparison: Comparison, figures: Sequence[Figure]) -> str:
     """Some figures of the comparison for a terminal."""
     lines = [f"A  {', '.join(comparison.a.runs)}", f"B  {', '.join(comparison.b.runs)}", ""]
     lines += [headline(comparison)]
-    lines += [f"  ! {doubt}" for doubt in comparison.doubts]
+    lines += [f"  ! {warning}" for warning in comparison.warnings]
     lines += [f"  ! unlike: {difference}" for difference in comparison.differences]
     for name, of_name in _by_name(figures):
         lines += ["", name or "all requests", *_aligned(_table(of_name))]
@@ -39,7 +39,7 @@ def to_markdown(comparison: Comparison, figures: Sequence[Figure]) -> str:
     """Some figures of the comparison for a pull request."""
     lines = [f"### {escape(headline(comparison))}", ""]
     lines += [f"**A** {_named(comparison.a.runs)} · **B** {_named(comparison.b.runs)}", ""]
-    lines += [f"- ⚠️ {escape(text)}" for text in (*comparison.doubts, *comparison.differences)]
+    lines += [f"- ⚠️ {escape(text)}" for text in (*comparison.warnings, *comparison.differences)]
     if comparison.gates:
         lines += ["| gate | result |", "|---|---|"]
         lines += [

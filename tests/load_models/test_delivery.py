@@ -15,7 +15,7 @@ import pytest
 from tests.load_models.load_run import LoadRun, command, free_port, read_run, read_truth, run_all, start
 from tests.simulator_process import Simulator
 from tokenswarm.record import Outcome
-from tokenswarm.workload.arrivals import constant, poisson
+from tokenswarm.workload.arrivals import RatePlan
 
 QUICK = ("--deployment", "quick", "--context-tokens", "50", "--max-tokens", "20")
 RANDOM = (*QUICK, "--rate", "1200", "--arrival", "poisson", "--seed", "7", "--run-time", "4s", "-u", "40", "-r", "100")
@@ -84,7 +84,7 @@ def test_every_arrival_is_accounted_for(runs: dict[str, LoadRun], name: str) -> 
 def test_any_number_of_workers_offers_the_same(runs: dict[str, LoadRun], name: str, workers: int) -> None:
     run = runs[name]
     due = due_offsets(run)
-    planned = list(islice(poisson(1200, 7).instants(), len(due)))
+    planned = list(islice(RatePlan("poisson", 1200, 7).instants(), len(due)))
     assert due == pytest.approx([instant - planned[0] for instant in planned], abs=1e-3)
     assert len(due) >= 30
     assert len({row.worker for row in run.sent}) == workers
@@ -92,7 +92,7 @@ def test_any_number_of_workers_offers_the_same(runs: dict[str, LoadRun], name: s
 
 def test_a_constant_rate_is_offered_to_the_request(runs: dict[str, LoadRun]) -> None:
     due = due_offsets(runs["5-per-second"])
-    assert due == pytest.approx(list(islice(constant(300).instants(), len(due))), abs=1e-3)
+    assert due == pytest.approx(list(islice(RatePlan("constant", 300).instants(), len(due))), abs=1e-3)
     assert len(due) >= 15
 
 

@@ -37,10 +37,6 @@ class Engines:
         """
         return self.index * workers + position, self.count * workers
 
-    def share(self, total: float) -> float:
-        """This engine's part of a rate or a budget that is meant for all engines together."""
-        return total / self.count
-
 
 def read_engines(environment: Mapping[str, str], draw: Callable[[int], int] = _draw_below) -> Engines:
     """The place in the environment; one engine when nothing is set. Raises `BadInput` listing every problem.

@@ -80,11 +80,6 @@ class EntraTokens:
             raise RuntimeError("the token source was not started")
         return self._token.value
 
-    @property
-    def expires_at(self) -> float | None:
-        """Unix s at which the current token ends; `None` before `start`."""
-        return self._token.expires_at if self._token else None
-
     def start(self) -> None:
         """Fetch the first token, waiting for it, then renew in the background. Raises `BadInput` when there is none."""
         if self._thread is not None:

@@ -241,7 +241,7 @@ def build_settings(
         start_turn=reader.read("start-conversations-at", lambda text: parse_length(text, 1000), Length("fixed", 1.0)),
         plan=plan,
         arrival=reader.choice("arrival", "constant"),
-        arrival_smoothness=reader.number("arrival-smoothness", 0.01, 1000, 1.0) or 1.0,
+        arrival_smoothness=_smoothness(reader),
         max_lag_s=reader.duration("max-lag", 10.0),
         shape=_shape(reader),
         confirm_load=reader.choice("confirm-load", "no") == "yes",
@@ -290,6 +290,10 @@ def _lengths(reader: _Reader) -> tuple[Length, Length | None]:
     return context, output
 
 
+def _smoothness(reader: _Reader) -> float:
+    return reader.number("arrival-smoothness", arrivals.MIN_SMOOTHNESS, arrivals.MAX_SMOOTHNESS, 1.0) or 1.0
+
+
 def _plan(reader: _Reader, seed: int, context: Length, output: Length | None) -> Plan | None:
     sources = [name for name in ("rate", "rate-stages", "trace", "search") if reader.get(name)]
     if len(sources) > 1:
@@ -298,7 +302,7 @@ def _plan(reader: _Reader, seed: int, context: Length, output: Length | None) ->
         )
         return None
     kind = reader.choice("arrival", "constant")
-    smoothness = reader.number("arrival-smoothness", 0.01, 1000, 1.0) or 1.0
+    smoothness = _smoothness(reader)
     lengths = arrivals.Lengths(seed, context, output)
     if sources == ["trace"]:
         return _trace_plan(reader, lengths)

@@ -23,7 +23,7 @@ from tokenswarm.generator.heartbeat import HeartbeatWindow, summarise
 from tokenswarm.generator.influence import Influence, Stalls
 from tokenswarm.lease import TOUCHED_EVERY_S, Lease
 from tokenswarm.metrics.accounting import Accounting, Lost
-from tokenswarm.metrics.answer_length import Shortfall
+from tokenswarm.metrics.answer_length import AnswerLengths
 from tokenswarm.metrics.autostop import AutoStopMonitor
 from tokenswarm.metrics.criteria import Criterion, CriterionResult, evaluate
 from tokenswarm.metrics.refusals import RefusalMonitor
@@ -132,7 +132,7 @@ class LoadRun:
         self.verdict: Verdict | None = None
         self.workers = workers
         self.judge = judge
-        self.shortfall = Shortfall()
+        self.answer_lengths = AnswerLengths()
         self.rate_changes: list[tuple[float, float]] = []
         """Rates in requests per minute that were set while the run was on, and the Unix s from which they hold."""
         self.first_requests: dict[str, Any] | None = None
@@ -168,7 +168,7 @@ class LoadRun:
         """Take in one record, from whichever process."""
         self.samples.add(record)
         self.accounting.add(record)
-        self.shortfall.add(record)
+        self.answer_lengths.add(record)
         self.judge.observe(record)
         self.stalls.add(record)
         if record.read_lag_ms is not None:
@@ -215,7 +215,7 @@ class LoadRun:
         self.influence = self.stalls.influence()
         missing = self._read_rows_back()
         self.accounting.close(planned, [*lost, *missing])
-        if warning := self.shortfall.describe():
+        if warning := self.answer_lengths.describe():
             logger.warning("%s", warning)
         if (said := self.influence.describe()) and not self.influence.matters:
             logger.info("Load generator: %s; no figure is in doubt for it", said)
@@ -358,7 +358,7 @@ class LoadRun:
                 "self_checks": list(self._self_checks),
                 "beyond_self_check": list(self._beyond),
             },
-            "length_shortfall": self.shortfall.facts(),
+            "length_shortfall": self.answer_lengths.facts(),
             "search": self.judge.facts(),
             "criteria": [result.facts() for result in self.verdict.results] if self.verdict else [],
             "verdict": None if self.verdict is None else self.verdict.facts(),

@@ -10,7 +10,7 @@ MIN_ROWS = 20
 MIN_SHARE = 0.9
 
 
-class Shortfall:
+class AnswerLengths:
     """Counts answers that ended by themselves, before `max_tokens`."""
 
     def __init__(self) -> None:

@@ -33,7 +33,7 @@ MAX_RATE_RPM = 6_000_000.0
 """Rates that are taken seriously: from 1.4 requests per day to 100,000 per second."""
 
 MAX_SPEED = 10_000.0
-MIN_SMOOTHNESS, MAX_SMOOTHNESS = 0.01, 10_000.0
+MIN_SMOOTHNESS, MAX_SMOOTHNESS = 0.01, 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,21 +180,6 @@ class TracePlan:
         return sum(each.context_tokens or 0 for each in arrivals), sum(each.max_tokens or 0 for each in arrivals)
 
 
-def constant(rate_rpm: float, lengths: Lengths = Lengths()) -> RatePlan:
-    """Even gaps."""
-    return _checked(RatePlan("constant", rate_rpm, lengths=lengths))
-
-
-def poisson(rate_rpm: float, seed: int = 0, lengths: Lengths = Lengths()) -> RatePlan:
-    """Independent users."""
-    return _checked(RatePlan("poisson", rate_rpm, seed, lengths=lengths))
-
-
-def gamma(rate_rpm: float, smoothness: float, seed: int = 0, lengths: Lengths = Lengths()) -> RatePlan:
-    """Gaps as bursty or as even as wanted."""
-    return _checked(RatePlan("gamma", rate_rpm, seed, smoothness, lengths))
-
-
 def staged(
     rate_rpm: Stages, kind: str = "constant", seed: int = 0, smoothness: float = 1.0, lengths: Lengths = Lengths()
 ) -> RatePlan:
@@ -213,7 +198,7 @@ def trace(
     The plan starts where the window does, and lasts as long; without one it ends with the last arrival.
     """
     if not 0 < speed <= MAX_SPEED:
-        raise BadInput([_wrong_speed(speed)])
+        raise BadInput([f"trace-speed: expected a number above 0 up to {MAX_SPEED:.0f}, got {speed}"])
     begin_s, end_s = window if window is not None else (0.0, math.inf)
     kept = tuple(row for row in sorted(rows, key=lambda row: row.offset_s) if begin_s <= row.offset_s < end_s)
     if not kept:
@@ -233,22 +218,6 @@ def parse_rate(text: str, where: str = "rate") -> float:
         expected = f"requests per minute from {MIN_RATE_RPM} to {MAX_RATE_RPM:.0f}, as 50 or 5/s"
         raise BadInput([f"{where}: expected {expected}, got {stripped!r}"])
     return number * per_minute
-
-
-def parse_speed(text: str) -> float:
-    """How many times as fast a trace is replayed. Raises `BadInput`."""
-    number = read_number(text)
-    if number is None or not 0 < number <= MAX_SPEED:
-        raise BadInput([_wrong_speed(repr(text.strip()))])
-    return number
-
-
-def parse_smoothness(text: str) -> float:
-    """Shape of gamma gaps. Raises `BadInput`."""
-    number = read_number(text)
-    if number is None or not MIN_SMOOTHNESS <= number <= MAX_SMOOTHNESS:
-        raise BadInput([_wrong_smoothness(repr(text.strip()))])
-    return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,13 +257,8 @@ class WorkerShare(Iterator[Arrival]):
         self._assignments = sorted(assignments, key=lambda assignment: assignment.effective_from_index)
 
     @property
-    def next_index(self) -> int | None:
-        """The first arrival, anybody's, that has not been passed; `None` when the plan is over."""
-        return None if self._ahead is None else self._ahead[0]
-
-    @property
     def next_due_offset_s(self) -> float | None:
-        """When the arrival of `next_index` is due; `None` when the plan is over."""
+        """When the first arrival, anybody's, that has not been passed is due; `None` when the plan is over."""
         return None if self._ahead is None else self._ahead[1]
 
     def assign(self, assignment: Assignment) -> int:
@@ -336,32 +300,6 @@ class WorkerShare(Iterator[Arrival]):
         return last is None or (last.effective_from_index <= index and last.worker_position is None)
 
 
-def partition(plan: Plan, assignments: Iterable[Assignment]) -> WorkerShare:
-    """The arrivals of one worker, given all its assignments."""
-    return WorkerShare(plan, assignments)
-
-
-def walk(plan: Plan) -> Iterator[Arrival]:
-    """All arrivals of a plan."""
-    return (plan.arrival(index, due_offset_s) for index, due_offset_s in enumerate(plan.instants()))
-
-
-class DueCounter:
-    """Counts what is due, for instants that never fall: cheaper than `Plan.count_before` for a live figure."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._instants = plan.instants()
-        self._next = next(self._instants, None)
-        self._passed = 0
-
-    def before(self, t_s: float) -> int:
-        """Arrivals due before `t_s`."""
-        while self._next is not None and self._next < t_s:
-            self._next = next(self._instants, None)
-            self._passed += 1
-        return self._passed
-
-
 def _count_before(instants: Iterator[float], t_s: float) -> int:
     total = 0
     for instant in instants:
@@ -369,14 +307,6 @@ def _count_before(instants: Iterator[float], t_s: float) -> int:
             break
         total += 1
     return total
-
-
-def _wrong_speed(got: object) -> str:
-    return f"trace-speed: expected a number above 0 up to {MAX_SPEED:.0f}, got {got}"
-
-
-def _wrong_smoothness(got: object) -> str:
-    return f"arrival-smoothness: expected a number from {MIN_SMOOTHNESS} to {MAX_SMOOTHNESS:.0f}, got {got}"
 
 
 def _checked(plan: RatePlan) -> RatePlan:
@@ -387,7 +317,8 @@ def _checked(plan: RatePlan) -> RatePlan:
     if not MIN_RATE_RPM <= peak <= MAX_RATE_RPM:
         problems.append(f"rate: expected requests per minute from {MIN_RATE_RPM} to {MAX_RATE_RPM:.0f}, got {peak}")
     if not MIN_SMOOTHNESS <= plan.smoothness <= MAX_SMOOTHNESS:
-        problems.append(_wrong_smoothness(plan.smoothness))
+        expected = f"a number from {MIN_SMOOTHNESS} to {MAX_SMOOTHNESS:.0f}"
+        problems.append(f"arrival-smoothness: expected {expected}, got {plan.smoothness}")
     if problems:
         raise BadInput(problems)
     return plan

@@ -151,11 +151,6 @@ class ThreadGroup:
         """Seconds from the start of the test to the end of the group, the delay included."""
         return self.delay_s + self.duration_s_after_delay
 
-    @property
-    def iterations(self) -> int | None:
-        """Iterations of the whole group if its duration suffices; `None` when only the duration ends it."""
-        return None if self.loops < 0 else self.threads * self.loops
-
     def start_instant(self, thread: int) -> float:
         """Seconds from the start of the test to the start of a thread, counted from 0."""
         return self.delay_s + thread * self.ramp_s / self.threads

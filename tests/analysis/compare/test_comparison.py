@@ -189,7 +189,7 @@ def test_a_gate_that_chance_explains_holds_and_says_what_it_may_hide(runs):
 
 
 def test_untrusted_run_makes_gates_untrusted(runs):
-    doubtful = dataclasses.replace(side(runs, "again"), doubts=["again is not to be trusted: generator saturated"])
+    doubtful = dataclasses.replace(side(runs, "again"), warnings=["again is not to be trusted: generator saturated"])
     gates = parse_gates(["avg(ttft_ms) worse > 10 %"])
     assert compare(side(runs, "a"), doubtful, gates=gates).exit_code == 4
     assert compare(side(runs, "a"), doubtful).exit_code == 0

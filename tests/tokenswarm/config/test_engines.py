@@ -34,7 +34,7 @@ def test_engines_and_their_workers_share_one_plan_without_gap_or_overlap() -> No
     assert places == [(0, 6), (1, 6), (2, 6), (3, 6), (4, 6), (5, 6)]
 
 
-def test_a_drawn_place_is_below_the_count_and_shares_the_rate() -> None:
+def test_a_drawn_place_is_below_the_count() -> None:
     engines = read_engines({"TOKENSWARM_ENGINE_COUNT": "4"})
     assert 0 <= engines.index < 4
-    assert engines.share(60) == 15
+    assert (engines.count, engines.known) == (4, False)

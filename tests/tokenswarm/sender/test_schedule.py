@@ -7,7 +7,7 @@ import gevent
 
 from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.sender.schedule import AHEAD_S, Due, Schedule
-from tokenswarm.workload.arrivals import Assignment, constant
+from tokenswarm.workload.arrivals import Assignment, RatePlan
 
 IDENTITY: dict[str, Any] = {"worker": "w0", "target": "chat", "name": "chat"}
 ALL = [Assignment(0, 0, 1)]
@@ -35,7 +35,7 @@ def test_arrivals_go_to_free_users_when_they_are_due() -> None:
     plan = schedule(dropped)
     users = [gevent.spawn(take, plan, taken) for _ in range(3)]
     origin = time.time() + 0.02
-    plan.start(constant(6000), origin, ALL)  # one each 10 ms
+    plan.start(RatePlan("constant", 6000), origin, ALL)  # one each 10 ms
     gevent.sleep(0.3)
     until = time.time()
     plan.stop(until)
@@ -50,7 +50,7 @@ def test_arrivals_go_to_free_users_when_they_are_due() -> None:
 def test_a_free_user_gets_an_arrival_ahead_and_may_send_it_when_it_is_due() -> None:
     plan = schedule([])
     origin = time.time() + 0.2
-    plan.start(constant(60), origin, ALL)
+    plan.start(RatePlan("constant", 60), origin, ALL)
     due = plan.take()
     assert origin - AHEAD_S <= time.time() < origin
     assert not due.come.is_set()
@@ -63,7 +63,7 @@ def test_what_is_ahead_when_the_run_ends_was_not_offered() -> None:
     dropped: list[RequestRecord] = []
     plan = schedule(dropped)
     until = time.time()
-    plan.start(constant(60), until + AHEAD_S / 2, ALL)
+    plan.start(RatePlan("constant", 60), until + AHEAD_S / 2, ALL)
     due = plan.take()
     plan.stop(until)
     assert not due.come.is_set()
@@ -73,7 +73,7 @@ def test_what_is_ahead_when_the_run_ends_was_not_offered() -> None:
 
 def test_what_a_stopped_user_had_taken_is_another_users() -> None:
     plan = schedule([])
-    plan.start(constant(60), time.time(), ALL)
+    plan.start(RatePlan("constant", 60), time.time(), ALL)
     due = plan.take()
     plan.put_back(due)
     assert plan.take() is due
@@ -86,7 +86,7 @@ def test_an_arrival_that_waits_too_long_is_dropped_and_its_lag_is_known() -> Non
     taken: list[Due] = []
     plan = schedule(dropped, max_lag_s=0.05)
     user = gevent.spawn(take, plan, taken, hold_s=0.1)
-    plan.start(constant(6000), time.time(), ALL)
+    plan.start(RatePlan("constant", 6000), time.time(), ALL)
     gevent.sleep(0.6)
     plan.stop(time.time())
     user.kill()
@@ -104,7 +104,7 @@ def test_what_waited_at_the_end_is_dropped_and_what_had_only_just_come_was_not_o
     dropped: list[RequestRecord] = []
     plan = schedule(dropped)
     origin = time.time() - 4.5  # five arrivals are due already: 0, 1, 2, 3, 4 s
-    plan.start(constant(60), origin, ALL)
+    plan.start(RatePlan("constant", 60), origin, ALL)
     plan.stop(origin + 4.5)
     assert plan.offered == len(dropped) == 4
     assert plan.overtaken == 1
@@ -117,7 +117,7 @@ def test_two_processes_share_a_plan_without_gap_or_double() -> None:
     users = [gevent.spawn(take, plan, taken) for plan in plans for _ in range(2)]
     origin = time.time() + 0.02
     for position, plan in enumerate(plans):
-        plan.start(constant(12000), origin, [Assignment(0, position, 2)])
+        plan.start(RatePlan("constant", 12000), origin, [Assignment(0, position, 2)])
     gevent.sleep(0.15)
     plans[0].assign(Assignment(60, 0, 1))  # from arrival 60 on, the first has all
     plans[1].assign(Assignment(60, None, 1))
@@ -136,9 +136,9 @@ def test_a_new_plan_takes_over_without_losing_what_was_due() -> None:
     plan = schedule(dropped)
     user = gevent.spawn(take, plan, taken)
     first = time.time() - 0.05
-    plan.start(constant(6000), first, ALL)
+    plan.start(RatePlan("constant", 6000), first, ALL)
     second = time.time() + AHEAD_S
-    plan.start(constant(600), second, ALL)
+    plan.start(RatePlan("constant", 600), second, ALL)
     gevent.sleep(0.25)
     plan.stop(time.time())
     user.kill()

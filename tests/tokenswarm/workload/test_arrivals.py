@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterator
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -15,15 +16,11 @@ from tokenswarm.workload import arrivals
 from tokenswarm.workload.arrivals import (
     Arrival,
     Assignment,
-    DueCounter,
     Lengths,
     Plan,
+    RatePlan,
     WorkerShare,
     parse_rate,
-    parse_smoothness,
-    parse_speed,
-    partition,
-    walk,
 )
 from tokenswarm.workload.distributions import parse_length
 from tokenswarm.workload.stages import parse_stages
@@ -34,9 +31,9 @@ RAMP = parse_stages("2m:10, 5m:50, 1m:0")  # 185 arrivals: 10 + 150 + 25
 DRAWN = Lengths(3, parse_length("normal(500, 100)"), parse_length("uniform(50, 200)"))
 ROWS = [TraceRow(0.0, 10, 1), TraceRow(30.0, 20, 2, (0, 1)), TraceRow(60.0, 30, 3), TraceRow(90.0, 40, 4)]
 PLANS = {
-    "constant": arrivals.constant(300, DRAWN),
-    "poisson": arrivals.poisson(300, 1, DRAWN),
-    "gamma": arrivals.gamma(300, 0.5, 1, DRAWN),
+    "constant": RatePlan("constant", 300, lengths=DRAWN),
+    "poisson": RatePlan("poisson", 300, 1, lengths=DRAWN),
+    "gamma": RatePlan("gamma", 300, 1, 0.5, DRAWN),
     "ramp": arrivals.staged(RAMP),
     "poisson ramp": arrivals.staged(RAMP, "poisson", 1),
     "gamma ramp": arrivals.staged(RAMP, "gamma", 1, 4.0),
@@ -45,14 +42,18 @@ PLANS = {
 EVERY_PLAN = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 
 
+def walk(plan: Plan) -> Iterator[Arrival]:
+    return (plan.arrival(index, due_offset_s) for index, due_offset_s in enumerate(plan.instants()))
+
+
 def offsets(plan: Plan, n: int | None = None) -> list[float]:
     return list(islice(plan.instants(), n))
 
 
 def test_constant_arrivals_start_at_zero_and_are_even() -> None:
-    assert offsets(arrivals.constant(50), 5) == [0.0, 1.2, 2.4, 3.6, 4.8]
+    assert offsets(RatePlan("constant", 50), 5) == [0.0, 1.2, 2.4, 3.6, 4.8]
     # Not by adding gaps up: after an hour the arrival is where it belongs.
-    assert next(islice(arrivals.constant(50).instants(), 3000, None)) == 3600.0
+    assert next(islice(RatePlan("constant", 50).instants(), 3000, None)) == 3600.0
 
 
 def test_staged_arrivals_are_due_where_the_integral_reaches_their_index() -> None:
@@ -81,8 +82,8 @@ def test_a_plan_is_the_same_each_time_and_never_goes_back(plan: Plan) -> None:
 
 
 def test_the_seed_decides_the_plan() -> None:
-    assert offsets(arrivals.poisson(60, 1), 10) == offsets(arrivals.poisson(60, 1), 10)
-    assert offsets(arrivals.poisson(60, 1), 10) != offsets(arrivals.poisson(60, 2), 10)
+    assert offsets(RatePlan("poisson", 60, 1), 10) == offsets(RatePlan("poisson", 60, 1), 10)
+    assert offsets(RatePlan("poisson", 60, 1), 10) != offsets(RatePlan("poisson", 60, 2), 10)
 
 
 def gaps(plan: Plan, n: int = 4000) -> list[float]:
@@ -92,19 +93,19 @@ def gaps(plan: Plan, n: int = 4000) -> list[float]:
 
 @pytest.mark.parametrize("rate_rpm", [50, 300, 12_000])
 def test_poisson_gaps_are_exponential(rate_rpm: float) -> None:
-    assert stats.kstest(gaps(arrivals.poisson(rate_rpm, 11)), "expon", args=(0, 60 / rate_rpm)).pvalue > 0.01
+    assert stats.kstest(gaps(RatePlan("poisson", rate_rpm, 11)), "expon", args=(0, 60 / rate_rpm)).pvalue > 0.01
 
 
 @pytest.mark.parametrize("smoothness", [0.25, 1.0, 4.0, 100.0])
 def test_gamma_gaps_have_the_asked_shape_and_mean(smoothness: float) -> None:
     mean_s = 60 / 300
     scale = mean_s / smoothness
-    found = gaps(arrivals.gamma(300, smoothness, 11))
+    found = gaps(RatePlan("gamma", 300, 11, smoothness))
     assert stats.kstest(found, "gamma", args=(smoothness, 0, scale)).pvalue > 0.01
 
 
 def test_the_test_of_gaps_tells_shapes_apart() -> None:
-    assert stats.kstest(gaps(arrivals.gamma(300, 2.0, 11)), "expon", args=(0, 0.2)).pvalue < 1e-6
+    assert stats.kstest(gaps(RatePlan("gamma", 300, 11, 2.0)), "expon", args=(0, 0.2)).pvalue < 1e-6
 
 
 def test_a_staged_poisson_process_is_poisson_in_the_integral_of_its_rate() -> None:
@@ -120,22 +121,14 @@ def test_a_staged_poisson_process_is_poisson_in_the_integral_of_its_rate() -> No
 def test_counts_are_those_of_the_plan_itself(plan: Plan, t_s: float) -> None:
     expected = sum(1 for instant in offsets(plan, 6000) if instant < t_s)
     assert plan.count_before(t_s) == expected
-    assert DueCounter(plan).before(t_s) == expected
 
 
 @given(st.floats(0.5, 1e5), st.integers(0, 3000))
 def test_a_constant_count_is_exact_at_the_arrival_itself(rate_rpm: float, index: int) -> None:
-    plan = arrivals.constant(rate_rpm)
+    plan = RatePlan("constant", rate_rpm)
     instant = next(islice(plan.instants(), index, None))
     assert plan.count_before(instant) == index
     assert plan.count_before(math.nextafter(instant, math.inf)) == index + 1
-
-
-def test_a_counter_goes_on_where_it_was() -> None:
-    counter = DueCounter(PLANS["poisson"])
-    assert [counter.before(t_s) for t_s in (1, 10, 10, 60)] == [
-        PLANS["poisson"].count_before(t_s) for t_s in (1, 10, 10, 60)
-    ]
 
 
 def test_the_forecast() -> None:
@@ -152,7 +145,7 @@ def test_an_arrival_has_its_own_lengths_whoever_sends_it() -> None:
     everything = list(islice(walk(plan), 100))
     assert len({arrival.context_tokens for arrival in everything}) > 50
     assert all(50 <= (arrival.max_tokens or 0) <= 200 for arrival in everything)
-    share = partition(plan, [Assignment(0, 2, 3)])
+    share = WorkerShare(plan, [Assignment(0, 2, 3)])
     assert list(islice(share, 20)) == everything[2:62:3]
 
 
@@ -197,22 +190,11 @@ def test_any_text_gives_a_rate_or_bad_input(text: str) -> None:
         assert error.problems
 
 
-def test_speed_and_smoothness_are_numbers_in_range() -> None:
-    assert (parse_speed(" 2.0 "), parse_smoothness("0.5")) == (2.0, 0.5)
-    for text in ("0", "-1", "nan", "1e9", "x"):
-        with pytest.raises(BadInput, match="trace-speed: expected a number above 0 up to 10000, got '"):
-            parse_speed(text)
-        with pytest.raises(BadInput, match="arrival-smoothness: expected a number from"):
-            parse_smoothness(text)
-
-
 def test_a_wrong_plan_is_refused_all_at_once() -> None:
     with pytest.raises(BadInput) as caught:
-        arrivals.gamma(-1, 0.0)
+        arrivals.staged(parse_stages("1m:0"), "gamma", 0, 0.0)
     assert len(caught.value.problems) == 2
     for bad in (math.nan, math.inf, 0.0):
-        with pytest.raises(BadInput):
-            arrivals.constant(bad)
         with pytest.raises(BadInput):
             arrivals.trace(ROWS, speed=bad)
     with pytest.raises(BadInput, match="arrival: expected one of constant, poisson, gamma, got 'even'"):
@@ -246,7 +228,7 @@ def test_workers_together_send_the_whole_plan_exactly_once(
 ) -> None:
     plan = PLANS[name]
     all_changes = [(0, count), *changes]
-    shares = [partition(plan, assignments_of(worker, all_changes)) for worker in range(5)]
+    shares = [WorkerShare(plan, assignments_of(worker, all_changes)) for worker in range(5)]
     last_s = offsets(plan, 131)[-1]
     taken = [arrival for share in shares for arrival in drain(share, last_s)]
     whole = [arrival for arrival in islice(walk(plan), 150) if arrival.due_offset_s <= last_s]
@@ -258,7 +240,7 @@ def test_workers_together_send_the_whole_plan_exactly_once(
 def test_changes_that_arrive_in_time_keep_every_arrival(
     count: int, changes: list[tuple[int, int]], rng: random.Random
 ) -> None:
-    plan = arrivals.constant(60)  # arrival i is due at i seconds
+    plan = RatePlan("constant", 60)  # arrival i is due at i seconds
     shares = [WorkerShare(plan, assignments_of(worker, [(0, count)])) for worker in range(5)]
     taken: list[Arrival] = []
     for begin, workers in changes:
@@ -273,27 +255,31 @@ def test_changes_that_arrive_in_time_keep_every_arrival(
 
 
 def test_a_late_change_says_from_where_it_holds() -> None:
-    share = WorkerShare(arrivals.constant(60), [Assignment(0, 0, 1)])
+    share = WorkerShare(RatePlan("constant", 60), [Assignment(0, 0, 1)])
     assert [next(share).index for _ in range(5)] == [0, 1, 2, 3, 4]
-    assert share.next_index == 5
+    assert share.next_due_offset_s == 5.0
     assert share.assign(Assignment(2, 1, 2)) == 5
     assert [next(share).index for _ in range(3)] == [5, 7, 9]
 
 
 def test_a_share_of_nothing_ends() -> None:
-    endless = arrivals.constant(60)
-    assert list(partition(endless, [])) == []
-    assert [arrival.index for arrival in partition(endless, [Assignment(0, 0, 2), Assignment(5, None, 1)])] == [0, 2, 4]
-    joins_later = partition(endless, [Assignment(4, 1, 2)])
+    endless = RatePlan("constant", 60)
+    assert list(WorkerShare(endless, [])) == []
+    assert [arrival.index for arrival in WorkerShare(endless, [Assignment(0, 0, 2), Assignment(5, None, 1)])] == [
+        0,
+        2,
+        4,
+    ]
+    joins_later = WorkerShare(endless, [Assignment(4, 1, 2)])
     assert [next(joins_later).index for _ in range(2)] == [5, 7]
 
 
 def test_what_is_not_due_is_not_taken() -> None:
-    share = partition(arrivals.constant(60), [Assignment(0, 1, 2)])
+    share = WorkerShare(RatePlan("constant", 60), [Assignment(0, 1, 2)])
     assert share.take_due(0.5) is None
     assert share.take_due(1.0) == Arrival(1, 1.0)
     assert share.take_due(2.9) is None
-    assert share.next_index == 3
+    assert share.next_due_offset_s == 3.0
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(1, 6), st.data())
