@@ -71,6 +71,24 @@ def test_tls_without_verification_works_and_every_report_says_so(tmp_path: Path)
         assert "certificate" in report.lower()
 
 
+def test_a_run_reads_metrics_with_a_credential_over_the_runs_tls_and_shows_it_nowhere(tmp_path: Path) -> None:
+    secret = "scrape-token-4711"
+    authority = Authority("company")
+    context = authority.server_context(tmp_path, "127.0.0.1")
+    ca_file = authority.write(tmp_path / "ca.pem")
+    page = b"HTTP/1.1 200 OK\r\nContent-Length: 33\r\nConnection: close\r\n\r\nllamacpp:prompt_tokens_total 1000"
+    with running_simulator(FAST) as simulator, scripted_server([page], tls=context, read_request=True) as server:
+        entry = f"https://127.0.0.1:{server.port}/metrics every=500ms name=gpu bearer=${{SCRAPE_TOKEN}}"
+        flags = ["--server-metrics", entry, "--ca-file", str(ca_file)]
+        arguments = headless(simulator.chat_url, *flags, users=1, run_time="2s")
+        run = run_locust(tmp_path, *arguments, env={"SCRAPE_TOKEN": secret})
+    assert "uncached_prompt_tokens" in (run.directory / "server_metrics.csv").read_text()
+    assert secret not in run.output
+    assert secret not in "".join(
+        path.read_text(errors="replace") for path in run.directory.rglob("*") if path.is_file()
+    )
+
+
 def reports(folder: Path, directory: Path) -> list[str]:
     """The run's report in every format."""
     command = [sys.executable, "-m", "analysis", "report", str(directory), "--output", str(folder / "report")]

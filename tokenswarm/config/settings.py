@@ -21,12 +21,13 @@ from tokenswarm.config.request_extras import (
     parse_headers,
     parse_query,
 )
+from tokenswarm.config.scraping import read_endpoints
 from tokenswarm.config.targets import build_chat_target, build_host, build_rag_target
 from tokenswarm.metrics.autostop import AutoStop, parse_auto_stop
 from tokenswarm.metrics.criteria import Criterion, parse_criteria
 from tokenswarm.metrics.goodput import Goodput, parse_goodput
 from tokenswarm.metrics.refusals import DEFAULT_LIMIT
-from tokenswarm.metrics.server_metrics import PrometheusEndpoint, parse_server_metrics
+from tokenswarm.metrics.server_metrics import PrometheusEndpoint
 from tokenswarm.redaction import printable, secret_query_values
 from tokenswarm.transport.proxies import ProxyError, proxy_for
 from tokenswarm.transport.tls import tls_context
@@ -266,7 +267,7 @@ def build_settings(
         test_name=reader.read("test-name", _parse_test_name, Path(scenario).stem[:MAX_NAME] if scenario else "run"),
         output_format=reader.choice("output-format", "human"),
         output_interval_s=reader.number("output-interval", 0.1, 86400, 10.0) or 10.0,
-        endpoints=reader.read("server-metrics", lambda text: parse_server_metrics(text)[1], []),
+        endpoints=_endpoints(reader, environment),
         secrets=reader.secrets,
     )
     _check_together(reader, settings, targets)
@@ -362,6 +363,13 @@ def _sending(reader: _Reader) -> Sending:
         headers=reader.extras("headers", parse_headers),
         query=reader.extras("query", parse_query),
     )
+
+
+def _endpoints(reader: _Reader, environment: Environment) -> list[PrometheusEndpoint]:
+    none: tuple[list[PrometheusEndpoint], list[str]] = ([], [])
+    endpoints, secrets = reader.read("server-metrics", lambda text: read_endpoints(text, environment.get), none)
+    reader.secrets += secrets
+    return endpoints
 
 
 def _body(reader: _Reader) -> BodyFields:

@@ -11,7 +11,7 @@ import csv
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tokenswarm.userinput import BadInput, read_duration
@@ -165,14 +165,25 @@ class PrometheusEndpoint:
     url: str
     interval_s: float = 5.0
     metrics: tuple[ServerMetric, ...] = ()
+    credential: tuple[str, str] | None = None
+    """How it authenticates, and with what: `("bearer", "${NAME}")`; the names are of the environment."""
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """What the credential stands for, in the process that sends it."""
 
 
+_CREDENTIALS = {
+    "bearer": re.compile(r"\$\{\w+\}", re.ASCII),
+    "basic": re.compile(r"(?:(?:[^\s:${}]+|\$\{\w+\}):)?\$\{\w+\}", re.ASCII),
+    "header": re.compile(r"[\w!#$%&'*+.^`|~-]+:\$\{\w+\}", re.ASCII),
+}
+"""What each may hold. No text of its own: options are stored in run.json."""
+_CREDENTIAL_FORMS = {"bearer": "${NAME}", "basic": "USER:${NAME}", "header": "HEADER:${NAME}"}
 _RESOURCE_ID = re.compile(
     r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/[^/]+/[^/]+/[^/]+(/[^/]+/[^/]+)*", re.IGNORECASE
 )
 _EXPECTED = (
     "RESOURCE-ID region=REGION [name=NAME] [metrics=METRIC:aggregation,...] "
-    "or http://HOST/metrics [every=DURATION] [name=NAME] [metrics=METRIC,...]"
+    "or http://HOST/metrics [every=DURATION] [name=NAME] [metrics=METRIC,...] [bearer=${NAME}]"
 )
 
 
@@ -188,7 +199,7 @@ def parse_server_metrics(text: str) -> tuple[list[AzureResource], list[Prometheu
             else:
                 resources.append(_resource(entry))
         except ValueError as error:
-            problems.append(f"server-metrics: expected {error} ({entry})")
+            problems.append(f"server-metrics: expected {error} ({_without_credentials(entry)})")
     names = [one.name for one in resources] + [one.name for one in endpoints]
     for name in sorted({name for name in names if names.count(name) > 1}):
         problems.append(f"server-metrics: expected different names (name=...), got {name!r} {names.count(name)} times")
@@ -198,12 +209,33 @@ def parse_server_metrics(text: str) -> tuple[list[AzureResource], list[Prometheu
 
 
 def _endpoint(entry: str) -> PrometheusEndpoint:
-    url, settings = _settings(entry, {"every", "name", "metrics"})
+    url, settings = _settings(entry, {"every", "name", "metrics", *_CREDENTIALS})
     host = url.split("/")[2]
+    if "@" in host:
+        raise ValueError("a URL without credentials (give them as basic=USER:${NAME}), got one with")
     interval_s = read_duration(settings.get("every", "5s"))
     if interval_s is None or not 0.1 <= interval_s <= 3600:
         raise ValueError(f"every=DURATION from 100ms to 1h, got {settings['every']!r}")
-    return PrometheusEndpoint(settings.get("name", host), url, interval_s, _metrics(settings.get("metrics", "")))
+    metrics = _metrics(settings.get("metrics", ""))
+    return PrometheusEndpoint(settings.get("name", host), url, interval_s, metrics, _credential(settings))
+
+
+def _credential(settings: dict[str, str]) -> tuple[str, str] | None:
+    given = [kind for kind in _CREDENTIALS if kind in settings]
+    if len(given) > 1:
+        raise ValueError(f"one of {', '.join(_CREDENTIALS)}, got {' and '.join(given)}")
+    for kind in given:
+        if not _CREDENTIALS[kind].fullmatch(settings[kind]):  # not shown: it may be the secret itself
+            raise ValueError(f"{kind}={_CREDENTIAL_FORMS[kind]}, a name of the environment, got something else")
+        return kind, settings[kind]
+    return None
+
+
+def _without_credentials(entry: str) -> str:
+    """An entry as a message may show it."""
+    address, *words = entry.split()
+    kept = [word for word in words if word.partition("=")[0] in ("every", "name", "metrics", "region")]
+    return " ".join([re.sub(r"//[^/]*@", "//", address), *kept])
 
 
 def _resource(entry: str) -> AzureResource:
@@ -221,7 +253,8 @@ def _settings(entry: str, known: set[str]) -> tuple[str, dict[str, str]]:
     address, *words = entry.split()
     pairs = dict(word.partition("=")[::2] for word in words)
     if unknown := [word for word in words if word.partition("=")[0] not in known or not word.partition("=")[2]]:
-        raise ValueError(f"{_EXPECTED}, got {' '.join(unknown)!r}")
+        names = " ".join(word.partition("=")[0] for word in unknown)  # not the values: one may be a secret
+        raise ValueError(f"{_EXPECTED}, got {names!r}")
     return address, pairs
 
 

@@ -206,7 +206,11 @@ class Preparation:
     def _referenced_names(self) -> list[str]:
         """The names that options refer to as `${NAME}`."""
         options = vars(self._locust.parsed_options)
-        return [name for option in ("headers", "query") for name in referenced(str(options.get(option) or ""))]
+        return [
+            name
+            for option in ("headers", "query", "server_metrics")
+            for name in referenced(str(options.get(option) or ""))
+        ]
 
     def _adopt_defaults(self, environment: Environment) -> None:
         """Locust's own options that the environment names: the host, and the lab's DURATION."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import ssl
 import threading
 import time
 import urllib.request
@@ -172,9 +173,12 @@ def _sample(
     )
 
 
-def read_endpoint(url: str, timeout_s: float = 4.0) -> str:
-    """The text of a /metrics page. Raises `OSError`."""
-    with urllib.request.urlopen(url, timeout=timeout_s) as response:  # nosec B310: checked to be http or https
+def read_endpoint(endpoint: PrometheusEndpoint, tls: ssl.SSLContext | None = None, timeout_s: float = 4.0) -> str:
+    """The text of a /metrics page. `tls`: for https; `None` trusts the system's authorities. Raises `OSError`."""
+    request = urllib.request.Request(endpoint.url)
+    for name, value in endpoint.headers:
+        request.add_unredirected_header(name, value)  # a redirect may lead to somebody else
+    with urllib.request.urlopen(request, timeout=timeout_s, context=tls) as response:  # nosec B310: http or https
         return str(response.read().decode("utf-8", "replace"))
 
 
@@ -190,14 +194,14 @@ class Scraper:
         endpoint: PrometheusEndpoint,
         path: Path,
         *,
-        read: Callable[[str], str] = read_endpoint,
+        tls: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.failures = 0
         self._endpoint = endpoint
         self._names = names_of(endpoint)
         self._path = path
-        self._read = read
+        self._tls = tls
         self._clock = clock
         self._before: Scrape | None = None
         self._stopped = threading.Event()
@@ -219,7 +223,7 @@ class Scraper:
     def scrape(self) -> None:
         """One reading; from the second on it adds rows."""
         try:
-            after = parse_exposition(self._read(self._endpoint.url), self._clock(), self._names)
+            after = parse_exposition(read_endpoint(self._endpoint, self._tls), self._clock(), self._names)
         except (OSError, ValueError) as error:
             self.failures += 1
             if self.failures == 1:

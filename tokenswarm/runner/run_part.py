@@ -73,7 +73,9 @@ class RunPart:
 
     def start_scrapers(self, run: LoadRun) -> None:
         """Read the target's own metrics beside the run."""
-        self.scrapers = [Scraper(each, run.directory / FILE_NAME) for each in self.settings.endpoints]
+        self.scrapers = [
+            Scraper(each, run.directory / FILE_NAME, tls=self.settings.sending.tls) for each in self.settings.endpoints
+        ]
         for scraper in self.scrapers:
             scraper.start()
 

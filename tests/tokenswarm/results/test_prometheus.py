@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.faults.certificates import Authority
 from tokenswarm.metrics.server_metrics import PrometheusEndpoint, ServerMetric, ServerSample, read_samples
 from tokenswarm.results.prometheus import (
     NAMES,
@@ -18,6 +21,7 @@ from tokenswarm.results.prometheus import (
     read_endpoint,
     samples_between,
 )
+from tokenswarm.transport.tls import tls_context
 
 VLLM = """\
 # HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -152,4 +156,76 @@ def test_an_endpoint_that_never_answers_leaves_no_file(tmp_path: Path, caplog: p
 
 def test_reading_needs_an_http_server() -> None:
     with pytest.raises(OSError):
-        read_endpoint("http://127.0.0.1:9/metrics", timeout_s=1)
+        read_endpoint(PrometheusEndpoint("r", "http://127.0.0.1:9/metrics"), timeout_s=1)
+
+
+class Guarded(BaseHTTPRequestHandler):
+    """A /metrics page for who has the token; each server has its own list of what was sent to it."""
+
+    def do_GET(self) -> None:
+        sent = self.headers.get("Authorization", "")
+        server = self.server
+        assert isinstance(server, GuardedServer)
+        server.sent.append(sent)
+        body = f"llamacpp:prompt_tokens_total {10 * len(server.sent)}\n".encode()
+        self.send_response(302 if server.leads_to else 200 if sent == "Bearer scrape-token-4711" else 401)
+        if server.leads_to:
+            self.send_header("Location", server.leads_to)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+class GuardedServer(ThreadingHTTPServer):
+    def __init__(self, tls: ssl.SSLContext | None = None, leads_to: str = "") -> None:
+        super().__init__(("127.0.0.1", 0), Guarded)
+        self.sent: list[str] = []
+        self.leads_to = leads_to
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.server_address[1]}/metrics"
+
+
+@contextmanager
+def guarded(tls: ssl.SSLContext | None = None, leads_to: str = "") -> Iterator[GuardedServer]:
+    server = GuardedServer(tls, leads_to)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+BEARER = (("Authorization", "Bearer scrape-token-4711"),)
+
+
+def test_an_endpoint_behind_tls_needs_the_runs_authority_and_the_token(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = Authority("company")
+    trusted = tls_context(str(authority.write(tmp_path / "ca.pem")))
+    path = tmp_path / "server_metrics.csv"
+    with guarded(authority.server_context(tmp_path, "127.0.0.1")) as server:
+        endpoint = PrometheusEndpoint("r", server.url, 60, headers=BEARER)
+        for tls in (trusted, tls_context(verify=False)):
+            assert read_endpoint(endpoint, tls).startswith("llamacpp:prompt_tokens_total")
+        with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
+            read_endpoint(endpoint)
+        with pytest.raises(OSError, match="401"):
+            read_endpoint(PrometheusEndpoint("r", server.url, 60), trusted)
+        scraper = Scraper(endpoint, path, tls=trusted)
+        scraper.start()
+        scraper.stop()
+    assert [sample.value for sample in read_samples(path)] == [10]
+    assert not caplog.records
+
+
+def test_a_redirect_takes_no_credential_along() -> None:
+    with guarded() as other, guarded(leads_to=other.url.replace("127.0.0.1", "localhost")) as server:
+        with pytest.raises(OSError, match="401"):
+            read_endpoint(PrometheusEndpoint("r", server.url, headers=BEARER))
+        assert (server.sent, other.sent) == (["Bearer scrape-token-4711"], [""])
