@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.rooms import sources
+from scripts.rooms import circles, module_arrows, sources
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("tokenswarm", "analysis", "simulator")
@@ -135,6 +135,10 @@ def test_the_table_has_no_arrow_upwards() -> None:
     for room in ROOMS:
         assert allowed(room) - {room} - late <= above, room
         above.add(room)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circles(module_arrows(sources(None))) == []
 
 
 def test_no_two_classes_have_one_name() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from gevent.event import Event
 
@@ -16,9 +16,6 @@ from tokenswarm.runner.locust_stats import LocustFiles
 from tokenswarm.sender.schedule import Schedule
 from tokenswarm.sender.sender import Sender
 
-if TYPE_CHECKING:
-    from tokenswarm.runner.open_load import OpenLoad
-
 
 class Phase(IntEnum):
     """Where a run is. It only moves on."""
@@ -28,6 +25,16 @@ class Phase(IntEnum):
     RUNNING = 2
     DRAINING = 3
     ENDED = 4
+
+
+class Offered(Protocol):
+    """What a run asks of its open load (`tokenswarm.runner.open_load.OpenLoad`, which in turn knows its run's part)."""
+
+    def begin(self) -> None: ...
+
+    def planned(self, until: float) -> int: ...
+
+    def change_rate(self, rate_rpm: float) -> float: ...
 
 
 class RunPart:
@@ -51,7 +58,7 @@ class RunPart:
         self.over = Event()
         """Set when all is written, or given up."""
         self.users = 0
-        self.open_load: OpenLoad | None = None
+        self.open_load: Offered | None = None
         """What is offered, in the process that judges; `None` in closed load."""
 
     @property
