@@ -14,6 +14,7 @@ import json
 import logging
 import re
 import sys
+from itertools import takewhile
 from typing import Any, TextIO
 from urllib.parse import quote, quote_plus
 
@@ -23,6 +24,9 @@ MASK = "***"
 
 MIN_LENGTH = 4
 """Shorter values are not remembered: replacing them would tear ordinary words apart and hide nothing."""
+
+MIN_CUT = 8
+"""Characters from which the beginning of a secret counts as one that was cut; fewer at the end of a text."""
 
 _OUR_TEXTS = ("name", "target", "worker", "question_id")
 _SERVICE_TEXTS = ("error", "finish_reason", "request_id", "region", "model", "conversation_id", "stages")
@@ -92,7 +96,8 @@ class Secrets:
         error."""
         found = {name: text for name in (*_OUR_TEXTS, *_SERVICE_TEXTS) if (text := getattr(record, name))}
         redacted: dict[str, Any] = {
-            name: self.redact(text) if name == "error" else self.hide(one_line(text)) for name, text in found.items()
+            name: self.redact(self.hide_cut(text)) if name == "error" else self.hide(one_line(text))
+            for name, text in found.items()
         }
         if "error" in redacted:
             redacted["error"] = one_line(redacted["error"])
@@ -111,6 +116,19 @@ class Secrets:
     def hide(self, text: str) -> str:
         """`text` with the known secrets replaced, and nothing else touched."""
         return text if self._pattern is None else self._pattern.sub(MASK, text)
+
+    def hide_cut(self, text: str) -> str:
+        """`text` with the known secrets replaced, also those of which only the beginning is there: answers are cut at
+        a length, wherever that is."""
+        text = self.hide(text)
+        for spelling in sorted(self._known):
+            head = spelling[:MIN_CUT]
+            while len(head) == MIN_CUT and (at := text.find(head)) >= 0:
+                text = text[:at] + MASK + text[at + _same(text[at:], spelling) :]
+            ends = (length for length in range(MIN_CUT - 1, MIN_LENGTH - 1, -1) if text.endswith(spelling[:length]))
+            if (length := next(ends, 0)) and MASK not in spelling[:length]:
+                text = text[:-length] + MASK
+        return text
 
     def __repr__(self) -> str:
         return f"Secrets({len(self._known)} spellings)"
@@ -184,6 +202,11 @@ def redact_handlers(secrets: Secrets, logger: logging.Logger | None = None) -> N
     for handler in (logger or logging.getLogger()).handlers:
         if not any(isinstance(each, RedactingFilter) and each._secrets is secrets for each in handler.filters):
             handler.addFilter(RedactingFilter(secrets))
+
+
+def _same(text: str, other: str) -> int:
+    """How many characters two texts have in common at their beginning."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text, other, strict=False)))
 
 
 def _mask(match: re.Match[str]) -> str:

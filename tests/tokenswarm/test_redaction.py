@@ -152,3 +152,12 @@ def test_a_record_keeps_no_secret_that_a_service_told_back() -> None:
     assert (cleaned.model, cleaned.status) == ("m", None)
     untouched = RequestRecord(call_id="1", outcome=Outcome.OK, model="gpt-4o")
     assert secrets.clean(untouched) is untouched
+
+
+def test_a_secret_that_was_cut_is_hidden() -> None:
+    secrets = Secrets()
+    secrets.add("lab-4711-of-the-gateway")
+    assert secrets.hide_cut("wrong key lab-4711-of-th") == "wrong key ***"
+    assert secrets.hide_cut("wrong key lab-47") == "wrong key ***"
+    assert secrets.hide_cut("to /?k=lab-4711-o (by proxy h)") == "to /?k=*** (by proxy h)"
+    assert secrets.hide_cut("in the lab") == "in the lab"

@@ -294,8 +294,8 @@ def endpoint_problems(url: str, where: str) -> list[str]:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-    except ValueError as error:
-        return [f"{expected}, got an unusable one: {error}"]
+    except ValueError:  # its text is not shown: it may hold a part of a password
+        return [f"{expected}, got one with an unusable host or port"]
     if "://" not in url:  # not shown: it may be the key, put at the wrong name
         return [f"{expected}, got one without http:// or https://"]
     if "@" in parts.netloc:

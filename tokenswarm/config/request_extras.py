@@ -64,7 +64,8 @@ def parse_query(text: str, lookup: Lookup) -> Extras:
     try:
         pairs = parse_qsl(text.strip().lstrip("?"), keep_blank_values=True, strict_parsing=True)
     except ValueError:
-        raise BadInput([f"query: expected name=value&name=value, got {text.strip()!r:.80}"]) from None
+        # Not shown: it may be a key without its name.
+        raise BadInput(["query: expected name=value&name=value, got a part without ="]) from None
     problems: list[str] = []
     extras = _resolved(dict(pairs), lookup, "query", problems)
     if problems:
@@ -74,10 +75,10 @@ def parse_query(text: str, lookup: Lookup) -> Extras:
 
 def _pairs(text: str) -> list[tuple[str, str]]:
     parts = [part.partition(":") for part in text.split(";") if part.strip()]
-    wrong = [name.strip() for name, colon, _ in parts if not colon]
-    if wrong or not parts:
+    wrong = [number for number, (_, colon, _) in enumerate(parts, 1) if not colon]
+    if wrong or not parts:  # not shown: it may be a key without its name
         expected = "headers: expected Name: value; Name: value, got"
-        raise BadInput([f"{expected} {name!r:.40} without a colon" for name in wrong or [text]])
+        raise BadInput([f"{expected} header {number} without a colon" for number in wrong or [1]])
     return [(name.strip(), value.strip()) for name, _, value in parts]
 
 

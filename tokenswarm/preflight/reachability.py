@@ -18,6 +18,7 @@ from tokenswarm.apis.request import ChatTarget, write_request
 from tokenswarm.client.endpoint import Address, extended
 from tokenswarm.client.sdk import SdkEndpoint, chat_endpoint
 from tokenswarm.config.settings import Settings
+from tokenswarm.redaction import SECRETS
 from tokenswarm.transport.exchange import Origin, Transport
 from tokenswarm.transport.proxies import proxy_for
 from tokenswarm.transport.reading import Exchange
@@ -73,7 +74,7 @@ def _check_chat(target: ChatTarget, settings: Settings) -> list[str]:
         )
     if asked.status in _NOT_AN_ADDRESS:
         location = asked.headers.get("location")
-        where = f", to {location:.200}" if location else ""
+        where = f", to {SECRETS.redact(location):.200}" if location else ""
         logger.warning("POST %s got HTTP %d%s: it may not be the API's address", address.url, asked.status, where)
     return []
 

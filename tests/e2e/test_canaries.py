@@ -1,0 +1,224 @@
+"""A secret of its own in every input there is, every failure there is, and everything that is written searched."""
+
+from __future__ import annotations
+
+import html
+import json
+import subprocess
+import sys
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from urllib.parse import quote
+
+import pytest
+
+from tests.e2e.locust_process import Finished, free_port, run_locust, scenario
+from tests.simulator_process import ROOT
+
+MARK = "canary"
+
+
+def canary(name: str) -> str:
+    """A secret that is marked at both ends, with characters in between that URLs, HTML and JSON write otherwise."""
+    return f"{MARK}-{name}+/&<7f3a9c{MARK}-end"
+
+
+AZURE, FUNCTION, BEARER, CLUSTER = map(canary, ("azure", "function", "bearer", "cluster"))
+OF_FILE, HEADER, NAMED, QUERY, PATH, PROXY, ALONE = map(
+    canary, ("file", "header", "named", "query", "path", "proxy", "alone")
+)
+PLANTED = (AZURE, FUNCTION, BEARER, CLUSTER, OF_FILE, HEADER, NAMED, QUERY, PATH, PROXY, ALONE)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What every request is answered with; the text is all that the request held."""
+
+    status: int
+    content_type: str = "application/json"
+    location: bool = False
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Tells everything back that it was sent, in the answer's body and, when asked to, in its Location."""
+
+    protocol_version = "HTTP/1.1"
+    failure: Failure
+    seen: list[str]
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        told = " ".join([self.path, *map(str, self.headers.values())])
+        self.seen.append(told)
+        answer = self._text(" ".join([told] * 5) + body).encode()
+        self.send_response(self.failure.status)
+        if self.failure.location:
+            self.send_header("Location", f"http://127.0.0.1:9/login?code={quote(FUNCTION)}&told={quote(told)}")
+        self.send_header("Content-Type", self.failure.content_type)
+        self.send_header("x-request-id", self.headers.get("api-key", "none"))
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_POST = do_GET
+
+    def _text(self, told: str) -> str:
+        if self.failure.content_type == "text/html":
+            return f"<html><title>{html.escape(told)}</title><body>{html.escape(told)}</body></html>"
+        return json.dumps({"error": {"code": "refused", "message": f"Incorrect key provided: {told}"}})
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@contextmanager
+def echo(failure: Failure) -> Iterator[tuple[str, list[str]]]:
+    """Its URL, and what it was sent."""
+    seen: list[str] = []
+    handler = type("Handler", (Echo,), {"failure": failure, "seen": seen})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", seen
+        server.shutdown()
+
+
+def planted(url: str, proxy: str, folder: Path, *lines: str) -> tuple[list[str], dict[str, str]]:
+    """Arguments and environment of a run that has a canary in each input; `lines` are added to its .env."""
+    env_file = folder / "inputs" / "lab.env"
+    env_file.parent.mkdir()
+    text = [f"AZURE_OPENAI_API_KEY='{AZURE}'", f"OTHER_SECRET='{OF_FILE}'", f"ORCHESTRATOR_BEARER_TOKEN='{BEARER}'"]
+    env_file.write_text("\n".join([*text, *lines]) + "\n")
+    flags = ["-f", "locustfiles/mixed_traffic.py", "--dataset", "scenarios/dataset.csv", "--env-file", str(env_file)]
+    flags += ["--headers", f"X-Api-Key: {HEADER}; X-Second-Token: ${{GATEWAY_TOKEN}}; X-Third-Token: ${{OTHER_SECRET}}"]
+    flags += ["--query", f"key={quote(QUERY, safe='')}", "--rag-path", f"/api/orc?code={quote(PATH, safe='')}"]
+    flags += ["-u", "4", "-r", "4", "-t", "3s", "--loglevel", "DEBUG"]
+    variables = {
+        "AZURE_OPENAI_ENDPOINT": url,
+        "AZURE_OPENAI_DEPLOYMENT": "gpt-35-turbo",
+        "ORCHESTRATOR_ENDPOINT": url,
+        "ORCHESTRATOR_FUNCTION_KEY": FUNCTION,
+        "GATEWAY_TOKEN": NAMED,
+        "TOKENSWARM_CLUSTER_TOKEN": CLUSTER,
+        "http_proxy": f"http://user:{quote(PROXY, safe='')}@{proxy.removeprefix('http://')}",
+        "no_proxy": "",
+        "NO_PROXY": "",
+    }
+    return scenario("smoke", *flags), variables
+
+
+def spellings(secret: str) -> set[bytes]:
+    """Forms that do not hold the mark as it stands."""
+    whole = {secret, f"user:{secret}", f"Bearer {secret}"}
+    return {b64encode(each.encode())[:24] for each in whole}
+
+
+def leaks(folder: Path, output: str) -> list[str]:
+    """Where a canary stands, with what is around it."""
+    texts = {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    texts["output"] = output.encode()
+    wanted = {MARK.encode(), *(each for secret in PLANTED for each in spellings(secret))}
+    found = []
+    for name, data in texts.items():
+        found += [f"{name}: {data[max(0, at - 60) : at + 60]!r}" for each in wanted if (at := data.find(each)) >= 0]
+    return found
+
+
+def report(finished: Finished) -> str:
+    """What `analysis report` prints; its files join those of the run."""
+    (run,) = finished.results.glob("*/*/run.json")
+    made = subprocess.run(
+        [sys.executable, "-m", "analysis", "report", str(run.parent)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert made.returncode == 0, made.stderr
+    for name in ("run.json", "requests.csv", "report.html", "report.md", "summary.json", "locust_failures.csv"):
+        assert (run.parent / name).stat().st_size > 0, name
+    return made.stdout + made.stderr
+
+
+FAILURES = {
+    "401": Failure(401),
+    "500": Failure(500),
+    "html": Failure(502, "text/html"),
+    "login": Failure(200, "text/html"),
+    "redirect": Failure(302, "text/html", location=True),
+}
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+@pytest.mark.parametrize("proxied", [False, True], ids=["direct", "proxy"])
+def test_a_service_that_tells_all_back_in_a_run(kind: str, proxied: bool, tmp_path: Path) -> None:
+    with echo(FAILURES[kind]) as (url, seen):
+        arguments, variables = planted(url, url, tmp_path)
+        if not proxied:
+            variables |= {"no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
+        processes = [] if proxied else ["--processes", "2"]
+        work = tmp_path / "work"
+        work.mkdir()
+        finished = run_locust([*arguments, "--preflight", "none", *processes], variables, work)
+    sent = " ".join(seen)
+    for secret in (AZURE, FUNCTION, BEARER, HEADER, NAMED, OF_FILE):
+        assert secret in sent, f"{secret} was not sent: nothing would be seen"
+    assert quote(QUERY, safe="") in sent
+    assert quote(PATH, safe="") in sent
+    assert (b64encode(f"user:{PROXY}".encode()).decode() in sent) is proxied
+    assert finished.code == 3, finished.output
+    assert leaks(work, finished.output + report(finished)) == []
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_a_service_that_tells_all_back_at_the_start(kind: str, tmp_path: Path) -> None:
+    with echo(FAILURES[kind]) as (url, seen):
+        arguments, variables = planted(url, url, tmp_path)
+        work = tmp_path / "work"
+        work.mkdir()
+        finished = run_locust([*arguments, "--preflight", "full"], variables, work)
+    assert AZURE in " ".join(seen)
+    assert finished.code == (2 if kind == "401" else 3), finished.output
+    assert leaks(work, finished.output) == []
+
+
+@pytest.mark.parametrize("preflight", ["none", "full"])
+@pytest.mark.parametrize("proxy", ["127.0.0.1", ""], ids=["direct", "proxy"])
+def test_nobody_listens(preflight: str, proxy: str, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    arguments, variables = planted(url, url, tmp_path)
+    work = tmp_path / "work"
+    work.mkdir()
+    variables |= {"no_proxy": proxy, "NO_PROXY": proxy}
+    finished = run_locust([*arguments, "--preflight", preflight], variables, work)
+    assert finished.code == (3 if preflight == "none" else 2), finished.output
+    printed = report(finished) if preflight == "none" else ""
+    assert leaks(work, finished.output + printed) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "lines"),
+    [
+        pytest.param([], [ALONE], id="key-alone"),
+        pytest.param([], [f"export {ALONE}"], id="export-key-alone"),
+        pytest.param([], [f"{ALONE}=1"], id="key-as-name"),
+        pytest.param([], [f"NAME='{ALONE}"], id="unclosed"),
+        pytest.param([], [f"NAME=${{{ALONE}}}"], id="key-as-reference"),
+        pytest.param(["--rate", "-1"], [], id="option"),
+        pytest.param(["--headers", ALONE], [], id="header-without-name"),
+        pytest.param(["--headers", f"Authorization: Bearer {ALONE}; X-B: ${{NOWHERE}}"], [], id="header-unknown"),
+        pytest.param(["--headers", f'{{"api-key": "{ALONE}"'], [], id="header-json"),
+        pytest.param(["--query", ALONE], [], id="query-without-name"),
+        pytest.param(["--rag-path", f"api/orc?code={quote(ALONE, safe='')} x"], [], id="path"),
+        pytest.param(["--rag-host", f"http://user:{ALONE}@127.0.0.1"], [], id="host"),
+        pytest.param(["--rag-host", f"http://127.0.0.1/?code={quote(ALONE, safe='')}"], [], id="host-query"),
+    ],
+)
+def test_a_mistake_beside_keys(flags: list[str], lines: list[str], tmp_path: Path) -> None:
+    arguments, variables = planted("http://127.0.0.1:9", "http://127.0.0.1:9", tmp_path, *lines)
+    work = tmp_path / "work"
+    work.mkdir()
+    finished = run_locust([*arguments, *flags], variables, work)
+    assert finished.code == 2, finished.output
+    assert "Traceback" not in finished.output
+    assert leaks(work, finished.output) == []
