@@ -107,6 +107,8 @@ MAX_FILE_BYTES = 1_000_000
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
 _PLACEHOLDER = re.compile(r"<[^>]*>|\{[^}]*\}|x{4,}|\.{3,}|(your|enter|insert)[-_ ].*|changeme|todo", re.IGNORECASE)
+_UNFILLED = re.compile(r"\s*(\[.*\]|<[^>]*>|\{[^}]*\}|changeme)\s*", re.IGNORECASE | re.DOTALL)
+"""What parameter files hold where a value belongs: `[replace with your ...]`."""
 _KEY_VAULT = re.compile(r"@Microsoft\.KeyVault\((?P<body>.*)\)", re.IGNORECASE | re.DOTALL)
 _KEY_VAULT_START = "@microsoft.keyvault("
 _SECRET_PATH = re.compile(r"/secrets/(?P<name>[0-9A-Za-z-]{1,127})(?:/(?P<version>[0-9A-Za-z]*))?/?", re.ASCII)
@@ -281,7 +283,13 @@ def check_environment(environment: Environment) -> list[str]:
     problems = []
     for name in (*ENDPOINT_NAMES, *RAG_ENDPOINT_NAMES):
         if name in environment and not is_key_vault_reference(environment[name]):
-            problems += endpoint_problems(environment[name], f"{name} ({environment.source(name)})")
+            check = rag_endpoint_problems if name in RAG_ENDPOINT_NAMES else endpoint_problems
+            problems += check(environment[name], f"{name} ({environment.source(name)})")
+    for name in dict.fromkeys(name for names in OPTION_NAMES.values() for name in names):
+        is_url = name in (*ENDPOINT_NAMES, *RAG_ENDPOINT_NAMES)
+        if not is_url and _UNFILLED.fullmatch(environment.get(name, "")):
+            where = f"{name} ({environment.source(name)})"
+            problems.append(f"{where}: expected a value, got what is still a placeholder: {environment[name]!r:.80}")
     for name in sorted(SECRET_NAMES & set(environment)):
         if not is_key_vault_reference(environment[name]):
             problems += _key_problems(environment[name], f"{name} ({environment.source(name)})")
@@ -291,6 +299,8 @@ def check_environment(environment: Environment) -> list[str]:
 def endpoint_problems(url: str, where: str) -> list[str]:
     """What is wrong with an endpoint's URL. `where` names it in the message."""
     expected = f"{where}: expected an http or https URL"
+    if _UNFILLED.fullmatch(url) or ("://" in url and re.search(r"[<>{}$]|\[[^]:]*\]", url.rpartition("@")[2])):
+        return [f"{expected}, got one that is still a placeholder"]  # not shown: it may hold a part of a password
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -300,8 +310,6 @@ def endpoint_problems(url: str, where: str) -> list[str]:
         return [f"{expected}, got one without http:// or https://"]
     if "@" in parts.netloc:
         return [f"{expected} without credentials, got one with (give the key by its own name)"]
-    if re.search(r"[<>{}$]", url):
-        return [f"{expected}, got a placeholder: {url!r:.80}"]
     if not url.isascii() or any(character.isspace() or not character.isprintable() for character in url):
         return [f"{expected} without blanks and special characters, got {url!r:.80}"]
     if parts.scheme not in ("http", "https") or not host or port == 0:
@@ -311,6 +319,14 @@ def endpoint_problems(url: str, where: str) -> list[str]:
     if parts.fragment or (parts.query and not _API_VERSION.fullmatch(parts.query)):
         return [f"{expected} without query and fragment, got one with"]
     return []
+
+
+def rag_endpoint_problems(url: str, where: str) -> list[str]:
+    """The same for an orchestrator's URL, whose path is appended: a query would come before it."""
+    problems = endpoint_problems(url, where)
+    if not problems and urlsplit(url).query:
+        problems = [f"{where}: expected a URL without a query (give it by --query), got one with"]
+    return problems
 
 
 def is_key_vault_reference(value: str) -> bool:
@@ -394,8 +410,8 @@ def _looks_secret(name: str) -> bool:
 
 
 def _key_problems(value: str, where: str) -> list[str]:
-    if _PLACEHOLDER.fullmatch(value.strip()):
-        return [f"{where}: expected a key, got a placeholder"]
+    if _PLACEHOLDER.fullmatch(value.strip()) or _UNFILLED.fullmatch(value):
+        return [f"{where}: expected a key, got what is still a placeholder"]
     if not value.isascii() or not value.isprintable() or " " in value:
         return [f"{where}: expected a key of printable ASCII characters without blanks, got others in it"]
     return []

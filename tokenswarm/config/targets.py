@@ -8,7 +8,14 @@ from urllib.parse import urlsplit
 
 from tokenswarm.apis.request import ChatTarget, RagTarget, TokenProvider
 from tokenswarm.config.chat_url import is_azure_host, read_chat_url
-from tokenswarm.config.environment import Environment, api_key_name, endpoint_problems, rag_headers, rag_key_names
+from tokenswarm.config.environment import (
+    Environment,
+    api_key_name,
+    endpoint_problems,
+    rag_endpoint_problems,
+    rag_headers,
+    rag_key_names,
+)
 from tokenswarm.config.key_owner import ENTRA_TOKEN, OWN_API_KEY, KeyOwner
 from tokenswarm.userinput import parse_json
 
@@ -64,7 +71,7 @@ def build_rag_target(get: Get, environment: Environment, owner: KeyOwner, proble
     if not endpoint:
         problems.append("orchestrator: expected --host, --rag-host or ORCHESTRATOR_ENDPOINT, got none")
         return None
-    if wrong := endpoint_problems(endpoint, "orchestrator"):
+    if wrong := rag_endpoint_problems(endpoint, "orchestrator"):
         problems += wrong
         return None
     contract = get("rag-contract") or "v1"

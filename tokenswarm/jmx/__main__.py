@@ -61,6 +61,13 @@ def scenario_of(plan: TestPlan, dataset: Path | None = None) -> Scenario:
     Raises `BadInput` when its request is none that the locustfiles can send.
     """
     scenario = Scenario()
+    if (whole := _VARIABLE.fullmatch(plan.request.body)) and not whole[1].startswith("__"):
+        raise BadInput(
+            [
+                f"request {plan.request.name!r}: expected a body with a question in it, got {whole[0]} alone: each row "
+                "of its file is a whole body, which no scenario sends (make a JSONL dataset of the rows' messages)"
+            ]
+        )
     body = _read_body(plan.request.body)
     _set_target(scenario, plan, body)
     _set_load(scenario, plan.group)
@@ -310,8 +317,16 @@ def _warn_of_order(scenario: Scenario, data_file: DataFile, asked: Sequence[str]
 
 def _warn_of_questions(scenario: Scenario, data_file: DataFile, dataset: Path) -> None:
     """What JMeter makes of the file's questions that the scenario does not."""
-    questions = load_dataset(dataset)
-    if read_file(dataset, "dataset", 1_000_000_000).startswith(b"\xef\xbb\xbf"):
+    data = read_file(dataset, "dataset", 1_000_000_000)
+    try:
+        questions = load_dataset(dataset)
+    except BadInput as error:
+        scenario.warn(
+            f"{dataset.name} has to be mended before the run: {error.problems[0]} (JMeter ends a question without "
+            f"quotes at its first {data_file.delimiter!r})"
+        )
+        return
+    if data.startswith(b"\xef\xbb\xbf"):
         scenario.warn(f"{dataset.name} begins with a byte order mark, which JMeter puts into the first question")
     cut = sum(data_file.delimiter in each.question for each in questions)
     if cut and not data_file.quoted:

@@ -256,7 +256,7 @@ def test_resolved_values_replace_references():
 @pytest.mark.parametrize("key", ["<your-key>", "your-key-here", "xxxxxxxx", "...", "CHANGEME", "{key}"])
 def test_placeholders_are_no_keys(key):
     assert check_environment(environment(OPENAI_API_KEY=key)) == [
-        "OPENAI_API_KEY (x.env:1): expected a key, got a placeholder"
+        "OPENAI_API_KEY (x.env:1): expected a key, got what is still a placeholder"
     ]
 
 
@@ -291,7 +291,7 @@ def test_good_endpoints(url):
         ("https://host:99999", ", got one with an unusable host or port"),
         (f"https://me:{CANARY}/+@host", ", got one with an unusable host or port"),
         ("https://[::1", ", got one with an unusable host or port"),
-        ("https://<resource>.openai.azure.com", ", got a placeholder: 'https://<resource>.openai.azure.com'"),
+        ("https://<resource>.openai.azure.com", ", got one that is still a placeholder"),
         ("https://ho st", " without blanks and special characters, got 'https://ho st'"),
         ("https://host/\r\nX: 1", " without blanks and special characters, got 'https://host/\\r\\nX: 1'"),
         (f"https://me:{CANARY}@host", " without credentials, got one with (give the key by its own name)"),
@@ -387,3 +387,22 @@ def test_any_reference_is_read_or_bad_input(text):
     except BadInput:
         return
     assert reference is not None
+
+
+def test_every_placeholder_of_a_parameter_file_is_named() -> None:
+    text = (
+        "OPENAI_API_KEY=[replace with your key]\nAOAI_ENDPOINT=[replace with your endpoint: https://x/]\n"
+        "AOAI_DEPLOYMENT=[replace with your deployment name]\nTEST_NAME=[name, example: ptu]\nRATE=<rate>\n"
+    )
+    values = {name: entry.value for name, entry in parse_env(text.encode()).items()}
+    problems = check_environment(Environment(values, {}))
+    assert {problem.partition(" ")[0] for problem in problems} == set(values)
+    assert all("still a placeholder" in problem for problem in problems)
+    assert check_environment(Environment({"TEST_NAME": "a[1]", "AOAI_ENDPOINT": "http://[::1]:80/"}, {})) == []
+
+
+def test_an_orchestrator_has_no_query_in_its_url() -> None:
+    url = "https://h/?api-version=2024-01-01"
+    assert check_environment(Environment({"AOAI_ENDPOINT": url}, {})) == []
+    (problem,) = check_environment(Environment({"ORCHESTRATOR_ENDPOINT": url}, {}))
+    assert "expected a URL without a query" in problem

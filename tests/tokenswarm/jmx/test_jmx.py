@@ -463,3 +463,16 @@ def test_command_line_of_a_user_who_errs(tmp_path):
     assert done.stderr.startswith(f"{tmp_path}/loadtest.jmx: expected the XML of a JMeter plan, got: unclosed token")
     assert main([str(tmp_path / "none.jmx")]) == 2
     assert main([str(tmp_path / "loadtest.jmx"), str(tmp_path)]) == 2
+
+
+def test_a_body_that_is_one_variable_is_refused() -> None:
+    xml = plan(group(request(body="${randomquestion}")) + questions())
+    assert ["${randomquestion} alone" in problem for problem in problems_of(xml)] == [True]
+
+
+def test_a_question_with_a_comma_and_no_quotes_does_not_block_a_conversion(tmp_path) -> None:
+    dataset = tmp_path / "dataset.csv"
+    dataset.write_text("What is it, then?\nAnd this?\n", encoding="utf-8")
+    scenario = translate(VIRTUAL_TESTERS, dataset=dataset)
+    assert scenario.values["dataset"] == str(dataset)
+    assert warnings_with(scenario, "has to be mended before the run")
