@@ -71,7 +71,7 @@ def _host_source(options: Mapping[str, Any], environment: Environment, names: tu
 def _model_source(options: Mapping[str, Any], environment: Environment) -> str:
     if options.get("deployment"):
         return "--deployment"
-    return option_source(environment, "deployment") or "from the URL, or the only one there is"
+    return option_source(environment, "deployment") or "from the URL"
 
 
 def _source(environment: Environment, name: str) -> str:

@@ -37,9 +37,9 @@ def line(variables: dict[str, str], sources: dict[str, str] | None = None, **opt
         ),
         (
             {},
-            {"host": "http://h:1"},
+            {"host": "http://h:1", "deployment": "m"},
             "Target: POST http://h:1/v1/chat/completions (host from --host), api openai (inferred); no key; "
-            "model gpt-4o (from the URL, or the default)",
+            "model m (--deployment)",
         ),
         (
             {"AZURE_OPENAI_ENDPOINT": "https://gw/openai2", "AZURE_OPENAI_API_KEY": "secret-1"},
