@@ -33,7 +33,7 @@ check: .venv/dev.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/mypy benchmarks scripts
+	$(BIN)/mypy --explicit-package-bases benchmarks scripts
 	$(BIN)/mypy deploy/azure-load-testing/*.py deploy/docker/pin.py
 	$(BIN)/bandit -q -r tokenswarm analysis simulator benchmarks deploy scripts -ll
 
