@@ -18,7 +18,7 @@ def answer(status: str, body: object, *headers: str) -> bytes:
 
 
 def test_a_wrong_path_backs_off_and_stops_the_run(tmp_path: Path) -> None:
-    given = ["-u", "1", "-r", "1", "-t", "60s", "--think-time", "0"]
+    given = ["--deployment", "m", "-u", "1", "-r", "1", "-t", "60s", "--think-time", "0"]
     with scripted_server([answer("404 Not Found", {"detail": "Not Found"}), lambda each: each.close()]) as server:
         url = f"{server.url}/v1/wrong"
         finished = run_locust(scenario("smoke", *given), {"OPENAI_BASE_URL": url}, tmp_path)
@@ -33,7 +33,7 @@ def test_a_wrong_path_backs_off_and_stops_the_run(tmp_path: Path) -> None:
 
 
 def test_the_stop_can_be_turned_off_and_users_back_off_all_the_same(tmp_path: Path) -> None:
-    given = ["-u", "1", "-r", "1", "-t", "7s", "--think-time", "0", "--max-refusals", "0"]
+    given = ["--deployment", "m", "-u", "1", "-r", "1", "-t", "7s", "--think-time", "0", "--max-refusals", "0"]
     with scripted_server([answer("405 No", {"error": {"message": "no"}}), lambda each: each.close()]) as server:
         finished = run_locust(scenario("smoke", *given), {"OPENAI_BASE_URL": f"{server.url}/v1"}, tmp_path)
     run = finished.run()
@@ -43,7 +43,7 @@ def test_the_stop_can_be_turned_off_and_users_back_off_all_the_same(tmp_path: Pa
 
 
 def test_what_waits_to_be_sent_again_does_not_outlive_the_run(tmp_path: Path) -> None:
-    given = ["-u", "3", "-r", "3", "-t", "2s", "--stop-timeout", "50", "--retry", "exponential"]
+    given = ["--deployment", "m", "-u", "3", "-r", "3", "-t", "2s", "--stop-timeout", "50", "--retry", "exponential"]
     slow = answer("429 Too Many", {"error": {"message": "slow"}}, "Retry-After: 30")
     begin = time.monotonic()
     with scripted_server([slow, lambda each: each.close()]) as server:
