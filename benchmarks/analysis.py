@@ -38,7 +38,7 @@ def write_run(directory: Path, rows: int) -> int:
 
 def measure_here(directory: Path) -> dict[str, Any]:
     """Read and sum up in this process."""
-    from analysis.figures.summarise import summarise
+    from analysis.findings.summarise import summarise
     from analysis.sources.loading import load_run
 
     began = time.perf_counter()

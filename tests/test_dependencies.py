@@ -40,15 +40,17 @@ ROOMS: dict[str, str] = {
     "tokenswarm.selfcheck": "redaction installation users record exit_codes transport metrics generator",
     "tokenswarm.cli": "redaction installation userinput exit_codes record transport config preflight selfcheck",
     "analysis.sources": "redaction analysis.statistics record userinput metrics",
-    "analysis.figures": "analysis.statistics analysis.sources record userinput exit_codes metrics",
-    "analysis.server": "record userinput exit_codes metrics analysis.statistics analysis.sources analysis.figures",
+    "analysis.figures": "analysis.statistics analysis.sources record userinput metrics",
+    "analysis.findings": "analysis.statistics analysis.sources analysis.figures record userinput exit_codes metrics",
+    "analysis.server": "record userinput exit_codes metrics analysis.statistics analysis.sources analysis.figures "
+    "analysis.findings",
     "analysis.report": "redaction record exit_codes metrics analysis.statistics analysis.sources analysis.figures "
-    "analysis.server",
+    "analysis.findings analysis.server",
     "analysis.compare": "record userinput exit_codes metrics analysis.statistics analysis.sources analysis.figures "
-    "analysis.report",
+    "analysis.findings analysis.report",
     "analysis.sizing": "userinput",
     "analysis.commands": "lease redaction record userinput exit_codes metrics analysis.statistics analysis.sources "
-    "analysis.figures analysis.server analysis.report analysis.compare analysis.sizing",
+    "analysis.figures analysis.findings analysis.server analysis.report analysis.compare analysis.sizing",
     "simulator.config": "",
     "simulator.truth": "simulator.config",
     "simulator.wire": "simulator.config",

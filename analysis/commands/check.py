@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.commands.report import append_step_summary, write_files
-from analysis.figures.summarise import summarise
-from analysis.figures.summary import Summary
+from analysis.findings.summarise import summarise
+from analysis.findings.summary import Summary
 from analysis.report import junit, markdown, tables
 from analysis.sources.loading import load_runs
 from tokenswarm.exit_codes import gravest

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from analysis.figures.summarise import summarise
-from analysis.figures.summary import Summary
+from analysis.findings.summarise import summarise
+from analysis.findings.summary import Summary
 from analysis.report import exports, junit, markdown
 from analysis.report import terminal as text
 from analysis.server import azure_monitor

@@ -34,9 +34,9 @@ from analysis.figures.populations import (
     usage_tokens,
     used_tokens,
 )
-from analysis.figures.summarise import goodput_of
-from analysis.figures.verdict import distrust
 from analysis.figures.window import Window, window_of
+from analysis.findings.summarise import goodput_of
+from analysis.findings.verdict import distrust
 from analysis.sources.run import Run
 from tokenswarm.metrics.goodput import Goodput
 from tokenswarm.record import Outcome

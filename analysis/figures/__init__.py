@@ -1,4 +1,4 @@
-"""Figures of one run, from its rows to a summary. Pure.
+"""Figures of one run from its rows: populations, rates, distributions, series. Pure.
 
-May import: statistics, sources, record, userinput, exit_codes, metrics.
+May import: statistics, sources, record, userinput, metrics.
 """

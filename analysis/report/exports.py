@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.figures.metrics import METRICS
-from analysis.figures.summary import Summary
+from analysis.findings.summary import Summary
 from analysis.sources.run import COLUMNS as MINUTE_COLUMNS
 from analysis.statistics import Distribution, Estimate, Group
 

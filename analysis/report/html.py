@@ -16,7 +16,7 @@ from typing import Any
 from plotly.offline import get_plotlyjs
 
 from analysis.figures.metrics import METRICS
-from analysis.figures.summary import Summary
+from analysis.findings.summary import Summary
 from analysis.report import plots, request_tables, tables
 from analysis.report.html_tables import render_groups, render_table
 from analysis.report.plots import Plot

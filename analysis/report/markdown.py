@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from analysis.figures.summary import Summary
+from analysis.findings.summary import Summary
 from analysis.report import tables
 from analysis.report.table import Table, text_rows
 from analysis.report.terminal import remarks

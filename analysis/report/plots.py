@@ -13,8 +13,8 @@ import numpy as np
 from analysis.figures import series
 from analysis.figures.metrics import METRICS, says_more, values_of
 from analysis.figures.series import Clock, Curve
-from analysis.figures.summary import Summary
-from analysis.figures.verdict import Judged
+from analysis.findings.summary import Summary
+from analysis.findings.verdict import Judged
 from analysis.report.plotly_parts import (
     LEGEND,
     Spec,

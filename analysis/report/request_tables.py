@@ -13,7 +13,7 @@ import pandas as pd
 from analysis.figures.metrics import METRICS
 from analysis.figures.populations import is_failed, is_sent, outcome_is, started
 from analysis.figures.series import inside_window
-from analysis.figures.summary import Summary
+from analysis.findings.summary import Summary
 from analysis.report.table import ABSENT, Cell, Column, Row, Table
 from analysis.report.tables import format_figure
 from analysis.sources.loading import texts

@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.figures.metrics import LIKE, LOW_IS_BAD, METRICS, says_more
-from analysis.figures.summary import Summary
-from analysis.figures.verdict import Judged
+from analysis.findings.summary import Summary
+from analysis.findings.verdict import Judged
 from analysis.report.table import ABSENT, BAD, GOOD, Cell, Column, Row, Table
 from analysis.statistics import Distribution, Estimate, Group
 

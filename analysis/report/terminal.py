@@ -11,7 +11,7 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from analysis.figures.summary import Summary
+from analysis.findings.summary import Summary
 from analysis.report import tables
 from analysis.report.table import Table, text_rows
 from tokenswarm.redaction import SECRETS

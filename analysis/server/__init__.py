@@ -1,4 +1,4 @@
 """What the service counted, beside what the client saw.
 
-May import: record, userinput, exit_codes, metrics, statistics, sources, figures.
+May import: record, userinput, exit_codes, metrics, statistics, sources, figures, findings.
 """

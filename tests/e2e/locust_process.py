@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.__main__ import main as analysis
-from analysis.figures.summarise import summarise
+from analysis.findings.summarise import summarise
 from analysis.sources.loading import load_run
 from tests.simulator_process import API_KEY, FUNCTIONS_KEY, ROOT, Simulator
 from tokenswarm.config.environment import NAMES

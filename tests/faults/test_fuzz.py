@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from analysis.commands.recover import recover
-from analysis.figures.summarise import summarise
+from analysis.findings.summarise import summarise
 from analysis.sources.loading import load_run, read_meta
 from tokenswarm.metrics.server_metrics import parse_server_metrics, read_samples
 from tokenswarm.results.in_flight import in_flight_path, read_in_flight

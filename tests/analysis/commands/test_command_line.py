@@ -18,7 +18,7 @@ import pytest
 from analysis.__main__ import COMMANDS, main
 from analysis.commands.report import output_directory
 from analysis.figures.metrics import METRICS, markdown_table
-from analysis.figures.summarise import summarise
+from analysis.findings.summarise import summarise
 from analysis.report import exports, markdown, tables
 from analysis.report.table import plain
 from analysis.sources.loading import load_run

@@ -11,7 +11,7 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.commands.recover import KEPT
-from analysis.figures.summarise import summarise
+from analysis.findings.summarise import summarise
 from analysis.sources.loading import load_run
 from tests.analysis.run_directories import T, worked_records, worked_run, write_rows, write_run
 from tokenswarm.lease import FILE_NAME, STALE_AFTER_S, Lease

@@ -13,7 +13,7 @@ from analysis.commands import compare as command
 from analysis.compare.comparison import SAME, TOO_FEW, WORSE, Comparison, compare, judge
 from analysis.compare.gate import parse_gates
 from analysis.compare.measures import Side, load_side, measure, save_side
-from analysis.figures.summarise import summarise
+from analysis.findings.summarise import summarise
 from analysis.sources.loading import load_run
 from tests.analysis.synthetic import make_records, write_run
 from tokenswarm.record import Outcome

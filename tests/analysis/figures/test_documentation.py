@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from analysis.figures.metrics import markdown_table
-from analysis.figures.summarise import summarise
+from analysis.findings.summarise import summarise
 from analysis.sources.loading import load_run
 from tests.analysis.run_directories import worked_run
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.figures import series
-from analysis.figures.summarise import summarise
+from analysis.findings.summarise import summarise
 from analysis.sources.loading import load_run
 from analysis.sources.run import Run
 from tests.analysis.synthetic import START, make_records, write_run

@@ -16,7 +16,7 @@ from analysis.compare.comparison import compare
 from analysis.compare.gate import parse_gates
 from analysis.compare.measures import measure
 from analysis.compare.page import render_comparison
-from analysis.figures.summarise import summarise
+from analysis.findings.summarise import summarise
 from analysis.report import plots
 from analysis.report.html import render
 from analysis.sources.loading import load_run

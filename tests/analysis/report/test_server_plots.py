@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from analysis.figures.summarise import summarise
+from analysis.findings.summarise import summarise
 from analysis.report.plots import drawable
 from analysis.report.server_plots import server_plots
 from analysis.sources.loading import load_run

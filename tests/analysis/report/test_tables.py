@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.figures.summarise import summarise
-from analysis.figures.summary import Summary
+from analysis.findings.summarise import summarise
+from analysis.findings.summary import Summary
 from analysis.report import markdown, tables
 from analysis.report.html_tables import render_groups, render_table
 from analysis.report.table import ABSENT, BAD, Cell, Column, Row, Table, text_rows

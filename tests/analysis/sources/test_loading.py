@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.__main__ import main
-from analysis.figures.summarise import summarise
-from analysis.figures.summary import Summary
+from analysis.findings.summarise import summarise
+from analysis.findings.summary import Summary
 from analysis.sources.jmeter_results import outcome
 from analysis.sources.loading import load_run
 from tokenswarm.record import Outcome

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.figures.summarise import summarise
+from analysis.findings.summarise import summarise
 from analysis.sources.loading import load_run, load_runs, texts
 from tests.analysis.run_directories import (
     T,

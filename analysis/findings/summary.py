@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.accounting import AccountingCheck
-from analysis.figures.quota import QuotaTruth
-from analysis.figures.verdict import Judgement
 from analysis.figures.window import Window
+from analysis.findings.quota import QuotaTruth
+from analysis.findings.verdict import Judgement
 from analysis.statistics import Distribution, Group
 
 SCHEMA_VERSION = 1

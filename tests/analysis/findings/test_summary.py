@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from analysis.figures import populations
 from analysis.figures.group import group
 from analysis.figures.metrics import METRICS
-from analysis.figures.summarise import summarise
-from analysis.figures.summary import Summary
-from analysis.figures.warnings import DOUBTS
 from analysis.figures.window import Window
+from analysis.findings.summarise import summarise
+from analysis.findings.summary import Summary
+from analysis.findings.warnings import DOUBTS
 from analysis.sources.loading import load_run
 from analysis.sources.rows import read_rows
 from analysis.sources.run import Run

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from analysis.figures.quota import REQUESTS, TOKENS, UNKNOWN, UTILIZATION, QuotaTruth, quota_truth
 from analysis.figures.window import window_of
+from analysis.findings.quota import REQUESTS, TOKENS, UNKNOWN, UTILIZATION, QuotaTruth, quota_truth
 from analysis.sources.loading import load_run
 from tests.analysis.run_directories import T, answered, refused, worked_run, write_run
 from tokenswarm.record import RequestRecord

@@ -19,11 +19,11 @@ from analysis.figures import populations
 from analysis.figures.accounting import account
 from analysis.figures.group import group
 from analysis.figures.minutes import minute_table
-from analysis.figures.quota import quota_truth
-from analysis.figures.summary import Summary
-from analysis.figures.verdict import judge
-from analysis.figures.warnings import warnings_of
 from analysis.figures.window import Window, window_of
+from analysis.findings.quota import quota_truth
+from analysis.findings.summary import Summary
+from analysis.findings.verdict import judge
+from analysis.findings.warnings import warnings_of
 from analysis.sources.rows import RowTable, part
 from analysis.sources.run import Run
 from analysis.statistics import Distribution, Group, distribution

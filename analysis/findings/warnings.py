@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from analysis.figures.metrics import SHORT_ANSWER_PCT, says_more
-from analysis.figures.summary import Summary
+from analysis.findings.summary import Summary
 from analysis.sources.run import MINUTE_S
 from tokenswarm.record import Doubt
 
