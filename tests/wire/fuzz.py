@@ -1,8 +1,9 @@
 """Real streams, cut, delayed, doubled and mangled: whatever comes, one row comes of it, and no figure that cannot be.
 
-    python -m tests.wire.fuzz [--seed 1] [--count 10000]
+    python -m tests.wire.fuzz [--seed 1] [--count 10000 | --minutes 60]
 
-Each number is an answer of its own and can be made again: `--seed N --count 1`.
+Each number is an answer of its own and can be made again: `--seed N --count 1`. At its start, every minute, at its end and
+when it is interrupted it says from which seed how many answers were read.
 """
 
 from __future__ import annotations
@@ -15,17 +16,21 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count as numbers
 from typing import Any
 
-from tests.wire.cases import BEGIN, CASES, DONE, END, ROLE, SSE, STOP, STREAMED, ev, token, usage
+from tests.wire.cases import BEGIN, CASES, DONE, END, NO_STREAM, ROLE, SSE, STOP, STREAMED, ev, token, usage, whole
 from tests.wire.replay import OPEN_FOR_MS, Answer, replay
 from tokenswarm.apis.api import Api
 from tokenswarm.apis.chat_completions import ChatCompletions
-from tokenswarm.apis.gpt_rag import GptRagV2
+from tokenswarm.apis.completions import Completions
+from tokenswarm.apis.embeddings import Embeddings, EmbeddingsRequest
+from tokenswarm.apis.gpt_rag import GptRagV1, GptRagV2
 from tokenswarm.apis.messages import Messages
-from tokenswarm.apis.request import ChatRequest
+from tokenswarm.apis.request import ChatRequest, Request
 from tokenswarm.apis.responses import Responses
 from tokenswarm.payload.usage import MAX_COUNT
 from tokenswarm.record import COLUMNS, Doubt, Outcome, RequestRecord
@@ -36,35 +41,69 @@ MAX_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Base:
-    """A good stream. `proofs`: what must be in the bytes for the answer to be whole, each of them."""
+    """A good answer. `proofs`: what must be in the bytes of a stream for the answer to be whole, each of them; one
+    `body` must be whole JSON."""
 
     api: Api[Any]
     events: tuple[bytes, ...]
     proofs: tuple[bytes, ...]
-    asked: ChatRequest = STREAMED
+    asked: Request = STREAMED
+    body: bool = False
 
 
-def _responses() -> tuple[bytes, ...]:
-    texts = [
-        {"type": "response.output_text.delta", "item_id": "i", "output_index": 0, "delta": f"w{n} "} for n in range(5)
-    ]
-    counts = {"input_tokens": 9, "output_tokens": 5, "total_tokens": 14}
-    done = {
-        "type": "response.completed",
-        "response": {"status": "completed", "model": "m", "output": [], "usage": counts},
+def _named(*payloads: dict[str, Any]) -> tuple[bytes, ...]:
+    """Typed events as services send them: the type is the event's name, too."""
+    return tuple(b"event: " + payload["type"].encode() + b"\n" + ev(payload) for payload in payloads)
+
+
+def _responses() -> tuple[dict[str, Any], ...]:
+    item = {"item_id": "i", "output_index": 0, "content_index": 0}
+    kinds = ["reasoning_text", *["output_text"] * 5]
+    texts = [{"type": f"response.{kind}.delta", **item, "delta": f"w{n} "} for n, kind in enumerate(kinds)]
+    counts = {
+        "input_tokens": 9,
+        "output_tokens": 6,
+        "output_tokens_details": {"reasoning_tokens": 1},
+        "total_tokens": 15,
     }
-    return tuple(map(ev, [{"type": "response.created", "response": {"model": "m"}}, *texts, done]))
+    return {"type": "response.created", "response": {"model": "m"}}, *texts, {
+        "type": "response.completed",
+        "response": {"status": "completed", "model": "m", "output": [_ITEM], "usage": counts},
+    }  # fmt: skip
 
 
-def _messages() -> tuple[bytes, ...]:
-    start = {"type": "message_start", "message": {"model": "m", "usage": {"input_tokens": 9, "output_tokens": 1}}}
+def _messages() -> tuple[dict[str, Any], ...]:
+    counts = {"input_tokens": 9, "cache_read_input_tokens": 4, "output_tokens": 1}
+    start = {"type": "message_start", "message": {"model": "m", "usage": counts}}
     texts = [
         {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": f"w{n}"}} for n in range(5)
     ]
-    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 5}}
-    return tuple(map(ev, [start, *texts, end, {"type": "message_stop"}]))
+    thinking = {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "hm"}}
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 6}}
+    return start, thinking, *texts, {"type": "ping"}, end, {"type": "message_stop"}
 
 
+def _body(value: Any) -> tuple[bytes, ...]:
+    return (json.dumps(value).encode(),)
+
+
+_ITEM = {"type": "message", "content": [{"type": "output_text", "text": "w0"}]}
+_VECTORS = {
+    "data": [{"index": n, "embedding": [0.5, -1.0]} for n in range(2)],
+    "model": "m",
+    "usage": {"prompt_tokens": 9, "total_tokens": 9},
+}
+_MESSAGE = {
+    "type": "message",
+    "model": "m",
+    "content": [{"type": "text", "text": "Hi"}],
+    "stop_reason": "end_turn",
+    "usage": {"input_tokens": 9, "output_tokens": 2},
+}
+_COMPLETION = tuple(
+    ev({"object": "text_completion", "choices": [{"index": 0, "text": text, "finish_reason": end}], "model": "m"})
+    for text, end in [*((f"w{n}", None) for n in range(6)), ("", "stop")]
+)
 _LONG = (ROLE, *(token(f"w{n}") for n in range(40)), STOP, usage(completion=40), DONE)
 _TWO = (
     tuple(token(f"w{n}", index=n % 2) for n in range(10)),
@@ -77,13 +116,23 @@ BASES = (
     Base(ChatCompletions("m"), tuple(e.replace(b"\n", b"\r\n") for e in _LONG), (_REASON,)),
     Base(ChatCompletions("m"), (*_TWO[0], _TWO[1], STOP, usage(completion=10), DONE), (_REASON, b'"finish_reason":"length"'),
          ChatRequest(messages=[], body={"n": 2}, keep_text=True)),
-    Base(Responses("m"), _responses(), (b'"response.completed"',)),
-    Base(Messages("m"), _messages(), (b'"message_stop"', b'"end_turn"')),
+    Base(Completions("m"), (*_COMPLETION, usage(completion=6), DONE), (_REASON,)),
+    Base(Responses("m"), tuple(map(ev, _responses())), (b'"response.completed"',)),
+    Base(Responses("m"), _named(*_responses()), (b'"response.completed"',), ChatRequest(messages=[], keep_text=True)),
+    Base(Messages("m"), tuple(map(ev, _messages())), (b'"message_stop"', b'"stop_reason"')),
+    Base(Messages("m"), _named(*_messages()), (b'"message_stop"', b'"stop_reason"'), ChatRequest(messages=[], keep_text=True)),
+    Base(ChatCompletions("m"), _body(whole()), (), NO_STREAM, body=True),
+    Base(Responses("m"), _body(_responses()[-1]["response"]), (), NO_STREAM, body=True),
+    Base(Messages("m"), _body(_MESSAGE), (), NO_STREAM, body=True),
+    Base(Embeddings("m"), _body(_VECTORS), (), EmbeddingsRequest(texts=["a", "b"]), body=True),
+    Base(GptRagV1(), _body({"answer": "Ann is the one.", "conversation_id": "c"}), (), body=True),
     Base(GptRagV2(), (b"11111111-2222-3333-4444-555555555555 ", b"Ann ", b"is ", b"the one."), ()),
 )  # fmt: skip
 _INSERTS = (b"\x00", b"\n", b"\r", b"\n\n", b'"', b"{", b"}", b"data: ", b"data:\n\n", b": ping\n\n", b"\xff", b"\xe2\x80", b"null", b"-1",
             b"1e400", b"event: error\n", b"event: ping\n", b'"finish_reason":null', b'"usage":{"prompt_tokens":-5}', b"[DONE]", b"<html>",
             b'{"error":{"code":429}}\n\n', b"\x1b[31m", b"\xef\xbb\xbf", b"9" * 30)  # fmt: skip
+_WORDS = (b'_tokens":', b'"index":', b'"finish_reason":', b'"content":', b'"stop_reason":', b'"status":', b'"type":', b'"delta":',
+          b'"usage":', b'"embedding":', b'"text":', b'"output":', b'"response":', b'"answer":')  # fmt: skip
 _NUMBERS = (b"0", b"-7", b"1e30", b"4.0", b"4.5", b"null", b'"9"', b"999999999999", b"true", b"[]", b"{}")
 
 
@@ -151,11 +200,11 @@ def _swap(rng: random.Random, data: bytes, base: Base) -> bytes:
 
 
 def _miscount(rng: random.Random, data: bytes, base: Base) -> bytes:
-    field = rng.choice((b'_tokens":', b'"index":', b'"finish_reason":', b'"content":'))
-    begin = data.find(field, rng.randrange(len(data) + 1))
+    word = rng.choice(_WORDS)
+    begin = data.find(word, rng.randrange(len(data) + 1))
     if begin < 0:
         return data
-    begin += len(field)
+    begin += len(word)
     stop = next((i for i in range(begin, len(data)) if data[i : i + 1] in (b",", b"}")), len(data))
     return data[:begin] + rng.choice(_NUMBERS) + data[stop:]
 
@@ -188,16 +237,35 @@ def problems_of(record: RequestRecord, base: Base, answer: Answer, data: bytes) 
         found += [
             f"ok without {proof!r}" for proof in base.proofs if proof not in data and not _another_end(data, base)
         ]
+        found += ["ok with a body that is cut"] if base.body and not _is_json(answer) else []
         found += ["ok with status"] if not 200 <= (record.status or 0) < 300 else []
-        found += ["ok without a token"] if not record.chunks and not record.completion_tokens else []
+        found += ["ok without a token"] if not base.body and not _has_token(record, data) else []
+    found += [f"a fault of ours: {record.error}"] if _OURS.match(record.error or "") else []
     cells = record.to_row()
     found += ["a cell that is no line"] if any(not cell.isprintable() and "\n" in cell for cell in cells) else []
     return found + _round_trip(record, cells)
 
 
+_OURS = re.compile(r"(?:\w+: )?(?:Type|Key|Index|Attribute|Assertion|Value|Unicode\w*|Name|Recursion|Overflow)Error\b")
+
+
+def _is_json(answer: Answer) -> bool:
+    """As the standard library reads it."""
+    try:
+        json.loads(answer.body.decode("utf-8", "replace").lstrip("\ufeff"), strict=False)
+    except ValueError:
+        return b"data:" in answer.body  # a stream that was mangled into it
+    return True
+
+
+def _has_token(record: RequestRecord, data: bytes) -> bool:
+    """Tokens that came or were counted; a Responses API's last event, or a body, may have the text alone."""
+    return bool(record.chunks or record.completion_tokens) or b'"output_text"' in data or data.lstrip()[:1] == b"{"
+
+
 def _another_end(data: bytes, base: Base) -> bool:
     """Whether the bytes hold an end that was mangled into them, or one that is not good and so a doubt."""
-    return isinstance(base.api, ChatCompletions) and _ANY_END.search(data) is not None
+    return isinstance(base.api, ChatCompletions | Completions) and _ANY_END.search(data) is not None
 
 
 def _impossible(name: str, value: Any) -> Any:
@@ -231,34 +299,71 @@ def one(seed: int) -> tuple[RequestRecord, list[str]]:
     return record, problems + ([f"took {took:.1f} s"] if took > MAX_SECONDS else [])
 
 
-def run(first_seed: int, count: int) -> tuple[Counter[str], list[str]]:
-    """Outcomes of `count` answers, and the problems with the seeds that show them."""
-    outcomes: Counter[str] = Counter()
-    failures: list[str] = []
-    for seed in range(first_seed, first_seed + count):
+@dataclass
+class Tally:
+    """What came of the answers so far."""
+
+    seed: int
+    count: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+
+    def take(self, seed: int) -> None:
+        self.count += 1
         try:
             record, problems = one(seed)
         except Exception as error:
-            failures.append(f"seed {seed}: {type(error).__name__}: {error}")
-            continue
-        outcomes[record.outcome.value] += 1
-        failures += [f"seed {seed}: {problem}" for problem in problems]
-    return outcomes, failures
+            self.failures.append(f"seed {seed}: {type(error).__name__}: {error}")
+            return
+        self.outcomes[record.outcome.value] += 1
+        self.failures += [f"seed {seed}: {problem}" for problem in problems]
+
+    @property
+    def minutes(self) -> float:
+        return (time.monotonic() - self.started) / 60.0
+
+    def line(self) -> str:
+        said = {"seed": self.seed, "count": self.count, "minutes": round(self.minutes, 1)}
+        return json.dumps(said | {"outcomes": dict(self.outcomes), "failures": len(self.failures)})
+
+
+def run(first_seed: int, count: int) -> tuple[Counter[str], list[str]]:
+    """Outcomes of `count` answers, and the problems with the seeds that show them."""
+    tally = Tally(first_seed)
+    for seed in range(first_seed, first_seed + count):
+        tally.take(seed)
+    return tally.outcomes, tally.failures
+
+
+@contextmanager
+def _said(tally: Tally) -> Iterator[None]:
+    """Say what came of it, however it ends."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        print("\n".join([tally.line(), *tally.failures[:20]]), flush=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1, help="number of the first answer")
     parser.add_argument("--count", type=int, default=10_000, help="how many answers")
+    parser.add_argument("--minutes", type=float, help="as many as can be read in this time, in place of a count")
     options = parser.parse_args()
-    outcomes, failures = run(options.seed, options.count)
-    print(
-        json.dumps(
-            {"seed": options.seed, "count": options.count, "outcomes": dict(outcomes), "failures": len(failures)}
-        )
-    )
-    print(*failures[:20], sep="\n")
-    return 1 if failures else 0
+    tally, said_at = Tally(options.seed), 1.0
+    with _said(tally):
+        print(tally.line(), flush=True)
+        for seed in numbers(options.seed):
+            if tally.count >= options.count if options.minutes is None else tally.minutes >= options.minutes:
+                break
+            tally.take(seed)
+            if tally.minutes >= said_at:
+                said_at += 1.0
+                print(tally.line(), flush=True)
+    return 1 if tally.failures else 0
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 from tokenswarm.apis.api import Api, Reader
 from tokenswarm.apis.chat_completions import ChatCompletions
-from tokenswarm.apis.request import ChatRequest
+from tokenswarm.apis.request import ChatRequest, Request
 from tokenswarm.client.attempt import Caller
 from tokenswarm.client.attempt_record import Call, attempt_record
 from tokenswarm.record import RequestRecord
@@ -100,9 +100,9 @@ def _clock(socket: _Socket) -> Iterator[None]:
         yield
 
 
-def replay(answer: Answer, request: ChatRequest | None = None, api: Api[Any] | None = None) -> RequestRecord:
+def replay(answer: Answer, request: Request | None = None, api: Api[Any] | None = None) -> RequestRecord:
     """The row that becomes of an answer."""
-    asked = request or ChatRequest(messages=[], keep_text=False)
+    asked: Request = request or ChatRequest(messages=[], keep_text=False)
     how = api or ChatCompletions("m")
     made: list[Reader] = []
 

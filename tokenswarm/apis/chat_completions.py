@@ -21,27 +21,14 @@ from tokenswarm.apis.api import Encoded, Found
 from tokenswarm.apis.chunk_times import ChunkTimes
 from tokenswarm.apis.request import ChatRequest
 from tokenswarm.apis.sse import EventDecoder
-from tokenswarm.apis.whole_body import WholeBody
-from tokenswarm.payload.errors import ToldError, find_error, page_title, told, unreadable
+from tokenswarm.apis.whole_body import WholeBody, begins_whole
+from tokenswarm.payload.ends import end_doubts, end_reason, failed_end
+from tokenswarm.payload.errors import ToldError, find_error, told, told_event, unreadable, unreadable_event
 from tokenswarm.payload.message import has_text, message_of, reasons, visible_text
 from tokenswarm.payload.usage import Usage, parse_usage, plausible, streamed_tokens
 from tokenswarm.record import Doubt, Outcome
 
 CHAT_PATH = "/chat/completions"
-
-GOOD_ENDS = frozenset(
-    {"stop", "length", "tool_calls", "function_call"}
-    | {"end_turn", "max_tokens", "stop_sequence", "tool_use", "eos", "eos_token", "model_length", "complete"}
-)
-"""Finish reasons of whole answers: OpenAI's, and what gateways pass on from Anthropic, Gemini, TGI, Mistral, Cohere."""
-
-FILTERED_ENDS = frozenset({"content_filter", "content_filtered", "safety", "sensitive", "guardrail_intervened"})
-FAILED_ENDS = frozenset(
-    {"error", "network_error", "insufficient_system_resource", "abort", "aborted", "cancelled", "failed", "timeout"}
-)
-"""As OpenRouter, Zhipu, DeepSeek and vLLM say that generation broke off."""
-_NO_ENDS = frozenset({"", "null", "none"})
-"""What some servers write into chunks before the last one."""
 
 _CONTENT = b'"delta":{"content":"'
 _FINISH = b'"finish_reason":'
@@ -167,9 +154,9 @@ class ChatStream:
     def _begin(self, data: bytes) -> None:
         """Whether the body is events or one JSON value or page is seen by how it begins, whatever its type is said to
         be: streams come under `application/json` and errors under `text/event-stream`."""
-        first = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-        self._started = bool(first)
-        if first in (b"{", b"[", b"<"):
+        is_whole = begins_whole(data)
+        self._started = is_whole is not None
+        if is_whole:
             self._whole = WholeBody()
 
     def _take_events(self, events: list[bytes], at_ms: float, since_ms: float) -> None:
@@ -246,7 +233,8 @@ class ChatStream:
             **usage.columns(),
         }
         if outcome is Outcome.OK:
-            doubts += end_doubts(self._ends, self.choices, self._status, self.visible_ms is not None)
+            doubts += end_doubts(self._ends.values(), self._status, self.visible_ms is not None)
+            doubts += _fewer(self._ends, self.choices)
             doubts += [Doubt.BUFFERED] if self.times.buffered else []
         return Found(outcome, error, self.text, columns | {"doubts": ";".join(doubts) or None})
 
@@ -261,7 +249,7 @@ class ChatStream:
 
     def _take_error(self) -> None:
         if self._decoder.error is not None and self.told is None:
-            self.told = _told_event(self._decoder.error)
+            self.told = told_event(self._decoder.error)
 
     def _outcome(self, usage: Usage) -> tuple[Outcome, str | None]:
         if self.told is not None:
@@ -269,7 +257,7 @@ class ChatStream:
         empty = not self.times.at_ms
         if not self._started and (self._status != 200 or not self._events_promised):
             return Outcome.BAD_PAYLOAD, "answer without a body"
-        if failed := failed_end(self._ends):
+        if failed := failed_end(self._ends.values()):
             return failed
         if self.cut and not (empty and self.undecodable):
             said = "[DONE] came without a finish reason" if self.done else "stream ended before the answer was finished"
@@ -287,9 +275,7 @@ class ChatStream:
         try:
             chunk = jiter.from_json(event)
         except ValueError as error:
-            title = page_title(event.decode("utf-8", "replace"))
-            said = f"event is not JSON: {error}" if title is None else f"event is an HTML page: {title}"
-            self.undecodable = self.undecodable or said
+            self.undecodable = self.undecodable or unreadable_event(event, error)
             return 0
         if not isinstance(chunk, dict):
             self.undecodable = self.undecodable or f"event is not a JSON object: {type(chunk).__name__}"
@@ -352,41 +338,13 @@ def _is_token(event: bytes, mark: int) -> bool:
     )
 
 
-def _told_event(data: bytes) -> ToldError:
-    """An event that is named an error: its data is JSON of any form, or text."""
-    try:
-        value = jiter.from_json(data)
-    except ValueError:
-        return told(data.decode("utf-8", "replace").strip() or "error without code or message")
-    found = find_error(value) if isinstance(value, dict) else None
-    return found if found is not None else told(value)
-
-
 def end_of(choice: Mapping[str, Any]) -> str | None:
     """A choice's finish reason; `None` where it is none."""
-    reason = choice.get("finish_reason")
-    return reason if isinstance(reason, str) and reason.strip().lower() not in _NO_ENDS else None
+    return end_reason(choice.get("finish_reason"))
 
 
-def failed_end(ends: Mapping[int, str]) -> tuple[Outcome, str] | None:
-    """The outcome where a choice ended badly."""
-    for reason in ends.values():
-        if reason.lower() in FILTERED_ENDS:
-            return Outcome.CONTENT_FILTER, "answer stopped by the content filter"
-        if reason.lower() in FAILED_ENDS:
-            return Outcome.STREAM_ERROR, f"finish reason {reason!r}"
-    return None
-
-
-def end_doubts(ends: Mapping[int, str], choices: int, status: int, has_visible: bool) -> list[Doubt]:
-    """What is doubtful about an answer that is whole."""
-    doubts = {
-        Doubt.UNKNOWN_END: not ends or any(reason.lower() not in GOOD_ENDS for reason in ends.values()),
-        Doubt.NO_TEXT: not has_visible,
-        Doubt.STATUS: status != 200,
-        Doubt.FEWER_CHOICES: 0 < len(ends) < choices,
-    }
-    return [doubt for doubt, is_so in doubts.items() if is_so]
+def _fewer(ends: Mapping[int, str], choices: int) -> list[Doubt]:
+    return [Doubt.FEWER_CHOICES] if 0 < len(ends) < choices else []
 
 
 def read_body(body: bytes, status: int = 200, asked: int = 1) -> Found:
@@ -407,7 +365,7 @@ def read_body(body: bytes, status: int = 200, asked: int = 1) -> Found:
     usage, doubts = plausible(reported, int(has_token), reasoning_streamed=False)
     outcome, error = _body_outcome(answer, choices, ends, has_token or bool(usage.completion_tokens))
     if outcome is Outcome.OK:
-        doubts += end_doubts(ends, asked, status, has_visible)
+        doubts += end_doubts(ends.values(), status, has_visible) + _fewer(ends, asked)
     columns = {
         "finish_reason": ";".join(dict.fromkeys(ends.values())) or None,
         "model": answer.get("model") if isinstance(answer.get("model"), str) else None,
@@ -425,6 +383,6 @@ def _body_outcome(
         return error.outcome, error.text
     if not choices:
         return Outcome.BAD_PAYLOAD, "body has no choices"
-    if failed := failed_end(ends):
+    if failed := failed_end(ends.values()):
         return failed
     return _OK if has_token else (Outcome.BAD_PAYLOAD, "answer without text")

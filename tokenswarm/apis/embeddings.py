@@ -15,9 +15,9 @@ from tokenswarm.apis.api import Encoded, Found
 from tokenswarm.apis.chat_completions import encode_json
 from tokenswarm.apis.request import Request
 from tokenswarm.apis.whole_body import WholeBody
-from tokenswarm.payload.errors import describe_error, unreadable
-from tokenswarm.payload.usage import Usage, count_of
-from tokenswarm.record import Outcome
+from tokenswarm.payload.errors import find_error, unreadable
+from tokenswarm.payload.usage import Usage, parse_usage, plausible
+from tokenswarm.record import Doubt, Outcome
 
 PATH = "/embeddings"
 
@@ -42,17 +42,18 @@ class Embeddings:
         return Encoded(encode_json(body), PATH)
 
     def reader(self, request: EmbeddingsRequest, status: int, headers: Mapping[str, str]) -> EmbeddingsBody:
-        return EmbeddingsBody(len(request.texts))
+        return EmbeddingsBody(len(request.texts), status)
 
 
 class EmbeddingsBody:
     """One answer. It is whole when it has as many embeddings as texts were sent."""
 
-    __slots__ = ("_body", "_expected")
+    __slots__ = ("_body", "_expected", "_status")
 
-    def __init__(self, expected: int) -> None:
+    def __init__(self, expected: int, status: int = 200) -> None:
         self._body = WholeBody()
         self._expected = expected
+        self._status = status
 
     def feed(self, data: bytes, at_ms: float, since_ms: float) -> bool:
         """Raises `BodyTooLarge`."""
@@ -66,17 +67,33 @@ class EmbeddingsBody:
             return Found(Outcome.BAD_PAYLOAD, unreadable(self._body.data, cause))
         if not isinstance(answer, dict):
             return Found(Outcome.BAD_PAYLOAD, f"body is not a JSON object: {type(answer).__name__}")
-        if answer.get("error"):
-            return Found(Outcome.STREAM_ERROR, describe_error(answer))
+        if (error := find_error(answer)) is not None:
+            return Found(error.outcome, error.text)
         return self._read(answer)
 
     def _read(self, answer: dict[str, Any]) -> Found:
-        usage, data, model = answer.get("usage"), answer.get("data"), answer.get("model")
-        columns: dict[str, Any] = {"model": model if isinstance(model, str) else None}
-        if isinstance(usage, dict) and (prompt := count_of(usage.get("prompt_tokens"))):
-            columns |= Usage(prompt_tokens=prompt).columns()
+        data, model = answer.get("data"), answer.get("model")
+        usage, doubts = _usage(answer.get("usage"))
+        columns: dict[str, Any] = {"model": model if isinstance(model, str) else None, **usage.columns()}
         items = [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
-        found = sum(bool(item.get("embedding")) for item in items)
-        if found != self._expected:
-            return Found(Outcome.BAD_PAYLOAD, f"{found} embeddings for {self._expected} texts", columns=columns)
-        return Found(columns=columns)
+        vectors = [item.get("index", at) for at, item in enumerate(items) if _is_vector(item.get("embedding"))]
+        found = len(set(map(repr, vectors)))
+        if found != self._expected or len(items) != self._expected:
+            said = f"{found} embeddings for {self._expected} texts"
+            return Found(Outcome.BAD_PAYLOAD, said, columns=columns)
+        doubts += [Doubt.STATUS] if self._status != 200 else []
+        return Found(columns=columns | {"doubts": ";".join(doubts) or None})
+
+
+def _usage(reported: Any) -> tuple[Usage, list[Doubt]]:
+    """Prompt tokens: there are no others. Some services count only a total, which is the same."""
+    usage = parse_usage(reported) if isinstance(reported, dict) else Usage()
+    usage, doubts = plausible(usage, 0, reasoning_streamed=False)
+    return Usage(prompt_tokens=usage.prompt_tokens or usage.total_tokens, cached_tokens=usage.cached_tokens), doubts
+
+
+def _is_vector(value: Any) -> bool:
+    """Whether it can be a vector: base64, or numbers. One of nulls is what some servers make of a NaN."""
+    if isinstance(value, list):
+        return bool(value) and not any(number is None for number in value)
+    return bool(value)

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import jiter
-
 from tokenswarm.apis.api import Encoded, Found
 from tokenswarm.apis.chat_completions import encode_json
 from tokenswarm.apis.request import ChatRequest
-from tokenswarm.apis.typed_events import Carries, TypedEventStream
-from tokenswarm.apis.whole_body import WholeBody
-from tokenswarm.payload.errors import unreadable
-from tokenswarm.payload.usage import Usage, count_of
+from tokenswarm.apis.typed_events import Carries, TypedEventStream, body_columns
+from tokenswarm.payload.ends import failed_end
+from tokenswarm.payload.errors import ToldError, told
+from tokenswarm.payload.usage import Usage, parse_usage
 from tokenswarm.record import Outcome
 
 PATH = "/responses"
@@ -33,7 +31,6 @@ _ARGUMENTS = frozenset(
         "response.code_interpreter_call_code.delta",
     }
 )
-_THROTTLING = frozenset({"rate_limit_exceeded", "rate_limit_error", "429", "too_many_requests"})
 
 
 class Responses:
@@ -45,10 +42,8 @@ class Responses:
     def encode(self, request: ChatRequest) -> Encoded:
         return Encoded(encode_json(responses_body(request, self._deployment)), PATH)
 
-    def reader(self, request: ChatRequest, status: int, headers: Mapping[str, str]) -> ResponseStream | ResponseBody:
-        if status == 200 and request.stream:
-            return ResponseStream(keep_text=request.keep_text)
-        return ResponseBody()
+    def reader(self, request: ChatRequest, status: int, headers: Mapping[str, str]) -> ResponseStream:
+        return ResponseStream(request.keep_text, status)
 
 
 def responses_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
@@ -62,26 +57,26 @@ def responses_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
 
 
 class ResponseStream(TypedEventStream):
-    """One streamed response."""
+    """One response, streamed or whole."""
 
     TOKEN = b'"type":"response.output_text.delta"'
     EMPTY = b'"delta":""'
 
-    def take(self, event: dict[str, Any]) -> Carries:
-        kind = event.get("type")
+    def take(self, kind: str, event: dict[str, Any]) -> Carries:
         if kind in _CLOSING:
-            self._close(event.get("response"))
-        elif kind == "error" or (kind is None and event.get("error")):
-            self._fail(event.get("error") if isinstance(event.get("error"), dict) else event)
+            self._close(event.get("response"), kind.rpartition(".")[2])
         elif event.get("delta"):
-            return self._take_delta(str(kind), event["delta"])
+            return self._take_delta(kind, event["delta"])
         elif kind == "response.created" and isinstance(response := event.get("response"), dict):
             self.model = _text(response.get("model"))
         return Carries.NOTHING
 
-    def finish(self) -> Found:
-        """What the stream came to."""
-        return Found(*self.outcome(), self.text, self.columns())
+    def read_body(self, body: dict[str, Any]) -> Found:
+        facts = read_response(body)
+        columns = body_columns(facts.usage, facts.finish_reason, facts.model)
+        if facts.failure is None and not facts.has_output and not columns["completion_tokens"]:
+            facts.failure = (Outcome.BAD_PAYLOAD, "response without output")
+        return self.found(facts.failure or (Outcome.OK, None), facts.text, columns, facts.has_visible)
 
     def _take_delta(self, kind: str, delta: Any) -> Carries:
         if kind in _VISIBLE:
@@ -91,117 +86,70 @@ class ResponseStream(TypedEventStream):
         self.summarised |= kind in _SUMMARY
         return Carries.HIDDEN if kind in _REASONING | _SUMMARY | _ARGUMENTS else Carries.NOTHING
 
-    def _close(self, response: Any) -> None:
+    def _close(self, response: Any, said: str) -> None:
+        """The closing event; `said`: what its type says of the response, in place of a status."""
         self.ended = True
-        found = read_response(response)
+        found = read_response(response, said)
         self.model = found.model or self.model
         self.usage, self.finish_reason = found.usage, found.finish_reason
+        self.has_output = found.has_output
         if found.failure is not None:
             self.failure = found.failure
-
-    def _fail(self, error: Any) -> None:
-        self.ended = True
-        self.failure = _failure(error)
 
 
 class ResponseFacts:
     """What a response object says."""
 
-    __slots__ = ("failure", "finish_reason", "has_output", "model", "text", "usage")
+    __slots__ = ("failure", "finish_reason", "has_output", "has_visible", "model", "text", "usage")
 
     def __init__(self) -> None:
-        self.failure: tuple[Outcome, str] | None = None
+        self.failure: tuple[Outcome, str | None] | None = None
         self.finish_reason: str | None = None
-        self.has_output = False
+        self.has_output = self.has_visible = False
         self.model: str | None = None
         self.text = ""
         self.usage: Usage | None = None
 
 
-def read_response(response: Any) -> ResponseFacts:
-    """Read a response object. `finish_reason` is its status, or the reason of an incomplete one."""
+def read_response(response: Any, said: str | None = None) -> ResponseFacts:
+    """Read a response object. `finish_reason` is its status (where it has none, what is `said` of it), or the reason of
+    an incomplete one."""
     facts = ResponseFacts()
     if not isinstance(response, dict):
         facts.failure = (Outcome.BAD_PAYLOAD, f"response is not a JSON object: {type(response).__name__}")
         return facts
-    status = _text(response.get("status"))
+    status = _text(response.get("status")) or said
     details = response.get("incomplete_details")
     reason = _text(details.get("reason")) if isinstance(details, dict) else None
     facts.finish_reason = reason if status == "incomplete" and reason else status
     facts.model = _text(response.get("model"))
-    facts.usage = parse_usage(response.get("usage"))
-    facts.text, facts.has_output = _output(response.get("output"))
+    facts.usage = parse_usage(response["usage"]) if isinstance(response.get("usage"), dict) else None
+    facts.text, facts.has_visible, facts.has_output = _output(response.get("output"))
     facts.failure = _status_failure(status, reason, response.get("error"))
     return facts
 
 
-def _status_failure(status: str | None, reason: str | None, error: Any) -> tuple[Outcome, str] | None:
+def _status_failure(status: str | None, reason: str | None, error: Any) -> tuple[Outcome, str | None] | None:
     if status == "failed" or error:
-        return _failure(error)
-    if reason == "content_filter":
-        return Outcome.CONTENT_FILTER, "answer stopped by the content filter"
+        found = told(error) if error else ToldError(Outcome.STREAM_ERROR, "response failed without an error")
+        return found.outcome, found.text
+    if status == "cancelled":
+        return Outcome.STREAM_ERROR, "response was cancelled by the service"
     if status in ("completed", "incomplete"):
-        return None
+        return failed_end([reason] if reason else [])
     return Outcome.BAD_PAYLOAD, f"response has status {status!r}, not completed or incomplete"
 
 
-def _failure(error: Any) -> tuple[Outcome, str]:
-    if not isinstance(error, dict):
-        return Outcome.STREAM_ERROR, str(error or "response failed without an error")[:500]
-    code, message = error.get("code") or error.get("type"), error.get("message")
-    text = ": ".join(str(part) for part in (code, message) if part)[:500] or "error without code or message"
-    return Outcome.THROTTLED if str(code) in _THROTTLING else Outcome.STREAM_ERROR, text
-
-
-def _output(output: Any) -> tuple[str, bool]:
-    """(visible text, whether there is any item that an answer can be)."""
+def _output(output: Any) -> tuple[str, bool, bool]:
+    """(visible text, whether anything is visible, whether there is any item that an answer can be)."""
     items = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
-    parts = [part for item in items for part in item.get("content") or [] if isinstance(part, dict)]
-    text = "".join(str(part["text"]) for part in parts if part.get("type") == "output_text" and part.get("text"))
+    contents = [item["content"] for item in items if isinstance(item.get("content"), list)]
+    parts = [part for content in contents for part in content if isinstance(part, dict)]
+    texts = [part["text"] for part in parts if part.get("type") == "output_text" and isinstance(part.get("text"), str)]
+    text = "".join(texts)
+    has_visible = bool(text) or any(part.get("refusal") for part in parts)
     calls = any(str(item.get("type", "")).endswith("_call") for item in items)
-    return text, bool(text) or calls or any(part.get("refusal") for part in parts)
-
-
-def parse_usage(usage: Any) -> Usage | None:
-    """Read a usage object of the Responses API; `None` where there is none."""
-    if not isinstance(usage, dict):
-        return None
-    inputs, outputs = usage.get("input_tokens_details"), usage.get("output_tokens_details")
-    return Usage(
-        prompt_tokens=count_of(usage.get("input_tokens")),
-        completion_tokens=count_of(usage.get("output_tokens")),
-        reasoning_tokens=count_of(outputs.get("reasoning_tokens")) if isinstance(outputs, dict) else None,
-        cached_tokens=count_of(inputs.get("cached_tokens")) if isinstance(inputs, dict) else None,
-    )
-
-
-class ResponseBody:
-    """One whole (not streamed) response."""
-
-    __slots__ = ("_body",)
-
-    def __init__(self) -> None:
-        self._body = WholeBody()
-
-    def feed(self, data: bytes, at_ms: float, since_ms: float) -> bool:
-        """Raises `BodyTooLarge`."""
-        self._body.add(data)
-        return False
-
-    def finish(self) -> Found:
-        try:
-            facts = read_response(jiter.from_json(self._body.data))
-        except ValueError as cause:
-            return Found(Outcome.BAD_PAYLOAD, unreadable(self._body.data, cause))
-        columns = {
-            "finish_reason": facts.finish_reason,
-            "model": facts.model,
-            **(facts.usage.columns() if facts.usage is not None else {}),
-        }
-        if facts.failure is None and not facts.has_output and not (facts.usage and facts.usage.completion_tokens):
-            facts.failure = (Outcome.BAD_PAYLOAD, "response without output")
-        outcome, error = facts.failure or (Outcome.OK, None)
-        return Found(outcome, error, facts.text, columns)
+    return text, has_visible, has_visible or calls
 
 
 def _text(value: Any) -> str | None:

@@ -7,13 +7,14 @@ passed over. A block that is bare JSON or a page, as some services write their e
 
 from __future__ import annotations
 
+from tokenswarm.payload.errors import HEARTBEATS
+
 MAX_EVENT_BYTES = 4 * 1024 * 1024
 """An unfinished event larger than this is refused, so that a broken server cannot fill the memory."""
 
 _BARE = (b"{", b"<")
 """What begins a block that is no event at all."""
 _ERRORS = (b"error", b"exception")
-_HEARTBEATS = frozenset({b"ping", b"heartbeat", b"keepalive", b"keep-alive", b"keep_alive"})
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -130,5 +131,5 @@ class EventDecoder:
                 name = line[6:].strip().lower()
         if name.endswith(_ERRORS):
             self.error = b"\n".join(lines) if self.error is None else self.error
-        elif lines and name not in _HEARTBEATS:
+        elif lines and name not in HEARTBEATS:
             events.append(b"\n".join(lines))

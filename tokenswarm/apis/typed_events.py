@@ -1,7 +1,8 @@
 """Streams of typed events: each event's data is a JSON object whose `type` says what it is. No I/O, no clock.
 
 What the Responses API and Anthropic's Messages API have in common: a stream has ended with an event that says so, not
-with the connection, and tokens come in events of a few types among many that carry none.
+with the connection, and tokens come in events of a few types among many that carry none. As with chat completions, how
+the body begins says whether it is a stream or one JSON value, whatever was asked for and whatever its type.
 """
 
 from __future__ import annotations
@@ -11,8 +12,12 @@ from typing import Any, ClassVar
 
 import jiter
 
+from tokenswarm.apis.api import Found
 from tokenswarm.apis.chunk_times import ChunkTimes
 from tokenswarm.apis.sse import EventDecoder
+from tokenswarm.apis.whole_body import WholeBody, begins_whole
+from tokenswarm.payload.ends import end_doubts
+from tokenswarm.payload.errors import ToldError, find_error, told_event, unreadable, unreadable_event
 from tokenswarm.payload.usage import Usage, plausible, streamed_tokens
 from tokenswarm.record import Doubt, Outcome
 
@@ -26,8 +31,19 @@ class Carries(Enum):
     VISIBLE = 2
 
 
+def body_columns(usage: Usage | None, finish_reason: str | None, model: Any) -> dict[str, Any]:
+    """The record's columns of an answer that came as one body."""
+    checked, doubts = plausible(usage or Usage(), 1, reasoning_streamed=False)
+    return {
+        "finish_reason": finish_reason,
+        "model": model if isinstance(model, str) else None,
+        **checked.columns(),
+        "doubts": ";".join(doubts) or None,
+    }
+
+
 class TypedEventStream:
-    """One streamed answer while it arrives. Subclasses say what the events mean.
+    """One answer while it arrives, streamed or whole. Subclasses say what the events and the body mean.
 
     `keep_text` collects the visible answer (for conversations that feed it back).
     """
@@ -37,44 +53,48 @@ class TypedEventStream:
     EMPTY: ClassVar[bytes] = b""
     """Stands in such an event when its text is empty."""
 
-    def __init__(self, keep_text: bool = False) -> None:
+    def __init__(self, keep_text: bool = False, status: int = 200) -> None:
         self._decoder = EventDecoder()
         self._keep_text = keep_text
+        self._status = status
+        self._started = False
+        self._whole: WholeBody | None = None
+        self._tail_ms = 0.0
         self._text: list[str] = []
         self.times = ChunkTimes()
         self.visible_ms: float | None = None
         self.usage: Usage | None = None
         self.model: str | None = None
         self.finish_reason: str | None = None
-        self.failure: tuple[Outcome, str] | None = None
+        self.failure: tuple[Outcome, str | None] | None = None
         self.undecodable: str | None = None
         self.reasoning_streamed = False
         self.summarised = False
+        self.has_output = False
+        """Whether there is an answer, though its tokens did not come as such."""
         self.ended = False
 
     def feed(self, data: bytes, at_ms: float, since_ms: float) -> bool:
         """Take bytes that arrived not later than `at_ms` and not before `since_ms`; true at the closing event.
 
-        Raises `EventTooLarge`.
+        Raises `EventTooLarge`, `BodyTooLarge`.
         """
-        tokens, seen_visible = 0, self.visible_ms is not None
-        for event in self._decoder.feed(data):
-            if seen_visible and not self._keep_text and self.TOKEN in event and self.EMPTY not in event:
-                tokens += event.endswith(b"}")
-                continue
-            carried = self._parse(event)
-            tokens += carried is not Carries.NOTHING
-            seen_visible |= carried is Carries.VISIBLE
-        if tokens:
-            self.times.add(tokens, at_ms, since_ms)
-            if seen_visible and self.visible_ms is None:
-                self.visible_ms = self.times.latest_first_ms
-        if self._decoder.error is not None and not self.ended:
-            self._parse(self._decoder.error)
+        if not self._started:
+            self._begin(data)
+        if self._whole is not None:
+            self._whole.add(data)
+            return False
+        self._take_events(self._decoder.feed(data), at_ms, since_ms)
+        if not self._decoder.at_boundary:
+            self._tail_ms = at_ms
         return self.ended
 
-    def take(self, event: dict[str, Any]) -> Carries:
-        """Read one event; sets what it says of the answer."""
+    def take(self, kind: str, event: dict[str, Any]) -> Carries:
+        """Read one event, whose type is `kind` (empty where it has none); sets what it says of the answer."""
+        raise NotImplementedError
+
+    def read_body(self, body: dict[str, Any]) -> Found:
+        """What an answer that is one JSON object came to."""
         raise NotImplementedError
 
     def keep(self, text: Any) -> None:
@@ -82,15 +102,27 @@ class TypedEventStream:
         if self._keep_text and isinstance(text, str):
             self._text.append(text)
 
+    def fail(self, error: ToldError) -> None:
+        """The service says that the answer failed, which ends it."""
+        self.ended = True
+        self.failure = (error.outcome, error.text)
+
     @property
     def text(self) -> str:
         """The visible answer so far; empty unless `keep_text`."""
         return "".join(self._text)
 
+    def finish(self) -> Found:
+        """What the answer came to."""
+        if self._whole is not None:
+            return self._read_whole(self._whole.data)
+        if not self.ended:
+            self._take_tail()
+        return self.found(self.outcome(), self.text, self.columns(), self.visible_ms is not None)
+
     def columns(self) -> dict[str, Any]:
         """The record's columns of the answer."""
         usage, doubts = plausible(self.usage or Usage(), len(self.times.at_ms), self.reasoning_streamed)
-        doubts += [Doubt.BUFFERED] if self.times.buffered else []
         streamed = None if self.summarised else streamed_tokens(usage, self.reasoning_streamed)
         return {
             **self.times.columns(streamed),
@@ -105,13 +137,70 @@ class TypedEventStream:
         """What the answer came to. Success is a closing event after at least one token."""
         if self.failure is not None:
             return self.failure
-        if not self.ended:
+        if not self._started and self._status != 200:
+            return Outcome.BAD_PAYLOAD, "answer without a body"
+        empty = not self.times.at_ms
+        if not self.ended and not (empty and self.undecodable):
             return Outcome.TRUNCATED, "stream ended before the answer was finished"
         if self.undecodable is not None:
             return Outcome.BAD_PAYLOAD, self.undecodable
-        if not self.times.at_ms and not (self.usage and self.usage.completion_tokens):
+        if empty and not self.has_output and not (self.usage and self.usage.completion_tokens):
             return Outcome.BAD_PAYLOAD, "stream without tokens"
         return Outcome.OK, None
+
+    def _begin(self, data: bytes) -> None:
+        is_whole = begins_whole(data)
+        self._started = is_whole is not None
+        if is_whole:
+            self._whole = WholeBody()
+
+    def _take_events(self, events: list[bytes], at_ms: float, since_ms: float) -> None:
+        tokens, seen_visible = 0, self.visible_ms is not None
+        for event in events:
+            if self.ended:
+                break
+            if seen_visible and not self._keep_text and self.TOKEN in event and self.EMPTY not in event:
+                tokens += event.endswith(b"}")
+                continue
+            carried = self._parse(event)
+            tokens += carried is not Carries.NOTHING
+            seen_visible |= carried is Carries.VISIBLE
+        if tokens:
+            self.times.add(tokens, at_ms, since_ms)
+            if seen_visible and self.visible_ms is None:
+                self.visible_ms = self.times.latest_first_ms
+        if self._decoder.error is not None and not self.ended:
+            self.fail(told_event(self._decoder.error))
+
+    def _take_tail(self) -> None:
+        """The last event may lack its blank line. One that is no JSON was cut, and stays so."""
+        undecodable = self.undecodable
+        self._take_events(self._decoder.finish(), self._tail_ms, self._tail_ms)
+        self.undecodable = undecodable
+
+    def _read_whole(self, data: bytes) -> Found:
+        try:
+            body = jiter.from_json(data)
+        except ValueError as cause:
+            return Found(Outcome.BAD_PAYLOAD, unreadable(data, cause))
+        if not isinstance(body, dict):
+            return Found(Outcome.BAD_PAYLOAD, f"body is not a JSON object: {type(body).__name__}")
+        if (error := find_error(body)) is not None:
+            return Found(error.outcome, error.text)
+        return self.read_body(body)
+
+    def found(
+        self, came_to: tuple[Outcome, str | None], text: str, columns: dict[str, Any], has_visible: bool
+    ) -> Found:
+        """What an answer came to, with what is doubtful about it if it is one."""
+        outcome, error = came_to
+        if outcome is Outcome.OK:
+            reasons = [columns["finish_reason"]] if columns["finish_reason"] else []
+            doubts = [columns["doubts"]] if columns["doubts"] else []
+            doubts += end_doubts(reasons, self._status, has_visible)
+            doubts += [Doubt.BUFFERED] if self.times.buffered else []
+            columns["doubts"] = ";".join(doubts) or None
+        return Found(outcome, error, text, columns)
 
     def _parse(self, event: bytes) -> Carries:
         if not event.strip() or event.strip() == b"[DONE]":
@@ -119,9 +208,14 @@ class TypedEventStream:
         try:
             found = jiter.from_json(event)
         except ValueError as error:
-            self.undecodable = self.undecodable or f"event is not JSON: {error}"
+            self.undecodable = self.undecodable or unreadable_event(event, error)
             return Carries.NOTHING
         if not isinstance(found, dict):
             self.undecodable = self.undecodable or f"event is not a JSON object: {type(found).__name__}"
             return Carries.NOTHING
-        return self.take(found)
+        kind = found.get("type")
+        kind = kind if isinstance(kind, str) else ""
+        if kind in ("", "error") and (told := find_error(found)) is not None:
+            self.fail(told)
+            return Carries.NOTHING
+        return self.take(kind, found)

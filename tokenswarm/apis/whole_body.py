@@ -28,3 +28,9 @@ class WholeBody:
     @property
     def data(self) -> bytes:
         return b"".join(self._pieces)
+
+
+def begins_whole(data: bytes) -> bool | None:
+    """Whether a body that begins so is one JSON value or page and not events; `None` while that cannot be told."""
+    first = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    return first in (b"{", b"[", b"<") if first else None

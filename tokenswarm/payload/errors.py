@@ -24,6 +24,9 @@ _THROTTLED = re.compile(
 _TEXT_SAYS_429 = re.compile(
     r"^429\b|(?:error code|http(?:/1\.1)?|status(?: ?code)?)\W{0,3}429\b|\btoo many requests\b", re.I
 )
+HEARTBEATS = frozenset({b"ping", b"pong", b"heartbeat", b"keepalive", b"keep-alive", b"keep_alive"})
+"""Names of events, and data of unnamed ones, that gateways send so that a connection is not taken for idle."""
+
 _CODES = ("code", "error_code", "status", "status_code", "type", "error_type")
 _MESSAGES = ("message", "msg", "error_msg", "status_msg", "detail", "error", "reason", "text")
 
@@ -79,11 +82,6 @@ def error_text(error: Any) -> str:
     )
 
 
-def describe_error(body: Mapping[str, Any]) -> str:
-    """The text of a JSON error body."""
-    return error_text(body.get("error", body))
-
-
 def body_text(body: bytes) -> str:
     """What an error body says, in one line: its JSON's code and message, its page's title, its text."""
     try:
@@ -115,6 +113,24 @@ def unreadable(body: bytes, cause: ValueError) -> str:
     """Why a body that should be JSON is none: a page is named by its title."""
     title = page_title(body[:65536].decode("utf-8", "replace"))
     return f"body is an HTML page: {title}" if title is not None else f"body is not JSON: {cause}"
+
+
+def unreadable_event(event: bytes, cause: ValueError) -> str | None:
+    """Why an event that should be JSON is none; `None` for a heartbeat in words."""
+    if event.strip().lower() in HEARTBEATS:
+        return None
+    title = page_title(event.decode("utf-8", "replace"))
+    return f"event is not JSON: {cause}" if title is None else f"event is an HTML page: {title}"
+
+
+def told_event(data: bytes) -> ToldError:
+    """An event that is named an error: its data is JSON of any form, or text."""
+    try:
+        value = jiter.from_json(data)
+    except ValueError:
+        return told(data.decode("utf-8", "replace").strip() or "error without code or message")
+    found = find_error(value) if isinstance(value, dict) else None
+    return found if found is not None else told(value)
 
 
 def is_content_filter(body: bytes) -> bool:

@@ -17,7 +17,7 @@ from tokenswarm.apis.chat_completions import (
 )
 from tokenswarm.apis.completions import completions_body
 from tokenswarm.apis.request import ChatRequest
-from tokenswarm.payload.errors import ToldError, describe_error, is_content_filter
+from tokenswarm.payload.errors import ToldError, error_text, is_content_filter
 from tokenswarm.payload.usage import Usage, parse_usage, streamed_tokens
 from tokenswarm.record import Outcome
 
@@ -239,10 +239,10 @@ def test_a_whole_answer_that_is_none(body: bytes) -> None:
 
 
 def test_errors_in_one_line() -> None:
-    assert describe_error({"error": {"code": "429", "message": "slow down"}}) == "429: slow down"
-    assert describe_error({"error": {"type": "server_error"}}) == "server_error"
-    assert describe_error({"error": "text"}) == "text"
-    assert describe_error({"error": {}}) == "error without code or message"
+    assert error_text({"code": "429", "message": "slow down"}) == "429: slow down"
+    assert error_text({"type": "server_error"}) == "server_error"
+    assert error_text("text") == "text"
+    assert error_text({}) == "error without code or message"
 
 
 def test_the_content_filters_refusal_is_recognised() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.scripted_server import scripted_server
 from tokenswarm.apis.embeddings import Embeddings, EmbeddingsBody, EmbeddingsRequest
-from tokenswarm.record import Outcome
+from tokenswarm.record import Doubt, Outcome
 
 TEXTS = ["one", "zwei ü"]
 
@@ -48,7 +48,8 @@ def test_an_answer_that_is_none(value: Any, outcome: Outcome, error: str) -> Non
 
 
 def test_usage_of_zero_is_absent() -> None:
-    assert "prompt_tokens" not in body(answer(usage={"prompt_tokens": 0})).columns
+    found = body(answer(usage={"prompt_tokens": 0}))
+    assert (found.columns["prompt_tokens"], found.columns["doubts"]) == (None, Doubt.ZERO_USAGE)
 
 
 def test_the_sdk_sends_and_reads_the_same() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.scripted_server import close, scripted_server
 from tests.tokenswarm.apis.streams import cut_at, events, read
 from tokenswarm.apis.request import ChatRequest
-from tokenswarm.apis.responses import ResponseBody, Responses, ResponseStream
+from tokenswarm.apis.responses import Responses, ResponseStream
 from tokenswarm.record import Outcome
 
 USAGE = {
@@ -148,7 +148,7 @@ def test_the_answer_ends_with_its_closing_event() -> None:
 
 
 def body(value: Any) -> Any:
-    reader = ResponseBody()
+    reader = ResponseStream()
     reader.feed(value if isinstance(value, bytes) else json.dumps(value).encode(), 1.0, 0.0)
     return reader.finish()
 

@@ -1,0 +1,59 @@
+"""How an answer ended, by the reasons that services give: good, filtered, failed, or not known. No I/O, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tokenswarm.record import Doubt, Outcome
+
+GOOD_ENDS = frozenset(
+    {"stop", "length", "tool_calls", "function_call"}
+    | {"end_turn", "max_tokens", "stop_sequence", "tool_use", "pause_turn", "model_context_window_exceeded"}
+    | {"completed", "max_output_tokens", "eos", "eos_token", "model_length", "complete"}
+)
+"""Finish reasons of whole answers: OpenAI's, Anthropic's, and what gateways pass on from Gemini, TGI, Mistral and
+Cohere."""
+
+FILTERED_ENDS = frozenset(
+    {"content_filter", "content_filtered", "safety", "sensitive", "guardrail_intervened", "refusal", "error_toxic"}
+    | {"recitation", "prohibited_content", "blocklist", "spii"}
+)
+FAILED_ENDS = frozenset(
+    {"error", "network_error", "insufficient_system_resource", "abort", "aborted", "cancelled", "failed", "timeout"}
+    | {"malformed_function_call", "user_cancel"}
+)
+"""As OpenRouter, Zhipu, DeepSeek, vLLM, Gemini and Cohere say that generation broke off."""
+_NO_ENDS = frozenset({"", "null", "none"})
+"""What some servers write into chunks before the last one."""
+
+
+def end_reason(value: object) -> str | None:
+    """A finish reason as it stands in an answer; `None` for what is none."""
+    return value if isinstance(value, str) and value.strip().lower() not in _NO_ENDS else None
+
+
+def failed_end(reasons: Iterable[str]) -> tuple[Outcome, str] | None:
+    """The outcome where one of the reasons is bad."""
+    for reason in reasons:
+        if reason.lower() in FILTERED_ENDS:
+            named = "the content filter" if "content_filter" in reason.lower() else f"the service: {reason}"
+            return Outcome.CONTENT_FILTER, f"answer stopped by {named}"
+        if reason.lower() in FAILED_ENDS:
+            return Outcome.STREAM_ERROR, f"finish reason {reason!r}"
+    return None
+
+
+def unknown_end(reasons: Iterable[str]) -> bool:
+    """Whether there is no reason, or one that is not known to be good."""
+    known = [reason.lower() in GOOD_ENDS for reason in reasons]
+    return not known or not all(known)
+
+
+def end_doubts(reasons: Iterable[str], status: int, has_visible: bool) -> list[Doubt]:
+    """What is doubtful about an answer that is whole."""
+    doubts = {
+        Doubt.UNKNOWN_END: unknown_end(reasons),
+        Doubt.NO_TEXT: not has_visible,
+        Doubt.STATUS: status != 200,
+    }
+    return [doubt for doubt, is_so in doubts.items() if is_so]
