@@ -59,7 +59,7 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """Requests by how they ended. sent = ok + failed + throttled + cancelled; dropped ones were never sent.
+    """Requests by how they ended. sent = ok + failed + throttled + cancelled + aborted; dropped ones were never sent.
 
     A source that cannot tell one of them has `None` there.
     """
@@ -69,8 +69,14 @@ class Counts:
     failed: int = 0
     throttled: int | None = 0
     cancelled: int | None = 0
+    aborted: int | None = 0
     dropped: int | None = 0
     outcomes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def settled(self) -> int:
+        """Sent requests that were waited for: what shares of failed and throttled ones are of."""
+        return self.sent - (self.cancelled or 0) - (self.aborted or 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ class Outcome(StrEnum):
     BAD_PAYLOAD = "bad_payload"
     CONTENT_FILTER = "content_filter"
     CANCELLED = "cancelled"
+    ABORTED = "aborted"
     DROPPED = "dropped"
 
 
@@ -54,8 +55,11 @@ COME_AGAIN = frozenset({408, 409, 425, 429})
 NOT_SENT = frozenset({Outcome.DROPPED})
 """Outcomes of arrivals that never became an HTTP request."""
 
-NOT_FAILED = frozenset({Outcome.OK, Outcome.THROTTLED, Outcome.CANCELLED, Outcome.DROPPED})
-"""Outcomes that do not count as a failed request: throttling, our own cancelling and dropping are told apart."""
+GIVEN_UP = frozenset({Outcome.CANCELLED, Outcome.ABORTED})
+"""Outcomes of requests whose end nobody waited for: neither answered nor failed, so that no share is of them."""
+
+NOT_FAILED = frozenset({Outcome.OK, Outcome.THROTTLED, *GIVEN_UP, Outcome.DROPPED})
+"""Outcomes that do not count as a failed request: throttling, our own giving up and dropping are told apart."""
 
 
 class TokenSource(StrEnum):
@@ -323,12 +327,13 @@ COLUMN_DOCS: dict[str, str] = {
     "context_tokens": "tokens of the prompt as the client counts or estimates them",
     "max_tokens": "completion limit that was asked for (times n)",
     "prompt_tokens": "as the service reports in usage",
-    "completion_tokens": "as the service reports in usage, reasoning included",
+    "completion_tokens": "as the service reports in usage, reasoning included; of an aborted request without it, the "
+    "chunks that had come: one token each, at least",
     "reasoning_tokens": "as the service reports in usage",
     "cached_tokens": "prompt tokens served from the prompt cache, as reported in usage",
     "token_source": "usage, estimate or none",
     "outcome": "ok, throttled, http_error, timeout, connection_error, truncated, stream_error, bad_payload, "
-    "content_filter, cancelled or dropped",
+    "content_filter, cancelled, aborted or dropped",
     "status": "HTTP status; absent when no response line came",
     "error": "what went wrong, in one line",
     "finish_reason": "as the service reports",

@@ -39,7 +39,7 @@ from analysis.findings.summarise import goodput_of
 from analysis.findings.verdict import distrust
 from analysis.sources.run import Run
 from tokenswarm.metrics.goodput import Goodput
-from tokenswarm.record import Outcome
+from tokenswarm.record import GIVEN_UP, Outcome
 from tokenswarm.userinput import BadInput, parse_json
 
 BASELINE_VERSION = 1
@@ -235,7 +235,7 @@ def _share(name: str, parts: Sequence[_Part]) -> Share | None:
 def _flags(name: str, part: _Part) -> np.ndarray[Any, Any] | None:
     """Hit or not, one flag per request (or call) of the metric's base; `None` when the run cannot tell."""
     rows = part.inside
-    settled = ~outcome_is(rows, Outcome.CANCELLED)
+    settled = ~outcome_is(rows, *GIVEN_UP)
     if name == "error_pct":
         return is_failed(rows)[settled & is_sent(rows)]
     if name == "throttled_pct":

@@ -1,7 +1,7 @@
 """The accounting identity: every request that was planned is a row, or is counted as dropped or lost.
 
     planned = sent for the first time + dropped
-    sent = rows = ok + throttled + failed + cancelled (+ lost)
+    sent = rows = ok + throttled + failed + cancelled + aborted (+ lost)
 
 The left sides are what the generator counted itself (run.json), the right sides what is found in the rows.
 """
@@ -30,6 +30,7 @@ class AccountingCheck:
     throttled: int = 0
     failed: int = 0
     cancelled: int = 0
+    aborted: int = 0
     dropped: int = 0
     lost: int = 0
     resent: int = 0
@@ -45,6 +46,7 @@ class AccountingCheck:
     def lines(self) -> list[str]:
         """The identity in numbers, for a report."""
         parts = f"{self.ok} ok + {self.throttled} throttled + {self.failed} failed + {self.cancelled} cancelled"
+        parts += f" + {self.aborted} aborted" if self.aborted else ""
         lost = f" + {self.lost} lost" if self.lost else ""
         lines = [f"{self.sent + self.lost} sent = {parts}{lost}"]
         if self.planned is not None:
@@ -68,6 +70,7 @@ def account(run: Run) -> AccountingCheck:
         throttled=found.throttled or 0,
         failed=found.failed,
         cancelled=found.cancelled or 0,
+        aborted=found.aborted or 0,
         dropped=found.dropped or 0,
         lost=sum(_rows_of(span) for span in lost_spans),
         resent=_whole(run.number("accounting", "resent")) or 0,

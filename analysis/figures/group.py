@@ -39,17 +39,17 @@ def _distribution(rows: RowTable, name: str) -> Distribution:
 
 
 def _counts(found: Counts) -> dict[str, float | None]:
-    settled = found.sent - (found.cancelled or 0)
-    throttled, cancelled, dropped = found.throttled or 0, found.cancelled or 0, found.dropped or 0
+    throttled = found.throttled or 0
     return {
         "requests": float(found.sent),
         "ok": float(found.ok),
         "failed": float(found.failed),
         "throttled": float(throttled),
-        "cancelled": float(cancelled),
-        "dropped": float(dropped),
-        "error_pct": percentage(found.failed, settled),
-        "throttled_pct": percentage(throttled, settled),
+        "cancelled": float(found.cancelled or 0),
+        "aborted": float(found.aborted or 0),
+        "dropped": float(found.dropped or 0),
+        "error_pct": percentage(found.failed, found.settled),
+        "throttled_pct": percentage(throttled, found.settled),
     }
 
 
@@ -139,7 +139,7 @@ def _goodput(rows: RowTable, window: Window, goodput: Goodput | None, found: Cou
     if goodput is None:
         return {"goodput_pct": None, "goodput_rpm": None}
     met = float(metrics.is_good(rows, goodput).sum())
-    base = found.sent + (found.dropped or 0) - (found.cancelled or 0)
+    base = found.settled + (found.dropped or 0)
     return {"goodput_pct": percentage(met, base), "goodput_rpm": per_minute(met, window.length_s)}
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.figures.populations import Mask, Values, is_ok, is_sent, numbers
+from analysis.figures.populations import Mask, Values, is_ok, is_sent, numbers, outcome_is
 from analysis.sources.rows import RowTable
 from tokenswarm.metrics.goodput import Goodput
+from tokenswarm.record import Outcome
 
 LIKE = {
     "ttft_visible_ms": "ttft_ms",
@@ -59,22 +60,25 @@ _TABLE = (
     ("ok", "OK", "", "higher", "count",
      "Requests answered completely", "rows with outcome ok"),
     ("failed", "Failed", "", "lower", "count",
-     "Requests that failed; throttled and cancelled ones are told apart",
-     "rows with any outcome but ok, throttled, cancelled, dropped"),
+     "Requests that failed; throttled, cancelled and aborted ones are told apart",
+     "rows with any outcome but ok, throttled, cancelled, aborted, dropped"),
     ("throttled", "Throttled (429)", "", "lower", "count",
      "Requests the service refused with 429", "rows with outcome throttled"),
     ("cancelled", "Cancelled", "", None, "count",
      "Requests given up by the generator when it stopped", "rows with outcome cancelled"),
+    ("aborted", "Aborted", "", None, "count",
+     "Requests that a virtual user left before their answer had ended (option abort): neither answered nor failed",
+     "rows with outcome aborted"),
     ("dropped", "Dropped", "", "lower", "count",
      "Arrivals that were due and found no free user in time: never sent", "rows with outcome dropped"),
     ("error_pct", "Errors", "%", "lower", "share",
-     "Failed requests; a 429 is none", "failed / (sent - cancelled) x 100"),
+     "Failed requests; a 429 is none", "failed / (sent - cancelled - aborted) x 100"),
     ("throttled_pct", "Throttled", "%", "lower", "share",
-     "Requests refused with 429", "throttled / (sent - cancelled) x 100"),
+     "Requests refused with 429", "throttled / (sent - cancelled - aborted) x 100"),
     ("dropped_pct", "Dropped", "%", "lower", "share",
      "Arrivals that were not sent", "dropped / offered x 100"),
     ("goodput_pct", "Goodput", "%", "higher", "share",
-     "Requests that met every limit of the option goodput", "met / (sent + dropped - cancelled) x 100"),
+     "Requests that met every limit of the option goodput", "met / (sent + dropped - cancelled - aborted) x 100"),
     ("rpm_offered", "RPM offered", "1/min", None, "rate",
      "Arrivals that were due, retries not counted", "(first attempts by their due instant + dropped) / window length"),
     ("rpm_started", "RPM started", "1/min", None, "rate",
@@ -142,7 +146,7 @@ _TABLE = (
      "Intended start to the last byte of the answer", "e2e_ms + lag_ms of ok requests"),
     ("response_time_ms", "Response time", "ms", "lower", "distribution",
      "What Locust, JMeter and Azure Load Testing call response time: failures and 429s included",
-     "e2e_ms of every sent request"),
+     "e2e_ms of every sent request but aborted ones"),
     ("latency", "First byte", "ms", "lower", "distribution",
      "Start to the first byte of the response, as JMeter and Azure Load Testing define it",
      "first_byte_ms of every sent request"),
@@ -198,6 +202,8 @@ def markdown_table() -> str:
 def values_of(rows: RowTable, metric: str) -> Values:
     """Values of a distribution metric over its population in `rows`; NaN for requests without one."""
     population = is_sent(rows) if metric in _OF_ALL_SENT else is_ok(rows)
+    if metric == "response_time_ms":
+        population &= ~outcome_is(rows, Outcome.ABORTED)
     values = numbers(rows[_COLUMN.get(metric, metric)])[population]
     if metric.endswith("_from_due_ms"):
         lag = rows["lag_ms"].to_numpy()[population]

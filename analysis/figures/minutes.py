@@ -37,7 +37,7 @@ def minute_table(rows: pd.DataFrame, window: Window | None) -> pd.DataFrame:
     made["started"] = np.bincount(start[sent], minlength=n)
     made["completed"] = np.bincount(stop[ok], minlength=n)
     made["failed"] = np.bincount(start[populations.is_failed(rows)], minlength=n)
-    for outcome in ("throttled", "cancelled", "dropped"):
+    for outcome in ("throttled", "cancelled", "aborted", "dropped"):
         made[outcome] = np.bincount(start[populations.outcome_is(rows, Outcome(outcome))], minlength=n)
     made["tokens_prompt"] = _sums(stop, populations.usage_tokens(rows, "prompt_tokens"), n)
     made["tokens_generated"] = _sums(stop, populations.usage_tokens(rows, "completion_tokens"), n)

@@ -48,7 +48,7 @@ def is_ok(rows: RowTable) -> Mask:
 
 
 def is_failed(rows: RowTable) -> Mask:
-    """Rows that count as failed: not ok, throttled, cancelled or dropped."""
+    """Rows that count as failed: not ok, throttled, cancelled, aborted or dropped."""
     return ~outcome_is(rows, *NOT_FAILED)
 
 
@@ -137,6 +137,7 @@ def counts(rows: RowTable) -> Counts:
         failed=sum(n for outcome, n in outcomes.items() if outcome not in NOT_FAILED),
         throttled=outcomes.get(Outcome.THROTTLED, 0),
         cancelled=outcomes.get(Outcome.CANCELLED, 0),
+        aborted=outcomes.get(Outcome.ABORTED, 0),
         dropped=dropped,
         outcomes=dict(sorted(outcomes.items())),
     )

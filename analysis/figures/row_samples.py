@@ -91,7 +91,7 @@ class RowSamples(Samples):
     def _is(self, rows: RowTable, what: str) -> Mask:
         if what == "goodput":
             return np.zeros(len(rows), bool) if self.goodput is None else metrics.is_good(rows, self.goodput)
-        if what in ("ok", "throttled", "cancelled", "dropped"):
+        if what in ("ok", "throttled", "cancelled", "aborted", "dropped"):
             return populations.outcome_is(rows, Outcome(what))
         return {"sent": populations.is_sent, "failed": populations.is_failed, "offered": populations.is_offered}[what](
             rows

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.figures import populations
+from analysis.figures.aborts import abort_lines
 from analysis.figures.accounting import account
 from analysis.figures.group import group
 from analysis.figures.minutes import minute_table
@@ -55,7 +56,7 @@ def summarise(run: Run, failure_criteria: str | None = None) -> Summary:
         "generator": _mapping(run.setting("generator")),
         "settings": _settings(run),
         "blind_spots": run.blind_spots,
-        "notes": run.notes,
+        "notes": [*run.notes, *abort_lines(run)],
         "skipped_lines": run.skipped_lines,
         "answer_doubts": count_labels(run.rows["doubts"]),
         "end_notes": count_labels(run.rows["end_note"]),

@@ -35,6 +35,7 @@ def _add_suite(suites: ElementTree.Element, summary: Summary) -> None:
         errors=str(errors),
         time=f"{seconds:.3f}",
     )
+    _add_counts(suite, summary)
     _add_run(suite, summary)
     for item in criteria:
         case = ElementTree.SubElement(suite, "testcase", classname=_clean(summary.label), name=_clean(item.text))
@@ -42,6 +43,14 @@ def _add_suite(suites: ElementTree.Element, summary: Summary) -> None:
             found = "no data" if item.value is None else f"found {format_found(item)}, n={item.n}"
             message = "; ".join(filter(None, (found, item.note)))
             ElementTree.SubElement(case, "failure", message=_clean(message), type=item.state).text = _clean(item.text)
+
+
+def _add_counts(suite: ElementTree.Element, summary: Summary) -> None:
+    """How the requests of the whole run ended, as properties; what a source cannot tell is left out."""
+    counted = summary.accounting
+    properties = ElementTree.SubElement(suite, "properties")
+    for name in ("sent", "ok", "failed", "throttled", "cancelled", "aborted", "dropped", "lost"):
+        ElementTree.SubElement(properties, "property", name=name, value=str(getattr(counted, name)))
 
 
 def _add_run(suite: ElementTree.Element, summary: Summary) -> None:

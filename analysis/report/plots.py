@@ -34,6 +34,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, GREY, TEAL = (
 RUN_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, TEAL, RED, GREY)
 OUTCOME_COLOURS = {
     "ok": GREEN, "throttled": ORANGE, "cancelled": GREY, "dropped": PURPLE, "http_error": RED, "timeout": "#a33a3a",
+    "aborted": "#9db4c0",
     "connection_error": "#c2607a", "truncated": "#b5651d", "stream_error": "#e06666", "bad_payload": "#7a4b4b",
     "content_filter": TEAL,
 }  # fmt: skip

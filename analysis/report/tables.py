@@ -40,7 +40,8 @@ LATENCIES = (
 )
 RATES = {
     "Requests": (
-        "requests", "ok", "failed", "throttled", "cancelled", "dropped", "error_pct", "throttled_pct", "dropped_pct",
+        "requests", "ok", "failed", "throttled", "cancelled", "aborted", "dropped", "error_pct",
+        "throttled_pct", "dropped_pct",
     ),
     "Requests per minute": ("rpm_offered", "rpm_started", "rpm", "rpm_max_60s", "goodput_rpm"),
     "Tokens per minute": (
@@ -51,7 +52,7 @@ RATES = {
     "Calls with their retries": ("calls", "calls_ok_pct", "attempts_per_call"),
 }  # fmt: skip
 ALWAYS = frozenset({"requests", "ok", "failed", "throttled", "rpm", "tpm_prompt", "tpm_generated", "tpm"})
-UNLESS_ZERO = frozenset({"cancelled", "dropped", "error_pct", "throttled_pct", "dropped_pct"})
+UNLESS_ZERO = frozenset({"cancelled", "aborted", "dropped", "error_pct", "throttled_pct", "dropped_pct"})
 STRONG = frozenset({"rpm", "tpm"})
 _SHARE_OF_COUNT = {"failed": "error_pct", "throttled": "throttled_pct", "dropped": "dropped_pct"}
 _STATES = {"held": GOOD, "failed": BAD, "no_data": BAD}

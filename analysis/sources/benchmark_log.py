@@ -74,7 +74,9 @@ def _group(line: Mapping[str, Any]) -> Group:
     failed = max(0, bad - throttled)
     rpm = _number(line.get("rpm"))
     in_window = round((rpm or 0.0) * min(WINDOW_S, _number(line.get("run_seconds")) or 0.0) / 60.0)
-    counts = Counts(sent=sent, ok=sent - bad, failed=failed, throttled=throttled, cancelled=None, dropped=None)
+    counts = Counts(
+        sent=sent, ok=sent - bad, failed=failed, throttled=throttled, cancelled=None, aborted=None, dropped=None
+    )
     values: dict[str, float | None] = {
         "requests": float(sent),
         "ok": float(sent - bad),

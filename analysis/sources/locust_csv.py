@@ -181,6 +181,7 @@ def _group(key: str, row: Mapping[str, str], seconds: float, throttled: int, fai
         failed=failed,
         throttled=throttled if failures_known else None,
         cancelled=None,
+        aborted=None,
         dropped=None,
     )
     values: dict[str, float | None] = {

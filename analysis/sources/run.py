@@ -76,7 +76,7 @@ class Run:
         return state if state in ("finished", "interrupted") else "crashed"
 
 
-COUNTS = ("offered", "started", "completed", "failed", "throttled", "cancelled", "dropped")
+COUNTS = ("offered", "started", "completed", "failed", "throttled", "cancelled", "aborted", "dropped")
 TOKENS = ("tokens_prompt", "tokens_generated", "tokens", "tokens_estimated")
 LATENCIES = ("ttft_ms", "tbt_ms", "e2e_ms")
 PERCENTS = (50.0, 95.0)
@@ -89,5 +89,6 @@ COLUMNS = (
     "utilization_pct_avg",
 )
 """`minute`: Unix s of its start. `full`: it lies wholly in the window. Offered by due instant; started, failed,
-throttled, cancelled, latencies and estimated tokens by start; completed and used tokens by end; NaN for unknown."""
+throttled, cancelled, aborted, latencies and estimated tokens by start; completed and used tokens by end; NaN for
+unknown."""
 MINUTE_S = 60

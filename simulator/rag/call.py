@@ -46,4 +46,6 @@ class RagCall(Exchange):
         if not self._finished:
             self._finished = True
             entry = {"finished_at": time.time(), **self.entry, "outcome": outcome, "reason": reason}
+            if outcome == "client_gone":
+                entry["client_left_at"] = self.lost_at
             self._truth.write({**entry, **self.struck})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from simulator.truth.tally import Cell, Spread, Tally
 
@@ -22,7 +22,7 @@ _LATENCIES = {
 
 def render_metrics(tally: Tally, gauges: Mapping[str, Sequence[int]]) -> str:
     """`gauges`: by deployment, requests at work and requests waiting."""
-    return "\n".join([*_gauges(gauges), *_served(tally), *_latencies(tally), *_answered(tally)]) + "\n"
+    return "\n".join([*_gauges(gauges), *_served(tally), *_latencies(tally), *_answered(tally), *_left(tally)]) + "\n"
 
 
 def _gauges(gauges: Mapping[str, Sequence[int]]) -> Iterator[str]:
@@ -67,6 +67,30 @@ def _answered(tally: Tally) -> Iterator[str]:
     labels = ("target", "model_name", "status", "outcome", "reason")
     for values, requests in sorted(total.items()):
         yield _line(name, requests, **dict(zip(labels, values, strict=True)))
+
+
+def _left(tally: Tally) -> Iterator[str]:
+    """What was done for clients that had left."""
+    total: dict[tuple[str, str], Cell] = {}
+    for (_, target, deployment, _, _, _, internal, _), cell in tally.cells.items():
+        if internal:  # its caller's own time has it
+            continue
+        total.setdefault((target, deployment), Cell()).merge(cell)
+    of = {key: cell for key, cell in sorted(total.items()) if cell.after_left_ms.count}
+    for name, doc, read in _LEFT:
+        yield from _heading(name, "counter", doc)
+        for (target, deployment), cell in of.items():
+            yield _line(name, read(cell), target=target, model_name=deployment)
+
+
+_LEFT: tuple[tuple[str, str, Callable[[Cell], float]], ...] = (
+    ("simulator_clients_left_total", "Clients that left before their answer had ended.",
+     lambda cell: cell.after_left_ms.count),
+    ("simulator_unheard_seconds_total", "Seconds for which answers were generated after their clients had left.",
+     lambda cell: cell.after_left_ms.total / 1e3),
+    ("simulator_unheard_tokens_total", "Tokens generated after their clients had left.",
+     lambda cell: cell.tokens["tokens_after_left"]),
+)  # fmt: skip
 
 
 def _by_deployment(tally: Tally, status: int, outcome: str | None = None) -> dict[str, Cell]:

@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-SUMMED = ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens", "estimated_tokens")
+SUMMED = ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens", "estimated_tokens",
+          "tokens_after_left")  # fmt: skip
 """Token fields of a truth entry that are added up."""
+
+SPREADS = ("ttft_ms", "tbt_ms", "e2e_ms", "utilization_pct", "after_left_ms")
 
 Key = tuple[int, str, str, int | None, str, str, bool, str]
 """Minute (Unix s), target, deployment, status, outcome, reason, internal, deployment spilled from."""
@@ -45,6 +48,7 @@ class Cell:
     tbt_ms: Spread = field(default_factory=Spread)
     e2e_ms: Spread = field(default_factory=Spread)
     utilization_pct: Spread = field(default_factory=Spread)
+    after_left_ms: Spread = field(default_factory=Spread)
 
     def add(self, entry: Mapping[str, Any]) -> None:
         self.requests += 1
@@ -60,6 +64,8 @@ class Cell:
         streamed = (entry.get("completion_tokens") or 0) - (entry.get("reasoning_tokens") or 0)
         if first is not None and last is not None and streamed > 1 and last > first:
             self.tbt_ms.add((last - first) * 1e3 / (streamed - 1))
+        if (left := entry.get("client_left_at")) is not None and end is not None:
+            self.after_left_ms.add(max(0.0, end - left) * 1e3)
         if (utilization := entry.get("utilization_pct")) is not None:
             self.utilization_pct.add(utilization)
 
@@ -67,7 +73,7 @@ class Cell:
         self.requests += other.requests
         for name in SUMMED:
             self.tokens[name] += other.tokens[name]
-        for name in ("ttft_ms", "tbt_ms", "e2e_ms", "utilization_pct"):
+        for name in SPREADS:
             getattr(self, name).merge(getattr(other, name))
 
 
@@ -107,7 +113,7 @@ class Tally:
     def from_json(cls, text: str) -> Tally:
         tally = cls()
         for key, cell in json.loads(text):
-            spreads = {name: Spread(**cell[name]) for name in ("ttft_ms", "tbt_ms", "e2e_ms", "utilization_pct")}
+            spreads = {name: Spread(**cell[name]) for name in SPREADS}
             tally.cells[tuple(key)] = Cell(cell["requests"], cell["tokens"], **spreads)
         return tally
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
 import pytest
 
+from analysis.__main__ import main as analysis
 from tests.e2e.locust_process import Target, run_locust
 from tests.simulator_process import API_KEY, Simulator, running_simulator
 from tokenswarm.record import Outcome
@@ -102,3 +104,28 @@ def test_a_literal_key_in_a_header_is_not_written(target: Target, tmp_path: Path
     assert run.facts["accounting"]["ok"] > 20
     written = [path.read_text(errors="replace") for path in run.directory.iterdir() if path.is_file()]
     assert not any(API_KEY in text for text in [*written, finished.output])
+
+
+def test_users_who_leave_are_counted_apart_everywhere(target: Target, tmp_path: Path) -> None:
+    """In the rows, run.json, Locust's statistics, the report, JUnit and the check; the server's side is told."""
+    more = ["--abort", "50 % after uniform(0.02, 0.12) s", "--failure-criteria", "percentage(error) > 0"]
+    more += ["--server-metrics", f"{target.url}/metrics every=500ms"]
+    finished = run_locust(flags(target, "chat", *more), {"OPENAI_API_KEY": API_KEY}, tmp_path)
+    run = finished.run()
+    left = run.outcomes(Outcome.ABORTED)
+    truth = {line["client_request_id"]: line for line in target.truth()}
+    assert finished.code == run.code(0)
+    assert len(left) > 10
+    assert all(truth[f"{row.call_id}-1"]["client_left_at"] for row in left)
+    accounting = run.facts["accounting"]
+    assert (accounting["aborted"], accounting["failed"]) == (len(left), 0)
+    assert accounting["sent"] == accounting["ok"] + accounting["cancelled"] + accounting["aborted"]
+    with (run.directory / "locust_stats.csv").open(newline="") as file:
+        stats = {row["Name"]: row for row in csv.DictReader(file)}
+    assert (stats["chat (aborted)"]["Request Count"], stats["chat (aborted)"]["Failure Count"]) == (str(len(left)), "0")
+    assert analysis(["report", str(run.directory), "--no-html"]) == 0
+    report = (run.directory / "report.md").read_text()
+    assert f"{len(left)} aborted" in report and f"{len(left)} requests were left by their users" in report
+    assert "went on generating for nobody for" in report
+    assert f'name="aborted" value="{len(left)}"' in (run.directory / "junit.xml").read_text()
+    assert f"{len(left)} of chat aborted by their users" in finished.output

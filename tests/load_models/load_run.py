@@ -75,7 +75,9 @@ class LoadRun:
         accounting = self.facts["accounting"]
         assert accounting["rows"] == len(self.rows)
         assert accounting["sent"] == len(self.sent)
-        assert accounting["sent"] == sum(accounting[kind] for kind in ("ok", "throttled", "failed", "cancelled"))
+        assert accounting["sent"] == sum(
+            accounting[kind] for kind in ("ok", "throttled", "failed", "cancelled", "aborted")
+        )
         if accounting["planned"] is not None:
             lost = sum(each["rows"] for each in accounting["lost"])
             assert accounting["planned"] == accounting["first_attempts"] + accounting["dropped"] + lost

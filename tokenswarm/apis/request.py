@@ -60,6 +60,9 @@ class Request:
     turn: int | None = None
     question_id: str | None = None
     context_tokens: int | None = None
+    abort_after_s: float | None = None
+    """s after the start of its first attempt at which the user leaves, whether or not the answer has ended; `None`:
+    waits for it."""
 
     def columns(self) -> dict[str, Any]:
         """The record's columns that are known before the request is sent."""

@@ -71,7 +71,8 @@ def failed_outcome(exchange: Exchange, url: str = "") -> tuple[Outcome, str] | N
 
     `url` is what was asked, which the error of an unknown address names."""
     status = exchange.status
-    if exchange.failure is not None and (status is None or status < 300 or exchange.failure is Failure.CANCELLED):
+    given_up = exchange.failure in (Failure.CANCELLED, Failure.ABORTED)
+    if exchange.failure is not None and (status is None or status < 300 or given_up):
         return Outcome(exchange.failure), exchange.error or exchange.failure
     if status is None:
         return Outcome.CONNECTION_ERROR, exchange.error or "no answer"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tokenswarm.apis.api import Found, Reader
 from tokenswarm.apis.request import Request
 from tokenswarm.client.attempt import Caller, failed_outcome, service_fields, timing_fields
-from tokenswarm.record import Outcome, RequestRecord, printable
+from tokenswarm.record import Outcome, RequestRecord, TokenSource, printable
 from tokenswarm.transport.reading import Exchange
 
 logger = logging.getLogger(__name__)
@@ -73,10 +73,20 @@ def attempt_record(request: Request, reader: Reader | None, exchange: Exchange, 
         "error": error,
     }
     columns |= found.columns
+    if outcome is Outcome.ABORTED:
+        columns |= _tokens_so_far(columns)
     for name in _SERVICE_TEXTS:
         if text := columns.get(name):
             columns[name] = printable(text)
     return Reply(RequestRecord(**columns), found.text)
+
+
+def _tokens_so_far(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The tokens that had come when a user left, where no usage says more: a chunk holds one at least."""
+    chunks, completion = columns.get("chunks"), columns.get("completion_tokens")
+    if not chunks or (completion is not None and completion >= chunks):
+        return {}
+    return {"completion_tokens": chunks, "token_source": TokenSource.ESTIMATE}
 
 
 def _finish(reader: Reader | None) -> Found:

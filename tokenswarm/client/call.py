@@ -57,13 +57,14 @@ class Client(Generic[Asked]):
         call = Call(emit, self._caller.id_prefix + os.urandom(16).hex(), 1, scheduled_at)
         first_ns = time.monotonic_ns()
         while True:
-            reply = self._attempt(request, encoded, call)
+            since_first_s = (time.monotonic_ns() - first_ns) / 1e9
+            reply = self._attempt(request, encoded, call, since_first_s)
             emit(reply.record)
             if self._sending.retry == "none":
                 return reply
             since_first_s = (time.monotonic_ns() - first_ns) / 1e9
             wait = wait_before_retry(reply.record, since_first_s, random.random())
-            if wait is None or self._pause(wait):
+            if wait is None or _has_left(request, since_first_s + wait) or self._pause(wait):
                 return reply
             call.attempt += 1
             call.first_started_at = call.first_started_at or reply.record.started_at
@@ -76,7 +77,7 @@ class Client(Generic[Asked]):
         gevent.sleep(wait_s)
         return False
 
-    def _attempt(self, request: Asked, encoded: Encoded, call: Call) -> Reply:
+    def _attempt(self, request: Asked, encoded: Encoded, call: Call, since_first_s: float) -> Reply:
         """One attempt. What interrupts it (the end of the run) passes through, after a row of how far it got."""
         reader: Reader | None = None
 
@@ -86,7 +87,8 @@ class Client(Generic[Asked]):
             return reader
 
         try:
-            exchange = self._post(encoded, call, sink_for)
+            left_s = None if request.abort_after_s is None else max(0.0, request.abort_after_s - since_first_s)
+            exchange = self._post(encoded, call, sink_for, left_s)
         except BaseException:
             cut = self._transport.last if self._transport is not None else None
             if cut is not None:
@@ -94,7 +96,7 @@ class Client(Generic[Asked]):
             raise
         return attempt_record(request, reader, exchange, call, self._caller)
 
-    def _post(self, encoded: Encoded, call: Call, sink_for: SinkFor) -> Exchange:
+    def _post(self, encoded: Encoded, call: Call, sink_for: SinkFor, leave_after_s: float | None) -> Exchange:
         address = self._endpoint.at(encoded.path)
         call.url = address.url
         parts = urlsplit(address.url)
@@ -106,4 +108,9 @@ class Client(Generic[Asked]):
             headers |= self._caller.trace_headers(call.call_id, call.attempt)
         absolute = self._transport.writes_absolute(origin)
         data = write_request("POST", address.url, headers, encoded.body, absolute)
-        return self._transport.send(origin, data, sink_for, self._sending.timeout_s)
+        return self._transport.send(origin, data, sink_for, self._sending.timeout_s, leave_after_s)
+
+
+def _has_left(request: Request, at_s: float) -> bool:
+    """Whether the user will have left by so many seconds after the first attempt began."""
+    return request.abort_after_s is not None and at_s >= request.abort_after_s

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
-from tokenswarm.record import Outcome, RequestRecord
+from tokenswarm.record import GIVEN_UP, Outcome, RequestRecord
 
 MAX_RETRY_SECONDS = 60.0
 """A call is given up when its next attempt would start later than this after its first (azure-openai-benchmark)."""
@@ -30,6 +30,8 @@ def is_retryable(record: RequestRecord) -> bool:
     """Throttled, 408, 409, 5xx, or no connection: what the openai SDK retries."""
     if record.outcome is Outcome.CONNECTION_ERROR:
         return True
+    if record.outcome in GIVEN_UP:
+        return False
     return record.status is not None and (record.status in _STATUSES or record.status >= 500)
 
 

@@ -74,6 +74,7 @@ DOCS: dict[str, OptionDoc] = {
     "stages": OptionDoc("", "users", "by=10, every=1m, to=50"),
     "confirm-load": OptionDoc("no", "", "yes"),
     "seed": OptionDoc("1", "", "42"),
+    "abort": OptionDoc("", "", "5 % after uniform(1, 5) s"),
     "retry": OptionDoc("none", "", "exponential"),
     "timeout": OptionDoc("120", "s", "60"),
     "quota-tpm": OptionDoc("", "tokens/min", "200000"),

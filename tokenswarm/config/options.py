@@ -105,6 +105,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("confirm-load", "load",
            "yes: more than 500 users, 3000 requests/min or 5M tokens are meant, for a host other than this", YES_NO),
     Option("seed", "load", "seed of arrivals, prompts and draws; default 1"),
+    Option("abort", "call",
+           "share of users who leave before their answer has ended, and when: 5 % after uniform(1, 5) s"),
     Option("retry", "call", "none, or exponential (60 s at most, honours retry-after)", ("none", "exponential")),
     Option("timeout", "call", "seconds until a request is given up; default 120"),
     Option("quota-tpm", "quota", "tokens per minute the deployment may use"),

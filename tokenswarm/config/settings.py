@@ -33,6 +33,7 @@ from tokenswarm.transport.proxies import ProxyError, proxy_for
 from tokenswarm.transport.tls import tls_context
 from tokenswarm.userinput import BadInput, parse_duration, read_number
 from tokenswarm.workload import arrivals
+from tokenswarm.workload.abort import Abort, parse_abort
 from tokenswarm.workload.arrivals import Plan, parse_rate
 from tokenswarm.workload.dataset import Question, load_dataset
 from tokenswarm.workload.distributions import Length, Pause, parse_length, parse_pause
@@ -73,6 +74,7 @@ class Settings:
     turns: int
     think_time: Pause
     start_turn: Length
+    abort: Abort | None
     plan: Plan | None
     arrival: str
     arrival_smoothness: float
@@ -240,6 +242,7 @@ def build_settings(
         turns=reader.whole("turns-per-conversation", 1, 1000, reader.whole("turns", 1, 1000, 1)),
         think_time=reader.read("think-time", parse_pause, Pause("fixed", 0.0)),
         start_turn=reader.read("start-conversations-at", lambda text: parse_length(text, 1000), Length("fixed", 1.0)),
+        abort=reader.read("abort", parse_abort, None),
         plan=plan,
         arrival=reader.choice("arrival", "constant"),
         arrival_smoothness=_smoothness(reader),

@@ -34,6 +34,7 @@ class Tally:
     throttled: int = 0
     failed: int = 0
     cancelled: int = 0
+    aborted: int = 0
     dropped: int = 0
     counted: int = 0
     prompt: int = 0
@@ -46,6 +47,7 @@ class Tally:
         self.throttled += other.throttled * times
         self.failed += other.failed * times
         self.cancelled += other.cancelled * times
+        self.aborted += other.aborted * times
         self.dropped += other.dropped * times
         self.counted += other.counted * times
         self.prompt += other.prompt * times
@@ -54,7 +56,7 @@ class Tally:
 
     @property
     def sent(self) -> int:
-        return self.ok + self.throttled + self.failed + self.cancelled
+        return self.ok + self.throttled + self.failed + self.cancelled + self.aborted
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class Figures:
     ok_rpm: float
     throttled_rpm: float
     failed_rpm: float
+    aborted_rpm: float
     dropped_rpm: float
     prompt_tpm: float | None
     generated_tpm: float | None
@@ -270,6 +273,7 @@ def _describe(name: str | None, total: _Second, seconds: float) -> Figures:
         ok_rpm=per_minute(tally.ok, seconds),
         throttled_rpm=per_minute(tally.throttled, seconds),
         failed_rpm=per_minute(tally.failed, seconds),
+        aborted_rpm=per_minute(tally.aborted, seconds),
         dropped_rpm=per_minute(tally.dropped, seconds),
         prompt_tpm=per_minute(tally.prompt, seconds) if known else None,
         generated_tpm=per_minute(tally.generated, seconds) if known else None,

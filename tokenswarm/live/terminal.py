@@ -25,6 +25,7 @@ from tokenswarm.live.current_run import CurrentRun
 from tokenswarm.live.monitor import Monitor
 from tokenswarm.live.report_job import can_report, report_run
 from tokenswarm.live.terminal_lines import (
+    TALLIES,
     criterion_lines,
     failure_lines,
     header_line,
@@ -227,7 +228,7 @@ def end_facts(monitor: Monitor) -> dict[str, Any]:
 
 def _exact(samples: Samples, name: str | None, window: tuple[float, float]) -> dict[str, Any]:
     minutes = max(0.0, window[1] - window[0]) / 60
-    facts: dict[str, Any] = {what: samples.count(what, name, window) for what in ("sent", "ok", "throttled", "failed")}
+    facts: dict[str, Any] = {what: samples.count(what, name, window) for what in (*TALLIES, "aborted")}
     for rate, quantity in (("rpm", "completed"), ("tpm", "tokens"), ("estimated_tpm", "estimated_tokens")):
         facts[rate] = samples.total(quantity, name, window) / minutes if minutes else None
     if not samples.with_tokens(name, window):

@@ -135,7 +135,8 @@ def counts_line(figures: Figures, snapshot: dict[str, Any]) -> str:
     offered = snapshot["offered_rpm"]
     due = "" if offered is None else f"offered {offered:.1f}, "
     rates = f"answered {figures.ok_rpm:.1f}, throttled {figures.throttled_rpm:.1f}, failed {figures.failed_rpm:.1f}"
-    return f"per minute: {due}{rates}; {snapshot['in_flight']} open"
+    left = f", aborted {figures.aborted_rpm:.1f}" if figures.aborted_rpm else ""
+    return f"per minute: {due}{rates}{left}; {snapshot['in_flight']} open"
 
 
 def latency_line(figures: Figures) -> str:
@@ -162,7 +163,8 @@ def result_lines(title: str, window: tuple[float, float], facts: dict[str, dict[
         ]
         for name, each in facts.items()
     ]
-    return [f"{title}: {span}", *_table(COUNT_COLUMNS, counts), *_table(LATENCY_COLUMNS, latencies)]
+    left = [f"{each['aborted']} of {name} aborted by their users" for name, each in facts.items() if each["aborted"]]
+    return [f"{title}: {span}", *_table(COUNT_COLUMNS, counts), *left, *_table(LATENCY_COLUMNS, latencies)]
 
 
 def _table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -1,4 +1,5 @@
-"""The identity every run must satisfy: planned = sent + dropped + lost; sent = ok + throttled + failed + cancelled."""
+"""The identity every run must satisfy: planned = sent + dropped + lost; sent = ok + throttled + failed + cancelled +
+aborted."""
 
 from __future__ import annotations
 
@@ -84,6 +85,7 @@ class Accounting:
             "throttled": self.outcomes[Outcome.THROTTLED],
             "failed": failed,
             "cancelled": self.outcomes[Outcome.CANCELLED],
+            "aborted": self.outcomes[Outcome.ABORTED],
             "dropped": self.outcomes[Outcome.DROPPED],
             "rows": self.rows,
             "resent": self.resent,

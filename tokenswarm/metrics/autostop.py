@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
-from tokenswarm.record import NOT_FAILED, Outcome, RequestRecord
+from tokenswarm.record import GIVEN_UP, NOT_FAILED, NOT_SENT, RequestRecord
 from tokenswarm.userinput import BadInput, format_number, parse_duration, read_number
 
 MAX_TIME_WINDOW_S = 86400
@@ -60,7 +60,7 @@ class AutoStopMonitor:
     def add(self, record: RequestRecord) -> bool:
         """Take in a record; true when the run should stop: a whole window has passed and exceeds the share."""
         ended_at = record.ended_at
-        if record.outcome in (Outcome.CANCELLED, Outcome.DROPPED) or record.started_at is None or ended_at is None:
+        if record.outcome in GIVEN_UP | NOT_SENT or record.started_at is None or ended_at is None:
             return False
         started_s, ended_s = int(record.started_at // 1), int(ended_at // 1)
         if self._first_s is None or started_s < self._first_s:

@@ -318,7 +318,9 @@ def _rate_base(quantity: str, name: str | None, samples: Facts, window: TimeSpan
 
 
 def _settled(samples: Facts, name: str | None, window: TimeSpan | None) -> int:
-    return samples.count("sent", name, window) - samples.count("cancelled", name, window)
+    """Sent requests that were waited for: those that our side gave up are neither answered nor failed."""
+    given_up = samples.count("cancelled", name, window) + samples.count("aborted", name, window)
+    return samples.count("sent", name, window) - given_up
 
 
 def _offered(samples: Facts, name: str | None, window: TimeSpan | None) -> int:

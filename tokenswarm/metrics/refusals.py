@@ -7,7 +7,7 @@ whatever comes later is a failure of the service, which auto-stop and criteria j
 
 from __future__ import annotations
 
-from tokenswarm.record import Outcome, RequestRecord, error_kind
+from tokenswarm.record import GIVEN_UP, NOT_SENT, Outcome, RequestRecord, error_kind
 
 AT_LEAST_S = 5.0
 """A burst of users that are refused at once says less than users that are refused for a while."""
@@ -27,7 +27,7 @@ class RefusalMonitor:
 
     def add(self, record: RequestRecord) -> bool:
         """Take in a record; true when the run should stop."""
-        if self._answered or record.outcome in (Outcome.CANCELLED, Outcome.DROPPED):
+        if self._answered or record.outcome in GIVEN_UP | NOT_SENT:
             return False
         self._answered = record.outcome is Outcome.OK
         kind = error_kind(record.error or "") if record.refused else None

@@ -18,12 +18,13 @@ from tokenswarm.record import Outcome, RequestRecord, TokenSource
 
 TimeSpan = tuple[float, float]
 
-_OK, _THROTTLED, _FAILED, _CANCELLED, _DROPPED, _FIRST, _GOOD = (1 << bit for bit in range(7))
-_SENT = _OK | _THROTTLED | _FAILED | _CANCELLED
+_OK, _THROTTLED, _FAILED, _CANCELLED, _DROPPED, _FIRST, _GOOD, _ABORTED = (1 << bit for bit in range(8))
+_SENT = _OK | _THROTTLED | _FAILED | _CANCELLED | _ABORTED
 _KIND_OF = {
     Outcome.OK: _OK,
     Outcome.THROTTLED: _THROTTLED,
     Outcome.CANCELLED: _CANCELLED,
+    Outcome.ABORTED: _ABORTED,
     Outcome.DROPPED: _DROPPED,
 }
 COUNTED = {
@@ -32,6 +33,7 @@ COUNTED = {
     "throttled": _THROTTLED,
     "failed": _FAILED,
     "cancelled": _CANCELLED,
+    "aborted": _ABORTED,
     "dropped": _DROPPED,
     "goodput": _GOOD,
     "offered": _FIRST | _DROPPED,
@@ -55,12 +57,12 @@ POPULATIONS = {
     "e2e_ms": Population("e2e", _OK),
     "ttft_from_due_ms": Population("ttft", _OK, from_due=True),
     "e2e_from_due_ms": Population("e2e", _OK, from_due=True),
-    "response_time_ms": Population("e2e", _SENT),
+    "response_time_ms": Population("e2e", _SENT & ~_ABORTED),
     "latency": Population("first_byte", _SENT),
     "lag_ms": Population("lag", _SENT),
 }
 """Metrics with a distribution: which figure of which requests. From the service's metrics, `response_time_ms` and
-`latency` take in failed and throttled requests; ours are of answered ones."""
+`latency` take in failed and throttled requests; ours are of answered ones. When a user left is no response time."""
 
 
 class Minute(NamedTuple):
@@ -233,7 +235,8 @@ class Samples:
         return ExactSpread(self.values(metric, name, window))
 
     def count(self, what: str, name: str | None = None, window: TimeSpan | None = None, *, by_end: bool = False) -> int:
-        """Number of records: sent, ok, throttled, failed, cancelled, dropped, goodput, or offered.
+        """Number of records: sent, ok, throttled, failed, cancelled, aborted, dropped, goodput, or
+        offered.
 
         Offered are first attempts and dropped arrivals, started or due in `window`; retries offer nothing new.
         """

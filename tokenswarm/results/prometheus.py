@@ -70,6 +70,9 @@ NAMES: dict[str, Name] = {
     "tgi_request_duration": Name("e2e", "mean", "Seconds"),
     "tgi_request_queue_duration": Name("queue_time", "mean", "Seconds"),
     "tgi_request_mean_time_per_token_duration": Name("tbt", "mean", "Seconds"),
+    "simulator_clients_left_total": Name("clients_left", "counter"),
+    "simulator_unheard_seconds_total": Name("unheard_time", "counter", "Seconds"),
+    "simulator_unheard_tokens_total": Name("unheard_tokens", "counter"),
 }
 """Name at the server to ours. Source: the metrics pages of vLLM (v0 and v1), llama.cpp server and TGI."""
 

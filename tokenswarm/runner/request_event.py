@@ -11,11 +11,13 @@ if TYPE_CHECKING:
 
 
 def fire_request(environment: Environment, record: RequestRecord) -> None:
-    """Fire it. `response_length` carries the tokens, so that Locust's own CSV yields TPM."""
-    failed = record.outcome is not Outcome.OK
+    """Fire it. `response_length` carries the tokens, so that Locust's own CSV yields TPM. What its user left is neither
+    an answer nor a failure: it has a name of its own."""
+    left = record.outcome is Outcome.ABORTED
+    failed = record.outcome is not Outcome.OK and not left
     environment.events.request.fire(
         request_type="POST",
-        name=record.name,
+        name=f"{record.name} (aborted)" if left else record.name,
         response_time=record.e2e_ms,
         response_length=record.total_tokens or 0,
         exception=RequestFailed(f"{record.outcome.value}: {error_kind(record.error or '')}") if failed else None,

@@ -70,14 +70,21 @@ class Composer:
             turn=conversation.turn if multi else None,
             question_id=question.id if question else None,
             body=self._body(arrival),
+            abort_after_s=self._abort_after_s(arrival),
         )
 
     def next_texts(self, arrival: Arrival | None) -> EmbeddingsRequest:
         """The next texts to embed: questions of the dataset, or synthetic ones."""
-        rng = self._rng if arrival is None else random.Random(f"{self._settings.seed}:{arrival.index}:texts")
+        rng = self._draws(arrival, "texts")
         pairs = [self._text(arrival, rng) for _ in range(self._settings.batch.sample(rng) or 1)]
         texts, tokens = [text for text, _ in pairs], sum(tokens for _, tokens in pairs)
-        return EmbeddingsRequest(texts=texts, name=self._name, context_tokens=tokens, body=self._body(arrival))
+        return EmbeddingsRequest(
+            texts=texts,
+            name=self._name,
+            context_tokens=tokens,
+            body=self._body(arrival),
+            abort_after_s=self._abort_after_s(arrival),
+        )
 
     def _text(self, arrival: Arrival | None, rng: random.Random) -> tuple[str, int]:
         """A text by itself and its tokens."""
@@ -92,8 +99,16 @@ class Composer:
         body = self._settings.body
         if not body.is_drawn:
             return body.fields
-        rng = self._rng if arrival is None else random.Random(f"{self._settings.seed}:{arrival.index}:body")
-        return body.sample(rng)
+        return body.sample(self._draws(arrival, "body"))
+
+    def _abort_after_s(self, arrival: Arrival | None) -> float | None:
+        """s after which the next request's user leaves."""
+        abort = self._settings.abort
+        return None if abort is None else abort.sample(self._draws(arrival, "abort"))
+
+    def _draws(self, arrival: Arrival | None, what: str) -> random.Random:
+        """Chance for one thing of a request: an arrival's own, whoever sends it."""
+        return self._rng if arrival is None else random.Random(f"{self._settings.seed}:{arrival.index}:{what}")
 
     def _next_turn(self, conversation: Conversation, arrival: Arrival | None) -> int:
         """Put the user's next text in; returns the prompt tokens of all that is said."""
@@ -101,7 +116,7 @@ class Composer:
         if conversation.turn > 1 or conversation.question is not None:
             self._add_turn(conversation)
             return estimate_messages(conversation.messages)
-        rng = self._rng if arrival is None else random.Random(f"{self._settings.seed}:{arrival.index}:prompt")
+        rng = self._draws(arrival, "prompt")
         if self._settings.chat is not None and self._settings.chat.asks == "completions":
             text, tokens = self._text(arrival, rng)
             conversation.messages = [{"role": "user", "content": text}]
@@ -140,6 +155,7 @@ class Composer:
             question_id=question.id,
             context_tokens=estimate_tokens(text),
             name=self._name,
+            abort_after_s=self._abort_after_s(arrival),
         )
 
     def answer(self, text: str, conversation_id: str | None, ok: bool) -> None:

@@ -21,9 +21,10 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from tokenswarm.config.settings import Settings
-from tokenswarm.record import Outcome, RequestRecord
+from tokenswarm.record import GIVEN_UP, Outcome, RequestRecord
 
 PROVIDERS = {"azure": "azure.ai.openai", "azure-v1": "azure.ai.openai", "openai": "openai"}
+_NO_ERROR = GIVEN_UP | {Outcome.OK}
 _NS = 1_000_000_000
 
 
@@ -68,7 +69,7 @@ class Telemetry:
             attributes={**target.attributes, **span_attributes(record)},
             start_time=begin_ns,
         )
-        if record.outcome not in (Outcome.OK, Outcome.CANCELLED):
+        if record.outcome not in _NO_ERROR:
             span.set_status(Status(StatusCode.ERROR, record.error))
         span.end(begin_ns + round((record.e2e_ms or 0.0) * 1e6))
 
@@ -112,7 +113,7 @@ def span_attributes(record: RequestRecord) -> dict[str, Any]:
         "gen_ai.conversation.id": record.conversation_id,
         "http.response.status_code": record.status,
         "http.request.resend_count": record.attempt - 1 if record.attempt > 1 else None,
-        "error.type": None if record.outcome in (Outcome.OK, Outcome.CANCELLED) else record.outcome.value,
+        "error.type": None if record.outcome in _NO_ERROR else record.outcome.value,
         "az.service_request_id": record.request_id,
         "tokenswarm.request": record.name,
         "tokenswarm.worker": record.worker,

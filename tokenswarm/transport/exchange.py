@@ -11,7 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import gevent
 import gevent.event
@@ -54,8 +54,11 @@ class Transport:
         """Whether requests to `origin` go to a plain proxy, which wants the whole URL as their target."""
         return self._proxy is not None and origin[0] == "http"
 
-    def send(self, origin: Origin, request: bytes, sink_for: SinkFor, timeout_s: float) -> Exchange:
-        """Send one request to (scheme, host, port) and wait until the answer is complete or has failed.
+    def send(
+        self, origin: Origin, request: bytes, sink_for: SinkFor, timeout_s: float, leave_after_s: float | None = None
+    ) -> Exchange:
+        """Send one request to (scheme, host, port) and wait until the answer is complete or has failed, or until
+        `leave_after_s` after the start: then the connection is closed, as by a user who closes the page.
 
         Never raises for a failure of the network or the service: see `Exchange.failure`. Greenlet exits pass
         through with the connection closed and the exchange so far left in `last`.
@@ -67,16 +70,17 @@ class Transport:
         if self._proxy is not None and self._proxy.authorization is not None and self.writes_absolute(origin):
             request = _with_header(request, f"Proxy-Authorization: {self._proxy.authorization}")
         reused = self._is_kept(origin)
-        exchange = self._send_once(origin, request, sink_for, timeout_s, reused)
+        limit = _Limit.of(timeout_s, leave_after_s)
+        exchange = self._send_once(origin, request, sink_for, limit, reused)
         if reused and self._was_lost(exchange):
             KeptConnections.of(get_hub()).note_lost(origin, self._idle_s)
-            exchange = self._send_once(origin, request, sink_for, timeout_s, reused=False)
+            exchange = self._send_once(origin, request, sink_for, limit, reused=False)
             exchange.resent = True
-        if self._proxy is not None and exchange.status is None and exchange.failure not in (None, Failure.CANCELLED):
+        if self._proxy is not None and exchange.status is None and exchange.failure not in (None, *_GIVEN_UP):
             exchange.error = f"{exchange.error}, through {self._proxy}"
         return exchange
 
-    def _send_once(self, origin: Origin, request: bytes, sink_for: SinkFor, timeout_s: float, reused: bool) -> Exchange:
+    def _send_once(self, origin: Origin, request: bytes, sink_for: SinkFor, limit: _Limit, reused: bool) -> Exchange:
         self.last = None
         if not reused:
             self.close()
@@ -84,7 +88,7 @@ class Transport:
         exchange = Exchange(started_at=time.time(), started_ns=time.monotonic_ns())
         self.last = exchange
         try:
-            with gevent.Timeout(timeout_s, _Expired):
+            with gevent.Timeout(limit.seconds, _Expired):
                 if not reused:
                     self._connection = self._connect(origin)
                     self._origin = origin
@@ -92,7 +96,7 @@ class Transport:
                 assert self._connection is not None
                 self._connection.run(exchange, request, sink_for)
         except _Expired:
-            cut_short(exchange, Failure.TIMEOUT, f"no complete answer within {timeout_s:g} s")
+            cut_short(exchange, limit.failure, limit.error)
         except (OSError, ssl.SSLError, ProtocolError) as error:
             cut_short(exchange, Failure.CONNECTION_ERROR, describe(error))
         except BaseException:
@@ -156,6 +160,23 @@ class Transport:
             plain.close()
             raise
         return _Connection(plain, tls)
+
+
+_GIVEN_UP = (Failure.CANCELLED, Failure.ABORTED)
+
+
+class _Limit(NamedTuple):
+    """How long a request may take, and what it is if it takes longer."""
+
+    seconds: float
+    failure: Failure
+    error: str
+
+    @classmethod
+    def of(cls, timeout_s: float, leave_after_s: float | None) -> _Limit:
+        if leave_after_s is None or leave_after_s > timeout_s:
+            return cls(timeout_s, Failure.TIMEOUT, f"no complete answer within {timeout_s:g} s")
+        return cls(leave_after_s, Failure.ABORTED, f"its user left after {leave_after_s:.3g} s")
 
 
 class _Expired(BaseException):

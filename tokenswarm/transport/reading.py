@@ -37,6 +37,7 @@ class Failure(StrEnum):
     TRUNCATED = "truncated"
     STREAM_ERROR = "stream_error"
     CANCELLED = "cancelled"
+    ABORTED = "aborted"
 
 
 class Sink(Protocol):

@@ -55,6 +55,7 @@ WORKED = {
     "failed": 1,
     "throttled": 1,
     "cancelled": 1,
+    "aborted": 0,
     "dropped": 1,
     # of the 7 that were not cancelled
     "error_pct": 100 / 7,
@@ -343,7 +344,11 @@ def _random_records(seed: int, n: int = 120) -> list[RequestRecord]:
                                     name=name, lag_ms=lag, attempt=source.choice([1, 1, 2])))  # fmt: skip
         elif kind < 0.9:
             records.append(
-                refused(f"c{number}", at, source.choice([Outcome.THROTTLED, Outcome.TIMEOUT, Outcome.CANCELLED]))
+                refused(
+                    f"c{number}",
+                    at,
+                    source.choice([Outcome.THROTTLED, Outcome.TIMEOUT, Outcome.CANCELLED, Outcome.ABORTED]),
+                )
             )
         else:
             records.append(dropped(f"c{number}", at))
@@ -377,7 +382,7 @@ def test_windows_add_up_to_the_whole(tmp_path_factory: pytest.TempPathFactory, s
     rows = read_rows(write_rows(tmp_path_factory.mktemp("cut") / "a.csv", records)).rows
     whole = group(rows, Window(T - 10, T + 300))
     parts = [group(rows, Window(T - 10, T + cut)), group(rows, Window(float(np.nextafter(T + cut, np.inf)), T + 300))]
-    for name in ("requests", "ok", "failed", "throttled", "cancelled", "dropped", "tokens", "tokens_prompt"):
+    for name in ("requests", "ok", "failed", "throttled", "cancelled", "aborted", "dropped", "tokens"):
         assert whole.values[name] == pytest.approx(sum(part.values[name] or 0 for part in parts)), name
 
 

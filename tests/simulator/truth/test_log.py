@@ -111,6 +111,7 @@ def test_the_counts_of_all_processes_add_up(tmp_path, monkeypatch):
         "reasoning_tokens": 0,
         "cached_tokens": 0,
         "estimated_tokens": 0,
+        "tokens_after_left": 0,
     }
 
 

@@ -39,8 +39,8 @@ from tokenswarm.metrics.criterion_words import sentence
 
 def figures(name: str | None, p95: float | None) -> Figures:
     return Figures(
-        name=name, seconds=60.0, ok_rpm=48.25, throttled_rpm=3.0, failed_rpm=0.0, dropped_rpm=0.0, prompt_tpm=20000.0,
-        generated_tpm=10000.0, total_tpm=30000.0, estimated_tpm=40000.0, tokens_per_s_user=50.0,
+        name=name, seconds=60.0, ok_rpm=48.25, throttled_rpm=3.0, failed_rpm=0.0, aborted_rpm=0.0, dropped_rpm=0.0,
+        prompt_tpm=20000.0, generated_tpm=10000.0, total_tpm=30000.0, estimated_tpm=40000.0, tokens_per_s_user=50.0,
         ttft_ms=Quantiles(48, 321.4, 300.0, p95, None), tbt_ms=Quantiles(48, 20.04, 20.0, 31.66, None),
         e2e_ms=Quantiles(48, 1500.0, 1400.0, 2345.6, None), tally=Tally(),
     )  # fmt: skip

@@ -20,26 +20,27 @@ def test_requests_that_were_sent_again_are_counted_and_are_one_row_each() -> Non
 
 
 def test_the_identity_by_hand() -> None:
-    ok, throttled, timeout, cancelled, dropped = (
+    ok, throttled, timeout, cancelled, aborted, dropped = (
         Outcome.OK,
         Outcome.THROTTLED,
         Outcome.TIMEOUT,
         Outcome.CANCELLED,
+        Outcome.ABORTED,
         Outcome.DROPPED,
     )
-    accounting = account(ok, ok, throttled, timeout, cancelled, dropped, dropped)
-    accounting.close(9, [Lost("w1", 2, 10.0, 13.0, "worker died")])
+    accounting = account(ok, ok, throttled, timeout, cancelled, aborted, dropped, dropped)
+    accounting.close(10, [Lost("w1", 2, 10.0, 13.0, "worker died")])
     facts = accounting.facts()
-    assert {name: facts[name] for name in ("rows", "sent", "ok", "throttled", "failed", "cancelled", "dropped")} == {
-        "rows": 7,
-        "sent": 5,
+    assert {name: facts[name] for name in ("rows", "sent", "ok", "failed", "cancelled", "aborted", "dropped")} == {
+        "rows": 8,
+        "sent": 6,
         "ok": 2,
-        "throttled": 1,
         "failed": 1,
         "cancelled": 1,
+        "aborted": 1,
         "dropped": 2,
     }
-    assert facts["planned"] == 9
+    assert facts["planned"] == 10
     assert accounting.unaccounted == 0
     assert str(accounting.lost[0]) == "2 rows lost: worker died (w1, 3.0 s)"
 

@@ -92,8 +92,8 @@ def test_any_window_counts_not_only_the_first() -> None:
     assert first_stop(AutoStop(90, 10), records) == 110
 
 
-def test_throttled_cancelled_and_dropped_requests_are_no_errors() -> None:
-    for outcome in (Outcome.THROTTLED, Outcome.CANCELLED, Outcome.DROPPED):
+def test_throttled_given_up_and_dropped_requests_are_no_errors() -> None:
+    for outcome in (Outcome.THROTTLED, Outcome.CANCELLED, Outcome.ABORTED, Outcome.DROPPED):
         assert first_stop(AutoStop(0, 10), [ended(float(second), outcome) for second in range(50)]) is None
 
 

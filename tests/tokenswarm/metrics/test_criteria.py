@@ -132,20 +132,21 @@ def test_the_service_s_latencies_include_failures_and_ours_do_not() -> None:
     ]
     assert judge("avg(response_time_ms) > 0", records).value == 500.0
     assert judge("avg(latency) > 0", records).value == 30.0
+    assert judge("avg(response_time_ms) > 0", [*records, record(e2e_ms=1.0, outcome=Outcome.ABORTED)]).value == 500.0
     found = judge("avg(e2e_ms) > 0", records)
     assert (found.value, found.n) == (100.0, 1)
 
 
-def test_error_percentage_is_of_sent_less_cancelled_and_throttling_is_no_error() -> None:
+def test_error_percentage_is_of_sent_less_given_up_and_throttling_is_no_error() -> None:
     outcomes = [Outcome.OK] * 5 + [Outcome.THROTTLED] * 2 + [Outcome.TIMEOUT, Outcome.TRUNCATED, Outcome.STREAM_ERROR]
-    records = [record(outcome=outcome) for outcome in [*outcomes, Outcome.CANCELLED]]
+    records = [record(outcome=outcome) for outcome in [*outcomes, Outcome.CANCELLED, Outcome.ABORTED]]
     records.append(record(outcome=Outcome.DROPPED, started_at=None, scheduled_at=START, e2e_ms=None))
     assert judge("percentage(error) > 29", records).value == 30.0
     assert judge("percentage(throttled) > 19", records).value == 20.0
     assert judge("count(throttled) > 1", records).value == 2.0
-    assert judge("count(requests) > 1", records).value == 11.0
+    assert judge("count(requests) > 1", records).value == 12.0
     dropped = judge("percentage(dropped) > 1", records)
-    assert (dropped.value, dropped.n) == (pytest.approx(100 / 12), 12)
+    assert (dropped.value, dropped.n) == (pytest.approx(100 / 13), 13)
 
 
 def test_a_retry_is_no_second_arrival() -> None:
@@ -212,10 +213,10 @@ def test_tokens_per_minute_are_unknown_when_the_service_reported_none() -> None:
     assert judge("avg(tpm) > 100", [record(), record(at=60.0, context_tokens=500)]).state == "no_data"
 
 
-def test_goodput_is_of_all_arrivals_that_were_not_cancelled() -> None:
+def test_goodput_is_of_all_arrivals_that_were_not_given_up() -> None:
     dropped = record(outcome=Outcome.DROPPED, started_at=None, scheduled_at=START, e2e_ms=None)
     records = [record(ttft_ms=999.0), record(ttft_ms=1000.0), record(outcome=Outcome.HTTP_ERROR, ttft_ms=1.0)]
-    records += [dropped, record(outcome=Outcome.CANCELLED)]
+    records += [dropped, record(outcome=Outcome.CANCELLED), record(outcome=Outcome.ABORTED, ttft_ms=1.0)]
     samples = Samples.from_records(records, parse_goodput("ttft_ms<1000"))
     percentage, count = evaluate(parse_criteria("percentage(goodput) < 26; count(goodput) < 1"), samples)
     assert (percentage.value, percentage.n, percentage.state) == (25.0, 4, "failed")

@@ -56,9 +56,10 @@ def test_after_one_answer_a_run_is_never_stopped_so() -> None:
     assert stops_at([NOT_FOUND] * 9 + [OK] + [NOT_FOUND] * 100) is None
 
 
-def test_what_was_cancelled_or_dropped_says_nothing() -> None:
+def test_what_was_given_up_or_dropped_says_nothing() -> None:
     dropped, cancelled = {"outcome": Outcome.DROPPED}, {"outcome": Outcome.CANCELLED}
     assert stops_at([NOT_FOUND, dropped, cancelled] * 20) == 27
+    assert stops_at([NOT_FOUND, dropped, {"outcome": Outcome.ABORTED}] * 20) == 27
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 503])

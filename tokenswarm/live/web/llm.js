@@ -26,12 +26,13 @@ function showVerdict(run, isOn) {
   byId("conclusion").className = `verdict ${style}`;
   setText("verdict", verdict?.has_failed && verdict.state === "untrusted" ? "Not to be trusted, and failed" : words);
   setItems(byId("verdict-reasons"), verdict ? (verdict.state === "untrusted" ? [...others, ...notHeld] : [...notHeld, ...others]) : soFar.reasons);
-  const { ok, throttled, failed, dropped } = run.counts;
+  const { ok, throttled, failed, aborted, dropped } = run.counts;
   const ended = ok + throttled + failed;
   const of = (count) => (ended ? ` (${formatNumber(percent(count, ended))} %)` : "");
   const parts = [`${formatNumber(ok)} answered`, `${formatNumber(throttled)} throttled${of(throttled)}`, `${formatNumber(failed)} failed${of(failed)}`];
+  if (aborted) parts.push(`${formatNumber(aborted)} aborted`);
   if (dropped) parts.push(`${formatNumber(dropped)} dropped`);
-  setText("verdict-counts", `${formatNumber(ended)} requests have ended in ${formatDuration((run.ended_at ?? run.at) - run.started_at)}: ${parts.join(", ")}.`);
+  setText("verdict-counts", `${formatNumber(ended + aborted)} requests have ended in ${formatDuration((run.ended_at ?? run.at) - run.started_at)}: ${parts.join(", ")}.`);
 }
 
 function showBar(live) {
