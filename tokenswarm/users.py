@@ -29,6 +29,7 @@ from tokenswarm.runner.load_test import load_test_of
 from tokenswarm.sender.composer import Composer
 from tokenswarm.sender.schedule import Due
 from tokenswarm.sender.sender import Sender
+from tokenswarm.traffic.recorded import Recorded
 from tokenswarm.workload.arrivals import Arrival
 from tokenswarm.workload.thread_group import Thread
 
@@ -68,7 +69,7 @@ class ApiUser(User):
         trace = telemetry.headers if telemetry else None
         self.caller = Caller(self.load_test.worker_name, number, self.target, trace, stopping=sender.stopping)
         self.rng = random.Random(f"{settings.seed}:{self.caller.worker}:{number}")
-        self.composer = Composer(settings, sender.questions, self.rng, self.request_name)
+        self.composer = Composer(settings, sender.questions, self.rng, self.request_name, sender.replay)
         self.due: Due | None = None
         self.composed: tuple[Any, Encoded] | None = None
         self.thread: Thread | None = None
@@ -170,6 +171,8 @@ class ChatUser(ApiUser):
 
     def make_api(self) -> Api[Any]:
         assert self.settings.chat is not None
+        if self.sender.replay is not None:
+            return Recorded(self.settings.chat)
         return api_of(self.settings.chat)
 
     def make_endpoint(self) -> Endpoint:
@@ -178,6 +181,8 @@ class ChatUser(ApiUser):
 
     def next_request(self, arrival: Arrival | None) -> Request:
         assert self.settings.chat is not None
+        if self.sender.replay is not None:
+            return self.composer.next_recorded(arrival)
         if self.settings.chat.asks == "embeddings":
             return self.composer.next_texts(arrival)
         return self.composer.next_chat(arrival)

@@ -170,6 +170,7 @@ def _settings(run: Run) -> dict[str, Any]:
         "ended_at",
         "stop_reason",
         "search",
+        "traffic",
     )
     found = {key: run.setting(key) for key in keys}
     return {key: value for key, value in found.items() if value is not None}

@@ -77,6 +77,7 @@ def _load(summary: Summary) -> Iterator[str]:
             f"The generator's event loop was late in {summary.generator['windows_late']} of "
             f"{summary.generator.get('windows', '?')} windows{late}: latencies of those moments contain it."
         )
+    yield from _traffic(summary)
     if resent := summary.accounting.resent:
         yield (
             f"{resent} requests met a kept connection that the server had just closed, and were sent again on a new "
@@ -94,6 +95,14 @@ def _load(summary: Summary) -> Iterator[str]:
     )
     if lags.n and sent is not None and says_more(due, sent):
         yield f"Requests started late ({lags.avg.value:.0f} ms on average): judge by the figures from the due instant."
+
+
+def _traffic(summary: Summary) -> Iterator[str]:
+    """What of recorded traffic was left out."""
+    traffic = summary.settings.get("traffic")
+    requests = traffic.get("requests") if isinstance(traffic, Mapping) else None
+    if isinstance(requests, Mapping) and requests.get("skipped"):
+        yield f"{requests['skipped']} lines of {requests.get('file')} are no requests and were left out (skip-bad)."
 
 
 def _answers(summary: Summary) -> Iterator[str]:

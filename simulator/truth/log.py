@@ -3,7 +3,7 @@
 Instants are Unix seconds of this machine's clock: `received_at` when the request had been read completely,
 `headers_at`, `first_progress_at` (an application's news of its work before the answer), `first_token_at` and
 `last_token_at` right after the write of those bytes, `finished_at` after the last byte of the answer (or when it was
-given up). A client on the same machine can be checked against them.
+given up). A client on the same machine can be checked against them. `body_sha256` is of the request's body as it came.
 
 `deployment` served the request; `spilled_from` is the one that was asked and passed it on. `in_progress` is how many
 requests it had at work, this one included, when the answer was begun, and `wrong` whether that made it answer wrong.
@@ -49,6 +49,7 @@ FIELDS = (
     "region",
     "service_tier",
     "stream",
+    "body_sha256",
     "received_at",
     "headers_at",
     "first_progress_at",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import time
 from collections.abc import Mapping
@@ -50,7 +51,7 @@ class Exchange:
         return struck
 
     async def read_body(self) -> bytes:
-        """The whole body; sets `received_at`."""
+        """The whole body; sets `received_at` and `body_sha256`."""
         parts: list[bytes] = []
         while True:
             message = await self._receive()
@@ -61,7 +62,9 @@ class Exchange:
             if not message.get("more_body"):
                 break
         self.entry["received_at"] = self.scope.get(RECEIVED_AT) or time.time()
-        return b"".join(parts)
+        body = b"".join(parts)
+        self.entry["body_sha256"] = hashlib.sha256(body).hexdigest()
+        return body
 
     @property
     def lost_at(self) -> float | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from hashlib import sha256
 from itertools import groupby, pairwise
+from pathlib import Path
 
 import pytest
 
-from tests.load_models.load_run import LoadRun, command, run_all
+from tests.load_models.load_run import LoadRun, command, request_id, run_all
 from tests.simulator_process import Simulator
 from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.workload.traces import read_trace
@@ -16,6 +19,7 @@ SHORTENED = {
     "open-poisson": (*QUICK, "--rate", "900", "--run-time", "3s", "--warm-up", "0", "--cool-down", "1"),
     "rate-stages": (*QUICK, "--rate-stages", "0s:60, 1s:1200, 1s:1200, 1s:60"),
     "trace-replay": (*QUICK, "--trace-speed", "20"),
+    "recorded-requests": (*QUICK, "--trace-speed", "10"),
     "stages": (*QUICK, "--stages", "1s:4, 2s:4, 1s:0", "--think-time", "0.2", "--max-tokens", "20"),
     "spike": (*QUICK, "--stages", "base=1, peak=6, at=1s, hold=1s, duration=3s", "--think-time", "0.1"),
     "step": (*QUICK, "--stages", "by=2, every=1s, to=6", "--think-time", "0.1"),
@@ -41,6 +45,8 @@ def runs(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> dict
     results = tmp_path_factory.mktemp("scenarios")
     longest_first = ["find-capacity", *(name for name in SHORTENED if name != "find-capacity")]
     commands = {name: command(*SHORTENED[name], scenario=name) for name in longest_first}
+    by_four = (*SHORTENED["recorded-requests"], "--processes", "4")
+    commands["four-processes"] = command(*by_four, scenario="recorded-requests")
     return run_all(commands, simulator, results)
 
 
@@ -67,6 +73,25 @@ def test_a_trace_brings_its_own_instants_and_lengths(runs: dict[str, LoadRun]) -
     first = rows[0].scheduled_at or 0.0
     due = [(row.scheduled_at or 0.0) - first for row in rows]
     assert due == pytest.approx([(each.offset_s - recorded[0].offset_s) / 20 for each in recorded], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["recorded-requests", "four-processes"])
+def test_recorded_requests_arrive_as_they_were_in_their_order_at_their_instants(
+    runs: dict[str, LoadRun], name: str
+) -> None:
+    lines = [json.loads(line) for line in Path("scenarios/traces/sample-requests.jsonl").read_text().splitlines()]
+    # The file was written by json.dumps: so is what is expected of its bodies.
+    expected = [sha256(json.dumps({**line["body"], "model": "quick"}).encode()).hexdigest() for line in lines]
+    run = runs[name]
+    rows = sorted(run.rows, key=lambda row: row.scheduled_at or 0.0)
+    assert [run.truth[request_id(row)]["body_sha256"] for row in rows] == expected
+    assert {row.worker for row in rows} == ({"local"} if name == "recorded-requests" else {"w0", "w1", "w2", "w3"})
+    due = [(row.scheduled_at or 0.0) - (rows[0].scheduled_at or 0.0) for row in rows]
+    assert due == pytest.approx([(line["timestamp"] - lines[0]["timestamp"]) / 10 for line in lines], abs=1e-4)
+    assert [row.question_id for row in rows] == [str(number) for number in range(1, len(lines) + 1)]
+    assert run.facts["traffic"]["requests"] == {
+        "file": "sample-requests.jsonl", "requests": len(lines), "first": 1, "skipped": 0,
+    }  # fmt: skip
 
 
 def test_threads_start_at_their_exact_instants_and_do_their_loops(runs: dict[str, LoadRun]) -> None:

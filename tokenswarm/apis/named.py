@@ -22,6 +22,9 @@ _APIS: dict[str, tuple[Callable[[str], Api[Any]], str]] = {
     "messages": (Messages, messages.PATH),
 }
 
+NAMES = tuple(_APIS)
+"""As the option `endpoint` has them."""
+
 
 def api_of(target: ChatTarget) -> Api[Any]:
     """How a target is asked."""

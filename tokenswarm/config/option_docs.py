@@ -46,6 +46,8 @@ DOCS: dict[str, OptionDoc] = {
     "max-tokens": OptionDoc("", "tokens", "500"),
     "max-tokens-field": OptionDoc("max_tokens", "", "max_completion_tokens"),
     "dataset": OptionDoc("", "", "scenarios/dataset.csv"),
+    "requests": OptionDoc("", "", "scenarios/traces/sample-requests.jsonl"),
+    "skip-bad": OptionDoc("0", "lines", "10"),
     "dataset-order": OptionDoc("sequential", "", "random"),
     "prompt-prefix": OptionDoc("unique", "", "shared"),
     "system-prompt": OptionDoc("", "", "You answer in one sentence."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -29,6 +29,7 @@ from tokenswarm.metrics.goodput import Goodput, parse_goodput
 from tokenswarm.metrics.refusals import DEFAULT_LIMIT
 from tokenswarm.metrics.server_metrics import PrometheusEndpoint
 from tokenswarm.redaction import printable, secret_query_values
+from tokenswarm.traffic.settings import Traffic, read_traffic, recorded_plan
 from tokenswarm.transport.proxies import ProxyError, proxy_for
 from tokenswarm.transport.tls import tls_context
 from tokenswarm.userinput import BadInput, parse_duration, read_number
@@ -64,6 +65,7 @@ class Settings:
     output: Length | None
     max_tokens_field: str
     questions: list[Question] | None
+    traffic: Traffic
     dataset_order: str
     unique_prefix: bool
     system_prompt: str | None
@@ -219,11 +221,15 @@ def build_settings(
     reader = _Reader(options, environment)
     seed = reader.whole("seed", 0, 2**53, 1)
     context, output = _lengths(reader)
-    plan = _plan(reader, seed, context, output)
+    traffic = read_traffic(reader, targets)
+    plan = _plan(reader, seed, context, output, traffic)
     owner = KeyOwner(launched, reader.read("send-keys-to", lambda text: parse_endpoints(text, "send-keys-to"), ()))
     get, problems = reader.get, reader.problems
+    chat = build_chat_target(get, environment, token, owner, problems) if "chat" in targets else None
+    if chat is not None and traffic.recording is not None:
+        chat = replace(chat, asks=traffic.recording.index.first_asks)
     settings = Settings(
-        chat=build_chat_target(get, environment, token, owner, problems) if "chat" in targets else None,
+        chat=chat,
         rag=build_rag_target(get, environment, owner, problems) if "rag" in targets else None,
         host=build_host(get, environment, owner, problems) if targets - {"chat", "rag"} else None,
         preflight=reader.choice("preflight", "full"),
@@ -232,6 +238,7 @@ def build_settings(
         output=output,
         max_tokens_field=reader.choice("max-tokens-field", "max_tokens"),
         questions=reader.read("dataset", load_dataset, None),
+        traffic=traffic,
         dataset_order=reader.choice("dataset-order", "sequential"),
         unique_prefix=reader.choice("prompt-prefix", "unique") == "unique",
         system_prompt=reader.get("system-prompt"),
@@ -298,7 +305,7 @@ def _smoothness(reader: _Reader) -> float:
     return reader.number("arrival-smoothness", arrivals.MIN_SMOOTHNESS, arrivals.MAX_SMOOTHNESS, 1.0) or 1.0
 
 
-def _plan(reader: _Reader, seed: int, context: Length, output: Length | None) -> Plan | None:
+def _plan(reader: _Reader, seed: int, context: Length, output: Length | None, traffic: Traffic) -> Plan | None:
     sources = [name for name in ("rate", "rate-stages", "trace", "search") if reader.get(name)]
     if len(sources) > 1:
         reader.problems.append(
@@ -310,6 +317,8 @@ def _plan(reader: _Reader, seed: int, context: Length, output: Length | None) ->
     lengths = arrivals.Lengths(seed, context, output)
     if sources == ["trace"]:
         return _trace_plan(reader, lengths)
+    if not sources and traffic.recording is not None and not reader.get("shape"):
+        return recorded_plan(reader, traffic.recording)
     try:
         if sources == ["rate"]:
             rate = reader.read("rate", lambda text: parse_rate(text, reader.where("rate")), None)

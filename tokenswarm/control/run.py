@@ -342,6 +342,7 @@ class LoadRun:
             "state": state,
             "preflight": self.first_requests,
             "seed": settings.seed,
+            "traffic": settings.traffic.facts(),
             "workers": self.workers,
             "clocks": self.clocks,
             "messages_refused": self.messages_refused,

@@ -36,10 +36,10 @@ def forecast_tokens(settings: Settings, options: Mapping[str, Any]) -> float | N
 
 
 def _tokens(settings: Settings, requests: float, duration_s: float) -> tuple[float, float] | None:
-    """Prompt and completion tokens at most; `None` where lengths are not known before (datasets, conversations)."""
+    """Prompt and completion tokens at most; `None` where lengths are not known before (as of datasets)."""
     if isinstance(settings.plan, TracePlan):
         return settings.plan.tokens_before(duration_s)
-    prompt = settings.context.mean()
+    prompt = settings.context.mean() if settings.traffic.recording is None else None
     if prompt is None or settings.questions is not None or settings.turns > 1:
         return None
     return requests * prompt, requests * ((settings.output.mean() if settings.output else None) or 0.0)

@@ -11,6 +11,8 @@ from typing import Any
 from tokenswarm.apis.embeddings import EmbeddingsRequest
 from tokenswarm.apis.request import ChatRequest, RagRequest
 from tokenswarm.config.settings import Settings
+from tokenswarm.traffic.recorded import RecordedRequest
+from tokenswarm.traffic.replay import Changes, Replay
 from tokenswarm.workload.arrivals import Arrival
 from tokenswarm.workload.dataset import Question, Questions
 from tokenswarm.workload.distributions import Length
@@ -40,9 +42,17 @@ class Conversation:
 class Composer:
     """Composes one virtual user's requests. Draws come from `rng`; with an arrival, from the arrival's own index."""
 
-    def __init__(self, settings: Settings, questions: Questions | None, rng: random.Random, name: str) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        questions: Questions | None,
+        rng: random.Random,
+        name: str,
+        replay: Replay | None = None,
+    ) -> None:
         self._settings = settings
         self._questions = questions
+        self._replay = replay
         self._rng = rng
         self._name = name
         self._conversation: Conversation | None = None
@@ -71,6 +81,22 @@ class Composer:
             question_id=question.id if question else None,
             body=self._body(arrival),
             abort_after_s=self._abort_after_s(arrival),
+        )
+
+    def next_recorded(self, arrival: Arrival | None) -> RecordedRequest:
+        """The next recorded request, with what the run says of requests."""
+        assert self._replay is not None
+        number = self._replay.next_number() if arrival is None else arrival.index
+        return self._replay.request(number, self._changes(arrival), self._name)
+
+    def _changes(self, arrival: Arrival | None) -> Changes:
+        chat, traffic = self._settings.chat, self._settings.traffic
+        return Changes(
+            model=chat.deployment if chat is not None else "",
+            stream=traffic.stream,
+            stream_usage=traffic.stream_usage,
+            max_tokens=self._output_tokens(arrival, None),
+            fields=self._body(arrival),
         )
 
     def next_texts(self, arrival: Arrival | None) -> EmbeddingsRequest:

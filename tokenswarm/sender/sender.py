@@ -24,6 +24,7 @@ from tokenswarm.generator.selfcheck_result import read_stored
 from tokenswarm.record import RequestRecord
 from tokenswarm.results.recorder import Batch, Recorder
 from tokenswarm.sender.schedule import Schedule
+from tokenswarm.traffic.replay import Replay
 from tokenswarm.workload.dataset import Questions
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ class Condition:
 
 
 class Sender:
-    """The sending side of one process in one run. `schedule`: `None` in closed loop; `questions`: without a dataset."""
+    """The sending side of one process in one run. `schedule`: `None` in closed loop; `questions`: without a dataset;
+    `replay`: without recorded requests."""
 
     def __init__(
         self,
@@ -74,7 +76,7 @@ class Sender:
         ship: Callable[[Batch, Condition], None] | None,
         telemetry: Telemetry | None,
     ) -> None:
-        """Raises `OSError` when the journal cannot be created."""
+        """Raises `OSError` when the journal cannot be created, or recorded requests not be read."""
         self.place = place
         self._thresholds = gc.get_threshold()
         self.telemetry = telemetry
@@ -95,6 +97,8 @@ class Sender:
         if settings.questions is not None:
             order, seed = settings.dataset_order, settings.seed
             self.questions = Questions(settings.questions, order, seed, place.position, place.count)
+        recording = settings.traffic.recording
+        self.replay = Replay(recording, place.position, place.count) if recording is not None else None
         self.schedule: Schedule | None = None
         if settings.open_load:
             identity = {"worker": place.worker, "target": place.target, "name": place.request_name}
@@ -160,6 +164,8 @@ class Sender:
         self.place_rows()
         windows = list(self.heartbeat.windows)
         self._done = True
+        if self.replay is not None:
+            self.replay.close()
         self.recorder.close()
         gc.set_threshold(*self._thresholds)
         gc.unfreeze()

@@ -10,6 +10,7 @@ minute.
     staged     the rate follows `Stages`: arrival i is due when the integral of the rate reaches i (k6's ramping arrival
                rate); Poisson and gamma run through the same integral as processes of rate 1
     trace      the instants and lengths of a recording
+    recorded   the instants of recorded requests
 """
 
 from __future__ import annotations
@@ -178,6 +179,29 @@ class TracePlan:
         """Context and output tokens of the arrivals that are due before `t_s`."""
         arrivals = [self.arrival(index, offset_s) for index, offset_s in enumerate(self.offsets_s) if offset_s < t_s]
         return sum(each.context_tokens or 0 for each in arrivals), sum(each.max_tokens or 0 for each in arrivals)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedPlan:
+    """Arrivals at given offsets, never falling, at least one; what is asked is known elsewhere, by index."""
+
+    offsets_s: Sequence[float]
+
+    @property
+    def duration_s(self) -> float | None:
+        return self.offsets_s[-1]
+
+    def instants(self) -> Iterator[float]:
+        return iter(self.offsets_s)
+
+    def arrival(self, index: int, due_offset_s: float) -> Arrival:
+        return Arrival(index, due_offset_s)
+
+    def expected_count(self, duration_s: float) -> float:
+        return float(self.count_before(duration_s))
+
+    def count_before(self, t_s: float) -> int:
+        return bisect_left(self.offsets_s, t_s)
 
 
 def staged(

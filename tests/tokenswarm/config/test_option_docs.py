@@ -21,6 +21,7 @@ BESIDE = {
     "shape": {"stages": "by=10, every=1m, to=50"},
     "search": {"failure-criteria": "p95(ttft_ms) > 1000"},
     "trace-window": {"trace": "scenarios/traces/sample-azure.csv"},
+    "skip-bad": {"requests": "scenarios/traces/sample-requests.jsonl"},
 }
 """What an option needs beside it."""
 
@@ -30,9 +31,12 @@ ELSEWHERE = {"env-file", "auth", "auth-scope", "ca-file", "server-failure-criter
 
 def settings_with(**given: str) -> Settings:
     options = {"host": "http://127.0.0.1:9/v1", "dataset": "scenarios/dataset.csv", **given}
+    targets = {"chat", "rag"}
+    if "requests" in given:  # they are asked in place of questions, and of the chat target alone
+        options, targets = {**options, "dataset": ""}, {"chat"}
     environment = Environment({"ORCHESTRATOR_FUNCTION_KEY": "k" * 20, "ORCHESTRATOR_APP_APIKEY": "k" * 20}, {})
     values = {name.replace("-", "_"): value for name, value in options.items()}
-    return build_settings(values, environment, {"chat", "rag"}, "smoke.conf")
+    return build_settings(values, environment, targets, "smoke.conf")
 
 
 def facts(settings: Settings) -> dict[str, object]:

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tokenswarm.traffic import index as module
+from tokenswarm.traffic.index import Index, build_index, load_index
+from tokenswarm.traffic.lines import BadLine, read_line, read_timestamp
+from tokenswarm.userinput import BadInput
+
+BODY = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
+
+
+def write(path: Path, *lines: Any) -> Path:
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    return path
+
+
+def batch(at: Any = None, url: str = "/v1/chat/completions", **body: Any) -> dict[str, Any]:
+    stamp = {} if at is None else {"timestamp": at}
+    return {"custom_id": "secret-1", "method": "POST", "url": url, "body": {**BODY, **body}, **stamp}
+
+
+def problems(path: Path, skip_bad: int = 0) -> list[str]:
+    with pytest.raises(BadInput) as caught:
+        build_index(path, "chat", skip_bad)
+    return caught.value.problems
+
+
+def test_each_line_is_found_again(tmp_path: Path) -> None:
+    lines = ["\ufeff" + json.dumps(batch()), "", json.dumps(BODY) + "\r", json.dumps({"body": BODY})]
+    path = write(tmp_path / "r.jsonl", *lines)
+    index = build_index(path, "chat", 0)
+    data = path.read_bytes()
+    found = [data[at : at + length] for at, length in zip(index.offsets, index.lengths, strict=True)]
+    assert [json.loads(each) for each in found] == [batch(), BODY, {"body": BODY}]
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("nonsense", "expected a JSON object, got text that is none (expected ident at line 1 column 2)"),
+        ("[1]", "expected a JSON object, got a list"),
+        ("{}", "messages: expected a list of messages, got none"),
+        ({"messages": []}, "messages: expected a list of messages, got an empty list"),
+        ({"messages": ["Anna"]}, "message 1: expected an object with a role, got text"),
+        ({"messages": [{"content": "Anna"}]}, "message 1: expected an object with a role, got one without"),
+        ({"body": "Anna"}, "body: expected an object, got text"),
+        ({**batch(), "method": "GET"}, "method: expected POST, got text that is another"),
+        (batch(url="/v1/images/generations"), "url: expected one that ends in /chat/completions, /responses, "
+         "/embeddings, /completions or /messages, got another"),
+        (batch(url="/v1/responses"), "input: expected text or a list, as responses has it, got none"),
+        (batch(url="/v1/messages"), "url: expected requests to chat as before, which has other credentials, "
+         "got one to messages"),
+        (batch("yesterday"), "timestamp: expected seconds or ISO 8601, got other text"),
+        (batch(True), "timestamp: expected seconds or ISO 8601, got true"),
+        (batch(-1), "timestamp: expected seconds from 0, or Unix milliseconds, got -1"),
+        (batch(), "timestamp: expected one as before, got none"),
+        (batch(9.5), "timestamp: expected one not before the request above, got one 0.500 s earlier"),
+        ('{"body":' + "[" * 300, "expected a JSON object, got text that is none (nested deeper than 100 levels)"),
+    ],
+)  # fmt: skip
+def test_a_line_that_is_no_request_is_named(tmp_path: Path, line: Any, what: str) -> None:
+    path = write(tmp_path / "r.jsonl", batch(10), line, batch(11))
+    assert problems(path) == [f"{path}:2: {what}"]
+    index = build_index(path, "chat", 1)
+    assert (len(index), index.skipped, list(index.instants_s)) == (2, 1, [10, 11])
+
+
+def test_no_problem_says_what_a_line_says(tmp_path: Path) -> None:
+    anna = {"custom_id": "Anna", "method": "Anna", "url": "Anna", "timestamp": "Anna", "body": {"messages": "Anna"}}
+    path = write(tmp_path / "r.jsonl", "Anna", anna, {**anna, "method": "POST"}, {**BODY, "timestamp": "Anna"})
+    assert not [problem for problem in problems(path) if "Anna" in problem]
+
+
+def test_all_bad_lines_are_counted(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.jsonl", BODY, *["x"] * 30)
+    found = problems(path, skip_bad=29)
+    assert len(found) == 22
+    assert found[-2:] == [f"{path}: and 10 more lines", "skip-bad: 29 such lines may be left out, there are 30"]
+    assert build_index(path, "chat", 30).skipped == 30
+
+
+def test_a_file_without_a_request_is_refused(tmp_path: Path) -> None:
+    assert problems(write(tmp_path / "r.jsonl", "", " ")) == [
+        f"{tmp_path}/r.jsonl: expected at least one request, got none"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [(0, 0), (12.5, 12.5), (1_700_000_000, 1_700_000_000), (1_700_000_000_250, 1_700_000_000.25),
+     ("2026-01-01T00:00:00.5Z", 1767225600.5), ("2026-01-01 01:00:00+01:00", 1767225600)],
+)  # fmt: skip
+def test_timestamps_have_several_forms(given: Any, seconds: float) -> None:
+    assert read_timestamp(given) == seconds
+
+
+def test_content_parts_tools_and_tool_calls_are_requests() -> None:
+    messages = [
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}],
+        },
+        {"role": "tool", "tool_call_id": "1", "content": "42"},
+    ]
+    body = {"messages": messages, "tools": [{"type": "function", "function": {"name": "f"}}]}
+    assert read_line(json.dumps(body).encode(), "chat").asks == "chat"
+    with pytest.raises(BadLine):
+        read_line(json.dumps(body).encode(), "responses")
+
+
+def test_the_index_of_a_big_file_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(module, "CACHED_FROM_BYTES", 0)
+    path = write(tmp_path / "r.jsonl", batch(1), batch(2), "x")
+    built = load_index(path, "chat", 1)
+    module._load.cache_clear()
+    monkeypatch.setattr(module, "build_index", lambda *_: pytest.fail("read again"))
+    assert load_index(path, "chat", 1) == built
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    os.utime(path, ns=(0, 0))
+    write(path, batch(5))
+    assert list(load_index(path, "chat", 1).instants_s) == [5]
+
+
+def test_a_kept_index_that_is_cut_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(module, "CACHED_FROM_BYTES", 0)
+    path = write(tmp_path / "r.jsonl", batch(1), batch(2))
+    built = load_index(path, "chat", 0)
+    kept = module.cache_path(path)
+    kept.write_bytes(kept.read_bytes()[:-3])
+    module._load.cache_clear()
+    assert load_index(path, "chat", 0) == built
+
+
+def test_a_window_is_found_by_time() -> None:
+    index = Index(Path("x"), "chat")
+    for at in (100, 100, 101, 105):
+        index.offsets.append(0)
+        index.instants_s.append(at)
+    assert [index.within(window) for window in (None, (0, 1), (1, 5), (2, 9), (6, 7))] == [
+        (0, 4), (0, 2), (2, 3), (3, 4), (4, 4),
+    ]  # fmt: skip

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tokenswarm.traffic.test_index import BODY, batch, write
+from tokenswarm.apis.request import ChatTarget
+from tokenswarm.traffic.index import build_index
+from tokenswarm.traffic.recorded import Recorded, RecordedRequest
+from tokenswarm.traffic.replay import Changes, Recording, Replay
+
+TARGET = ChatTarget(api="openai", endpoint="http://h/v1", deployment="d")
+
+
+def recording(tmp_path: Path, *lines: Any, asks: str = "chat") -> Recording:
+    index = build_index(write(tmp_path / "r.jsonl", *lines), asks, 0)
+    return Recording(index, 0, len(index))
+
+
+def sent(tmp_path: Path, line: Any, asks: str = "chat", **changes: Any) -> RecordedRequest:
+    replay = Replay(recording(tmp_path, line, asks=asks))
+    try:
+        return replay.request(0, Changes(**{"model": "d", **changes}), "chat")
+    finally:
+        replay.close()
+
+
+def test_bytes_are_as_recorded_but_for_the_model(tmp_path: Path) -> None:
+    body = '{"messages" : [ {"role":"user","content":"\\u00e9 é 1.0e5"} ], "model":  "gpt-4o" , "temperature":1.0}'
+    found = sent(tmp_path, '{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body": ' + body + "}")
+    assert found.content == body.replace("gpt-4o", "d").encode()
+    assert sent(tmp_path, body).content == found.content
+    assert sent(tmp_path, '{"timestamp":1,' + body[1:]).content == found.content
+
+
+def test_without_a_model_of_ours_the_recorded_one_stays(tmp_path: Path) -> None:
+    assert json.loads(sent(tmp_path, BODY, model="").content)["model"] == "m"
+
+
+@pytest.mark.parametrize(
+    ("recorded", "changes", "expected"),
+    [
+        ({"stream": True}, {}, {"stream": True}),
+        ({"stream": True}, {"stream_usage": True}, {"stream": True, "stream_options": {"include_usage": True}}),
+        ({}, {"stream_usage": True}, {}),
+        ({}, {"stream": True}, {"stream": True}),
+        ({"stream": True, "stream_options": {"include_usage": True}}, {"stream": False}, {"stream": False}),
+        ({"stream": True, "stream_options": {"x": 1}}, {"stream_usage": False}, {"stream": True}),
+        ({"max_completion_tokens": 9}, {"max_tokens": 5}, {"max_completion_tokens": 5}),
+        ({}, {"max_tokens": 5}, {"max_tokens": 5}),
+        ({"temperature": 1}, {"fields": {"temperature": 0.5, "seed": 7}}, {"temperature": 0.5, "seed": 7}),
+    ],
+)
+def test_what_the_run_says_on_purpose_is_put_in(tmp_path: Path, recorded: Any, changes: Any, expected: Any) -> None:
+    found = sent(tmp_path, {**BODY, **recorded}, **changes)
+    assert json.loads(found.content) == {**BODY, "model": "d", **expected}
+
+
+@pytest.mark.parametrize(
+    ("url", "body", "path"),
+    [
+        ("/v1/chat/completions", BODY, "/chat/completions"),
+        ("https://x/openai/deployments/d/chat/completions?api-version=1", BODY, "/chat/completions"),
+        ("/v1/responses", {"input": "Hi"}, "/responses"),
+        ("/v1/embeddings", {"input": ["a", "b"]}, "/embeddings"),
+        ("/v1/completions", {"prompt": "Hi"}, "/completions"),
+        ("/v1/messages", BODY, "/messages"),
+    ],
+)
+def test_each_goes_to_the_api_it_went_to(tmp_path: Path, url: str, body: Any, path: str) -> None:
+    request = sent(tmp_path, {"custom_id": "a", "method": "POST", "url": url, "body": body})
+    encoded = Recorded(TARGET).encode(request)
+    assert encoded.path == path
+    assert ("anthropic-version" in encoded.headers) == (path == "/messages")
+    assert json.loads(encoded.body) == {**body, "model": "d"}
+    assert Recorded(TARGET).reader(request, 200, {"content-type": "application/json"}) is not None
+
+
+def test_a_row_knows_the_limit_and_no_id_of_the_log(tmp_path: Path) -> None:
+    request = sent(tmp_path, batch(max_tokens=20, n=2))
+    assert request.columns() == {
+        "name": "chat", "conversation_id": None, "turn": None, "question_id": "1", "context_tokens": None,
+        "max_tokens": 40,
+    }  # fmt: skip
+
+
+def test_a_part_of_the_file_begins_again_after_its_last(tmp_path: Path) -> None:
+    index = recording(tmp_path, *[batch(at, seed=at) for at in range(6)]).index
+    part = Recording(index, 2, 3, 1.5)
+    assert [part.place(number) for number in range(5)] == [2, 3, 4, 2, 3]
+    assert list(part.offsets_s(2.0)) == [0.25, 0.75, 1.25]
+    replay = Replay(part, 1, 2)
+    assert [replay.next_number() for _ in range(3)] == [1, 3, 5]
+    assert [json.loads(replay.request(n, Changes(model=""), "c").content)["seed"] for n in (0, 2, 3)] == [2, 4, 2]
+    replay.close()

@@ -1,0 +1,170 @@
+"""Where each request of a file begins and when it was sent: what is kept of a file that does not fit into memory.
+
+24 bytes a request. A file is read through once and each line is checked then, before anything is sent; the index of a
+big file is kept in the user's cache directory, so that the workers of a run and the next run need not read it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+from tokenswarm.traffic.lines import BadLine, Line, read_line
+from tokenswarm.userinput import BadInput, open_file
+
+MAX_FILE_BYTES = 64_000_000_000
+CACHED_FROM_BYTES = 64_000_000
+"""A smaller file is read again faster than anybody notices."""
+READ_BYTES = 1 << 20
+SHOWN_PROBLEMS = 20
+_VERSION = 1
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(slots=True)
+class Index:
+    """The requests of a file in its order. `instants_s`: recorded seconds, NaN where the file has no timestamps;
+    `asks`: which API bodies without a URL go to."""
+
+    path: Path
+    asks: str
+    first_asks: str = ""
+    skipped: int = 0
+    """Lines that are no request and were let through."""
+    offsets: array[int] = field(default_factory=lambda: array("Q"))
+    lengths: array[int] = field(default_factory=lambda: array("Q"))
+    instants_s: array[float] = field(default_factory=lambda: array("d"))
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @property
+    def has_timestamps(self) -> bool:
+        return len(self) > 0 and not math.isnan(self.instants_s[0])
+
+    def within(self, window: tuple[float, float] | None) -> tuple[int, int]:
+        """The requests [from, to) of a window, s from the first request; all without one."""
+        if window is None:
+            return 0, len(self)
+        begin, end = (bisect_left(self.instants_s, self.instants_s[0] + at_s) for at_s in window)
+        return begin, end
+
+    def add(self, line: Line, offset: int, length: int) -> None:
+        """The next request. Raises `BadLine` when it does not fit to those before it."""
+        if not self.first_asks:
+            self.first_asks = line.asks
+        elif (line.asks == "messages") != (self.first_asks == "messages"):
+            raise BadLine(f"url: expected requests to {self.first_asks} as before, which has other credentials, "
+                          f"got one to {line.asks}")  # fmt: skip
+        elif math.isnan(line.timestamp_s) == self.has_timestamps:
+            raise BadLine(f"timestamp: expected {'one as before' if self.has_timestamps else 'none as before'}, "
+                          f"got {'none' if self.has_timestamps else 'one'}")  # fmt: skip
+        elif line.timestamp_s < self.instants_s[-1]:
+            back_s = self.instants_s[-1] - line.timestamp_s
+            raise BadLine(f"timestamp: expected one not before the request above, got one {back_s:.3f} s earlier")
+        self.offsets.append(offset)
+        self.lengths.append(length)
+        self.instants_s.append(line.timestamp_s)
+
+
+def load_index(path: str | Path, asks: str, skip_bad: int) -> Index:
+    """The index of a file in which at most `skip_bad` lines are no requests. Raises `BadInput` with each, by its line.
+
+    In a process, a file is read again only when it has changed.
+    """
+    with open_file(path, "requests", MAX_FILE_BYTES) as file:
+        facts = os.fstat(file.fileno())
+    return _load(Path(path), facts.st_size, facts.st_mtime_ns, asks, skip_bad)
+
+
+@lru_cache(maxsize=2)
+def _load(path: Path, size: int, changed_ns: int, asks: str, skip_bad: int) -> Index:
+    if size < CACHED_FROM_BYTES:
+        return build_index(path, asks, skip_bad)
+    facts = [_VERSION, str(path.resolve()), size, changed_ns, asks, skip_bad]
+    kept = cache_path(path)
+    index = _read_kept(kept, facts, path, asks)
+    if index is None:
+        index = build_index(path, asks, skip_bad)
+        _keep(index, kept, facts)
+    return index
+
+
+def build_index(path: Path, asks: str, skip_bad: int) -> Index:
+    """Read a file through. Raises `BadInput`."""
+    index, bad = Index(path, asks), 0
+    problems: list[str] = []
+    with open_file(path, "requests", MAX_FILE_BYTES) as file:
+        for number, offset, data in numbered_lines(file):
+            try:
+                index.add(read_line(data, asks), offset, len(data))
+            except BadLine as error:
+                bad += 1
+                if len(problems) < SHOWN_PROBLEMS:
+                    problems.append(f"{path}:{number}: {error}")
+    if bad > skip_bad:
+        more = [f"{path}: and {bad - len(problems)} more lines"] if bad > len(problems) else []
+        allowed = [f"skip-bad: {skip_bad} such lines may be left out, there are {bad}"] if skip_bad else []
+        raise BadInput([*problems, *more, *allowed])
+    if not len(index):
+        raise BadInput([f"{path}: expected at least one request, got none"])
+    index.skipped = bad
+    return index
+
+
+def numbered_lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
+    """Number, offset and bytes of each line that is not blank, without its end and a mark of its byte order."""
+    offset, number = 0, 0
+    while lines := file.readlines(READ_BYTES):
+        for line in lines:
+            number += 1
+            begin = len(_BOM) if number == 1 and line.startswith(_BOM) else 0
+            if (data := line[begin:].rstrip(b"\r\n")) and not data.isspace():
+                yield number, offset + begin, data
+            offset += len(line)
+
+
+def cache_path(path: Path) -> Path:
+    """Where the index of a file is kept."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    return (Path(home) if home else Path.home() / ".cache") / "tokenswarm" / "requests" / f"{name}.index"
+
+
+def _keep(index: Index, kept: Path, facts: list[object]) -> None:
+    """Write an index down, whole or not at all; a directory that cannot be written is no fault of the run's."""
+    partial = kept.with_suffix(f".{os.getpid()}.partial")
+    header = {"facts": facts, "count": len(index), "first_asks": index.first_asks, "skipped": index.skipped}
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as file:
+            file.write(json.dumps(header).encode() + b"\n")
+            for column in (index.offsets, index.lengths, index.instants_s):
+                column.tofile(file)
+        partial.replace(kept)
+    except OSError:
+        partial.unlink(missing_ok=True)
+
+
+def _read_kept(kept: Path, facts: list[object], path: Path, asks: str) -> Index | None:
+    """The index as it was kept; `None` when there is none of this very file."""
+    try:
+        with open(kept, "rb") as file:
+            header = json.loads(file.readline())
+            if header["facts"] != facts:
+                return None
+            index = Index(path, asks, header["first_asks"], header["skipped"])
+            for column in (index.offsets, index.lengths, index.instants_s):
+                column.fromfile(file, header["count"])
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+    return index

@@ -1,0 +1,113 @@
+"""JSON text that is changed in places and else left as it is, byte for byte. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+_scan: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder())["scan_once"]
+"""The standard library's parser, which says where a value ends."""
+
+
+class Member(NamedTuple):
+    """One member of an object: its text is [key_begin, end), that of its value [begin, end)."""
+
+    key: str
+    key_begin: int
+    begin: int
+    end: int
+    value: Any
+
+
+class ObjectText(NamedTuple):
+    """An object's members in the order of the text, and its own text: [begin, end)."""
+
+    begin: int
+    end: int
+    members: list[Member]
+
+    def value(self, key: str) -> Any:
+        """Of the last member of that name, which is the one that counts; `None` without."""
+        return next((each.value for each in reversed(self.members) if each.key == key), None)
+
+    def find(self, key: str) -> Member | None:
+        return next((each for each in reversed(self.members) if each.key == key), None)
+
+
+def read_object(text: str, begin: int = 0, within: str | None = None) -> ObjectText:
+    """The object that begins in `text` at `begin`, blanks before it allowed; the value of its member `within`, where
+    that is an object, is an `ObjectText`, too. Raises `ValueError` where there is none."""
+    begin = at = _skip(text, begin)
+    _expect(text, at, "{")
+    members: list[Member] = []
+    at = _skip(text, at + 1)
+    while text[at : at + 1] != "}":
+        if members:
+            _expect(text, at, ",")
+            at = _skip(text, at + 1)
+        member = _member(text, at, within)
+        members.append(member)
+        at = _skip(text, member.end)
+    return ObjectText(begin, at + 1, members)
+
+
+def edited(text: str, found: ObjectText, changes: Mapping[str, str | None]) -> str:
+    """An object's text with members put in (as JSON text) or taken out (`None`); all else stays as it is."""
+    parts: list[str] = []
+    at, missing = found.begin, {key: new for key, new in changes.items() if new is not None}
+    for position, member in enumerate(found.members):
+        if member.key not in changes:
+            continue
+        missing.pop(member.key, None)
+        new = changes[member.key]
+        if new is not None:
+            parts += [text[at : member.begin], new]
+            at = member.end
+            continue
+        begin, end = _with_comma(found, position)
+        parts.append(text[at : max(at, begin)])
+        at = max(at, end)
+    parts.append(text[at : found.end])
+    return _put_in("".join(parts), missing) if missing else "".join(parts)
+
+
+def _put_in(text: str, members: Mapping[str, str]) -> str:
+    first = ",".join(f"{json.dumps(key)}:{value}" for key, value in members.items())
+    empty = text[_skip(text, 1)] == "}"
+    return "{" + first + ("" if empty else ",") + text[1:]
+
+
+def _with_comma(found: ObjectText, position: int) -> tuple[int, int]:
+    """What is cut with a member: up to the next one, or from the one before."""
+    members = found.members
+    if position + 1 < len(members):
+        return members[position].key_begin, members[position + 1].key_begin
+    return members[position - 1].end if position else members[position].key_begin, members[position].end
+
+
+def _member(text: str, at: int, within: str | None) -> Member:
+    _expect(text, at, '"')
+    key, end = _scan(text, at)
+    colon = _skip(text, end)
+    _expect(text, colon, ":")
+    begin = _skip(text, colon + 1)
+    if key == within and text[begin : begin + 1] == "{":
+        inner = read_object(text, begin)
+        return Member(key, at, begin, inner.end, inner)
+    try:
+        value, end = _scan(text, begin)
+    except StopIteration:
+        raise ValueError(f"expected a JSON value at column {begin + 1}") from None
+    return Member(key, at, begin, end, value)
+
+
+def _skip(text: str, at: int) -> int:
+    return _SPACE.match(text, at).end()  # type: ignore[union-attr]  # it matches the empty text
+
+
+def _expect(text: str, at: int, character: str) -> None:
+    if text[at : at + 1] != character:
+        raise ValueError(f"expected {character} at column {at + 1}")

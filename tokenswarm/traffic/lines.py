@@ -1,0 +1,127 @@
+"""What one line of a file of recorded requests is. Pure.
+
+    {"custom_id": ..., "method": "POST", "url": "/v1/chat/completions", "body": {...}}   OpenAI's Batch format
+    {"body": {...}}                                                                      the same, short
+    {"model": ..., "messages": [...], ...}                                               a body by itself
+
+Any of them may have `timestamp`: seconds (Unix, or from the beginning), Unix milliseconds, or ISO 8601; and the first
+two `session_id`. Other keys beside `body` are not looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import jiter
+
+from tokenswarm.traffic.recorded import asks_of
+from tokenswarm.userinput import MAX_DEPTH
+
+MILLISECONDS_FROM = 1e11
+"""A timestamp above this is in milliseconds: as seconds it would be after the year 5000."""
+MAX_TIMESTAMP = 1e14
+_CONTENT = {"chat": "messages", "messages": "messages", "responses": "input", "embeddings": "input",
+            "completions": "prompt"}  # fmt: skip
+
+
+class BadLine(ValueError):
+    """A line that is no request: what was expected and of what kind it is, never what it says."""
+
+
+class Line(NamedTuple):
+    """A line that is a request. `timestamp_s`: NaN without one; `session`: empty without one."""
+
+    asks: str
+    timestamp_s: float = math.nan
+    session: str = ""
+
+
+def read_line(data: bytes, asks: str) -> Line:
+    """What a line's bytes are; `asks`: which API a body goes to whose line has no URL. Raises `BadLine`."""
+    try:
+        entry = jiter.from_json(data, allow_inf_nan=False)
+    except ValueError as error:
+        raise BadLine(f"expected a JSON object, got text that is none ({_reason(error)})") from None
+    if not isinstance(entry, dict):
+        raise BadLine(f"expected a JSON object, got {kind(entry)}")
+    body = entry
+    if "body" in entry:
+        body = entry["body"]
+        if entry.get("method", "POST") != "POST":
+            raise BadLine(f"method: expected POST, got {kind(entry['method'])} that is another")
+        if (url := entry.get("url")) is not None:
+            asks = _asks(url)
+        if not isinstance(body, dict):
+            raise BadLine(f"body: expected an object, got {kind(body)}")
+    _check_body(body, asks)
+    timestamp = entry.get("timestamp")
+    session = entry.get("session_id") if body is not entry else None
+    return Line(
+        asks, math.nan if timestamp is None else read_timestamp(timestamp), "" if session is None else str(session)
+    )
+
+
+def read_timestamp(value: Any) -> float:
+    """Seconds of a timestamp, see above. Raises `BadLine`."""
+    if isinstance(value, str):
+        try:
+            instant = datetime.fromisoformat(value)
+            return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            raise BadLine("timestamp: expected seconds or ISO 8601, got other text") from None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadLine(f"timestamp: expected seconds or ISO 8601, got {kind(value)}")
+    if not 0 <= value < MAX_TIMESTAMP:
+        raise BadLine(f"timestamp: expected seconds from 0, or Unix milliseconds, got {value:g}")
+    return value / 1000 if value >= MILLISECONDS_FROM else float(value)
+
+
+def _asks(url: Any) -> str:
+    found = asks_of(url) if isinstance(url, str) else None
+    if found is None:
+        raise BadLine(
+            "url: expected one that ends in /chat/completions, /responses, /embeddings, /completions or /messages, "
+            f"got {kind(url) if not isinstance(url, str) else 'another'}"
+        )
+    return found
+
+
+def _check_body(body: Mapping[str, Any], asks: str) -> None:
+    name = _CONTENT[asks]
+    content = body.get(name)
+    if name == "messages":
+        _check_messages(content)
+    elif not content or not isinstance(content, str | list):
+        raise BadLine(f"{name}: expected text or a list, as {asks} has it, got {kind(content)}")
+
+
+def _check_messages(messages: Any) -> None:
+    if not isinstance(messages, list) or not messages:
+        raise BadLine(f"messages: expected a list of messages, got {kind(messages)}")
+    for number, message in enumerate(messages, start=1):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            got = "one without" if isinstance(message, dict) else kind(message)
+            raise BadLine(f"message {number}: expected an object with a role, got {got}")
+
+
+def kind(value: Any) -> str:
+    """What a JSON value is, in words."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str):
+        return "text" if value else "an empty text"
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    return "an object"
+
+
+def _reason(error: ValueError) -> str:
+    text = str(error)
+    return f"nested deeper than {MAX_DEPTH} levels" if "recursion" in text.lower() else text

@@ -1,0 +1,74 @@
+"""Recorded requests as an API that can be asked, each to the API it went to. No I/O, no clock."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from tokenswarm.apis.api import Api, Encoded, Reader
+from tokenswarm.apis.embeddings import EmbeddingsRequest
+from tokenswarm.apis.messages import VERSION_HEADERS
+from tokenswarm.apis.named import NAMES, api_of, path_of
+from tokenswarm.apis.request import ChatRequest, ChatTarget, Request
+
+_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedRequest(Request):
+    """`asks`: which API it goes to, as the option `endpoint` names it; `content`: the bytes of its body; `like`: a
+    request of that API whose answer is read in the same way."""
+
+    asks: str
+    content: bytes
+    like: Request
+
+    def columns(self) -> dict[str, Any]:
+        # Not super(): a dataclass with slots is another class than the one that was written down.
+        return {**self.like.columns(), **Request.columns(self)}
+
+
+class Recorded:
+    """The APIs that recorded requests went to, at one target."""
+
+    def __init__(self, target: ChatTarget) -> None:
+        targets = {asks: dataclasses.replace(target, asks=asks) for asks in NAMES}
+        self._apis: dict[str, Api[Any]] = {asks: api_of(each) for asks, each in targets.items()}
+        self._paths = {asks: path_of(each) for asks, each in targets.items()}
+
+    def encode(self, request: RecordedRequest) -> Encoded:
+        headers = VERSION_HEADERS if request.asks == "messages" else {}
+        return Encoded(request.content, self._paths[request.asks], headers)
+
+    def reader(self, request: RecordedRequest, status: int, headers: Mapping[str, str]) -> Reader:
+        return self._apis[request.asks].reader(request.like, status, headers)
+
+
+def asks_of(url: str) -> str | None:
+    """Which API a recorded URL or path is of, by its end; `None` for one of none that can be asked."""
+    path = urlsplit(url).path.rstrip("/")
+    if path.endswith("/chat/completions"):
+        return "chat"
+    name = path.rpartition("/")[2]
+    return name if name in NAMES and name != "chat" else None
+
+
+def like(asks: str, body: Mapping[str, Any], name: str, keep_text: bool = False) -> Request:
+    """A request whose answer is read as that of `body` is."""
+    if asks == "embeddings":
+        given = body.get("input")
+        count = len(given) if isinstance(given, list) and given and not isinstance(given[0], int) else 1
+        return EmbeddingsRequest(texts=[""] * count, name=name)
+    limit = next((body[each] for each in _LIMITS if isinstance(body.get(each), int)), None)
+    choices = body.get("n")
+    return ChatRequest(
+        messages=[],
+        max_tokens=limit,
+        stream=body.get("stream") is True,
+        keep_text=keep_text,
+        name=name,
+        body={"n": choices} if isinstance(choices, int) else {},
+    )

@@ -1,0 +1,94 @@
+"""The options of recorded traffic, checked and given their meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tokenswarm.traffic.index import load_index
+from tokenswarm.traffic.replay import Recording
+from tokenswarm.workload.arrivals import MAX_SPEED, RecordedPlan
+from tokenswarm.workload.traces import parse_trace_window
+
+MAX_SKIPPED = 1_000_000_000
+BESIDE = (
+    "dataset", "context-tokens", "shape-profile", "system-prompt", "prompt-prefix", "turns", "batch-size",
+    "start-conversations-at", "trace",
+)  # fmt: skip
+"""Options that say what is asked: beside recorded requests they would be ignored."""
+
+
+class OptionReader(Protocol):
+    """Looks options up and collects what is wrong with them."""
+
+    problems: list[str]
+
+    def get(self, name: str) -> str | None: ...
+
+    def number(self, name: str, low: float, high: float, default: float | None = None) -> float | None: ...
+
+    def whole(self, name: str, low: int, high: int, default: int) -> int: ...
+
+    def read(self, name: str, parse: Callable[[str], Any], default: Any) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Whose requests are sent. `recording`: recorded ones, `None` for made-up ones; `stream` and `stream_usage`: given
+    for recorded requests, `None` for as recorded."""
+
+    recording: Recording | None
+    stream: bool | None
+    stream_usage: bool | None
+
+    def facts(self) -> dict[str, Any]:
+        """The `traffic` part of run.json."""
+        return {"requests": self.recording.facts() if self.recording is not None else None}
+
+
+def read_traffic(reader: OptionReader, targets: Collection[str]) -> Traffic:
+    """All options of recorded traffic."""
+    recording = read_recording(reader, targets)
+    given = {name: reader.get(name) if recording is not None else None for name in ("stream", "stream-usage")}
+    stream, stream_usage = (None if text is None else text == "yes" for text in given.values())
+    return Traffic(recording=recording, stream=stream, stream_usage=stream_usage)
+
+
+def read_recording(reader: OptionReader, targets: Collection[str]) -> Recording | None:
+    """What `requests` names; `None` when it is not given, or wrong."""
+    path = reader.get("requests")
+    skip_bad = reader.whole("skip-bad", 0, MAX_SKIPPED, 0)
+    if path is None:
+        if reader.get("skip-bad"):
+            reader.problems.append("skip-bad: expected requests beside it, got none")
+        return None
+    if set(targets) != {"chat"}:
+        reader.problems.append(f"requests: expected users of the chat target alone, got {', '.join(sorted(targets))}")
+    for name in BESIDE:
+        if reader.get(name):
+            reader.problems.append(f"requests: expected no {name} beside it (they are sent as recorded), got both")
+    asks = reader.get("endpoint") or "chat"
+    index = reader.read("requests", lambda path: load_index(path, asks, skip_bad), None)
+    if index is None:
+        return None
+    window = reader.read("trace-window", parse_trace_window, None)
+    if window is not None and not index.has_timestamps:
+        reader.problems.append("trace-window: expected requests with timestamps, got requests without")
+        window = None
+    first, end = index.within(window)
+    if first == end:
+        last_s = index.instants_s[-1] - index.instants_s[0]
+        reader.problems.append(
+            f"trace-window: expected a part of the requests, which last {last_s:.0f} s, got {window}"
+        )
+        return None
+    return Recording(index, first, end - first, None if window is None else window[0])
+
+
+def recorded_plan(reader: OptionReader, recording: Recording) -> RecordedPlan | None:
+    """The recorded instants, with the speed that is asked for; `None` without timestamps: other options say when."""
+    if not recording.index.has_timestamps:
+        return None
+    speed = reader.number("trace-speed", 0.001, MAX_SPEED, 1.0) or 1.0
+    return RecordedPlan(recording.offsets_s(speed))
