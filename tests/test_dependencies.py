@@ -49,9 +49,12 @@ ROOMS: dict[str, str] = {
     "analysis.findings analysis.server",
     "analysis.compare": "record userinput exit_codes metrics analysis.statistics analysis.sources analysis.figures "
     "analysis.findings analysis.report",
+    "analysis.history": "record userinput exit_codes metrics analysis.statistics analysis.sources analysis.figures "
+    "analysis.findings analysis.report analysis.compare",
     "analysis.sizing": "userinput",
     "analysis.commands": "lease redaction record userinput exit_codes metrics analysis.statistics analysis.sources "
-    "analysis.figures analysis.findings analysis.server analysis.report analysis.compare analysis.sizing",
+    "analysis.figures analysis.findings analysis.server analysis.report analysis.compare "
+    "analysis.history analysis.sizing",
     "simulator.config": "",
     "simulator.truth": "simulator.config",
     "simulator.wire": "simulator.config",

@@ -23,9 +23,7 @@ PLAIN_WIDTH = 160
 
 def print_report(summaries: Sequence[Summary], file: IO[str] | None = None) -> None:
     """Verdict first, then the tables, then what needs saying."""
-    console = Console(file=file or sys.stdout, highlight=False, soft_wrap=False, emoji=False, markup=False)
-    if not console.is_terminal:
-        console.width = PLAIN_WIDTH
+    console = _console(file)
     for summary in summaries:
         _print_verdict(console, summary)
     _print_table(console, tables.overview(summaries))
@@ -35,6 +33,18 @@ def print_report(summaries: Sequence[Summary], file: IO[str] | None = None) -> N
             _print_table(console, table, summary.label if len(summaries) > 1 else "")
     for summary in summaries:
         _print_remarks(console, summary)
+
+
+def print_table(table: Table, file: IO[str] | None = None) -> None:
+    """One table with its notes."""
+    _print_table(_console(file), table)
+
+
+def _console(file: IO[str] | None) -> Console:
+    console = Console(file=file or sys.stdout, highlight=False, soft_wrap=False, emoji=False, markup=False)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    return console
 
 
 def _text(text: str, style: str = "") -> Text:

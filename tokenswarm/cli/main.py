@@ -149,6 +149,14 @@ def compare(arguments: tuple[str, ...]) -> None:
 
 @cli.command(context_settings=PASSED_ON)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def history(arguments: tuple[str, ...]) -> None:
+    """List the runs in DIR (default: results) in order, and what changed for good."""
+    names_none = all(argument.startswith("-") for argument in arguments[:1])
+    _analysis("history", [*([str(RESULTS)] if names_none else []), *arguments])
+
+
+@cli.command(context_settings=PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def sizing(arguments: tuple[str, ...]) -> None:
     """Work out requests and tokens per minute, and provisioned units, for a number of users."""
     _analysis("sizing", list(arguments))
