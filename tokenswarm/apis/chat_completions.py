@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jiter
 
@@ -30,7 +30,6 @@ from tokenswarm.record import Doubt, Outcome
 
 CHAT_PATH = "/chat/completions"
 
-_CONTENT = b'"delta":{"content":"'
 _FINISH = b'"finish_reason":'
 _UNFINISHED = b'"finish_reason":null'
 _USAGE = b'"usage":'
@@ -51,10 +50,12 @@ class ChatCompletions:
         return stream_of(request, status, headers)
 
 
-def stream_of(request: ChatRequest, status: int, headers: Mapping[str, str]) -> ChatStream:
+def stream_of(
+    request: ChatRequest, status: int, headers: Mapping[str, str], kind: type[ChatStream] | None = None
+) -> ChatStream:
     """What reads the answer to a request, of chat completions or of completions."""
     events_promised = "event-stream" in headers.get("content-type", "").lower()
-    return ChatStream(request.keep_text, int(request.body.get("n", 1)), status, events_promised)
+    return (kind or ChatStream)(request.keep_text, int(request.body.get("n", 1)), status, events_promised)
 
 
 def chat_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
@@ -80,6 +81,9 @@ class ChatStream:
     `keep_text` collects the visible answer (for conversations that feed it back); it costs a JSON parse a chunk, as
     several `choices` do.
     """
+
+    CONTENT: ClassVar[bytes] = b'"delta":{"content":"'
+    """What stands before the text of an event with nothing else."""
 
     __slots__ = (
         "_after",
@@ -161,6 +165,7 @@ class ChatStream:
 
     def _take_events(self, events: list[bytes], at_ms: float, since_ms: float) -> None:
         tokens, before, after = 0, self._before[6:], self._after[:-2]
+        content, size = self.CONTENT, len(self.CONTENT)
         for event in events:
             if (
                 before
@@ -170,11 +175,11 @@ class ChatStream:
             ):
                 tokens += 1
                 continue
-            mark = event.find(_CONTENT)
-            if mark >= 0 and self.visible_ms is not None and not self._parse_all and _is_token(event, mark):
+            mark = event.find(content)
+            if mark >= 0 and self.visible_ms is not None and not self._parse_all and _is_token(event, mark + size):
                 tokens += 1
                 if not self._before:
-                    self._learn(event, mark + len(_CONTENT))
+                    self._learn(event, mark + size)
             elif event == b"[DONE]":
                 self.done = True
             else:
@@ -321,14 +326,14 @@ class ChatStream:
 _OK: tuple[Outcome, str | None] = (Outcome.OK, None)
 
 
-def _is_token(event: bytes, mark: int) -> bool:
-    """Whether an event with a content at `mark` is a token and nothing else, so that it need not be parsed.
+def _is_token(event: bytes, begin: int) -> bool:
+    """Whether an event whose content begins at `begin` is a token and nothing else, so that it need not be parsed.
 
     Cheap and certain: an unescaped key cannot stand inside a JSON string, and an empty content has a quote where this
     has a character. Everything else is parsed, what may be cut off or no UTF-8 too.
     """
     return (
-        event[mark + 20 : mark + 21] != b'"'
+        event[begin : begin + 1] != b'"'
         and _UNFINISHED in event
         and event.count(_FINISH) == 1
         and (_USAGE not in event or event.count(_USAGE) == event.count(b'"usage":null'))

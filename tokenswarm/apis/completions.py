@@ -25,7 +25,14 @@ class Completions:
         return Encoded(encode_json(completions_body(request, self._deployment)), PATH)
 
     def reader(self, request: ChatRequest, status: int, headers: Mapping[str, str]) -> ChatStream:
-        return stream_of(request, status, headers)
+        return stream_of(request, status, headers, CompletionStream)
+
+
+class CompletionStream(ChatStream):
+    """One answer while it arrives."""
+
+    __slots__ = ()
+    CONTENT = b'"text":"'
 
 
 def completions_body(request: ChatRequest, deployment: str) -> dict[str, Any]:

@@ -7,6 +7,9 @@ the body begins says whether it is a stream or one JSON value, whatever was aske
 
 from __future__ import annotations
 
+import contextlib
+import re
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, ClassVar
 
@@ -20,6 +23,60 @@ from tokenswarm.payload.ends import end_doubts
 from tokenswarm.payload.errors import ToldError, find_error, told_event, unreadable, unreadable_event
 from tokenswarm.payload.usage import Usage, plausible, streamed_tokens
 from tokenswarm.record import Doubt, Outcome
+
+_VARYING = re.compile(
+    rb'(?P<text>"(?:delta|text)"\s*:\s*")(?:[^"\\\n]|\\.)+(?=")'
+    rb'|(?P<number>"sequence_number"\s*:\s*)\d+(?=[,}])'
+    rb'|(?P<padding>"obfuscation"\s*:\s*")[^"\\\n]*(?=")'
+    rb"|(?P<blanks>) +(?=}\n\n$)"
+)
+"""What differs between two events with visible text. Unescaped, these keys cannot stand inside a JSON string."""
+_ANY: dict[str, Callable[[bytes, int], re.Match[bytes] | None]] = {
+    "text": re.compile(rb"[ !#-\[\]-~]+").match,
+    "number": re.compile(rb"\d+").match,
+    "padding": re.compile(rb"[ !#-\[\]-~]*").match,
+    "blanks": re.compile(rb" *").match,
+}
+"""Characters of a text that stand for themselves: printable ASCII but quote and backslash."""
+_LESSONS = 3
+"""How often a stream's events are looked at for what they have in common."""
+
+
+class EventForm:
+    """What events with visible text have in common, so that most need but one look: everything but the characters of
+    the text, the number and the padding. No pattern is compiled: a form is made for each answer."""
+
+    __slots__ = ("_end", "_parts")
+
+    def __init__(self, event: bytes) -> None:
+        """`event`: a whole one with one text, from its first byte to its blank line. Raises `ValueError` for others."""
+        self._parts: list[tuple[bytes, Callable[[bytes, int], re.Match[bytes] | None]]] = []
+        at, kinds = 0, []
+        for found in _VARYING.finditer(event):
+            kind = found.lastgroup or ""
+            kinds.append(kind)
+            self._parts.append((event[at : found.end(kind)], _ANY[kind]))
+            at = found.end()
+        self._end = event[at:]
+        if kinds.count("text") != 1 or not self._end.endswith(b"\n\n"):
+            raise ValueError("not one event with one text")
+
+    def count(self, data: bytes) -> int:
+        """How many such events `data` consists of; 0 where it has anything else."""
+        at, count = 0, 0
+        while at < len(data):
+            for literal, any_of in self._parts:
+                if not data.startswith(literal, at):
+                    return 0
+                found = any_of(data, at + len(literal))
+                if found is None:
+                    return 0
+                at = found.end()
+            if not data.startswith(self._end, at):
+                return 0
+            at += len(self._end)
+            count += 1
+        return count
 
 
 class Carries(Enum):
@@ -61,6 +118,8 @@ class TypedEventStream:
         self._whole: WholeBody | None = None
         self._tail_ms = 0.0
         self._text: list[str] = []
+        self._form: EventForm | None = None
+        self._lessons = 0 if keep_text else _LESSONS
         self.times = ChunkTimes()
         self.visible_ms: float | None = None
         self.usage: Usage | None = None
@@ -79,6 +138,9 @@ class TypedEventStream:
 
         Raises `EventTooLarge`, `BodyTooLarge`.
         """
+        if self._form is not None and self._decoder.at_boundary and not self.ended and (n := self._form.count(data)):
+            self.times.add(n, at_ms, since_ms)
+            return False
         if not self._started:
             self._begin(data)
         if self._whole is not None:
@@ -87,7 +149,18 @@ class TypedEventStream:
         self._take_events(self._decoder.feed(data), at_ms, since_ms)
         if not self._decoder.at_boundary:
             self._tail_ms = at_ms
+        elif self._lessons and self.visible_ms is not None:
+            self._learn(data)
         return self.ended
+
+    def _learn(self, data: bytes) -> None:
+        """Remember the form of the last event of a read, if it is one with visible text."""
+        begin = data.rfind(b"\n\n", 0, -2)
+        event = data[begin + 2 :] if begin >= 0 else data
+        if self.TOKEN in event and self.EMPTY not in event and event.startswith((b"event:", b"data:")):
+            self._lessons -= 1
+            with contextlib.suppress(ValueError):
+                self._form = EventForm(event)
 
     def take(self, kind: str, event: dict[str, Any]) -> Carries:
         """Read one event, whose type is `kind` (empty where it has none); sets what it says of the answer."""
