@@ -33,6 +33,8 @@ MAX_TOKENS = 16
 ID_PREFIX = "preflight-"
 """Begins the request's id in the header `x-ms-client-request-id`: no row has it."""
 SWAPPED_FIELD = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+MAX_ADAPTIONS = 2
+"""One for each field that may be refused."""
 _MODEL_ERRORS = re.compile(r"DeploymentNotFound|model_not_found|not_found_error: model|\bmodel\b", re.IGNORECASE)
 _REFUSED = frozenset({400, 422})
 
@@ -69,10 +71,9 @@ def try_targets(settings: Settings) -> FirstRequests:
 
 def _try_chat(found: FirstRequests, target: ChatTarget) -> None:
     record = _ask_chat(found, target)
-    if (swapped := swapped_limit(record, found.settings.max_tokens_field)) is not None:
-        refused = found.settings.max_tokens_field
-        found.settings = dataclasses.replace(found.settings, max_tokens_field=swapped)
-        found.adapted.append(f"the limit of completion tokens is sent as {swapped}: the service refuses {refused}")
+    while (adaption := _adaption(record, found.settings, target)) is not None and len(found.adapted) < MAX_ADAPTIONS:
+        found.settings, said = adaption
+        found.adapted.append(said)
         record = _ask_chat(found, target)
     where = chat_endpoint(target, found.settings.sending).at(path_of(target)).url
     _judge(found, record, where, f"deployment: expected one of {{host}}, got {target.deployment!r}", "API key")
@@ -114,10 +115,30 @@ def _send(found: FirstRequests, api: Api[Any], endpoint: Endpoint, request: Requ
     return record
 
 
+def _adaption(record: RequestRecord, settings: Settings, target: ChatTarget) -> tuple[Settings, str] | None:
+    """The settings that a service may take in place of those it refused, and what is then sent otherwise; `None` where
+    nothing can be changed."""
+    if (swapped := swapped_limit(record, settings.max_tokens_field)) is not None:
+        said = f"the limit of completion tokens is sent as {swapped}: the service refuses {settings.max_tokens_field}"
+        return dataclasses.replace(settings, max_tokens_field=swapped), said
+    asks_usage = settings.stream and settings.stream_usage and target.asks in ("chat", "completions")
+    if asks_usage and _refuses(record, "stream_options"):
+        said = (
+            "stream_options is left out: the service refuses it, so streams have no token counts unless it sends "
+            "them of itself (stream = no has them)"
+        )
+        return dataclasses.replace(settings, stream_usage=False), said
+    return None
+
+
+def _refuses(record: RequestRecord, field_name: str) -> bool:
+    """Whether a request was refused with an error that names a field."""
+    return record.status in _REFUSED and re.search(rf"\b{field_name}\b", record.error or "") is not None
+
+
 def swapped_limit(record: RequestRecord, field_name: str) -> str | None:
     """The field that a service wants the limit in, where it refuses the one it got; `None` where it does not."""
-    refused = record.status in _REFUSED and re.search(rf"\b{field_name}\b", record.error or "")
-    return SWAPPED_FIELD[field_name] if refused else None
+    return SWAPPED_FIELD[field_name] if _refuses(record, field_name) else None
 
 
 def _judge(found: FirstRequests, record: RequestRecord, url: str, missing: str, key: str) -> None:

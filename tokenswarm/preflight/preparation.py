@@ -161,7 +161,8 @@ class Preparation:
             logger.warning("%s", warning)
         self.first_requests = found.facts()
         if found.adapted:  # workers take it from here
-            self._locust.parsed_options.max_tokens_field = found.settings.max_tokens_field
+            options.max_tokens_field = found.settings.max_tokens_field
+            options.stream_usage = "yes" if found.settings.stream_usage else "no"
         return found.settings
 
     def _with_model(self, settings: Settings) -> tuple[Settings, str]:

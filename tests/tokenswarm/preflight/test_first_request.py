@@ -119,6 +119,23 @@ def test_a_service_that_refuses_max_tokens_gets_the_other_field() -> None:
     assert found.facts()["adapted"] == found.adapted
 
 
+def test_a_service_that_refuses_stream_options_is_asked_without_them() -> None:
+    """As Mistral's and GPUStack's: pydantic names the field; a reasoning model may refuse the limit's name, too."""
+
+    def strict(path: str, headers: dict[str, str], body: dict[str, Any]) -> Answer:
+        if "stream_options" in body:
+            detail = [{"type": "extra_forbidden", "loc": ["body", "stream_options"], "msg": "Extra inputs"}]
+            return 422, JSON, json.dumps({"object": "error", "message": {"detail": detail}}).encode()
+        return gpt5(path, headers, body)
+
+    found, service = tried(strict)
+    assert (found.problems, found.settings.stream_usage) == ([], False)
+    assert found.settings.max_tokens_field == "max_completion_tokens"
+    assert ["stream_options" in body for body in service.bodies] == [True, False, False]
+    assert found.facts()["adapted"] == found.adapted
+    assert found.adapted[0].startswith("stream_options is left out: the service refuses it")
+
+
 def test_a_service_that_knows_only_max_tokens_gets_that() -> None:
     def older(path: str, headers: dict[str, str], body: dict[str, Any]) -> Answer:
         if "max_completion_tokens" not in body:
