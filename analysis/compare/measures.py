@@ -141,6 +141,7 @@ def settings_of(run: Run) -> dict[str, Any]:
     target = run.setting("target")
     if isinstance(target, Mapping):
         settings |= {key: target[key] for key in ("kind", "host", "api", "deployment") if target.get(key) is not None}
+    settings.pop("prompt-salt", None)  # another for each run: their prompts differ in words, not in kind
     return {key: _without_port(value) for key, value in settings.items()} | {"source": run.source}
 
 

@@ -94,6 +94,12 @@ def test_recorded_requests_arrive_as_they_were_in_their_order_at_their_instants(
     }  # fmt: skip
 
 
+def test_each_run_has_a_salt_of_its_own(runs: dict[str, LoadRun]) -> None:
+    salts = [run.facts["traffic"]["prompt_salt"] for run in runs.values()]
+    assert len(set(salts)) == len(salts)
+    assert all(len(salt) == 16 for salt in salts)
+
+
 def test_threads_start_at_their_exact_instants_and_do_their_loops(runs: dict[str, LoadRun]) -> None:
     run = runs["thread-group"]
     by_user = {user: starts(rows) for user, rows in group_by_user(run.rows).items()}

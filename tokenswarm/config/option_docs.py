@@ -50,6 +50,7 @@ DOCS: dict[str, OptionDoc] = {
     "skip-bad": OptionDoc("0", "lines", "10"),
     "dataset-order": OptionDoc("sequential", "", "random"),
     "prompt-prefix": OptionDoc("unique", "", "shared"),
+    "prompt-salt": OptionDoc("", "", "20261128T084821Z"),
     "system-prompt": OptionDoc("", "", "You answer in one sentence."),
     "stream": OptionDoc("yes", "", "no"),
     "stream-usage": OptionDoc("yes", "", "no"),

@@ -82,6 +82,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("dataset-order", "request", "order of questions; default sequential", ("sequential", "random")),
     Option("prompt-prefix", "request",
            "unique: no prompt is served from the prompt cache; shared: all may be", ("unique", "shared")),
+    Option("prompt-salt", "request",
+           "what made-up prompts depend on beside the seed; default another for each run, so that none meets in a "
+           "prompt cache what the run before has left there", in_form=False),
     Option("system-prompt", "request", "system message put first"),
     Option("stream", "request", "stream the answer (default) or ask for it whole", YES_NO),
     Option("stream-usage", "request",

@@ -11,6 +11,7 @@ from locust import log
 from locust.runners import MasterRunner, WorkerRunner
 
 import logging
+import secrets
 import signal
 import sys
 import time
@@ -85,6 +86,8 @@ class LoadTest:
         """Monotonic s at which the process was first told to end."""
         self._leaves: Any = None
         """The greenlet that ends the process."""
+        self._made_salt: str | None = None
+        """The salt of the last run's prompts, where it was made up."""
         self.mailbox = Mailbox(self.runner) if isinstance(self.runner, MasterRunner | WorkerRunner) else None
         self.clock = MasterClock(self.mailbox) if self.mailbox is not None and self.is_worker else None
         self.workers: Workers | None = None
@@ -172,6 +175,7 @@ class LoadTest:
         self.set_exit_code(ExitCode.UNTRUSTED)  # until a finished, written and re-read run says otherwise
         began_at = time.monotonic()
         try:
+            self._salt_prompts()
             settings = self.preparation.settings()
             if self.environment.web_ui is not None and not self.is_worker:
                 self.preparation.check_load(settings)
@@ -181,6 +185,11 @@ class LoadTest:
             self._refuse(error.problems)
         except OSError as error:
             self._refuse([f"results-dir: expected a directory that can be written, got {error}"])
+
+    def _salt_prompts(self) -> None:
+        """Where the scenario names no salt, each run has its own; workers get it with the options."""
+        if not self.is_worker and self.options.prompt_salt in (None, "", self._made_salt):
+            self._made_salt = self.options.prompt_salt = secrets.token_hex(8)
 
     def set_exit_code(self, code: ExitCode | None) -> None:
         """How this process will end; `None` leaves it to Locust. Workers say nothing about the run."""

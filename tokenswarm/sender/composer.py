@@ -40,7 +40,8 @@ class Conversation:
 
 
 class Composer:
-    """Composes one virtual user's requests. Draws come from `rng`; with an arrival, from the arrival's own index."""
+    """Composes one virtual user's requests. Draws come from `rng`; with an arrival, from the arrival's own index. The
+    words of texts also depend on the run's salt."""
 
     def __init__(
         self,
@@ -54,6 +55,9 @@ class Composer:
         self._questions = questions
         self._replay = replay
         self._rng = rng
+        self._salt = settings.traffic.salt
+        self._words = random.Random(f"{rng.random()}:{self._salt}")
+        """Of texts that no arrival decides: they differ from run to run, what else is drawn does not."""
         self._name = name
         self._conversation: Conversation | None = None
         self._first = True
@@ -87,7 +91,7 @@ class Composer:
         """The next recorded request, with what the run says of requests."""
         assert self._replay is not None
         number = self._replay.next_number() if arrival is None else arrival.index
-        return self._replay.request(number, self._changes(arrival), self._name)
+        return self._replay.request(number, self._changes(arrival), self._name, self._abort_after_s(arrival))
 
     def _changes(self, arrival: Arrival | None) -> Changes:
         chat, traffic = self._settings.chat, self._settings.traffic
@@ -101,8 +105,9 @@ class Composer:
 
     def next_texts(self, arrival: Arrival | None) -> EmbeddingsRequest:
         """The next texts to embed: questions of the dataset, or synthetic ones."""
-        rng = self._draws(arrival, "texts")
-        pairs = [self._text(arrival, rng) for _ in range(self._settings.batch.sample(rng) or 1)]
+        count = self._settings.batch.sample(self._draws(arrival, "texts")) or 1
+        words = self._words_of(arrival, "texts")
+        pairs = [self._text(arrival, words) for _ in range(count)]
         texts, tokens = [text for text, _ in pairs], sum(tokens for _, tokens in pairs)
         return EmbeddingsRequest(
             texts=texts,
@@ -142,7 +147,7 @@ class Composer:
         if conversation.turn > 1 or conversation.question is not None:
             self._add_turn(conversation)
             return estimate_messages(conversation.messages)
-        rng = self._draws(arrival, "prompt")
+        rng = self._words_of(arrival, "prompt")
         if self._settings.chat is not None and self._settings.chat.asks == "completions":
             text, tokens = self._text(arrival, rng)
             conversation.messages = [{"role": "user", "content": text}]
@@ -153,15 +158,20 @@ class Composer:
             self._settings.system_prompt,
             self._settings.unique_prefix,
             arrival.prefix_blocks if arrival else None,
+            salt=self._salt,
         )
         conversation.messages = prompt.messages
         return prompt.context_tokens
+
+    def _words_of(self, arrival: Arrival | None, what: str) -> random.Random:
+        """Draws the words of a text: those of an arrival's are the same whoever sends it."""
+        return self._words if arrival is None else self._draws(arrival, f"{what}:{self._salt}")
 
     def _make_up_turn(self, conversation: Conversation, arrival: Arrival | None) -> None:
         """A turn that lies before the user's first request: nobody was asked, so the answer is made up."""
         self._next_turn(conversation, arrival)
         tokens = self._output_tokens(arrival, conversation.question) or MADE_UP_TOKENS
-        answer = build_prompt(self._rng, tokens, unique=True)
+        answer = build_prompt(self._words, tokens, unique=True)
         conversation.messages.append({"role": "assistant", "content": answer})
 
     def next_question(self, arrival: Arrival | None) -> RagRequest:
@@ -223,7 +233,7 @@ class Composer:
         elif question is not None:
             text = self._question(None).question
         else:
-            text = build_prompt(self._rng, self._context_tokens(None), unique=True)
+            text = build_prompt(self._words, self._context_tokens(None), unique=True)
         conversation.messages.append({"role": "user", "content": text})
 
     def _question(self, arrival: Arrival | None) -> Question:

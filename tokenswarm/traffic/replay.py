@@ -104,7 +104,7 @@ class Replay:
         self._number += self._worker_count
         return number
 
-    def request(self, number: int, changes: Changes, name: str) -> RecordedRequest:
+    def request(self, number: int, changes: Changes, name: str, abort_after_s: float | None = None) -> RecordedRequest:
         """The run's request `number` as it is sent now; its id is its number in the file, from 1."""
         index, place = self._recording.index, self._recording.place(number)
         data = os.pread(self._file, index.lengths[place], index.offsets[place])
@@ -115,7 +115,12 @@ class Replay:
         body |= {key: json.loads(new) for key, new in made.items() if new is not None}
         content = edited(text, found, made).encode("utf-8")
         return RecordedRequest(
-            asks=asks, content=content, like=like(asks, body, name), name=name, question_id=str(place + 1)
+            asks=asks,
+            content=content,
+            like=like(asks, body, name),
+            name=name,
+            question_id=str(place + 1),
+            abort_after_s=abort_after_s,
         )
 
 

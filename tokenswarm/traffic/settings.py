@@ -8,9 +8,11 @@ from typing import Any, Protocol
 
 from tokenswarm.traffic.index import load_index
 from tokenswarm.traffic.replay import Recording
+from tokenswarm.userinput import BadInput
 from tokenswarm.workload.arrivals import MAX_SPEED, RecordedPlan
 from tokenswarm.workload.traces import parse_trace_window
 
+MAX_SALT = 200
 MAX_SKIPPED = 1_000_000_000
 BESIDE = (
     "dataset", "context-tokens", "shape-profile", "system-prompt", "prompt-prefix", "turns", "batch-size",
@@ -35,16 +37,19 @@ class OptionReader(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """Whose requests are sent. `recording`: recorded ones, `None` for made-up ones; `stream` and `stream_usage`: given
-    for recorded requests, `None` for as recorded."""
+    """Whose requests are sent. `recording`: recorded ones, `None` for made-up ones; `salt`: what makes
+    made-up texts differ from those of another run; `stream` and `stream_usage`: given for recorded requests, `None` for
+    as recorded."""
 
     recording: Recording | None
+    salt: str
     stream: bool | None
     stream_usage: bool | None
 
     def facts(self) -> dict[str, Any]:
         """The `traffic` part of run.json."""
-        return {"requests": self.recording.facts() if self.recording is not None else None}
+        requests = self.recording.facts() if self.recording is not None else None
+        return {"requests": requests, "prompt_salt": self.salt}
 
 
 def read_traffic(reader: OptionReader, targets: Collection[str]) -> Traffic:
@@ -52,7 +57,15 @@ def read_traffic(reader: OptionReader, targets: Collection[str]) -> Traffic:
     recording = read_recording(reader, targets)
     given = {name: reader.get(name) if recording is not None else None for name in ("stream", "stream-usage")}
     stream, stream_usage = (None if text is None else text == "yes" for text in given.values())
-    return Traffic(recording=recording, stream=stream, stream_usage=stream_usage)
+    salt = reader.read("prompt-salt", parse_salt, "")
+    return Traffic(recording=recording, salt=salt, stream=stream, stream_usage=stream_usage)
+
+
+def parse_salt(text: str) -> str:
+    """A salt. Raises `BadInput`."""
+    if len(text) > MAX_SALT or not text.isprintable():
+        raise BadInput([f"prompt-salt: expected at most {MAX_SALT} characters that can be printed, got {text!r:.80}"])
+    return text
 
 
 def read_recording(reader: OptionReader, targets: Collection[str]) -> Recording | None:

@@ -83,17 +83,18 @@ def build_prompt(
     unique: bool = True,
     prefix_blocks: Sequence[int] | None = None,
     closing: bool = False,
+    salt: str = "",
 ) -> str:
     """A text of exactly `tokens` tokens on cl100k_base and o200k_base.
 
     `unique`: it differs from every other one from its first words on, so that no prompt cache can serve it; otherwise
     the same length gives the same text, always. `prefix_blocks`: ids of shared blocks of `BLOCK_TOKENS` that come
-    first, so that requests with equal ids share exactly that prefix, on every worker; cut where `tokens` ends.
-    `closing`: end with `CLOSING` when the text is long enough for it. Raises `ValueError` below 1 token.
+    first, so that requests with equal ids (and `salt`) share exactly that prefix, on every worker; cut where `tokens`
+    ends. `closing`: end with `CLOSING` when the text is long enough for it. Raises `ValueError` below 1 token.
     """
     if tokens < 1:
         raise ValueError(f"prompt length: expected at least 1 token, got {tokens}")
-    parts, left = _shared_prefix(prefix_blocks or (), tokens)
+    parts, left = _shared_prefix(prefix_blocks or (), tokens, salt)
     ends_closed = closing and left >= 2 * _CLOSING_TOKENS
     if ends_closed:
         left -= _CLOSING_TOKENS
@@ -110,6 +111,7 @@ def build_messages(
     unique: bool = True,
     prefix_blocks: Sequence[int] | None = None,
     closing: bool = True,
+    salt: str = "",
 ) -> Prompt:
     """Messages whose prompt tokens, framing included, are `context_tokens` in total.
 
@@ -121,7 +123,7 @@ def build_messages(
     messages.append({"role": "user", "content": ""})
     taken = estimate_messages(messages)
     tokens = max(1, context_tokens - taken)
-    messages[-1]["content"] = build_prompt(rng, tokens, unique, prefix_blocks, closing)
+    messages[-1]["content"] = build_prompt(rng, tokens, unique, prefix_blocks, closing, salt)
     return Prompt(messages, taken + tokens)
 
 
@@ -147,17 +149,17 @@ def estimate_messages(messages: Sequence[Mapping[str, str]]) -> int:
 
 
 @lru_cache(maxsize=4096)
-def block_text(block: int) -> str:
-    """The shared prefix block with this id: always the same `BLOCK_TOKENS` words."""
-    return " ".join(_block_words(block))
+def block_text(block: int, salt: str = "") -> str:
+    """The shared prefix block with this id: with one salt always the same `BLOCK_TOKENS` words."""
+    return " ".join(_block_words(block, salt))
 
 
-def _shared_prefix(blocks: Sequence[int], tokens: int) -> tuple[list[str], int]:
+def _shared_prefix(blocks: Sequence[int], tokens: int, salt: str) -> tuple[list[str], int]:
     whole, rest = divmod(tokens, BLOCK_TOKENS)
-    parts = [block_text(block) for block in blocks[:whole]]
+    parts = [block_text(block, salt) for block in blocks[:whole]]
     left = tokens - len(parts) * BLOCK_TOKENS
     if len(blocks) > whole and rest:
-        parts.append(" ".join(_block_words(blocks[whole])[:rest]))
+        parts.append(" ".join(_block_words(blocks[whole], salt)[:rest]))
         left = 0
     return parts, left
 
@@ -180,6 +182,6 @@ def _phrases() -> tuple[str, ...]:
     return tuple(" ".join(rng.choices(WORDS, k=_PHRASE_TOKENS)) for _ in range(_PHRASES))
 
 
-def _block_words(block: int) -> list[str]:
+def _block_words(block: int, salt: str) -> list[str]:
     # Seeded by text: Python seeds an int by its absolute value, and blocks 1 and -1 must not be one.
-    return random.Random(f"block {block}").choices(WORDS, k=BLOCK_TOKENS)
+    return random.Random(f"block {block}{salt and ' of '}{salt}").choices(WORDS, k=BLOCK_TOKENS)

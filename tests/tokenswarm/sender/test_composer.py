@@ -38,6 +38,36 @@ def test_an_arrivals_request_does_not_depend_on_who_sends_it() -> None:
     assert (one.context_tokens, one.max_tokens) == (120, 30)
 
 
+def texts(salt: str, **options: Any) -> list[str]:
+    """What three users' requests say: arrivals, arrivals with shared blocks, turns of a conversation."""
+    source = composer(prompt_salt=salt, context_tokens="1100", **options)
+    made = [
+        source.next_chat(Arrival(1, 0.0)),
+        source.next_chat(Arrival(2, 0.0, 1100, 5, (1, 2))),
+        source.next_chat(None),
+    ]
+    return [request.messages[-1]["content"] for request in made]
+
+
+def test_prompts_differ_by_the_runs_salt_from_their_first_words_on() -> None:
+    for one, other in zip(texts("monday"), texts("tuesday"), strict=True):
+        assert one.split()[:20] != other.split()[:20]
+        assert len(one.split()) == len(other.split())
+    assert texts("monday") == texts("monday")
+
+
+def test_a_salt_changes_words_and_nothing_else_that_is_drawn() -> None:
+    made = [composer(prompt_salt=salt, context_tokens="uniform(200, 900)") for salt in ("monday", "tuesday")]
+    one, other = ([each.next_chat(None).context_tokens for _ in range(5)] for each in made)
+    assert one == other
+
+
+def test_texts_to_embed_differ_by_salt() -> None:
+    made = [composer(prompt_salt=salt, endpoint="embeddings") for salt in ("monday", "tuesday")]
+    one, other = (each.next_texts(Arrival(3, 0.0)).texts for each in made)
+    assert one != other
+
+
 def test_a_conversation_feeds_the_answers_back() -> None:
     source = composer(turns="3", context_tokens="50")
     for turn in (1, 2, 3):
