@@ -135,8 +135,19 @@ def run_once(locust: WebProcess, requests: int = 3, **form: str) -> dict[str, An
 
 def test_a_run_is_named_after_the_scenario_that_filled_the_form(locust: WebProcess) -> None:
     values = json.loads(locust.get("/llm/scenarios/smoke.conf")[1])["values"]
-    run_once(locust, **{**values, "host": json.loads(locust.get("/llm/form")[1])["locust"]["host"]})
-    assert locust.live()["run"]["test_name"] == "smoke"
+    host = json.loads(locust.get("/llm/form")[1])["locust"]["host"]
+    run_once(locust, **{**values, "host": host, "scenario": "smoke.conf"})
+    run = locust.live()["run"]
+    assert run["test_name"] == "smoke"
+    facts = json.loads((Path(run["directory"]) / "run.json").read_text())
+    assert facts["scenario"] == {"path": "scenarios/smoke.conf", "text": Path("scenarios/smoke.conf").read_text()}
+    assert json.loads(locust.get("/llm/form")[1])["scenario"] == "smoke.conf", "and is what Run again starts"
+
+
+def test_a_form_is_filled_from_no_file_outside_the_scenarios(locust: WebProcess) -> None:
+    before = json.loads(locust.get("/llm/form")[1])["scenario"]
+    assert "scenario: expected one of" in str(start(locust, scenario="../.env")["message"])
+    assert json.loads(locust.get("/llm/form")[1])["scenario"] == before
 
 
 def test_an_empty_run_time_is_none(locust: WebProcess) -> None:

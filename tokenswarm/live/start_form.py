@@ -202,14 +202,20 @@ def list_scenarios(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.glob("*.conf") if path.is_file())
 
 
+def check_scenario(directory: Path, name: str) -> list[str]:
+    """What is wrong with the scenario that a form was filled from; it may have been filled from none ("")."""
+    known = list_scenarios(directory)
+    return [] if not name or name in known else [f"scenario: expected one of {', '.join(known)}, got {name!r:.80}"]
+
+
 def read_scenario(directory: Path, name: str) -> dict[str, Any]:
     """What a scenario sets: `values` by form field, `locustfile`, and `left_out`, which a form cannot set. A run that
     is started from it has its name, unless the scenario gives it another.
 
     Raises `BadInput` for a name that is none of the directory's, and for a file that cannot be read.
     """
-    if name not in list_scenarios(directory):
-        raise BadInput([f"scenario: expected one of {', '.join(list_scenarios(directory))}, got {name!r}"])
+    if problems := check_scenario(directory, name or "none"):
+        raise BadInput(problems)
     data = read_file(directory / name, "scenario", MAX_SCENARIO_BYTES)
     scenario = sort_scenario(parse_scenario(decode_text(data, name)))
     scenario["values"].setdefault("test_name", Path(name).stem)

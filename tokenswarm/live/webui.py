@@ -19,7 +19,7 @@ from flask_login import current_user  # type: ignore[import-untyped]
 from tokenswarm.live.current_run import CurrentRun
 from tokenswarm.live.monitor import Monitor
 from tokenswarm.live.run_list import SERVED, RunList
-from tokenswarm.live.start_form import StartForm, by_field, list_scenarios, read_scenario
+from tokenswarm.live.start_form import StartForm, by_field, check_scenario, list_scenarios, read_scenario
 from tokenswarm.live.web_guard import WebGuard, allow_hosts
 from tokenswarm.redaction import SECRETS
 from tokenswarm.userinput import BadInput
@@ -143,7 +143,7 @@ class LlmPage:
         )
 
     def _given_scenario(self) -> str | None:
-        """The scenario that Locust was started with, where the form can be filled from it."""
+        """The scenario of the last start, else of the command line, where the form can be filled from it."""
         given = self._load_test.preparation.scenario
         return given.name if given is not None and given.resolve().parent == SCENARIOS.resolve() else None
 
@@ -210,6 +210,7 @@ class LlmPage:
             problems = self._form.check_change(options, request.form)
             return self._refuse(BadInput(problems)) if problems else None
         options, problems = self._form.would_be_options(options, request.form, _shown_by_locust())
+        problems += check_scenario(SCENARIOS, request.form.get("scenario", ""))
         if self._load_test.is_master and self._environment.runner.worker_count == 0:
             problems.append("workers: expected at least one connected worker, got none")
         try:
@@ -220,7 +221,12 @@ class LlmPage:
             return self._refuse(BadInput(problems))
         if request.form.get("run_time") == "":  # Locust would keep that of the start before
             self._environment.parsed_options.run_time = None
+        self._load_test.preparation.scenario = self._scenario_of(request.form.get("scenario", ""))
         return None
+
+    def _scenario_of(self, filled_from: str) -> Path | None:
+        """The scenario that a form was filled from; the one before where the form names none (Locust's own)."""
+        return SCENARIOS / filled_from if filled_from else self._load_test.preparation.scenario
 
     def _refuse(self, error: BadInput) -> Response:
         message = SECRETS.redact("; ".join(error.problems))

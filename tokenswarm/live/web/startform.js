@@ -65,7 +65,7 @@ async function loadForm() {
   const chooser = byId("scenario");
   chooser.append(...form.scenarios.map((name) => new Option(name.replace(/\.conf$/, ""), name)));
   if (form.scenario) {
-    chooser.value = form.scenario;
+    chooser.value = byId("filled-from").value = form.scenario;
     setText("scenario-said", `The form holds ${form.scenario}, with which Locust was started.`);
   }
   byId("scenario-form").hidden = form.scenarios.length === 0;
@@ -82,6 +82,7 @@ async function fillFromScenario(event) {
     const fallback = ofLocust.has(field) ? initial[field] : "";
     byId(`field-${field}`).value = answer.values[field] ?? fallback;
   }
+  byId("filled-from").value = name;
   showProblems([]);
   openUsedGroups();
   const notes = [`The form holds ${name} now; nothing has started.`];
@@ -158,9 +159,10 @@ async function start(event) {
 async function runAgain() {
   byId("run-again").disabled = true;
   const form = await (await fetch("./llm/form")).json();
-  const values = { ...form.locust };
+  const values = { ...form.locust, scenario: form.scenario ?? "" };
   for (const field of form.groups.flatMap((group) => group.fields)) values[field.name] = field.value;
   for (const [name, value] of Object.entries(values)) if (byId(`field-${name}`)) byId(`field-${name}`).value = value;
+  byId("filled-from").value = values.scenario;
   byId("again-said").dataset.of = "";
   await send(values, "again-said");
   byId("run-again").disabled = false;
