@@ -27,8 +27,8 @@ def test_a_missing_key(target: Target, tmp_path: Path) -> None:
     lines = refused(scenario("smoke"), variables, target, tmp_path)
     assert lines[-2:] == [
         "Not started:",
-        "  - API key: expected AZURE_OPENAI_API_KEY or OPENAI_API_KEY in the environment or --env-file "
-        "(or --auth entra), got none",
+        "  - API key: expected a key or --auth entra, got none (no key was given; looked for AZURE_OPENAI_API_KEY and "
+        "OPENAI_API_KEY in the environment and env files)",
     ]
 
 

@@ -11,13 +11,16 @@ from typing import NoReturn
 
 from tokenswarm.installation import parts
 
+LOCUST = "import sys; sys.argv[0] = 'locust'; from locust.main import main; main()"
+"""As `python -m locust`, whose messages would begin with `__main__.py`."""
+
 
 def become_locust(arguments: Sequence[str]) -> NoReturn:
     """Let Locust's own main take over this process: its exit code, signals and output are then Locust's.
 
     A new interpreter, because Locust has to patch the standard library before anything else is imported.
     """
-    command = [sys.executable, "-m", "locust", *arguments]
+    command = [sys.executable, "-c", LOCUST, *arguments]
     sys.stdout.flush()
     if os.name == "nt":  # there exec returns to the shell before the program has ended
         sys.exit(subprocess.call(command))

@@ -6,6 +6,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,6 +16,7 @@ from tokenswarm.config.environment import AZURE_KEY_NAMES, ENDPOINT_NAMES, endpo
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.installation import command_name, parts
 from tokenswarm.redaction import SECRETS, write_line
+from tokenswarm.userinput import BadInput
 
 COPIED = ("scenarios", "locustfiles")
 LOCAL_KEY = "none"
@@ -32,35 +34,50 @@ class Answers:
 
 def set_up(folder: Path, endpoint: str | None, model: str | None, force: bool, test: bool) -> int:
     """The whole of it. Returns the exit code: 2 when the request was not answered. Raises `BadInput`."""
-    folder.mkdir(parents=True, exist_ok=True)
     env_file = folder / ".env"
     if env_file.exists() and not force:
         write_line(f"{env_file} is there already and stays as it is; --force asks anew.")
     else:
         answers = ask(endpoint, model)
         SECRETS.add(answers.key)
+        folder.mkdir(parents=True, exist_ok=True)
         write_env(env_file, env_text(env_values(answers.endpoint, answers.key, answers.model)))
         write_line(f"Written: {env_file} (readable by you only)")
     _keep_out_of_git(folder)
     _copy(folder)
     code = _try(env_file) if test else int(ExitCode.OK)
     if code == ExitCode.OK:
-        write_line(f"Next: {command_name()} run smoke")
+        go = "" if folder.resolve() == Path.cwd() else f"cd {folder}; "
+        write_line(f"Next: {go}{command_name()} run smoke")
     return code
 
 
 def ask(endpoint: str | None, model: str | None) -> Answers:
     """Ask for what was not given: at a terminal, or from the lines of stdin."""
-    url = endpoint or click.prompt("Endpoint (https://RESOURCE.openai.azure.com, http://HOST:PORT/v1)", value_proc=_url)
+    url = endpoint or _ask("Endpoint (https://RESOURCE.openai.azure.com, http://HOST:PORT/v1)", value_proc=_url)
     hidden = sys.stdin.isatty()
-    key = click.prompt("Key (empty for none; it is not shown)", default="", show_default=False, hide_input=hidden)
-    return Answers(url.strip(), key, model or click.prompt("Model or deployment"))
+    key = _ask("Key (empty for none; it is not shown)", default="", show_default=False, hide_input=hidden)
+    return Answers(url.strip(), key, model or _ask("Model or deployment"))
 
 
 def _url(text: str) -> str:
     if problems := endpoint_problems(text.strip(), "endpoint"):
         raise click.UsageError(problems[0])
     return text.strip()
+
+
+def _ask(question: str, **how: Any) -> str:
+    """One answer. Raises `BadInput` where nobody gives any: stdin is at its end."""
+    try:
+        answer: str = click.prompt(question, **how)
+    except click.Abort:
+        if sys.stdin.isatty():  # Ctrl-C
+            raise
+        expected = "expected endpoint, key and model as lines of stdin, or at a terminal"
+        raise BadInput(
+            [f"init: {expected}, got no answer to {question.partition(' (')[0]!r}; nothing was written"]
+        ) from None
+    return answer
 
 
 def _keep_out_of_git(folder: Path) -> None:
@@ -89,7 +106,8 @@ def _try(env_file: Path) -> int:
     write_line("Sending one small request ...")
     without = dict.fromkeys((*ENDPOINT_NAMES, *AZURE_KEY_NAMES, "AZURE_OPENAI_DEPLOYMENT", "AOAI_DEPLOYMENT"), "")
     answer = send_one("chat", without, env_file)
-    for line in describe_answer(answer):
+    again = f"Correct {env_file} and type {command_name()} doctor, or answer anew: {command_name()} init --force"
+    for line in [*describe_answer(answer), *([again] if answer.problems else [])]:
         write_line(line, sys.stderr if answer.problems else sys.stdout)
     return int(ExitCode.BAD_INPUT) if answer.problems else int(ExitCode.OK)
 

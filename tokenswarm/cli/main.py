@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -37,13 +38,33 @@ def _version() -> str:
         return source_version() or "unknown"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """The commands in the order in which they are used; a mistyped one is told the nearest."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], self.commands, n=2)
+            hint = f"did you mean {' or '.join(near)}?" if near else "--help lists all"
+            raise BadInput([f"command: expected one of {command_name()}, got {args[0]!r} ({hint})"])
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(_version(), prog_name="tokenswarm", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Load tests for LLM services with Locust: one command to set up, run, and read the results."""
+    """Load-test LLM services with Locust: set up, run, read the results.
+
+    Begin with `init`, then `run smoke`. Without a service of your own, `simulator` starts one here. Each command has
+    its own --help.
+    """
 
 
-@cli.command()
+@cli.command(short_help="Ask for endpoint, key and model; write .env; copy scenarios.")
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default=Path("."))
 @click.option("--endpoint", metavar="URL", help="Of the service. Without it you are asked.")
 @click.option("--model", metavar="NAME", help="Model or deployment. Without it you are asked.")
@@ -58,7 +79,10 @@ def init(directory: Path, endpoint: str | None, model: str | None, force: bool, 
     sys.exit(setting_up.set_up(directory, endpoint, model, force, test))
 
 
-@cli.command(context_settings={**PASSED_ON, "help_option_names": ["-h", "--help"]})
+@cli.command(
+    short_help="Run a scenario; the exit code is the verdict.",
+    context_settings={**PASSED_ON, "help_option_names": ["-h", "--help"]},
+)
 @click.argument("scenario", shell_complete=lambda _context, _parameter, text: _names(text))
 @click.option("--web", is_flag=True, help="Open Locust's web UI at http://127.0.0.1:8089 instead of starting at once.")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
@@ -75,7 +99,69 @@ def _names(text: str) -> list[str]:
     return [name for name in known_scenarios() if name.startswith(text)]
 
 
-@cli.command()
+@cli.command("list")
+def list_scenarios() -> None:
+    """List the scenarios and what each is for."""
+    for name, path in known_scenarios().items():
+        write_line(f"{name:<20} {purpose(path)}")
+
+
+@cli.command(short_help="Show what can be set: all options, or those about a word.")
+@click.argument("word", required=False)
+def options(word: str | None) -> None:
+    """Show the options of a run, with default, unit and an example: all, or those that have WORD in them."""
+    write_line(option_pages.terminal_text(word))
+
+
+def _analysis(name: str, arguments: list[str]) -> None:
+    sys.exit(run_part("analysis.__main__", [name, *arguments], prog=command_name()))
+
+
+@cli.command(short_help="Write the report of the newest run, or of those named.", context_settings=PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def report(arguments: tuple[str, ...]) -> None:
+    """Write the report of one or several RUNs; without any, of the newest run."""
+    _analysis("report", with_newest(arguments, RESULTS, 1, VALUES))
+
+
+@cli.command(short_help="Judge the newest run once more, or those named.", context_settings=PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def check(arguments: tuple[str, ...]) -> None:
+    """Judge RUNs by their criteria; without any, the newest run. The exit code is the verdict."""
+    _analysis("check", with_newest(arguments, RESULTS, 1, VALUES))
+
+
+@cli.command(short_help="Compare the last two runs of a test, or those named.", context_settings=PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def compare(arguments: tuple[str, ...]) -> None:
+    """Compare two RUNs; without any, the last two of the test that ran last."""
+    _analysis("compare", with_newest(arguments, RESULTS, 1 if "--baseline" in arguments else 2, VALUES))
+
+
+@cli.command(short_help="List all runs in order, and what changed for good.", context_settings=PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def history(arguments: tuple[str, ...]) -> None:
+    """List the runs in DIR (default: results) in order, and what changed for good."""
+    names_none = all(argument.startswith("-") for argument in arguments[:1])
+    _analysis("history", [*([str(RESULTS)] if names_none else []), *arguments])
+
+
+@cli.command(short_help="Work out rates and units for a number of users.", context_settings=PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def sizing(arguments: tuple[str, ...]) -> None:
+    """Work out requests and tokens per minute, and provisioned units, for a number of users."""
+    _analysis("sizing", list(arguments))
+
+
+@cli.command(short_help="Show what a run would use, try it, say what to do.")
+@click.option("--env-file", type=click.Path(dir_okay=False, path_type=Path), help="Default: .env, when there is one.")
+@click.option("--request/--no-request", default=True, help="Send one small request (default), or not.")
+def doctor(env_file: Path | None, request: bool) -> None:
+    """Show what is inferred (endpoint, API, key, model, proxy, limits, clock), send one request, say what to do."""
+    sys.exit(diagnosis.examine(env_file, request))
+
+
+@cli.command(short_help="Show everything against the simulator, in under four minutes.")
 @click.option("--results", type=click.Path(path_type=Path), default=Path("results/demo"), show_default=True)
 @click.option("--chat-seconds", type=int, default=60, show_default=True, help="Of the chat benchmarks.")
 @click.option("--rag-seconds", type=int, default=30, show_default=True, help="Of the RAG test.")
@@ -84,36 +170,14 @@ def demo(results: Path, chat_seconds: int, rag_seconds: int) -> None:
     sys.exit(demonstration.run_demo(results.resolve(), chat_seconds, rag_seconds))
 
 
-@cli.command("list")
-def list_scenarios() -> None:
-    """List the scenarios and what each is for."""
-    for name, path in known_scenarios().items():
-        write_line(f"{name:<20} {purpose(path)}")
-
-
-@cli.command()
-@click.argument("word", required=False)
-def options(word: str | None) -> None:
-    """Show the options of a run, with default, unit and an example: all, or those that have WORD in them."""
-    write_line(option_pages.terminal_text(word))
-
-
-@cli.command()
-@click.option("--env-file", type=click.Path(dir_okay=False, path_type=Path), help="Default: .env, when there is one.")
-@click.option("--request/--no-request", default=True, help="Send one small request (default), or not.")
-def doctor(env_file: Path | None, request: bool) -> None:
-    """Show what is inferred (endpoint, API, key, model, proxy, limits, clock), send one request, say what to do."""
-    sys.exit(diagnosis.examine(env_file, request))
-
-
-@cli.command(context_settings=PASSED_ON)
+@cli.command(short_help="Start stand-in services on this machine.", context_settings=PASSED_ON)
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def simulator(options: tuple[str, ...]) -> None:
     """Start stand-in Azure OpenAI and GPT-RAG targets on this machine; no account is needed."""
     sys.exit(run_part("simulator.__main__", options))
 
 
-@cli.command(context_settings=PASSED_ON)
+@cli.command(short_help="Find out what this machine measures exactly.", context_settings=PASSED_ON)
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def selfcheck(options: tuple[str, ...]) -> None:
     """Find out how many streams this machine measures exactly, in under a minute."""
@@ -122,47 +186,7 @@ def selfcheck(options: tuple[str, ...]) -> None:
     sys.exit(check_machine(list(options)))
 
 
-def _analysis(name: str, arguments: list[str]) -> None:
-    sys.exit(run_part("analysis.__main__", [name, *arguments], prog=command_name()))
-
-
-@cli.command(context_settings=PASSED_ON)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def report(arguments: tuple[str, ...]) -> None:
-    """Write the report of one or several RUNs; without any, of the newest run."""
-    _analysis("report", with_newest(arguments, RESULTS, 1, VALUES))
-
-
-@cli.command(context_settings=PASSED_ON)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def check(arguments: tuple[str, ...]) -> None:
-    """Judge RUNs by their criteria; without any, the newest run. The exit code is the verdict."""
-    _analysis("check", with_newest(arguments, RESULTS, 1, VALUES))
-
-
-@cli.command(context_settings=PASSED_ON)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def compare(arguments: tuple[str, ...]) -> None:
-    """Compare two RUNs; without any, the last two of the test that ran last."""
-    _analysis("compare", with_newest(arguments, RESULTS, 1 if "--baseline" in arguments else 2, VALUES))
-
-
-@cli.command(context_settings=PASSED_ON)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def history(arguments: tuple[str, ...]) -> None:
-    """List the runs in DIR (default: results) in order, and what changed for good."""
-    names_none = all(argument.startswith("-") for argument in arguments[:1])
-    _analysis("history", [*([str(RESULTS)] if names_none else []), *arguments])
-
-
-@cli.command(context_settings=PASSED_ON)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def sizing(arguments: tuple[str, ...]) -> None:
-    """Work out requests and tokens per minute, and provisioned units, for a number of users."""
-    _analysis("sizing", list(arguments))
-
-
-@cli.command()
+@cli.command(short_help="Print what makes a shell complete commands.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print what makes SHELL complete commands and scenarios: eval "$(tokenswarm completion bash)"."""

@@ -20,9 +20,8 @@ def newest(results: Path, number: int) -> list[str]:
     of_one_test = [run for run in runs if run.parent == runs[0].parent][:number]
     if len(of_one_test) < number:
         what = "a run" if number == 1 else f"{number} runs of one test"
-        raise BadInput(
-            [f"RUN: expected {what} in {results}, got {len(of_one_test)} (run a scenario, or name the runs)"]
-        )
+        where = f"{results.resolve()}, got {len(of_one_test) or 'none'}"
+        raise BadInput([f"RUN: expected {what} in {where} (run a scenario, or name the runs)"])
     return [str(run) for run in reversed(of_one_test)]
 
 

@@ -103,6 +103,9 @@ _PORTALS = ("portal.azure.com", "portal.azure.us", "portal.azure.cn", "ai.azure.
 _API_VERSION = re.compile(r"api-version=[\w.-]+")
 """What may stand behind a URL that somebody pasted."""
 
+_SAMPLE_HOST = re.compile(r"RESOURCE|NAME|HOST|APP|(?i:your[-_][\w-]+)")
+"""First labels of the hosts that guides show."""
+
 MAX_FILE_BYTES = 1_000_000
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
@@ -308,6 +311,8 @@ def endpoint_problems(url: str, where: str) -> list[str]:
         return [f"{expected}, got one with an unusable host or port"]
     if "://" not in url:  # not shown: it may be the key, put at the wrong name
         return [f"{expected}, got one without http:// or https://"]
+    if _SAMPLE_HOST.fullmatch(re.split(r"[.:]", parts.netloc)[0]):
+        return [f"{expected}, got one that is still a placeholder: {url!r:.80}"]
     if "@" in parts.netloc:
         return [f"{expected} without credentials, got one with (give the key by its own name)"]
     if not url.isascii() or any(character.isspace() or not character.isprintable() for character in url):

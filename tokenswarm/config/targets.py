@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from tokenswarm.apis.request import ChatTarget, RagTarget, TokenProvider
 from tokenswarm.config.chat_url import is_azure_host, read_chat_url
 from tokenswarm.config.environment import (
+    AZURE_KEY_NAMES,
+    OPENAI_KEY_NAMES,
     Environment,
     api_key_name,
     endpoint_problems,
@@ -23,6 +26,8 @@ DEFAULT_API_VERSION = "2024-10-21"
 """The newest generally available version of the deployments URL (Azure OpenAI API version lifecycle)."""
 
 APIS = ("azure", "azure-v1", "openai")
+NO_KEY = "none"
+"""Sent where no key was given: servers of one's own seldom ask for one, and the SDK insists on one."""
 _RAG_PATHS = {"v1": "/api/orc", "v2": "/orchestrator"}
 
 Get = Callable[[str], str | None]
@@ -35,9 +40,8 @@ def build_chat_target(
     """The chat target; what is missing or wrong is added to `problems`, and then there is none."""
     endpoint = get("host")
     if not endpoint:
-        problems.append(
-            "chat endpoint: expected --host, AZURE_OPENAI_ENDPOINT or OPENAI_BASE_URL, got none (is --env-file given?)"
-        )
+        expected = "--host, AZURE_OPENAI_ENDPOINT or OPENAI_BASE_URL"
+        problems.append(f"chat endpoint: expected {expected}, got none ({_where_to_look(get)})")
         return None
     if wrong := endpoint_problems(endpoint, "chat endpoint"):
         problems += wrong
@@ -85,8 +89,9 @@ def build_rag_target(get: Get, environment: Environment, owner: KeyOwner, proble
         return None
     headers = rag_headers(environment, contract)
     if not headers and get("rag-path") is None:
-        expected = "ORCHESTRATOR_FUNCTION_KEY" if contract == "v1" else "ORCHESTRATOR_APP_APIKEY or DAPR_API_TOKEN"
-        problems.append(f"orchestrator key: expected {expected} in the environment or --env-file, got none")
+        wanted = "ORCHESTRATOR_FUNCTION_KEY" if contract == "v1" else "ORCHESTRATOR_APP_APIKEY and DAPR_API_TOKEN"
+        looked_for = f"no key was given; looked for {wanted} in the environment and env files"
+        problems.append(f"orchestrator key: expected a key, got none ({looked_for})")
     return RagTarget(
         contract=contract,
         url=endpoint.rstrip("/") + "/" + path.lstrip("/"),
@@ -111,10 +116,20 @@ def _key(name: str | None, api: str, endpoint: str, environment: Environment, pr
         return environment[name]
     hostname = urlsplit(endpoint).hostname or ""
     if api == "openai" and hostname != "api.openai.com" and not is_azure_host(endpoint):
-        return "none"  # servers of one's own seldom ask for a key; the SDK insists on one
-    expected = "OPENAI_API_KEY" if api == "openai" else "AZURE_OPENAI_API_KEY or OPENAI_API_KEY"
-    problems.append(f"API key: expected {expected} in the environment or --env-file (or --auth entra), got none")
+        return NO_KEY
+    names = " and ".join(OPENAI_KEY_NAMES if api == "openai" else AZURE_KEY_NAMES)
+    looked_for = f"no key was given; looked for {names} in the environment and env files"
+    problems.append(f"API key: expected a key or --auth entra, got none ({looked_for})")
     return None
+
+
+def _where_to_look(get: Get) -> str:
+    """What a user may have forgotten who gave no endpoint."""
+    if given := get("env-file"):
+        return f"looked in the environment and {given}"
+    if Path(".env").is_file():
+        return "there is a .env here: give --env-file .env"
+    return "no --env-file was given; `tokenswarm init` asks for the endpoint and writes .env"
 
 
 def _json_object(text: str | None, name: str, problems: list[str]) -> dict[str, Any]:

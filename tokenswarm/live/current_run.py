@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from gevent.event import Event
+
 from tokenswarm.control.messages import Rows
 from tokenswarm.generator.heartbeat import HeartbeatWindow
 from tokenswarm.live.monitor import Monitor
@@ -37,12 +39,15 @@ class CurrentRun:
         self.started: list[Listener] = []
         self.ended: list[Listener] = []
         self._is_on = False
+        self._all_told = Event()
+        self._all_told.set()
 
     def attach(self) -> None:
         """Listen to the environment's events; the load test's own listeners must come first."""
         events = self.load_test.environment.events
         events.test_start.add_listener(self._on_start)
         events.test_stop.add_listener(self._on_stop)
+        events.quit.add_listener(lambda **_: self._all_told.wait())
         self.load_test.message_observers.append(self._hear)
 
     @property
@@ -85,9 +90,13 @@ class CurrentRun:
         if self.monitor is None or not self._is_on:
             return
         self._is_on = False
-        self.monitor.finish()
-        for listener in self.ended:
-            listener(self.monitor)
+        self._all_told.clear()  # whatever else ends this process meanwhile, a run time limit for one, waits for that
+        try:
+            self.monitor.finish()
+            for listener in self.ended:
+                listener(self.monitor)
+        finally:
+            self._all_told.set()
 
     def _hear(self, message: Rows) -> None:
         if self.monitor is not None:

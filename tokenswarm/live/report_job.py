@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ REPORT = "report.html"
 COMPARISON = "comparison.html"
 
 PATIENCE_S = 600.0
+INTERRUPTED = (-signal.SIGINT, 128 + signal.SIGINT, -signal.SIGTERM)
+"""Exit codes of a process that a signal has ended, Ctrl-C for one: the terminal tells it as well."""
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +67,8 @@ class AnalysisJob:
             self.state = "ready"
             logger.info("Made %s", self.product)
         else:
-            self.state, self.problem = "failed", text.strip()[-500:] or f"exit code {code}"
+            why = "it was interrupted" if code in INTERRUPTED else text.strip()[-500:]
+            self.state, self.problem = "failed", why or f"exit code {code}"
             logger.error("%s could not be made: %s", self.product, self.problem)
 
 

@@ -22,9 +22,12 @@ from tokenswarm.client.attempt import Caller
 from tokenswarm.client.call import Client
 from tokenswarm.client.endpoint import Endpoint, FixedEndpoint, extended
 from tokenswarm.client.sdk import chat_endpoint
+from tokenswarm.config.environment import OPENAI_KEY_NAMES
 from tokenswarm.config.settings import Settings
-from tokenswarm.preflight.reachability import check_connection
+from tokenswarm.config.targets import NO_KEY
+from tokenswarm.preflight.reachability import check_connection, other_scheme
 from tokenswarm.record import Outcome, RequestRecord
+from tokenswarm.userinput import counted
 
 PATIENCE_S = 30.0
 """Longest wait for the answer, s; a run that allows its requests less waits less here, too."""
@@ -37,6 +40,7 @@ MAX_ADAPTIONS = 2
 """One for each field that may be refused."""
 _MODEL_ERRORS = re.compile(r"DeploymentNotFound|model_not_found|not_found_error: model|\bmodel\b", re.IGNORECASE)
 _REFUSED = frozenset({400, 422})
+KEY = "key: expected one that {host} accepts"
 
 
 @dataclass(slots=True)
@@ -76,7 +80,10 @@ def _try_chat(found: FirstRequests, target: ChatTarget) -> None:
         found.adapted.append(said)
         record = _ask_chat(found, target)
     where = chat_endpoint(target, found.settings.sending).at(path_of(target)).url
-    _judge(found, record, where, f"deployment: expected one of {{host}}, got {target.deployment!r}", "API key")
+    key = f"API {KEY}"
+    if target.key == NO_KEY:
+        key = f"{key}, got none (no key was given; looked for {' and '.join(OPENAI_KEY_NAMES)})"
+    _judge(found, record, where, f"deployment: expected one of {{host}}, got {target.deployment!r}", key)
 
 
 def _ask_chat(found: FirstRequests, target: ChatTarget) -> RequestRecord:
@@ -100,7 +107,7 @@ def _try_rag(found: FirstRequests, target: RagTarget) -> None:
     api = GptRagV1(target.body, target.answer_path) if target.contract == "v1" else GptRagV2(target.body)
     endpoint = extended(FixedEndpoint(target.url, target.headers), found.settings.sending)
     record = _send(found, api, endpoint, RagRequest(question="Hello"), "rag")
-    _judge(found, record, target.url, "orchestrator path: expected one of {host}", "orchestrator key")
+    _judge(found, record, target.url, "orchestrator path: expected one of {host}", f"orchestrator {KEY}")
 
 
 def _send(found: FirstRequests, api: Api[Any], endpoint: Endpoint, request: Request, target: str) -> RequestRecord:
@@ -147,10 +154,11 @@ def _judge(found: FirstRequests, record: RequestRecord, url: str, missing: str, 
     error = record.error if url in (record.error or "") else f"{record.error} (POST {url})"
     if record.outcome is Outcome.OK:
         return
-    if record.outcome is Outcome.CONNECTION_ERROR and record.connect_ms is None:
-        found.problems.append(f"endpoint: expected a connection to {host}, got none ({record.error})")
+    hint = other_scheme(url, record.error or "", found.settings)
+    if record.outcome is Outcome.CONNECTION_ERROR and (record.connect_ms is None or hint):
+        found.problems.append(f"endpoint: expected a connection to {host}, got none ({record.error}{hint})")
     elif status in (401, 403):
-        found.problems.append(f"{key}: expected one that {host} accepts, got {error}")
+        found.problems.append(f"{key.format(host=host)}, got {error}")
     elif status == 404 and _MODEL_ERRORS.search(error or ""):
         found.problems.append(f"{missing.format(host=host)}, which it does not have ({error})")
     elif status in (404, 405):
@@ -167,4 +175,4 @@ def describe_cost(records: list[RequestRecord]) -> str | None:
         return None
     tokens = [record.total_tokens for record in records if record.total_tokens is not None]
     said = f"{sum(tokens)} tokens" if tokens else "tokens unknown"
-    return f"{len(records)} small request{'s' if len(records) > 1 else ''} sent before the start ({said})"
+    return f"{counted(len(records), 'small request')} sent to see whether the target answers ({said})"

@@ -33,6 +33,11 @@ _NOT_AN_ADDRESS = frozenset({301, 302, 303, 307, 308, 404, 405})
 _NO_SUCH_MODEL = re.compile(r"\bmodel\b.*\b(not found|does not exist|not exist)|\binvalid model\b", re.IGNORECASE)
 """How servers without codes of their own say it (vLLM, Ollama, LiteLLM)."""
 
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
+"""Reasons of OpenSSL when what it reads is not TLS."""
+_CUT = re.compile("connection closed before an answer|ConnectionResetError")
+"""How a server that expects TLS may meet a plain request."""
+
 NOT_THERE = frozenset({"DeploymentNotFound", "model_not_found"})
 """Error codes of a 404 that is about the deployment and not about the address."""
 
@@ -53,8 +58,9 @@ def _check_chat(target: ChatTarget, settings: Settings) -> list[str]:
     """Look the deployment up; where that says nothing, ask what the run will ask, with nothing in it to answer."""
     looked_up = _look_up(target, settings)
     host = urlsplit(target.endpoint).netloc
-    if looked_up.connect_ms is None:
-        return [f"chat endpoint: expected a connection to {host}, got none ({looked_up.error})"]
+    hint = other_scheme(target.endpoint, looked_up.error or "", settings) if looked_up.status is None else ""
+    if looked_up.connect_ms is None or hint:
+        return [f"chat endpoint: expected a connection to {host}, got none ({looked_up.error}{hint})"]
     if problems := _missing_deployment(target, looked_up):
         return problems
     if looked_up.status is None or 200 <= looked_up.status < 300:
@@ -136,7 +142,22 @@ def _said(exchange: Exchange) -> str:
 def check_connection(what: str, url: str, settings: Settings) -> list[str]:
     """Only the connection: whatever an orchestrator or an unknown API is asked costs tokens."""
     error = _transport(settings, url).try_connection(_origin(url), PATIENCE_S)
-    return [f"{what}: expected a connection to {urlsplit(url).netloc}, got none ({error})"] if error else []
+    hint = other_scheme(url, error or "", settings)
+    return [f"{what}: expected a connection to {urlsplit(url).netloc}, got none ({error}{hint})"] if error else []
+
+
+def other_scheme(url: str, error: str, settings: Settings) -> str:
+    """What to do where http was given for https, or https for http; empty where neither is so. `error`: of the request
+    that was not answered."""
+    scheme, host, port = _origin(url)
+    if scheme == "https":
+        speaks_plain = any(reason in error for reason in _NO_TLS)
+        return f"; it does not speak https: give http://{urlsplit(url).netloc}" if speaks_plain else ""
+    if not _CUT.search(error):
+        return ""
+    problem = _transport(settings, url).try_connection(("https", host, port), PATIENCE_S)
+    speaks_tls = problem is None or problem.startswith("TLS certificate")
+    return f"; it speaks https: give https://{urlsplit(url).netloc}" if speaks_tls else ""
 
 
 def _transport(settings: Settings, url: str) -> Transport:

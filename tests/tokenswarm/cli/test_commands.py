@@ -67,15 +67,42 @@ def test_a_wrong_key_is_said_and_the_exit_code_says_so(simulator: Simulator, tmp
     )
     assert done.returncode == 2
     assert "API key: expected one that" in done.stderr
+    assert "init --force" in done.stderr.splitlines()[-1], "what to do"
     assert "another-key-123" not in done.stdout + done.stderr
 
 
+def test_init_without_answers_writes_nothing(tmp_path: Path) -> None:
+    done = typed(tmp_path, "init", "new", said="http://127.0.0.1:8000\n")
+    assert done.returncode == 2 and not list(tmp_path.iterdir())
+    assert done.stderr.splitlines()[-1].endswith("got no answer to 'Key'; nothing was written")
+
+
+def test_a_mistyped_command_is_one_line(tmp_path: Path) -> None:
+    done = typed(tmp_path, "chekc")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "command: expected one of python -m tokenswarm, got 'chekc' (did you mean check?)\n"
+    shown = typed(tmp_path, "--help").stdout
+    assert "..." not in shown.partition("Commands:")[2], "no command's line is cut"
+    assert shown.index("  init ") < shown.index("  run ") < shown.index("  report ") < shown.index("  simulator ")
+
+
+@pytest.mark.parametrize("name", [None, ".env"])
+def test_a_run_without_an_endpoint_says_where_one_comes_from(name: str | None, tmp_path: Path) -> None:
+    if name:
+        (tmp_path / name).write_text("RATE=4\n")
+    (line,) = [line for line in typed(tmp_path, "run", "smoke").stderr.splitlines() if "chat endpoint" in line]
+    assert line.endswith("(looked in the environment and .env)" if name else "asks for the endpoint and writes .env)")
+
+
 def test_a_run_of_our_scenario_needs_no_copy(simulator: Simulator, tmp_path: Path) -> None:
-    variables = {"OPENAI_BASE_URL": f"{simulator.chat_url}/v1", "OPENAI_API_KEY": API_KEY}
-    words = ["run", "smoke", "--deployment", "gpt-35-turbo", "--max-total-requests", "2"]
+    """Its budget ends it, and its run time is over while the report is being made: it is made all the same."""
+    variables = {"OPENAI_BASE_URL": f"{simulator.chat_url}/v1", "OPENAI_API_KEY": API_KEY, "LOCUST_REPORT": ""}
+    words = ["run", "smoke", "--deployment", "gpt-35-turbo", "--max-total-requests", "2", "-t", "2s"]
     done = typed(tmp_path, *words, **variables)
     assert done.returncode in (0, 4), done.stderr
-    assert list(tmp_path.glob("results/smoke/*/run.json"))
+    (run,) = tmp_path.glob("results/smoke/*/run.json")
+    assert (run.parent / "report.html").is_file()
+    assert "--run-time limit reached" in done.stderr and "Next: python -m tokenswarm check" in done.stdout
 
 
 def test_doctor_says_what_is_inferred(simulator: Simulator, tmp_path: Path) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any, Self
 
 import pytest
 
+from tests.faults.certificates import Authority
 from tests.tokenswarm.preflight.test_reachability import unused_port
 from tokenswarm.config.environment import Environment
 from tokenswarm.config.settings import Settings, build_settings
 from tokenswarm.preflight.first_request import FirstRequests, describe_cost, try_targets
-from tokenswarm.preflight.reachability import choose_model
+from tokenswarm.preflight.reachability import check_targets, choose_model
 from tokenswarm.userinput import BadInput
 
 Answer = tuple[int, str, bytes]
@@ -24,7 +27,9 @@ JSON, EVENTS = "application/json", "text/event-stream"
 class Service:
     """A chat service whose answer is a function of path, headers and body."""
 
-    def __init__(self, answer: Callable[[str, dict[str, str], dict[str, Any]], Answer]) -> None:
+    def __init__(
+        self, answer: Callable[[str, dict[str, str], dict[str, Any]], Answer], tls: ssl.SSLContext | None = None
+    ) -> None:
         self.bodies: list[dict[str, Any]] = []
         self.looked_up: list[str] = []
         self.models: Answer = (404, JSON, b"{}")
@@ -51,7 +56,10 @@ class Service:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, True, do_handshake_on_connect=False)
+            self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
 
     def __enter__(self) -> Self:
         Thread(target=self._server.serve_forever, daemon=True).start()
@@ -104,7 +112,7 @@ def test_a_service_that_answers_gives_nothing_to_say_but_what_it_cost() -> None:
     found, service = tried(lambda *_: stream())
     assert (found.problems, found.warnings, found.adapted) == ([], [], [])
     assert (len(service.bodies), service.bodies[0]["max_tokens"]) == (1, 16)
-    assert describe_cost(found.sent) == "1 small request sent before the start (9 tokens)"
+    assert describe_cost(found.sent) == "1 small request sent to see whether the target answers (9 tokens)"
 
 
 def test_a_service_that_refuses_max_tokens_gets_the_other_field() -> None:
@@ -195,6 +203,24 @@ def test_a_refused_connection() -> None:
     port = unused_port()
     (said,) = try_targets(settings(f"http://127.0.0.1:{port}")).problems
     assert said.startswith(f"endpoint: expected a connection to 127.0.0.1:{port}, got none (")
+
+
+def test_where_a_key_is_wanted_and_none_was_given() -> None:
+    with Service(lambda *_: WRONG_KEY) as service:
+        given = {"host": service.url + "/v1", "deployment": "m"}
+        (said,) = try_targets(build_settings(given, Environment({}, {}), {"chat"})).problems
+    assert "accepts, got none (no key was given; looked for OPENAI_API_KEY), got HTTP 401" in said
+
+
+@pytest.mark.parametrize("look", [lambda settings: try_targets(settings).problems, check_targets])
+def test_http_for_https_and_https_for_http(look: Callable[[Settings], list[str]], tmp_path: Path) -> None:
+    context = Authority("ours").server_context(tmp_path, "localhost")
+    with Service(lambda *_: stream()) as plain, Service(lambda *_: stream(), context) as secure:
+        (said,) = look(settings(secure.url.replace("https", "http")))
+        assert said.endswith(f"; it speaks https: give {secure.url})"), said
+        (said,) = look(settings(plain.url.replace("http", "https")))
+        assert said.endswith(f"; it does not speak https: give {plain.url})"), said
+    assert plain.bodies == secure.bodies == []
 
 
 def test_an_orchestrators_key_is_tried_too() -> None:
