@@ -6,7 +6,6 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,16 +15,10 @@ import msgpack
 import pytest
 import zmq
 
-from tests.faults.locust_run import (
-    CHAT,
-    LOCUST,
-    LocustRun,
-    check_identity,
-    free_port,
-    headless,
-    running_locust,
-)
-from tests.simulator_process import API_KEY, ROOT, Simulator, running_simulator
+from tests.faults.fleet import Fleet
+from tests.faults.fleet import fleet as starting_fleet
+from tests.faults.locust_run import LocustRun, check_identity
+from tests.simulator_process import Simulator, running_simulator
 
 CONFIG = """
 [deployments.gpt-35-turbo]
@@ -36,7 +29,6 @@ tbt_std_ms = 0
 """
 OPEN = ("--rate", "1800", "--max-lag", "2")
 CLOSED = ("--think-time", "0.05")
-SKEWED = Path(__file__).parent / "skewed"
 
 
 @pytest.fixture(scope="module")
@@ -45,46 +37,14 @@ def simulator() -> Iterator[Simulator]:
         yield simulator
 
 
-class Fleet:
-    """A master and its workers, each worker in a folder of its own, as on a machine of its own."""
-
-    def __init__(self, run: LocustRun, port: str, folder: Path) -> None:
-        self.run = run
-        self.port = port
-        self.workers: list[subprocess.Popen[bytes]] = []
-        self._folder = folder
-
-    def add(self, skew_s: float = 0.0) -> subprocess.Popen[bytes]:
-        """Start one more worker. What it cannot write to is not this machine's results directory."""
-        number = len(self.workers)
-        home = self._folder / f"home-{number}"
-        home.mkdir()
-        env = {**os.environ, "PYTHONPATH": f"{SKEWED}:{ROOT}", "AZURE_OPENAI_API_KEY": API_KEY}
-        env["SKEW_S"] = str(skew_s)
-        command = [str(LOCUST), "-f", str(ROOT / CHAT), "--worker", "--master-port", self.port]
-        with (home / "log").open("wb") as log:
-            worker = subprocess.Popen(command, cwd=home, env=env, stdout=log, stderr=log, start_new_session=True)
-        self.workers.append(worker)
-        return worker
-
-
 @contextlib.contextmanager
-def fleet(simulator: Simulator, folder: Path, *flags: str, skews: tuple[float, ...] = (0.0, 0.0)) -> Iterator[Fleet]:
-    port = free_port()
-    master = ("--master", "--expect-workers", str(len(skews)), "--master-bind-port", port)
-    given = headless(simulator.chat_url, *master, *flags, users=6, run_time="60s")
-    with running_locust(folder, *given, env={"PYTHONPATH": f"{SKEWED}:{ROOT}"}) as run:
-        found = Fleet(run, port, folder)
-        try:
-            for skew_s in skews:
-                found.add(skew_s)
-            run.wait_until(lambda: run.rows_on_disk() >= 20)
-            yield found
-        finally:
-            for worker in found.workers:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(worker.pid, signal.SIGKILL)
-                worker.wait()
+def fleet(
+    simulator: Simulator, folder: Path, *flags: str, skews: tuple[float, ...] = (0.0, 0.0), run_time: str = "60s"
+) -> Iterator[Fleet]:
+    """Once rows are on disk."""
+    with starting_fleet(simulator, folder, *flags, skews=skews, run_time=run_time) as found:
+        found.run.wait_until(lambda: found.run.rows_on_disk() >= 20)
+        yield found
 
 
 def truth_of(simulator: Simulator, run: LocustRun) -> list[dict[str, Any]]:

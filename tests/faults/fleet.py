@@ -1,0 +1,66 @@
+"""A master and workers that are started by themselves, each as on a machine of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tests.faults.locust_run import CHAT, LOCUST, LocustRun, free_port, headless, running_locust
+from tests.simulator_process import API_KEY, ROOT, Simulator
+
+ALTERED = Path(__file__).parent / "altered"
+"""See its sitecustomize.py."""
+
+
+class Fleet:
+    """A master and its workers, each worker in a folder of its own."""
+
+    def __init__(self, run: LocustRun, port: str, folder: Path, env: Mapping[str, str]) -> None:
+        self.run = run
+        self.port = port
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self._folder = folder
+        self._env = env
+
+    def add(self, skew_s: float = 0.0) -> subprocess.Popen[bytes]:
+        """Start one more worker. What it cannot write to is not this machine's results directory."""
+        home = self._folder / f"home-{len(self.workers)}"
+        home.mkdir()
+        env = {**os.environ, "PYTHONPATH": f"{ALTERED}:{ROOT}", "AZURE_OPENAI_API_KEY": API_KEY, **self._env}
+        env["SKEW_S"] = str(skew_s)
+        command = [str(LOCUST), "-f", str(ROOT / CHAT), "--worker", "--master-port", self.port]
+        with (home / "log").open("wb") as log:
+            worker = subprocess.Popen(command, cwd=home, env=env, stdout=log, stderr=log, start_new_session=True)
+        self.workers.append(worker)
+        return worker
+
+    def end(self) -> None:
+        """Kill what is left of the workers."""
+        for worker in self.workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(worker.pid, signal.SIGKILL)
+            worker.wait()
+
+
+@contextlib.contextmanager
+def fleet(
+    simulator: Simulator, folder: Path, *flags: str, skews: Sequence[float] = (0.0, 0.0), run_time: str = "60s",
+    env: Mapping[str, str] | None = None, before: Callable[[], None] | None = None,
+) -> Iterator[Fleet]:  # fmt: skip
+    """A run of six users, with a worker for each of `skews`. `env`: beside what each process needs; `before` runs
+    in the master."""
+    port = free_port()
+    master = ("--master", "--expect-workers", str(len(skews)), "--master-bind-port", port)
+    given = headless(simulator.chat_url, *master, *flags, users=6, run_time=run_time)
+    with running_locust(folder, *given, env={"PYTHONPATH": f"{ALTERED}:{ROOT}", **(env or {})}, before=before) as run:
+        found = Fleet(run, port, folder, env or {})
+        try:
+            for skew_s in skews:
+                found.add(skew_s)
+            yield found
+        finally:
+            found.end()
