@@ -30,7 +30,7 @@ from tokenswarm.live.terminal import attach_terminal
 from tokenswarm.preflight.machine_limits import port_problems
 from tokenswarm.preflight.preparation import Preparation
 from tokenswarm.redaction import SECRETS, write_line
-from tokenswarm.runner.interrupts import is_made_by_master, leave_to_master, wait_for_interrupts
+from tokenswarm.runner.interrupts import end_on_hangup, is_made_by_master, leave_to_master, wait_for_interrupts
 from tokenswarm.runner.load_test import LoadTest
 from tokenswarm.runner.shapes import choose_shape, choose_shape_at_each_start
 from tokenswarm.userinput import BadInput
@@ -103,12 +103,15 @@ def _set_up(environment: Any, web_ui: Any) -> None:
     if load_test.is_worker:
         if is_made_by_master(environment.parsed_options.processes, sys.argv, os.environ):
             leave_to_master(lambda: load_test.running, environment.stop_timeout + DRAIN_EXTRA_S)
+            end_on_hangup(lambda: not load_test.running)  # its master ends it, or its master's absence does
         else:
             wait_for_interrupts()
+            end_on_hangup()
         return
     if web_ui is None:
         load_test.set_exit_code(ExitCode.UNTRUSTED)  # nothing was tested yet
     wait_for_interrupts(load_test.take_interrupt)
+    end_on_hangup()
     try:
         _show(load_test, web_ui)
     except BadInput as error:

@@ -119,7 +119,7 @@ def running_locust(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=before,
+            preexec_fn=lambda: _prepare(before),
         )
     run = LocustRun(process, results, log)
     watch = threading.Thread(target=run._look_at_size, daemon=True)
@@ -132,6 +132,12 @@ def running_locust(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _prepare(before: Callable[[], None] | None) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever `nohup` has made of it
+    if before is not None:
+        before()
 
 
 def free_port() -> str:

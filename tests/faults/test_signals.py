@@ -3,6 +3,7 @@ seen."""
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -57,6 +58,7 @@ def check_interrupted(run: LocustRun, code: int) -> None:
         ([signal.SIGTERM, signal.SIGTERM], 0.05),
         ([signal.SIGINT, signal.SIGTERM], 0.05),
         ([signal.SIGTERM, signal.SIGINT, signal.SIGINT], 0.2),
+        ([signal.SIGQUIT, signal.SIGHUP], 0.05),
     ],
 )
 def test_signals_that_come_together_are_one(
@@ -73,6 +75,16 @@ def test_signals_that_come_together_are_one(
         truth = [line for line in simulator.truth(30) if line["received_at"] > run.began_at]
         check_identity(run, [line for line in truth if line["client_request_id"]])
         assert "Traceback" not in run.output
+
+
+def test_a_terminal_that_is_closed_tells_all_processes(simulator: Simulator, tmp_path: Path) -> None:
+    with running_locust(tmp_path, *arguments(simulator, "--processes", "2")) as run:
+        run.wait_until(lambda: run.rows_on_disk() >= 20)
+        os.killpg(run.process.pid, signal.SIGHUP)
+        check_interrupted(run, run.wait(40))
+        check_identity(
+            run, [x for x in simulator.truth(30) if x["received_at"] > run.began_at and x["client_request_id"]]
+        )
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])

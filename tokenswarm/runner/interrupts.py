@@ -7,10 +7,14 @@ The terminal tells all processes of a run, and only the master may end it: a wor
 the drain that the master has begun, and leaves while its rows are awaited. So a worker that `--processes` made lets
 the first Ctrl-C pass while a run is on: the master, which got it as well, tells it to stop. The second one, or a master
 that stays silent, ends the worker as usual.
+
+A terminal that is closed, or SIGQUIT, would end the process on the spot: here both are what SIGTERM is, an orderly end.
+Where SIGHUP is ignored, as under `nohup`, it stays so.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 
@@ -46,6 +50,18 @@ def leave_to_master(is_running: Callable[[], bool], patience_s: float) -> None:
             _interrupt()
 
     gevent.signal_handler(signal.SIGINT, on_signal)
+
+
+def end_on_hangup(is_for_locust: Callable[[], bool] = lambda: True) -> None:
+    """SIGHUP and SIGQUIT end this process as SIGTERM does; and only if `is_for_locust` says so."""
+
+    def on_signal() -> None:
+        if is_for_locust():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            gevent.signal_handler(number, on_signal)
 
 
 def _interrupt() -> None:

@@ -441,7 +441,7 @@ class LoadTest:
             self._give_up(part)
         if log.unhandled_greenlet_exception and self.environment.process_exit_code != ExitCode.BAD_INPUT:
             self.set_exit_code(ExitCode.INTERNAL_ERROR)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, signal.SIG_IGN)  # all is said: the exit code is to be this one
 
     def _let_leave(self, other: Any) -> None:
