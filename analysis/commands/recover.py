@@ -3,7 +3,9 @@
 Each process appends its rows to a journal, at most a second behind. After a crash requests.csv may lack the last of
 them. Recovery writes every whole row once, keeps the old requests.csv beside the new one, leaves the journals where
 they are and notes in run.json what it did. Requests that were under way at the crash have no row: how many they were
-is in the `.inflight` file of each process, and they are counted as lost.
+is in the `.inflight` file of each process, and they are counted as lost. A master's workers on other machines go on for
+some seconds when it is killed: of their requests the master's last word is known, so that "at least" so many are lost,
+until their journals are copied here.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from tokenswarm.userinput import BadInput
 KEPT = "requests-before-recovery.csv"
 _COUNT = struct.Struct("<q")
 UNDER_WAY = "the process was killed with requests under way"
+ELSEWHERE = "the master was killed, and what this worker did afterwards is on its own machine"
+REMOTE_WORKERS = "remote-workers.json"
 
 
 @dataclass(slots=True)
@@ -44,6 +48,14 @@ class Recovered:
     last_end: float | None = None
     under_way: dict[str, int] = field(default_factory=dict)
     """Requests without a row, by process."""
+    elsewhere: list[dict[str, Any]] = field(default_factory=list)
+    """Workers whose rows are on other machines, as the master had noted: see `tokenswarm.results.remote_workers`."""
+
+    @property
+    def lost(self) -> str:
+        """How many requests have no row, in words."""
+        at_least = sum(self.under_way.values()) + sum(each["without_row"] for each in self.elsewhere)
+        return f"at least {at_least}" if self.elsewhere else str(at_least)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,14 +81,18 @@ def main(args: argparse.Namespace) -> int:
     write_line(
         f"{found.rows} rows in requests.csv, {found.from_journals} of them from {len(left)} journals; "
         f"{found.skipped_lines} cut or unreadable lines skipped; "
-        f"{sum(found.under_way.values())} requests were under way"
+        f"{sum(found.under_way.values())} requests were under way; lost are {found.lost}"
     )
+    for each in found.elsewhere:
+        name, journal = each["worker"], each.get("journal") or "results/journals"
+        text = f"copy that file into {args.run} as journal-{name}.csv, and recover again"
+        write_line(f"Rows of {name} are on its machine, in {journal}: {text}")
     return ExitCode.OK
 
 
 def recover(directory: Path, meta: dict[str, Any]) -> Recovered:
     """Write requests.csv from itself and the journals, and run.json with what is known. Raises `BadInput`."""
-    found = Recovered(under_way=_under_way(directory))
+    found = Recovered(under_way=_under_way(directory), elsewhere=_elsewhere(directory))
     target, part = directory / "requests.csv", directory / "requests.csv.part"
     kept = directory / KEPT
     original = kept if kept.exists() else target
@@ -107,17 +123,37 @@ def _under_way(directory: Path) -> dict[str, int]:
     return counts
 
 
+def _elsewhere(directory: Path) -> list[dict[str, Any]]:
+    """Workers on other machines whose rows nobody has copied here."""
+    try:
+        told = json.loads((directory / REMOTE_WORKERS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    whole = [each for each in told if isinstance(each, dict)] if isinstance(told, list) else []
+    known = [each for each in whole if isinstance(each.get("worker"), str) and isinstance(each.get("without_row"), int)]
+    return [each for each in known if not (directory / f"journal-{each['worker']}.csv").exists()]
+
+
 def _lost(meta: dict[str, Any], found: Recovered) -> list[dict[str, Any]]:
     """Lost requests that the run counted itself, and those that its processes left."""
     accounting = meta.get("accounting")
     known = accounting.get("lost") if isinstance(accounting, dict) else None
-    kept = [each for each in known or [] if isinstance(each, dict) and each.get("reason") != UNDER_WAY]
+    kept = [each for each in known or [] if isinstance(each, dict) and each.get("reason") not in (UNDER_WAY, ELSEWHERE)]
     begin, end = meta.get("started_at"), found.last_end
-    return kept + [
-        {"worker": worker, "rows": rows, "from": begin, "to": end, "reason": UNDER_WAY}
-        for worker, rows in found.under_way.items()
-        if rows
-    ]
+    elsewhere = [
+        {"worker": each["worker"], "rows": each["without_row"], "from": each.get("heard_at"), "to": end,
+         "reason": ELSEWHERE, "at_least": True}
+        for each in found.elsewhere
+    ]  # fmt: skip
+    return (
+        kept
+        + elsewhere
+        + [
+            {"worker": worker, "rows": rows, "from": begin, "to": end, "reason": UNDER_WAY}
+            for worker, rows in found.under_way.items()
+            if rows
+        ]
+    )
 
 
 def _rows(paths: list[Path], found: Recovered) -> Iterator[list[str]]:
@@ -193,7 +229,7 @@ def _new_file(path: Path) -> TextIO:
 
 def _refuse_links(directory: Path) -> None:
     """A link in place of a run's file may lead anywhere. Raises `BadInput` that names all of them."""
-    names = (directory / name for name in ("run.json", "requests.csv", KEPT))
+    names = (directory / name for name in ("run.json", "requests.csv", KEPT, REMOTE_WORKERS))
     paths = [*names, *journals(directory), *sorted(directory.glob("*.inflight"))]
     if links := [path for path in paths if path.is_symlink()]:
         raise BadInput([f"{path}: expected a file, got a symbolic link" for path in links])

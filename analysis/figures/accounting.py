@@ -100,7 +100,8 @@ def _with_problems(made: AccountingCheck) -> AccountingCheck:
 def _lost_text(span: Mapping[str, Any]) -> str:
     reason = f": {span['reason']}" if span.get("reason") else ""
     between = f"between {span.get('from', '?')} and {span.get('to', '?')} (Unix s)"
-    return f"{_rows_of(span)} rows of worker {span.get('worker', 'unknown')} were lost {between}{reason}"
+    rows = f"at least {_rows_of(span)}" if span.get("at_least") else str(_rows_of(span))
+    return f"{rows} rows of worker {span.get('worker', 'unknown')} were lost {between}{reason}"
 
 
 def _rows_of(span: Mapping[str, Any]) -> int:

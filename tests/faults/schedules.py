@@ -110,11 +110,14 @@ def _await_rows(run: LocustRun) -> None:
         run.wait_until(lambda: run.rows_on_disk() >= 5, timeout_s=30)
 
 
-def strike(schedule: Schedule, found: Begun) -> None:
-    """Its fault. Of processes and files that are gone by then there is nothing to spoil."""
+def strike(schedule: Schedule, found: Begun) -> bool:
+    """Its fault, and whether the run had no verdict yet. Of processes and files that are gone there is nothing to
+    spoil."""
+    time.sleep(schedule.after_s)
+    in_time = "Verdict: " not in found.run.output
     with contextlib.suppress(OSError, ValueError, psutil.Error):
-        time.sleep(schedule.after_s)
         {**ANYWHERE, **WITH_WORKERS}[schedule.fault](found, schedule)
+    return in_time
 
 
 def _signal(*numbers: int) -> Act:

@@ -6,6 +6,8 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +20,7 @@ import zmq
 from tests.faults.fleet import Fleet
 from tests.faults.fleet import fleet as starting_fleet
 from tests.faults.locust_run import LocustRun, check_identity
-from tests.simulator_process import Simulator, running_simulator
+from tests.simulator_process import ROOT, Simulator, running_simulator
 
 CONFIG = """
 [deployments.gpt-35-turbo]
@@ -104,6 +106,24 @@ def test_a_killed_remote_worker_is_counted_at_least(
         missing = len(truth_of(simulator, run)) - len([row for row in run.rows if row["sent_ms"]])
         assert lost["at_least"] or lost["rows"] >= missing
         assert "at least" in run.output or flags == OPEN
+
+
+def test_a_killed_master_leaves_word_of_what_is_on_other_machines(simulator: Simulator, tmp_path: Path) -> None:
+    with fleet(simulator, tmp_path, *CLOSED) as found:
+        run = found.run
+        run.process.kill()
+        run.process.wait()
+        served = len(truth_of(simulator, run))
+        command = [sys.executable, "-m", "analysis", "recover", str(run.directory)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        lost = run.facts["accounting"]["lost"]
+        assert {each["worker"] for each in lost} == {"w0", "w1"}
+        assert all(each["at_least"] for each in lost)
+        assert len(truth_of(simulator, run)) >= served >= len(run.rows)
+        assert "lost are at least" in done.stdout
+        journal = run.results / "journals" / run.directory.name / "journal-w0.csv"
+        assert f"Rows of w0 are on its machine, in {journal}: copy" in done.stdout
 
 
 @pytest.mark.parametrize("flags", [OPEN, CLOSED], ids=["open", "closed"])

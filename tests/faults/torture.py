@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ FAILING = (0.0, 0.02, 0.5)
 """Shares of failed answers: with the criterion of a schedule they pass, pass, and fail."""
 NEVER_PASSED = ("term", "term twice", "int, term", "hangup", "rows removed", "rows cut", "directory removed",
                 "directory renamed", "disk full", "clock step")  # fmt: skip
+TOO_LATE = "came after the verdict"
 WORKERS_END_S = 30.0
 
 
@@ -78,13 +79,14 @@ def torture(schedule: Schedule, simulator: Simulator, folder: Path) -> Outcome:
     """One run, and what is wrong with what it said."""
     before, began = simulator.admin("POST", "/admin/flush")["lines"], time.monotonic()
     with begun(schedule, simulator, folder) as found:
-        strike(schedule, found)
+        in_time = strike(schedule, found)
         code = found.run.wait(60)
         _wait_for_workers(found)
     truth = [line for line in simulator.truth(30)[before:] if line["client_request_id"]]
     if code < 0:
         _recover(found.run)
-    return _judge(schedule, found.run, code, truth, time.monotonic() - began)
+    fault = schedule.fault if in_time else TOO_LATE
+    return _judge(schedule, fault, found.run, code, truth, time.monotonic() - began)
 
 
 def _wait_for_workers(found: Begun) -> None:
@@ -105,12 +107,16 @@ def _recover(run: LocustRun) -> None:
         subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=False)
 
 
-def _judge(schedule: Schedule, run: LocustRun, code: int, truth: list[dict[str, Any]], took_s: float) -> Outcome:
-    known = schedule.seed, schedule.fault, schedule.layout, code
+def _judge(
+    schedule: Schedule, fault: str, run: LocustRun, code: int, truth: list[dict[str, Any]], took_s: float
+) -> Outcome:
+    known = schedule.seed, fault, schedule.layout, code
     failed_pct = 100 * sum(line["status"] >= 400 for line in truth) / max(1, len(truth))
-    wrong = _false_pass(schedule, code, failed_pct)
+    wrong = _false_pass(fault, code, failed_pct)
+    if fault == TOO_LATE:
+        return Outcome(*known, "over", len(truth), 0, 0, tuple(wrong), False, took_s)
     if not list(run.results.glob("*/*/run.json")):
-        gone = schedule.fault == "directory removed" and code == 4
+        gone = fault == "directory removed" and code == 4
         wrong += [] if gone else [f"exit code {code} without a run.json"]
         return Outcome(*known, "gone", len(truth), 0, 0, tuple(wrong), False, took_s)
     facts = run.facts
@@ -118,16 +124,16 @@ def _judge(schedule: Schedule, run: LocustRun, code: int, truth: list[dict[str, 
     saturated = bool(facts["generator"].get("saturated"))
     wrong += _disagreement(run, code)
     wrong += [f"{uncounted} requests uncounted"] if uncounted else []
-    if schedule.fault in ("nothing", "garbage") and code == 4 and not saturated:
-        wrong.append(f"untrusted after {schedule.fault}: {facts['verdict']['reasons']}")
+    if fault in ("nothing", "garbage") and code == 4 and not saturated:
+        wrong.append(f"untrusted after {fault}: {facts['verdict']['reasons']}")
     state = (facts["verdict"] or {}).get("state", facts["state"])
     return Outcome(*known, state, len(truth), missing, uncounted, tuple(wrong), saturated, took_s)
 
 
-def _false_pass(schedule: Schedule, code: int, failed_pct: float) -> list[str]:
+def _false_pass(fault: str, code: int, failed_pct: float) -> list[str]:
     if code != 0:
         return []
-    wrong = [f"exit code 0 after {schedule.fault}"] if schedule.fault in NEVER_PASSED else []
+    wrong = [f"exit code 0 after {fault}"] if fault in NEVER_PASSED else []
     return wrong + ([f"exit code 0 where {failed_pct:.0f} % failed"] if failed_pct > 10 else [])
 
 
@@ -175,11 +181,11 @@ def _ids(path: Path) -> set[str]:
     return {f"{cells[call_id]}-{cells[attempt]}" for cells in found}
 
 
-def outcomes(first: int, seeds: int) -> Iterator[Outcome]:
-    """Of `seeds` schedules from seed `first` on."""
+def outcomes(seeds: Iterable[int]) -> Iterator[Outcome]:
+    """Of the schedules of some seeds."""
     with contextlib.ExitStack() as stack:
         simulators = [stack.enter_context(running_simulator(CONFIG % share)) for share in FAILING]
-        for seed in range(first, first + seeds):
+        for seed in seeds:
             kind = random.Random(-seed - 1).randrange(len(FAILING))
             with tempfile.TemporaryDirectory() as name:
                 yield torture(Schedule.of(seed), simulators[kind], Path(name))
@@ -213,7 +219,7 @@ def run_schedules(options: argparse.Namespace) -> list[Outcome]:
     """Run, print and record; until the seeds are through, the time is up, or somebody ends it."""
     deadline, found = time.monotonic() + options.minutes * 60, []
     with contextlib.suppress(KeyboardInterrupt):
-        for outcome in outcomes(options.first, options.seeds):
+        for outcome in outcomes(options.only or range(options.first, options.first + options.seeds)):
             found.append(outcome)
             print(f"{Schedule.of(outcome.seed)}: {outcome}", *outcome.wrong, sep="\n    WRONG: ", flush=True)
             if options.record:
@@ -228,6 +234,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=500)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--only", type=int, nargs="+", help="these seeds instead")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no further schedule after this time")
     parser.add_argument("--record", type=Path, help="append each run to this file, a line of JSON each")
     parser.add_argument("--read", type=Path, nargs="+", help="print the table of recorded runs")

@@ -27,6 +27,7 @@ from tokenswarm.record import RequestRecord
 from tokenswarm.results.in_flight import in_flight_path, read_in_flight
 from tokenswarm.results.journal import Journal
 from tokenswarm.results.recorder import parse_rows, read_journal_after
+from tokenswarm.results.remote_workers import RemoteWorker, discard_remote_workers, write_remote_workers
 from tokenswarm.workload.arrivals import Assignment, Plan
 
 WATCH_S = 0.2
@@ -39,6 +40,9 @@ DRAIN_EXTRA_S = 10.0
 
 MISSING_EXTRA_S = 5.0
 """How long a worker that gave no heartbeat lately may take to answer after all: a busy one looks like a dead one."""
+
+NOTE_EVERY_S = 0.4
+"""How often it is noted what workers on other machines have: they say so twice a second."""
 
 if TYPE_CHECKING:
     from locust.runners import MasterRunner
@@ -61,6 +65,15 @@ class _Worker:
     done: bool = False
     done_early: bool = False
     """It ended, in order, before the run did."""
+
+    def is_elsewhere(self, directory: Path) -> bool:
+        """Whether its journal is none of the run's directory, on another machine as a rule, or not known to be."""
+        return self.told.journal is None or Path(self.told.journal).parent != directory.resolve()
+
+    @property
+    def without_row(self) -> int:
+        """Requests it has made or begun, as it last said, whose rows are not here."""
+        return max(0, self.told.made - self.rows) + self.told.in_flight
 
     @property
     def overtaken(self) -> int:
@@ -116,6 +129,7 @@ class Workers:
         self._until = math.inf
         self._after_end = 0
         self._run = ""
+        self._note_after = 0.0
         self._refused_before = 0
         self.problems: list[str] = []
         """Why the count of the last run's requests cannot be trusted."""
@@ -130,6 +144,8 @@ class Workers:
         self._until, self._after_end = math.inf, 0
         self._run, self._refused_before = run_of(directory), self._mailbox.refused
         self.problems = []
+        self._note_after = 0.0
+        self._note_remote_workers()
 
     def await_users(self) -> None:
         """Wait until every worker that was given users has reported them: Locust waits a second for it and goes on.
@@ -227,13 +243,27 @@ class Workers:
         worker = self._worker(client_id, message.worker)
         if worker.done and not records:
             return  # it had ended before it was told to
+        if worker.told.journal is None:
+            self._note_after = 0.0  # until now it was not known where it is
         worker.take(message)
         self._take(worker, message, records)
+        self._note_remote_workers()
         if message.done:
             worker.done, worker.done_early = True, self._until == math.inf
             self._drained.set()
         if self._journal is not None:
             self._journal.flush()
+
+    def _note_remote_workers(self) -> None:
+        """Leave word of what workers elsewhere have, for the case that this process is killed."""
+        if self._journal is None or time.monotonic() < self._note_after:
+            return
+        self._note_after = time.monotonic() + NOTE_EVERY_S
+        directory = self._journal.path.parent
+        elsewhere = [each for each in self._workers.values() if each.is_elsewhere(directory)]
+        write_remote_workers(
+            directory, [RemoteWorker(x.name, x.told.journal, x.without_row, x.heard_at) for x in elsewhere]
+        )
 
     def _take(self, worker: _Worker, message: Rows, records: list[RequestRecord]) -> None:
         if self._journal is not None and records:
@@ -323,6 +353,8 @@ class Workers:
     def discard_journals(self) -> None:
         """Journals beside a complete requests.csv say nothing more."""
         directory = self._journal.path.parent.resolve() if self._journal is not None else None
+        if directory is not None:
+            discard_remote_workers(directory)
         for worker in self._workers.values():
             if worker.journal is not None and worker.journal.parent == directory:
                 worker.journal.unlink(missing_ok=True)

@@ -175,3 +175,27 @@ def test_a_lease_is_of_one_holder_and_goes_with_its_release(tmp_path: Path) -> N
     assert not (tmp_path / FILE_NAME).exists()
     second.take()
     second.release()
+
+
+def test_rows_on_other_machines_are_lost_at_least_until_they_are_copied_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = crashed(tmp_path)
+    told = [
+        {"worker": f"w{number}", "journal": f"/elsewhere/journal-w{number}.csv", "without_row": 7, "heard_at": T + 9}
+        for number in (2, 3)
+    ]
+    (directory / "remote-workers.json").write_text(json.dumps([*told, "no worker", {"worker": "w4"}]))
+    age(directory)
+    assert main(["recover", str(directory)]) == 0
+    said = capsys.readouterr().out
+    assert "lost are at least 7" in said
+    assert f"in /elsewhere/journal-w3.csv: copy that file into {directory} as journal-w3.csv" in said
+    assert "journal-w2.csv" not in said  # it is here
+    (lost,) = json.loads((directory / "run.json").read_text())["accounting"]["lost"]
+    assert (lost["worker"], lost["rows"], lost["at_least"]) == ("w3", 7, True)
+    assert any(problem.startswith("at least 7 rows") for problem in summarise(load_run(directory)).accounting.problems)
+    write_rows(directory / "journal-w3.csv", worked_records()[:1])
+    assert main(["recover", str(directory)]) == 0
+    assert "lost are 0" in capsys.readouterr().out
+    assert json.loads((directory / "run.json").read_text())["accounting"]["lost"] == []
