@@ -45,15 +45,16 @@ ROOMS: dict[str, str] = {
     "analysis.findings": "analysis.statistics analysis.sources analysis.figures record userinput exit_codes metrics",
     "analysis.server": "record userinput exit_codes metrics analysis.statistics analysis.sources analysis.figures "
     "analysis.findings",
+    "analysis.plots": "metrics analysis.statistics analysis.sources analysis.figures analysis.findings analysis.server",
     "analysis.report": "redaction record exit_codes metrics analysis.statistics analysis.sources analysis.figures "
-    "analysis.findings analysis.server",
+    "analysis.findings analysis.plots",
     "analysis.compare": "record userinput exit_codes metrics analysis.statistics analysis.sources analysis.figures "
-    "analysis.findings analysis.report",
+    "analysis.findings analysis.plots analysis.report",
     "analysis.history": "record userinput exit_codes metrics analysis.statistics analysis.sources analysis.figures "
     "analysis.findings analysis.report analysis.compare",
     "analysis.sizing": "userinput",
     "analysis.commands": "lease redaction record userinput exit_codes metrics analysis.statistics analysis.sources "
-    "analysis.figures analysis.findings analysis.server analysis.report analysis.compare "
+    "analysis.figures analysis.findings analysis.server analysis.plots analysis.report analysis.compare "
     "analysis.history analysis.sizing",
     "simulator.config": "",
     "simulator.truth": "simulator.config",

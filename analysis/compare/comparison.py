@@ -24,8 +24,8 @@ from analysis.compare.bootstrap import (
 )
 from analysis.compare.gate import Gate, GateResult, describe_threshold, failed, hidden_change
 from analysis.compare.measures import Measures, Rate, Share, Side
+from analysis.figures.formats import format_figure
 from analysis.figures.metrics import LOW_IS_BAD, METRICS, says_more
-from analysis.report.tables import format_figure
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.metrics.samples import carries
 from tokenswarm.userinput import BadInput

@@ -23,9 +23,9 @@ from analysis.compare.comparison import (
 from analysis.compare.gate import GateResult, failed
 from analysis.figures.metrics import METRICS
 from analysis.figures.series import Curve
-from analysis.report.html import figure, listed, page, section
+from analysis.plots.plots import BLUE, ORANGE, Plot, percentile_plot
+from analysis.report.html_page import figure, listed, page, section
 from analysis.report.html_tables import cell, row, table
-from analysis.report.plots import BLUE, ORANGE, Plot, percentile_plot
 
 CURVES = ("ttft_ms", "tbt_ms", "e2e_ms", "e2e_from_due_ms")
 WIDEST_PCT = 50.0

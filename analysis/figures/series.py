@@ -19,6 +19,7 @@ from analysis.figures.populations import (
     due,
     ended,
     estimated_tokens,
+    is_first,
     is_offered,
     is_ok,
     is_sent,
@@ -33,7 +34,7 @@ from tokenswarm.metrics.samples import carries
 from tokenswarm.record import Outcome
 
 POINTS = 120
-DOTS = 1500
+DOTS = 600
 TRAILING_S = 60.0
 NICE_S = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 FEWEST_PER_BIN = 20
@@ -169,6 +170,89 @@ def _chosen(values: Values) -> Values:
     slowest = known[np.argpartition(values[known], -50)[-50:]]
     drawn = np.random.default_rng(1).choice(known, DOTS, replace=False)
     return np.union1d(slowest, drawn)
+
+
+FEWEST_S = 5.0
+"""Shortest span that a rate is taken over."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPoints:
+    """What spans of a run came to: the load in each, sorted by it. `load`, `completed`: per minute, or requests in
+    flight for `load` of a closed loop; latencies in ms, NaN where too few requests carry them."""
+
+    is_open: bool
+    load: Values
+    completed: Values
+    median: Values
+    p95: Values
+
+
+def over_load(run: Run, clock: Clock, metric: str) -> LoadPoints | None:
+    """Latency and throughput against load, a point a span of time; `None` when nothing was answered."""
+    rows, ok = run.rows, is_ok(run.rows)
+    if not ok.any():
+        return None
+    width = max(float(clock.bins(int(ok.sum()))[1]), FEWEST_S)
+    edges = np.arange(0, math.floor(clock.length_s / width) + 1) * width
+    if len(edges) < 2:
+        return None
+    is_open = bool((np.isfinite(rows["lag_ms"].to_numpy()) & is_first(rows)).any())  # a retry has one in a closed loop
+    load = _offered_in(rows, clock, edges) if is_open else _in_flight_in(rows, clock, edges)
+    completed = np.histogram((ended(rows) - clock.origin)[ok], edges)[0] * (60.0 / width)
+    median, high = _percentiles_in(started(rows)[ok] - clock.origin, values_of(rows, metric), edges)
+    order = np.argsort(load, kind="stable")
+    order = order[load[order] > 0]
+    return LoadPoints(is_open, load[order], completed[order], median[order], high[order])
+
+
+def _offered_in(rows: pd.DataFrame, clock: Clock, edges: Values) -> Values:
+    counts = np.histogram((due(rows) - clock.origin)[is_offered(rows)], edges)[0]
+    return counts * (60.0 / float(edges[1] - edges[0]))
+
+
+def _in_flight_in(rows: pd.DataFrame, clock: Clock, edges: Values) -> Values:
+    """Mean number of requests in flight in each span, from ten looks at it."""
+    sent = is_sent(rows)
+    start, end = (np.sort((instants(rows) - clock.origin)[sent]) for instants in (started, ended))
+    looks = np.linspace(edges[:-1], edges[1:], 10, endpoint=False)
+    found = np.searchsorted(start, looks, "right") - np.searchsorted(end, looks, "right")
+    return np.asarray(found.mean(axis=0))
+
+
+def _percentiles_in(at: Values, values: Values, edges: Values) -> tuple[Values, Values]:
+    known = np.isfinite(values)
+    median, high = np.full(len(edges) - 1, np.nan), np.full(len(edges) - 1, np.nan)
+    for number, inside in _groups(np.digitize(at[known], edges) - 1, values[known]):
+        if 0 <= number < len(median):
+            median[number] = np.percentile(inside, 50) if carries(len(inside), 50) else np.nan
+            high[number] = np.percentile(inside, 95) if carries(len(inside), 95) else np.nan
+    return median, high
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Requests by time (columns, s since the start) and latency (rows, ms on a log scale)."""
+
+    times: Values
+    latencies: Values
+    counts: Values
+
+
+GRID_ROWS = 24
+
+
+def latency_grid(run: Run, clock: Clock, metric: str) -> Grid | None:
+    """How latencies were spread over time; `None` below two different ones."""
+    at = started(run.rows)[is_ok(run.rows)] - clock.origin
+    values = values_of(run.rows, metric)
+    known = np.isfinite(values) & (values > 0)
+    at, values = at[known], values[known]
+    if len(values) < 2 or values.min() == values.max():
+        return None
+    times = clock.bins()
+    rows = np.geomspace(values.min(), values.max() * 1.0001, GRID_ROWS + 1)
+    return Grid(times, rows, np.histogram2d(values, at, (rows, times))[0])
 
 
 def outcomes_over_time(run: Run, clock: Clock) -> tuple[Values, dict[str, Values]]:

@@ -48,6 +48,16 @@ class Judged:
     note: str = ""
     unit: str = ""
 
+    @property
+    def criterion(self) -> Criterion:
+        """What was judged."""
+        return Criterion(self.text, self.name, self.aggregation, self.metric, self.operator, self.threshold)
+
+    @property
+    def result(self) -> CriterionResult:
+        """What it came to, to be put in words."""
+        return CriterionResult(self.criterion, self.state, self.value, self.n, self.note)
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:

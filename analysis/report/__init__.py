@@ -1,4 +1,4 @@
-"""A summary shown: terminal, Markdown, HTML, plots, JUnit, exports.
+"""A summary shown: terminal, Markdown, HTML, JUnit, exports.
 
-May import: redaction, record, exit_codes, metrics, statistics, sources, figures, findings, server.
+May import: redaction, record, exit_codes, metrics, statistics, sources, figures, findings, plots.
 """

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.figures.metrics import METRICS
+from analysis.findings.answer import answer_of
 from analysis.findings.summary import Summary
 from analysis.sources.run import COLUMNS as MINUTE_COLUMNS
 from analysis.statistics import Distribution, Estimate, Group
@@ -23,7 +24,7 @@ _EXECUTED = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
 def summary_json(summaries: Sequence[Summary]) -> str:
     """One object for one run, a list for several."""
-    plain: Any = [summary.as_json() for summary in summaries]
+    plain: Any = [{"answer": answer_of(summary).as_json(), **summary.as_json()} for summary in summaries]
     return json.dumps(plain[0] if len(plain) == 1 else plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from analysis.figures.formats import short_labels
+from analysis.findings.answer import answer_of
 from analysis.findings.summary import Summary
 from analysis.report import tables
 from analysis.report.table import Table, text_rows
 from analysis.report.terminal import remarks
+from tokenswarm.metrics.criterion_words import STATES
 
-MARKS = {"passed": "✅", "failed": "❌", "untrusted": "⚠️", "none": "▫️"}
+MARKS = {"passed": "✅", "failed": "❌", "untrusted": "⚠️", "interrupted": "⏸️", "none": "▫️"}
 CHART_MINUTES = range(3, 61)
 """Minutes of a run for which a chart is legible: below, a table says as much; above, labels overlap."""
 TABLE_MINUTES = 120
@@ -50,7 +53,8 @@ def _head(summaries: Sequence[Summary]) -> Iterator[list[str]]:
 
 def _body(summaries: Sequence[Summary]) -> Iterator[list[str]]:
     yield table(tables.overview(summaries))
-    yield table(tables.latencies(summaries, [summary.label for summary in summaries]))
+    labels = short_labels([summary.label for summary in summaries])
+    yield table(tables.latencies(summaries, labels))
     for summary in summaries:
         yield from _details(summary, len(summaries) > 1)
     for summary in summaries:
@@ -62,16 +66,27 @@ def _title(summaries: Sequence[Summary]) -> str:
 
 
 def _verdict(summary: Summary) -> list[str]:
-    state = summary.judgement.state
-    lines = [f"{MARKS.get(state, '')} **{state}**: {escape(summary.label)}", ""]
-    lines += [f"- {escape(str(reason))}" for reason in summary.judgement.reasons]
-    return [*lines, ""] if summary.judgement.reasons else lines
+    """Verdict, sentence, tiles, criteria, and the reasons that the sentence has no room for."""
+    answer = answer_of(summary)
+    lines = [
+        f"{MARKS.get(answer.state, '')} **{answer.word}**: {escape(summary.label)}",
+        "",
+        escape(answer.sentence),
+        "",
+    ]
+    if answer.tiles:
+        lines += [_line(tile.name for tile in answer.tiles), "|" + "---|" * len(answer.tiles)]
+        lines += [_line(f"{tile.value} ({tile.more})" if tile.more else tile.value for tile in answer.tiles), ""]
+    lines += [f"- {STATES[item.state]}: {escape(str(item))}" for item in answer.criteria]
+    others = [str(reason) for reason in summary.judgement.other_reasons if str(reason) not in answer.sentence]
+    lines += [f"- {escape(reason)}" for reason in others]
+    return [*lines, ""] if lines[-1] else lines
 
 
 def _details(summary: Summary, several: bool) -> Iterator[list[str]]:
     if several:
         yield [f"## {escape(summary.label)}", ""]
-    for make in (tables.search, tables.criteria, tables.by_name, tables.by_turn, tables.by_stage):
+    for make in (tables.search, tables.by_name, tables.by_turn, tables.by_stage):
         made = make(summary)
         if made is not None:
             yield table(made)

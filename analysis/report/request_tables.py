@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.figures.formats import ABSENT, format_figure
 from analysis.figures.metrics import METRICS
 from analysis.figures.populations import is_failed, is_sent, outcome_is, started
 from analysis.figures.series import inside_window
 from analysis.findings.summary import Summary
-from analysis.report.table import ABSENT, Cell, Column, Row, Table
-from analysis.report.tables import format_figure
+from analysis.report.table import Cell, Column, Row, Table
 from analysis.sources.loading import texts
 from analysis.sources.run import Run
 from tokenswarm.record import Outcome

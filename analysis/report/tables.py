@@ -6,17 +6,18 @@ percentile that its sample cannot carry is an en dash, never a number.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from analysis.figures.formats import ABSENT, format_duration, format_figure, format_time, short_labels
 from analysis.figures.metrics import LIKE, LOW_IS_BAD, METRICS, says_more
+from analysis.findings.answer import in_words
 from analysis.findings.summary import Summary
 from analysis.findings.verdict import Judged
-from analysis.report.table import ABSENT, BAD, GOOD, Cell, Column, Row, Table
+from analysis.report.table import BAD, GOOD, Cell, Column, Row, Table
 from analysis.statistics import Distribution, Estimate, Group
 
 LATENCIES = (
@@ -57,16 +58,8 @@ STRONG = frozenset({"rpm", "tpm"})
 _SHARE_OF_COUNT = {"failed": "error_pct", "throttled": "throttled_pct", "dropped": "dropped_pct"}
 _STATES = {"held": GOOD, "failed": BAD, "no_data": BAD}
 _INTERVAL_NOTE = "In brackets: 95 % interval. –: too few values for this percentile."
+_CHANGE_NOTE = "In brackets: change from the first run; `compare` says which are more than chance."
 _SPEED_NOTE = "Of speeds, p5 and p1 are the slow end: 95 and 99 in 100 are faster."
-
-
-def format_figure(value: float | None, unit: str = "") -> str:
-    """A figure as people read it: three digits and more, thousands apart; an en dash for an absent one."""
-    if value is None or not math.isfinite(value):
-        return ABSENT
-    digits = 0 if float(value).is_integer() and unit in ("", "tokens") else _digits(abs(value))
-    suffix = " %" if unit == "%" else ""
-    return f"{value:,.{digits}f}{suffix}"
 
 
 def format_found(judged: Judged) -> str:
@@ -74,35 +67,12 @@ def format_found(judged: Judged) -> str:
     return ABSENT if judged.value is None else f"{format_figure(judged.value)} {judged.unit}".rstrip()
 
 
-def _digits(size: float) -> int:
-    if size >= 100:
-        return 0
-    return 1 if size >= 10 else 2
-
-
-def format_time(instant: float | None) -> str:
-    """Unix s as UTC; an en dash when unknown."""
-    return ABSENT if instant is None else time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(instant))
-
-
-def format_duration(seconds: float | None) -> str:
-    """Seconds as 45 s, 3 min 20 s or 2 h 5 min."""
-    if seconds is None:
-        return ABSENT
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
 def overview(summaries: Sequence[Summary]) -> Table:
     """Verdict, window, counts, rates and quota: one column for each run, only rows that some run can tell."""
     facts = [Row(title, [Cell(tell(summary)) for summary in summaries]) for title, tell in _FACTS]
-    counted = rates(summaries, [summary.label for summary in summaries])
+    counted = rates(summaries, short_labels([summary.label for summary in summaries]))
     quotas = [row for row in _quota_rows(summaries) if any(cell.text != ABSENT for cell in row.cells)]
-    return Table("Overview", counted.columns, [*facts, *counted.rows, *quotas])
+    return Table("Overview", counted.columns, [*facts, *counted.rows, *quotas], counted.notes)
 
 
 def rates(summaries: Sequence[Summary], labels: Sequence[str], leave_out: Collection[str] = ()) -> Table:
@@ -113,7 +83,8 @@ def rates(summaries: Sequence[Summary], labels: Sequence[str], leave_out: Collec
         for name in names
         if name not in leave_out and _is_told(name, [summary.overall.values.get(name) for summary in summaries])
     ]
-    return Table("Counts and rates", [Column(""), *(Column(label, brief=True) for label in labels)], rows)
+    columns = [Column(""), *(Column(label, brief=len(labels) == 1) for label in labels)]
+    return Table("Counts and rates", columns, rows, [_CHANGE_NOTE] if len(labels) > 1 else [])
 
 
 def _is_told(name: str, values: Sequence[float | None]) -> bool:
@@ -125,8 +96,28 @@ def _is_told(name: str, values: Sequence[float | None]) -> bool:
 def _rate(name: str, group: str, summaries: Sequence[Summary]) -> Row:
     metric = METRICS[name]
     title = f"{metric.title} ({metric.unit})" if metric.unit.startswith("tokens/") else metric.title
-    cells = [_figure(summary.overall, name) for summary in summaries]
+    if len(summaries) == 1:
+        cells = [_figure(summaries[0].overall, name)]
+    else:
+        cells = beside([summary.overall.values.get(name) for summary in summaries], metric.unit)
     return Row(title, cells, group, is_strong=name in STRONG)
+
+
+def beside(values: Sequence[float | None], unit: str) -> list[Cell]:
+    """Figures of several runs beside each other, each with its change from the first."""
+    return [
+        Cell(format_figure(value, unit), _change(values[0], value, unit) if at else "")
+        for at, value in enumerate(values)
+    ]
+
+
+def _change(first: float | None, value: float | None, unit: str) -> str:
+    """`+12 %`, of shares in points; empty where there is nothing to compare with."""
+    if first is None or value is None or (not first and unit != "%"):
+        return ""
+    if unit == "%":
+        return f"{value - first:+.1f} points".replace("-", "−")
+    return f"{100.0 * (value - first) / abs(first):+.0f} %".replace("-", "−")
 
 
 def _figure(group: Group, name: str) -> Cell:
@@ -147,16 +138,36 @@ _SPREAD = (
 
 
 def latencies(summaries: Sequence[Summary], labels: Sequence[str], leave_out: Collection[str] = ()) -> Table:
-    """Distributions: one row for each metric and run, with n, and 95 % intervals."""
+    """Distributions. One run: a row for each metric, with n and 95 % intervals. Several: their percentiles side by
+    side, with the change from the first."""
+    if len(summaries) > 1:
+        return _latencies_beside(summaries, labels, leave_out)
     rows, notes = [], [_INTERVAL_NOTE]
-    for name in LATENCIES:
-        for summary, label in zip(summaries, labels, strict=True):
-            found = summary.overall.distribution(name)
-            if name not in leave_out and found.n and is_worth_showing(summary.overall, name):
-                title = f"{metric_title(name)}: {label}" if len(summaries) > 1 else metric_title(name)
-                rows.append(Row(title, _spread(found)))
-                notes += [_SPEED_NOTE] if name in LOW_IS_BAD and _SPEED_NOTE not in notes else []
+    for name in _told(summaries, leave_out):
+        rows.append(Row(metric_title(name), _spread(summaries[0].overall.distribution(name))))
+        notes += [_SPEED_NOTE] if name in LOW_IS_BAD and _SPEED_NOTE not in notes else []
     return Table("Latency and speed", [Column(""), *_SPREAD], rows, notes)
+
+
+def _told(summaries: Sequence[Summary], leave_out: Collection[str]) -> list[str]:
+    """The distributions that some run has something to say about."""
+    return [
+        name
+        for name in LATENCIES
+        if name not in leave_out
+        and any(one.overall.distribution(name).n and is_worth_showing(one.overall, name) for one in summaries)
+    ]
+
+
+def _latencies_beside(summaries: Sequence[Summary], labels: Sequence[str], leave_out: Collection[str]) -> Table:
+    rows = []
+    for name in _told(summaries, leave_out):
+        found = [summary.overall.distribution(name) for summary in summaries]
+        for key in ("p50", "p5") if name in LOW_IS_BAD else ("p50", "p95", "p99"):
+            values = [each.percentile(key).value for each in found]
+            if any(value is not None for value in values):
+                rows.append(Row(f"{metric_title(name)} {key}", beside(values, METRICS[name].unit)))
+    return Table("Latency and speed", [Column(""), *(Column(label) for label in labels)], rows, [_CHANGE_NOTE])
 
 
 def by_name(summary: Summary, leave_out: Collection[str] = ()) -> Table | None:
@@ -187,39 +198,41 @@ def _share(part: float | None, whole: float | None) -> Cell:
 
 
 def criteria(summary: Summary) -> Table | None:
-    """Failure criteria and what was found; `None` when there are none."""
-    if not summary.judgement.criteria:
-        return None
+    """Failure criteria in words, failed ones first; `None` when there are none."""
     rows = [
-        Row(item.text, [_state(item), Cell(format_found(item)), Cell(f"{item.n:,}"), Cell(item.note)])
-        for item in summary.judgement.criteria
+        Row(item.demand, [Cell(item.finding, state=_STATES.get(item.state, "")), Cell(item.note)])
+        for item in in_words(summary)
     ]
-    columns = [
-        Column("fails when"),
-        Column("state", words=True),
-        Column("found"),
-        Column("n"),
-        Column("note", words=True),
-    ]
-    return Table("Failure criteria", columns, rows)
+    columns = [Column("criterion"), Column("found", words=True), Column("note", words=True)]
+    return Table("Criteria", _without_empty(columns, rows), _short(rows)) if rows else None
+
+
+def _without_empty(columns: list[Column], rows: Sequence[Row]) -> list[Column]:
+    return columns if any(row.cells[-1].text for row in rows) else columns[:-1]
+
+
+def _short(rows: Sequence[Row]) -> list[Row]:
+    """Without the column of notes when there is none."""
+    return list(rows) if any(row.cells[-1].text for row in rows) else [Row(row.label, row.cells[:-1]) for row in rows]
 
 
 def criteria_of_several(summaries: Sequence[Summary], labels: Sequence[str]) -> Table | None:
-    """Each criterion with its state and figure in every run; `None` when no run has one."""
-    by_run = [{item.text: item for item in summary.judgement.criteria} for summary in summaries]
+    """Each criterion with what was found in every run; `None` when no run has one."""
+    by_run = [{item.demand: item for item in in_words(summary)} for summary in summaries]
     rows = [
         Row(
-            text,
-            [_state(found[text], format_found(found[text])) if text in found else Cell(ABSENT) for found in by_run],
+            demand,
+            [
+                Cell(found[demand].finding, state=_STATES.get(found[demand].state, ""))
+                if demand in found
+                else Cell(ABSENT)
+                for found in by_run
+            ],
         )
-        for text in dict.fromkeys(text for found in by_run for text in found)
+        for demand in dict.fromkeys(demand for found in by_run for demand in found)
     ]
-    columns = [Column("fails when"), *(Column(label, words=True) for label in labels)]
-    return Table("Failure criteria", columns, rows) if rows else None
-
-
-def _state(item: Judged, found: str = "") -> Cell:
-    return Cell(item.state.replace("_", " "), found, _STATES.get(item.state, ""))
+    columns = [Column("criterion"), *(Column(label, words=True) for label in labels)]
+    return Table("Criteria", columns, rows) if rows else None
 
 
 def search(summary: Summary) -> Table | None:

@@ -11,26 +11,36 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from analysis.figures.formats import short_labels
+from analysis.findings.answer import answer_of
 from analysis.findings.summary import Summary
 from analysis.report import tables
 from analysis.report.table import Table, text_rows
+from tokenswarm.metrics.criterion_words import STATES
 from tokenswarm.redaction import SECRETS
 
-COLOURS = {"passed": "bold green", "failed": "bold red", "untrusted": "bold yellow", "none": "bold"}
+COLOURS = {
+    "passed": "bold green",
+    "failed": "bold red",
+    "untrusted": "bold yellow",
+    "interrupted": "bold yellow",
+    "none": "bold",
+}
 PLAIN_WIDTH = 160
 """Columns when the output is no terminal: a log should not be folded at 80."""
 
 
 def print_report(summaries: Sequence[Summary], file: IO[str] | None = None) -> None:
-    """Verdict first, then the tables, then what needs saying."""
+    """The answer first, then the tables, then what needs saying."""
     console = _console(file)
+    labels = short_labels([summary.label for summary in summaries])
     for summary in summaries:
-        _print_verdict(console, summary)
+        _print_answer(console, summary)
     _print_table(console, tables.overview(summaries))
-    _print_table(console, tables.latencies(summaries, [summary.label for summary in summaries]))
-    for summary in summaries:
+    _print_table(console, tables.latencies(summaries, labels))
+    for summary, label in zip(summaries, labels, strict=True):
         for table in _details(summary):
-            _print_table(console, table, summary.label if len(summaries) > 1 else "")
+            _print_table(console, table, label if len(summaries) > 1 else "")
     for summary in summaries:
         _print_remarks(console, summary)
 
@@ -52,17 +62,25 @@ def _text(text: str, style: str = "") -> Text:
 
 
 def _details(summary: Summary) -> Iterator[Table]:
-    for make in (tables.search, tables.by_name, tables.by_turn, tables.by_stage, tables.criteria):
+    for make in (tables.search, tables.by_name, tables.by_turn, tables.by_stage):
         table = make(summary)
         if table is not None:
             yield table
 
 
-def _print_verdict(console: Console, summary: Summary) -> None:
-    state = summary.judgement.state
-    console.print(Text.assemble((state.upper(), COLOURS.get(state, "bold")), SECRETS.redact(f"  {summary.label}")))
-    for reason in summary.judgement.reasons:
-        console.print(_text(f"  - {reason}"))
+def _print_answer(console: Console, summary: Summary) -> None:
+    """Verdict, sentence, tiles and criteria; reasons that the sentence has no room for."""
+    answer = answer_of(summary)
+    style = COLOURS.get(answer.state, "bold")
+    console.print(Text.assemble((answer.word.upper(), style), SECRETS.redact(f"  {summary.label}")))
+    console.print(_text(answer.sentence))
+    for tile in answer.tiles:
+        console.print(_text(f"  {tile.name:15} {tile.value:>18}  {tile.more}".rstrip()))
+    for item in answer.criteria:
+        console.print(_text(f"  {STATES[item.state]:7} {item}" + (f"; {item.note}" if item.note else "")))
+    for reason in summary.judgement.other_reasons:
+        if str(reason) not in answer.sentence:
+            console.print(_text(f"  - {reason}"))
 
 
 def _print_table(console: Console, table: Table, whose: str = "") -> None:

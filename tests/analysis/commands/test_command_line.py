@@ -128,7 +128,7 @@ def test_report_of_several_runs_stands_side_by_side(tmp_path: Path, capsys: pyte
     one, other = closed_run(tmp_path / "a"), closed_run(tmp_path / "b", test_name="second")
     assert main(["report", "--no-html", str(one), str(other)]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"worked/20231114T221400Z +second/20231114T221400Z", out)
+    assert re.search(r" worked +second *\n", out)
     assert len(json.loads((tmp_path / "report" / "summary.json").read_text())) == 2
     assert main(["report", "--no-html", str(one), str(other), "-o", str(tmp_path / "here")]) == 0
     assert (tmp_path / "here" / "report.md").exists()
@@ -214,7 +214,7 @@ def test_markdown_is_escaped(tmp_path: Path) -> None:
     assert "[x]" not in text
     table = [line for line in text.splitlines() if line.startswith("|")]
     unescaped = [len(re.findall(r"(?<!\\)\|", line)) for line in table]
-    assert set(unescaped) <= {3, 8, 13, 11, 6}
+    assert set(unescaped) <= {3, 4, 5, 8, 13, 11, 6}
 
 
 def test_cells_that_a_spreadsheet_would_run_are_neutralised(tmp_path: Path) -> None:

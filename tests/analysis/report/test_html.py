@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import re
@@ -16,8 +17,8 @@ from analysis.compare.comparison import compare
 from analysis.compare.gate import parse_gates
 from analysis.compare.measures import measure
 from analysis.compare.page import render_comparison
+from analysis.figures.formats import short_labels
 from analysis.findings.summarise import summarise
-from analysis.report import plots
 from analysis.report.html import render
 from analysis.sources.loading import load_run
 from tests.analysis.synthetic import make_records, write_run
@@ -55,11 +56,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_verdict_and_delivered_load_come_first(runs):
+def test_the_answer_comes_first_and_sections_are_linked(runs):
     page = page_of(runs / "busy", criteria="p95(ttft_ms) > 100")
     body = page[page.index("<main>") :]
-    verdict, load, figures = (body.index(text) for text in ('class="verdict', "Load delivered: 100.0 %", "<h2>Figures"))
-    assert verdict < load < figures
+    order = ['class="verdict failed', "must be at most 100 ms, was", 'class="tiles"', 'id="plot-answer"', "<nav>"]
+    order += [f'<section id="{name}">' for name in ("latency", "quota", "requests", "trust", "configuration")]
+    places = [body.index(text) for text in order]
+    assert places == sorted(places)
+    assert body.index("Load delivered: 100.0 %") > body.index('id="trust"')
+    assert set(re.findall(r'href="#(\w+)"', body)) == set(re.findall(r'<section id="(\w+)">', body))
 
 
 def test_every_plot_has_its_place_and_is_valid_plotly(runs):
@@ -153,7 +158,7 @@ def test_hostile_label_stays_text_in_plots(tmp_path):
 
 def test_page_asks_for_nothing(runs):
     page = without_plotly(page_of(runs / "busy", runs / "rag"))
-    assert re.findall(r"(?:src|href|action)\s*=", page) == []
+    assert re.findall(r"(?:src|href|action)\s*=\s*(?!\"#)", page) == []
     assert "default-src 'none'" in page
     assert "url(" not in page and "@import" not in page
 
@@ -215,14 +220,18 @@ def test_same_runs_give_the_same_page(runs):
 
 def test_page_is_one_copy_of_plotly_and_little_else(tmp_path):
     page = page_of(write_run(tmp_path / "run", list(make_records(rpm=3000, minutes=5))))
-    assert len(without_plotly(page)) < 600_000
-    assert page.count("plotly.js v") == 1
+    assert len(without_plotly(page)) < 300_000
+    assert len(page.encode()) < 1_500_000
+    assert page.count("plotly.js (basic") == 1
 
 
 def test_labels_lose_what_all_share():
-    assert plots.short_labels(["x/a/1", "x/a/2"]) == ["1", "2"]
-    assert plots.short_labels(["x/1", "y/1"]) == ["x/1", "y/1"]
-    assert plots.short_labels(["only/one"]) == ["only/one"]
+    assert short_labels(["x/a/1", "x/a/2"]) == ["1", "2"]
+    assert short_labels(["x/1", "y/1"]) == ["x", "y"]
+    assert short_labels(["x/1", "x/2", "y/1"]) == ["x/1", "x/2", "y/1"]
+    assert short_labels(["only/one"]) == ["only/one"]
+    assert short_labels(["t/20261128T084213Z", "t/20261128T091500Z"]) == ["08:42:13", "09:15:00"]
+    assert short_labels(["t/20261128T084213Z", "t/20261129T084213Z"]) == ["20261128T084213Z", "20261129T084213Z"]
 
 
 def comparison_page(runs: Path) -> str:
@@ -237,6 +246,72 @@ def test_comparison_page_says_the_verdict_and_draws_both(runs):
     for spec in specs_of(page).values():
         go.Figure(spec)
     assert [trace["name"] for trace in specs_of(page)["plot-ttft-ms-percentiles"]["data"]] == ["A", "B"]
+
+
+SEARCH = {
+    "answer_rpm": 240.0,
+    "answer_tpm": 50_000.0,
+    "sentence": "sustains 240 RPM / 50K TPM with p95(ttft_ms) < 900; at 480 RPM p95(ttft_ms) reaches 950",
+    "levels": [
+        {"rate_rpm": rate, "holds": rate < 300, "completed_rpm": rate * 0.9, "n": 50, "breaks": [],
+         "criteria": [{"text": "p95(ttft_ms) > 900", "state": "held", "value": rate * 2.0, "n": 50}]}
+        for rate in (480.0, 120.0, 240.0)
+    ],
+}  # fmt: skip
+
+
+def traces_of(page: str) -> dict[str, Any]:
+    return {trace["name"]: trace for trace in specs_of(page)["plot-answer"]["data"]}
+
+
+def test_the_plot_of_a_search_is_its_levels_over_load(tmp_path):
+    options = {"search": "120..480", "failure-criteria": "p95(ttft_ms) > 900"}
+    page = page_of(write_run(tmp_path / "run", list(make_records(rpm=200)), search=SEARCH, options=options))
+    traces = traces_of(page)
+    answered, latency = traces["answered (green: level held)"], traces["TTFT p95, ms (right)"]
+    assert (answered["x"], answered["y"]) == ([120.0, 240.0, 480.0], [108.0, 216.0, 432.0])
+    assert len(set(answered["marker"]["color"][:2])) == 1 and len(set(answered["marker"]["color"])) == 2
+    assert latency["y"] == [240.0, 480.0, 960.0]
+    assert "answer: 240 RPM" in [note["text"] for note in specs_of(page)["plot-answer"]["layout"]["annotations"]]
+    assert "sustains 240 RPM / 50K TPM" in page and ">240 RPM<" in page
+
+
+def test_the_plot_of_steps_is_over_the_load_of_each_span(tmp_path):
+    slow = list(make_records(seed=1, rpm=60, minutes=2))
+    fast = [
+        dataclasses.replace(record, scheduled_at=record.scheduled_at + 120, started_at=record.started_at + 120)
+        for record in make_records(seed=2, rpm=600, minutes=2)
+    ]
+    page = page_of(write_run(tmp_path / "run", [*slow, *fast], options={"rate-stages": "2m:60,2m:600"}))
+    answered = traces_of(page)["answered"]
+    assert min(answered["x"]) < 120 and max(answered["x"]) > 400
+    assert answered["x"] == sorted(answered["x"])
+    go.Figure(specs_of(page)["plot-answer"])
+
+
+def test_the_plot_of_a_soak_is_a_heatmap_whose_cells_hold_every_answer(tmp_path):
+    records = list(make_records(rpm=60, minutes=32))
+    page = page_of(write_run(tmp_path / "run", records))
+    spec = specs_of(page)["plot-answer"]
+    assert sum(count for trace in spec["data"] for count in trace["customdata"]) == len(records)
+    assert {trace["type"] for trace in spec["data"]} == {"bar"}
+    go.Figure(spec)
+
+
+def test_the_plot_of_constant_load_has_what_was_refused_and_the_quota(runs):
+    page = page_of(runs / "busy")
+    assert {"offered", "completed", "throttled"} == set(traces_of(page))
+    notes = [note["text"] for note in specs_of(page)["plot-answer"]["layout"]["annotations"]]
+    assert "RPM quota 200" in notes and any(note.startswith("TPM quota admits") for note in notes)
+
+
+def test_several_runs_are_a_trend_and_columns_with_their_change(runs):
+    page = page_of(runs / "other", runs / "rag")
+    assert traces_of(page)["E2E p95"]["x"] == ["other", "rag"]
+    first, second = (summarise(load_run(runs / name)).overall.values["rpm"] for name in ("other", "rag"))
+    assert first and second
+    change = f"{100 * (second - first) / first:+.0f} %".replace("-", "−")
+    assert f"<small>{change}</small>" in page
 
 
 HARNESS = """<!doctype html><body style="margin:0">{frames}<pre id=out></pre><script>

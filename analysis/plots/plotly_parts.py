@@ -6,8 +6,6 @@ import html
 import math
 from typing import Any
 
-import numpy as np
-
 from analysis.figures.populations import Values
 from analysis.figures.series import Curve
 
@@ -52,10 +50,13 @@ def base_layout(x_title: str | None, y_title: str | None) -> Spec:
     }
 
 
-def as_times(seconds: Values) -> list[str]:
+ORIGIN_MS = 86_400_000
+"""Midnight, as ms since 1970, that stands for the start of a run: four digits alone would be a year to plotly.js."""
+
+
+def as_times(seconds: Values) -> list[int]:
     """Seconds since the start as plotly dates, so that ticks fall on whole minutes."""
-    stamps = np.datetime64("2000-01-01T00:00:00.000") + (seconds * 1000).astype("timedelta64[ms]")
-    return [str(stamp) for stamp in stamps]
+    return [ORIGIN_MS + round(second * 1000) for second in seconds.tolist()]
 
 
 def draw_curve(curve: Curve, name: str, colour: str, *, dash: str = "solid", markers: bool = False) -> Spec:
@@ -85,6 +86,15 @@ def rounded(values: Values) -> list[float | None]:
 def escape_text(text: str) -> str:
     """plotly.js reads a little HTML in texts: what comes from a run stays text."""
     return html.escape(text, quote=False)
+
+
+def right_axis(layout: Spec, y_title: str, **more: Any) -> None:
+    """A second scale on the right, without a grid of its own."""
+    layout["yaxis2"] = {
+        "overlaying": "y", "side": "right", "showgrid": False, "zeroline": False, "rangemode": "tozero",
+        "automargin": True, "tickformat": ",~f", "tickmode": "auto",
+        "title": {"text": y_title, "standoff": 8, "font": {"size": 12}},
+    } | more  # fmt: skip
 
 
 def draw_limit(layout: Spec, value: float, label: str, colour: str) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.report.plotly_parts import Spec, as_times, base_layout, escape_text, rounded
-from analysis.report.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, TEAL, Drawn, Plot
+from analysis.plots.plotly_parts import Spec, as_times, base_layout, escape_text, rounded
+from analysis.plots.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, TEAL, Drawn, Plot
 from analysis.server.client_and_server import ServerCurve, curves
 from tokenswarm.metrics.server_metrics import FILE_NAME, read_samples
 

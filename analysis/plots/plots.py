@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.figures import series
+from analysis.figures.formats import format_figure, short_labels
 from analysis.figures.metrics import METRICS, says_more, values_of
 from analysis.figures.series import Clock, Curve
 from analysis.findings.summary import Summary
 from analysis.findings.verdict import Judged
-from analysis.report.plotly_parts import (
+from analysis.plots.plotly_parts import (
     LEGEND,
     Spec,
     as_times,
@@ -78,23 +79,21 @@ def drawable(runs: Sequence[Run], summaries: Sequence[Summary]) -> list[Drawn]:
     return found
 
 
-def short_labels(labels: Sequence[str]) -> list[str]:
-    """Labels without the parts that all of them share."""
-    parts = [label.split("/") for label in labels]
-    while len(parts) > 1 and all(len(part) > 1 for part in parts) and len({part[0] for part in parts}) == 1:
-        parts = [part[1:] for part in parts]
-    return ["/".join(part) for part in parts]
-
-
-def over_time(drawn: Sequence[Drawn]) -> list[Plot]:
-    """Rates, tokens, latencies, outcomes, in flight, utilization."""
-    if not drawn:
-        return []
-    plots = [_request_rates(drawn), _token_rates(drawn)]
-    plots += [_latency(drawn, metric) for metric in ("ttft_ms", "tbt_ms", "e2e_ms")]
-    plots += [_in_flight(drawn), _utilization(drawn)]
-    plots += [_outcomes(one, len(drawn) > 1) for one in drawn]
+def latencies_over_time(drawn: Sequence[Drawn]) -> list[Plot]:
+    """TTFT, TBT and E2E by the start of the request."""
+    plots = [_latency(drawn, metric) for metric in ("ttft_ms", "tbt_ms", "e2e_ms")] if drawn else []
     return [plot for plot in plots if plot is not None]
+
+
+def load_over_time(drawn: Sequence[Drawn]) -> list[Plot]:
+    """Requests and tokens a minute beside the quota, and utilization."""
+    plots = [request_rates(drawn), _token_rates(drawn), _utilization(drawn)] if drawn else []
+    return [plot for plot in plots if plot is not None]
+
+
+def requests_over_time(drawn: Sequence[Drawn]) -> list[Plot]:
+    """Outcomes, and what is in flight."""
+    return [*(_outcomes(one, len(drawn) > 1) for one in drawn), _in_flight(drawn)] if drawn else []
 
 
 def distributions(drawn: Sequence[Drawn]) -> list[Plot]:
@@ -128,22 +127,28 @@ def stages(drawn: Sequence[Drawn]) -> Plot | None:
     return Plot("stages", "Mean time by stage", note, {"data": data, "layout": layout}, wide=True)
 
 
-def _request_rates(drawn: Sequence[Drawn]) -> Plot:
+def request_rates(drawn: Sequence[Drawn], key: str = "rpm", leave_out: Sequence[str] = (), wide: bool = False) -> Plot:
+    """Offered, sent, answered and refused requests over time, with the quota and the criteria."""
     data = []
+    hidden = (*leave_out, *(("started", "throttled") if len(drawn) > 1 else ()))
     for one in drawn:
         for name, curve in series.request_rates(one.run, one.clock).items():
-            if len(drawn) > 1 and name in ("started", "throttled"):
-                continue
-            data.append(_line(one, name, curve, RATE_COLOURS, drawn, dash="dot" if name == "offered" else "solid"))
-    layout = _time_layout(drawn, "requests / min")
+            if name not in hidden:
+                data.append(_line(one, name, curve, RATE_COLOURS, drawn, dash="dot" if name == "offered" else "solid"))
+    layout = time_layout(drawn, "requests / min")
     _quota_lines(layout, drawn, "rpm", "RPM quota")
-    _criteria_lines(layout, drawn, "rpm")
-    return Plot(
-        "rpm",
-        "Requests per minute",
-        "Offered when due, sent, answered, and refused with 429.",
-        {"data": data, "layout": layout},
-    )
+    _admitted_lines(layout, drawn)
+    criteria_lines(layout, drawn, "rpm")
+    note = "Offered when due, sent, answered, and refused with 429."
+    return Plot(key, "Requests per minute", note, {"data": data, "layout": layout}, wide)
+
+
+def _admitted_lines(layout: Spec, drawn: Sequence[Drawn]) -> None:
+    """How many requests a quota of tokens admits, by the estimate of one."""
+    for quota in [one.summary.quota for one in drawn][:1]:
+        if quota is not None and quota.tpm and quota.estimated_per_request:
+            admits = quota.tpm / quota.estimated_per_request
+            draw_limit(layout, admits, f"TPM quota admits {format_figure(admits)} RPM", PURPLE)
 
 
 def _token_rates(drawn: Sequence[Drawn]) -> Plot | None:
@@ -153,10 +158,10 @@ def _token_rates(drawn: Sequence[Drawn]) -> Plot | None:
             data.append(_line(one, name, curve, TOKEN_COLOURS, drawn, dash="dot" if name == "estimated" else "solid"))
     if not data:
         return None
-    layout = _time_layout(drawn, "tokens / min")
+    layout = time_layout(drawn, "tokens / min")
     layout["yaxis"] |= {"tickformat": "~s"}
     _quota_lines(layout, drawn, "tpm", "TPM quota")
-    _criteria_lines(layout, drawn, "tpm")
+    criteria_lines(layout, drawn, "tpm")
     note = "Used: prompt + completion. Estimated: prompt + max_tokens, what the limiter counts at admission."
     return Plot("tpm", "Tokens per minute", _note(note, drawn, "estimated"), {"data": data, "layout": layout})
 
@@ -172,10 +177,10 @@ def _latency(drawn: Sequence[Drawn], metric: str) -> Plot | None:
             data.append(_line(one, name, curve, colours, drawn, dash="solid" if name == "p95" else "dot", gaps=True))
     if not data:
         return None
-    layout = _time_layout(drawn, "ms")
+    layout = time_layout(drawn, "ms")
     if len(drawn) == 1:
         _above_outliers(layout, data, drawn, metric)
-    _criteria_lines(layout, drawn, metric)
+    criteria_lines(layout, drawn, metric)
     note = _note(METRICS[metric].definition + ", by the start of the request.", drawn, "p50")
     return Plot(f"{metric}-time", f"{METRICS[metric].title} over time", note, {"data": data, "layout": layout})
 
@@ -197,7 +202,7 @@ def _above_outliers(layout: Spec, data: Sequence[Spec], drawn: Sequence[Drawn], 
 
 def _in_flight(drawn: Sequence[Drawn]) -> Plot:
     data = [_line(one, "in flight", series.in_flight(one.run, one.clock), {"in flight": BLUE}, drawn) for one in drawn]
-    layout = _time_layout(drawn, "requests")
+    layout = time_layout(drawn, "requests")
     return Plot("in-flight", "In flight", "Requests sent and not yet answered.", {"data": data, "layout": layout})
 
 
@@ -210,7 +215,7 @@ def _utilization(drawn: Sequence[Drawn]) -> Plot | None:
                 data.append(_line(one, name, curve, {"mean": BLUE, "highest": ORANGE}, drawn, dash=dash, gaps=True))
     if not data:
         return None
-    layout = _time_layout(drawn, "%")
+    layout = time_layout(drawn, "%")
     draw_limit(layout, 100.0, "full", RED)
     note = "Provisioned utilization that the service reported with its responses."
     return Plot("utilization", "Utilization", note, {"data": data, "layout": layout})
@@ -227,7 +232,7 @@ def _outcomes(one: Drawn, several: bool) -> Plot:
         }
         for outcome, values in counts.items()
     ]  # fmt: skip
-    layout = _time_layout([one], f"requests / {width:g} s") | {"barmode": "stack"}
+    layout = time_layout([one], f"requests / {width:g} s") | {"barmode": "stack"}
     title = f"Outcomes, {one.label}" if several else "Outcomes"
     note = "Requests by how they ended, at their start; dropped ones when they were due."
     return Plot(f"outcomes-{one.label}", title, note, {"data": data, "layout": layout})
@@ -248,7 +253,7 @@ def _percentiles(drawn: Sequence[Drawn], metric: str) -> Plot | None:
     if not lines:
         return None
     plot = percentile_plot(metric, lines)
-    _criteria_lines(plot.spec["layout"], drawn, metric)
+    criteria_lines(plot.spec["layout"], drawn, metric)
     return plot
 
 
@@ -295,7 +300,8 @@ def _against(drawn: Sequence[Drawn], column: str, metric: str) -> Plot | None:
     return Plot(f"{metric}-{column}", title, note, {"data": data, "layout": layout})
 
 
-def _time_layout(drawn: Sequence[Drawn], y_title: str) -> Spec:
+def time_layout(drawn: Sequence[Drawn], y_title: str) -> Spec:
+    """Layout over the time since the start; of one run with its warm-up and cool-down shaded."""
     layout = base_layout(None, y_title)
     longest = max(one.clock.length_s for one in drawn)
     layout["xaxis"] |= {
@@ -355,7 +361,8 @@ def _quota_lines(layout: Spec, drawn: Sequence[Drawn], key: str, name: str) -> N
         draw_limit(layout, quota, f"{name} {quota:,.0f}", PURPLE)
 
 
-def _criteria_lines(layout: Spec, drawn: Sequence[Drawn], metric: str) -> None:
+def criteria_lines(layout: Spec, drawn: Sequence[Drawn], metric: str) -> None:
+    """The limits that criteria set to a metric."""
     limits = {
         (judged.threshold, judged.aggregation, judged.operator) for one in drawn for judged in _criteria_of(one, metric)
     }

@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from analysis.findings.summarise import summarise
-from analysis.report.plots import drawable
-from analysis.report.server_plots import server_plots
+from analysis.plots.plots import drawable
+from analysis.plots.server_plots import server_plots
 from analysis.sources.loading import load_run
 from tests.analysis.server.test_azure_monitor import START, write_run
 from tests.analysis.server.test_client_and_server import sample

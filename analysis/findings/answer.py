@@ -1,0 +1,331 @@
+"""The answer of a report, before its figures: one sentence, four tiles, and the criteria in words. Pure.
+
+Terminal, Markdown, page and JSON show this one answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.figures.formats import ABSENT, format_figure
+from analysis.findings.kind import Kind, kind_of, tested
+from analysis.findings.summary import Summary
+from analysis.findings.verdict import Judged
+from tokenswarm.metrics.criterion_words import finding, must
+from tokenswarm.metrics.verdict import Reason, ReasonKind
+
+WORDS = {
+    "passed": "Passed",
+    "failed": "Failed",
+    "untrusted": "Not to be trusted",
+    "interrupted": "Interrupted",
+    "none": "No verdict",
+}
+REMEDIES = {
+    ReasonKind.SATURATED: "Run it again with more processes or machines, or less load.",
+    ReasonKind.NOT_DELIVERED: "Raise users (or max-lag) so that the load can be sent, and run it again.",
+    ReasonKind.LOST: "Run it again: rows of this run are missing.",
+    ReasonKind.ACCOUNTING: "Run it again: rows of this run are missing.",
+    ReasonKind.CLOCK: "Mend the clocks of the machines (NTP), and run it again.",
+    ReasonKind.EVIDENCE: "See what could not be written, and run it again.",
+    ReasonKind.SEARCH: "Search from a lower rate, or hold each level longer.",
+    ReasonKind.NOTHING_SENT: "See the log for what kept the run from sending.",
+    ReasonKind.NOTHING_ANSWERED: "Check address, key and model with `tokenswarm doctor`.",
+    ReasonKind.CRASHED: "See the log for why it ended, and run it again.",
+    ReasonKind.STOPPED: "See why it was stopped, and run it again.",
+    ReasonKind.OTHER: "See the reasons, and run it again.",
+}
+METRIC_REMEDIES = {
+    "error": "See the failures by kind, mend their cause, and run it again.",
+    "requests": "Run longer, or offer more load.",
+    "dropped": "Raise users, or offer less: arrivals found no free user.",
+    "throttled": "Ask for more quota, or offer less load.",
+}
+SLOWER = "Offer less load, ask for shorter answers, or add capacity, and run it again."
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One figure of the answer. `limit` and `headroom` are empty where nothing limits it; `state`: good, bad or
+    empty."""
+
+    name: str
+    value: str
+    limit: str = ""
+    headroom: str = ""
+    note: str = ""
+    state: str = ""
+
+    @property
+    def more(self) -> str:
+        """What stands below the figure."""
+        return "; ".join(filter(None, (self.limit, self.headroom))) or self.note
+
+
+@dataclass(frozen=True, slots=True)
+class InWords:
+    """A criterion: what must hold, what was found, and its state: held, failed or no_data."""
+
+    demand: str
+    finding: str
+    state: str
+    note: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.demand}, {self.finding}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`word`: the verdict. `tested`, `why` and `to_do` are the parts of `sentence`."""
+
+    state: str
+    word: str
+    tested: str
+    why: str
+    to_do: str
+    tiles: Sequence[Tile]
+    criteria: Sequence[InWords]
+
+    @property
+    def sentence(self) -> str:
+        """What was tested, why the verdict is what it is, and what to do."""
+        return f"{_ended(f'{_upper(self.tested)}: {self.why}')} {self.to_do}".strip()
+
+    def as_json(self) -> dict[str, Any]:
+        """The `answer` of summary.json."""
+        return {
+            "state": self.state,
+            "sentence": f"{self.word}: {self.sentence}",
+            "tested": self.tested,
+            "why": self.why,
+            "to_do": self.to_do,
+            "tiles": [
+                {"name": tile.name, "value": tile.value, "limit": tile.limit, "headroom": tile.headroom}
+                for tile in self.tiles
+            ],
+            "criteria": [{"text": str(item), "state": item.state, "note": item.note} for item in self.criteria],
+        }
+
+
+def answer_of(summary: Summary) -> Answer:
+    """The answer of one run."""
+    judgement = summary.judgement
+    word = WORDS.get(judgement.state, judgement.state)
+    if judgement.state == "untrusted" and judgement.has_failed:
+        word += ", and failed"
+    return Answer(
+        judgement.state, word, tested(summary), _why(summary), _to_do(summary), _tiles(summary), in_words(summary)
+    )
+
+
+def in_words(summary: Summary) -> list[InWords]:
+    """The criteria of a run: failed ones first."""
+    judged = sorted(summary.judgement.criteria, key=lambda item: item.state == "held")
+    return [InWords(must(item.criterion), finding(item.result), item.state, item.note) for item in judged]
+
+
+def _why(summary: Summary) -> str:
+    judgement = summary.judgement
+    others = [str(reason) for reason in judgement.other_reasons]
+    if said := _search_sentence(summary):
+        return "; but ".join(filter(None, (said, _some([reason for reason in others if said not in reason]))))
+    broken = [f"{item}" for item in in_words(summary) if item.state != "held"]
+    if judgement.state == "untrusted":
+        return _some(others or broken)
+    if judgement.state == "interrupted":
+        return f"ended before its time; {_so_far(summary)}"
+    if judgement.state == "failed":
+        return _some([*others, *broken])
+    if judgement.state == "passed":
+        return _all_held(summary)
+    return f"no criterion was given; {summary.accounting.ok:,} of {summary.accounting.sent:,} requests were answered"
+
+
+def _so_far(summary: Summary) -> str:
+    held = sum(item.state == "held" for item in summary.judgement.criteria)
+    return f"{held} of {len(summary.judgement.criteria)} criteria held until then" if held else "nothing was judged"
+
+
+def _all_held(summary: Summary) -> str:
+    criteria = summary.judgement.criteria
+    nearest = _nearest(criteria)
+    held = "its criterion held" if len(criteria) == 1 else f"all {len(criteria)} criteria held"
+    return held if nearest is None else f"{held}, the nearest to its limit: {nearest}"
+
+
+def _nearest(criteria: Sequence[Judged]) -> str | None:
+    """The criterion with the least headroom, in words; `None` when none has a limit above 0."""
+    near = [(room, item) for item in criteria if (room := headroom_pct(item)) is not None]
+    if not near:
+        return None
+    _, item = min(near, key=lambda pair: pair[0])
+    return f"{must(item.criterion)}, {finding(item.result)}"
+
+
+def headroom_pct(item: Judged) -> float | None:
+    """How far the value is from the limit, in percent of the limit; negative beyond it. `None` without a value, or with
+    a limit of 0."""
+    if item.value is None or not item.threshold:
+        return None
+    room = item.threshold - item.value if item.operator == ">" else item.value - item.threshold
+    return 100.0 * room / item.threshold
+
+
+def _search_sentence(summary: Summary) -> str:
+    """The answer of a capacity search as the search itself words it; empty for another run."""
+    found = summary.settings.get("search")
+    sentence = found.get("sentence") if isinstance(found, Mapping) else None
+    return sentence if isinstance(sentence, str) else ""
+
+
+def _some(reasons: Sequence[str]) -> str:
+    """The first two reasons, and how many more there are."""
+    shown = "; ".join(reason.rstrip(".") for reason in reasons[:2])
+    more = len(reasons) - 2
+    return f"{shown} (and {more} more)" if more > 0 else shown
+
+
+def _to_do(summary: Summary) -> str:
+    state = summary.judgement.state
+    if state == "none":
+        return "Give failure-criteria to have a verdict."
+    if state == "interrupted":
+        return "Run it to its end before you decide."
+    if state == "passed":
+        return _when_passed(summary)
+    reason = next(iter(summary.judgement.reasons), None)
+    if reason is None:
+        return ""
+    if state == "untrusted":
+        return REMEDIES.get(reason.kind, REMEDIES[ReasonKind.OTHER])
+    return _when_failed(summary, reason)
+
+
+def _when_passed(summary: Summary) -> str:
+    if kind_of(summary) is Kind.SEARCH:
+        return "Plan with this rate, and leave room above it."
+    refused, failed = summary.overall.counts.throttled or 0, summary.overall.counts.failed
+    if _is_unjudged(summary, "throttled", refused) or _is_unjudged(summary, "error", failed):
+        return (
+            f"No criterion is about the {_bad(refused, failed)}: add one on throttled or error before you rely on it."
+        )
+    return "This load can be relied on; scenario find-capacity tells how much more would hold."
+
+
+def _is_unjudged(summary: Summary, metric: str, count: int) -> bool:
+    """Whether requests went wrong in a way that no criterion is about."""
+    return count > 0 and metric not in {item.metric for item in summary.judgement.criteria}
+
+
+def _bad(refused: int, failed: int) -> str:
+    parts = [f"{refused:,} refused with 429"] if refused else []
+    return f"requests that went wrong ({', '.join([*parts, *([f'{failed:,} failed'] if failed else [])])})"
+
+
+def _when_failed(summary: Summary, reason: Reason) -> str:
+    if reason.kind is not ReasonKind.CRITERION:
+        return REMEDIES.get(reason.kind, REMEDIES[ReasonKind.OTHER])
+    if summary.quota is not None and summary.quota.throttled and summary.quota.advice:
+        return summary.quota.advice[0]
+    broken = next((item for item in summary.judgement.criteria if item.state != "held"), None)
+    return SLOWER if broken is None else METRIC_REMEDIES.get(broken.metric, SLOWER)
+
+
+def _tiles(summary: Summary) -> list[Tile]:
+    if not summary.overall.counts.sent:
+        return []
+    return [_capacity(summary), _ttft(summary), _speed(summary)]
+
+
+def _capacity(summary: Summary) -> Tile:
+    """What a search found; of another run, what was answered, beside the quota."""
+    found = summary.settings.get("search")
+    if isinstance(found, Mapping):
+        rate = found.get("answer_rpm")
+        value = f"{rate:,.4g} RPM" if isinstance(rate, int | float) else ABSENT
+        tpm = found.get("answer_tpm")
+        return Tile("Capacity", value, note=f"{tpm:,.0f} TPM" if isinstance(tpm, int | float) else "no level confirmed")
+    rpm = summary.overall.values.get("rpm")
+    limit = _quota_rpm(summary)
+    value = f"{format_figure(rpm)} RPM" if rpm is not None else ABSENT
+    if limit is None:
+        return Tile("Answered", value, note=f"of {format_figure(summary.overall.values.get('rpm_started'))} RPM sent")
+    said, rpm_limit = limit
+    room = 100.0 * (rpm_limit - rpm) / rpm_limit if rpm is not None else None
+    return Tile("Answered", value, said, _room(room))
+
+
+def _quota_rpm(summary: Summary) -> tuple[str, float] | None:
+    """What the quota admits, in requests a minute: the lesser of RPM, and TPM by the estimate of a request."""
+    quota = summary.quota
+    if quota is None:
+        return None
+    found = [(f"quota {quota.rpm:,.0f} RPM", quota.rpm)] if quota.rpm else []
+    if quota.tpm and quota.estimated_per_request:
+        admits = quota.tpm / quota.estimated_per_request
+        found.append((f"quota {quota.tpm:,.0f} TPM admits {format_figure(admits)} RPM", admits))
+    return min(found, key=lambda pair: pair[1], default=None)
+
+
+def _ttft(summary: Summary) -> Tile:
+    return _latency("TTFT p95", "ttft_ms", "p95", " ms", summary)
+
+
+def _speed(summary: Summary) -> Tile:
+    """How fast an answer grows for the median user; its limit is one on TBT or on the speed itself."""
+    tile = _latency("Speed per user", "tokens_per_s_per_user", "p50", " tokens/s", summary)
+    limit = None if tile.limit else _limit(summary, "tbt_ms")
+    if limit is None:
+        return tile
+    return Tile(tile.name, tile.value, f"{must(limit.criterion)}", _room(headroom_pct(limit)), state=_state(limit))
+
+
+def _latency(name: str, metric: str, key: str, unit: str, summary: Summary) -> Tile:
+    """A percentile and the limit on it. A search mixes its levels: there, what the criterion found at its level."""
+    limit = _limit(summary, metric, key)
+    found = summary.overall.distribution(metric)
+    value = found.percentile(key).value
+    if kind_of(summary) is Kind.SEARCH:
+        value = limit.value if limit is not None and limit.aggregation == key else None
+    text = ABSENT if value is None else f"{format_figure(value)}{unit}"
+    if limit is None:
+        return Tile(name, text, note=_without_limit(summary, value, found.n))
+    return Tile(name, text, _limit_text(limit), _room(headroom_pct(limit)), state=_state(limit))
+
+
+def _without_limit(summary: Summary, value: float | None, n: int) -> str:
+    if kind_of(summary) is Kind.SEARCH:
+        return "not judged at the level"
+    return "no limit given" if value is not None else f"too few answers: {n:,}" if n else "not measured"
+
+
+def _limit(summary: Summary, metric: str, key: str = "") -> Judged | None:
+    """The criterion on a metric of all requests: the one on this percentile, else the first."""
+    found = [item for item in summary.judgement.criteria if item.metric == metric and item.name is None]
+    return next((item for item in found if item.aggregation == key), found[0] if found else None)
+
+
+def _limit_text(item: Judged) -> str:
+    bound = "at most" if item.operator == ">" else "at least"
+    return f"{item.aggregation} {bound} {format_figure(item.threshold)} {item.unit}".rstrip()
+
+
+def _state(item: Judged) -> str:
+    return "good" if item.state == "held" else "bad"
+
+
+def _room(room_pct: float | None) -> str:
+    if room_pct is None:
+        return ""
+    return f"headroom {room_pct:.0f} %" if room_pct >= 0 else f"over by {-room_pct:.0f} %"
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else text + "."
