@@ -78,7 +78,7 @@ class InWords:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RunAnswer:
     """`word`: the verdict. `tested`, `why` and `to_do` are the parts of `sentence`."""
 
     state: str
@@ -110,13 +110,13 @@ class Answer:
         }
 
 
-def answer_of(summary: Summary) -> Answer:
+def answer_of(summary: Summary) -> RunAnswer:
     """The answer of one run."""
     judgement = summary.judgement
     word = WORDS.get(judgement.state, judgement.state)
     if judgement.state == "untrusted" and judgement.has_failed:
         word += ", and failed"
-    return Answer(
+    return RunAnswer(
         judgement.state, word, tested(summary), _why(summary), _to_do(summary), _tiles(summary), in_words(summary)
     )
 

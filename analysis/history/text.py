@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from analysis.figures.formats import format_figure, format_time
 from analysis.history.change_points import ALPHA, FEWEST, METHOD
 from analysis.history.past_run import FIGURES, PastRun, figure_key, figure_title
 from analysis.history.trend import Change, TestHistory
 from analysis.report.markdown import escape
 from analysis.report.markdown import table as markdown_table
 from analysis.report.table import Cell, Column, Row, Table
-from analysis.report.tables import format_figure, format_time
 from tokenswarm.userinput import counted
 
 KEYS = tuple(figure_key(*figure) for figure in FIGURES)

@@ -10,7 +10,7 @@ from typing import Any
 
 from analysis.figures.formats import format_duration, format_figure, format_time, short_labels
 from analysis.figures.metrics import METRICS
-from analysis.findings.answer import Answer, Tile, answer_of
+from analysis.findings.answer import RunAnswer, Tile, answer_of
 from analysis.findings.summary import Summary
 from analysis.plots import plots
 from analysis.plots.answer_plot import answer_plot
@@ -118,7 +118,7 @@ def _facts(said: Iterable[Any]) -> str:
     return f'<p class="facts">{"".join(f"<span>{escape(str(fact))}</span>" for fact in said if fact)}</p>'
 
 
-def _verdict(answer: Answer, summary: Summary, label: str, several: bool) -> str:
+def _verdict(answer: RunAnswer, summary: Summary, label: str, several: bool) -> str:
     run = f'<span class="run">{escape(label)}</span>' if several else ""
     told = f'<p class="sentence">{escape(answer.sentence)}</p>' if summary.accounting.sent else ""
     reasons = "" if told else listed(map(str, summary.judgement.reasons))

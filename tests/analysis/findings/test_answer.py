@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from analysis.findings.answer import Answer, answer_of
+from analysis.findings.answer import RunAnswer, answer_of
 from analysis.findings.kind import Kind, kind_of
 from analysis.findings.summarise import summarise
 from analysis.findings.summary import Summary
@@ -38,7 +38,7 @@ def throttled(n: int = 12) -> list[Any]:
     return [refused(f"r{number}", number + 0.5) for number in range(n)]
 
 
-def answer(*args: Any, **meta: Any) -> Answer:
+def answer(*args: Any, **meta: Any) -> RunAnswer:
     return answer_of(summary_of(*args, **meta))
 
 
