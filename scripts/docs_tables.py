@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from analysis.figures.metrics import markdown_table  # noqa: E402
+from tokenswarm.apps.mapping import PRESETS, preset_names  # noqa: E402
+from tokenswarm.apps.template import PLACEHOLDERS  # noqa: E402
 from tokenswarm.cli.scenarios import purpose  # noqa: E402
 from tokenswarm.config.environment import NAMES, OPTION_NAMES, SECRET_NAMES  # noqa: E402
 from tokenswarm.config.option_docs import doc_of, find  # noqa: E402
@@ -27,6 +29,7 @@ from tokenswarm.record import COLUMN_DOCS, COLUMNS  # noqa: E402
 
 PAGES = (
     "README.md",
+    "docs/app.md",
     "docs/scenarios.md",
     "docs/options.md",
     "docs/architecture.md",
@@ -105,6 +108,24 @@ def exit_codes() -> str:
     return table(("exit code", "meaning"), [(str(int(code)), EXIT_CODES[code]) for code in ExitCode])
 
 
+def placeholders() -> str:
+    """What may stand in the template of a question."""
+    return table(
+        ("placeholder", "stands for"), [(f"`{{{{{n}}}}}`", meaning) for n, (meaning, _) in PLACEHOLDERS.items()]
+    )
+
+
+def presets() -> str:
+    """The files of the presets."""
+    return "\n\n".join(f"### {name}\n\n{_preset(name)}" for name in preset_names())
+
+
+def _preset(name: str) -> str:
+    lines = (PRESETS / f"{name}.conf").read_text(encoding="utf-8").splitlines()
+    said = " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
+    return said + "\n\n```\n" + "\n".join(line for line in lines if not line.startswith("#")) + "\n```"
+
+
 def columns() -> str:
     """The columns of requests.csv."""
     return table(("column", "meaning"), [(f"`{name}`", COLUMN_DOCS[name]) for name in COLUMNS])
@@ -133,6 +154,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "criteria": criteria,
     "exit codes": exit_codes,
     "rooms": rooms,
+    "placeholders": placeholders,
+    "presets": presets,
     "columns": columns,
     "metrics": metrics,
 }

@@ -129,6 +129,7 @@ class RequestRecord:
     sent_ms: float | None = None
     headers_ms: float | None = None
     first_byte_ms: float | None = None
+    first_progress_ms: float | None = None
     ttft_ms: float | None = None
     ttft_visible_ms: float | None = None
     last_token_ms: float | None = None
@@ -314,6 +315,7 @@ COLUMN_DOCS: dict[str, str] = {
     "sent_ms": "ms to the last byte of the request handed to the kernel",
     "headers_ms": "ms to the end of the response headers",
     "first_byte_ms": "ms to the first byte of the response",
+    "first_progress_ms": "ms to the first event of progress of an application (see app-progress); absent without one",
     "ttft_ms": "ms to the first chunk with a token (content, reasoning or tool call)",
     "ttft_visible_ms": "ms to the first chunk with a visible (non-reasoning) token",
     "last_token_ms": "ms to the last chunk with a token",

@@ -21,6 +21,7 @@ from analysis.report.table import BAD, GOOD, Cell, Column, Row, Table
 from analysis.statistics import Distribution, Estimate, Group
 
 LATENCIES = (
+    "first_progress_ms",
     "ttft_ms",
     "ttft_visible_ms",
     "ttft_from_due_ms",

@@ -26,6 +26,7 @@ INSTANTS = ("scheduled_at", "started_at")
 OFFSETS = (
     "lag_ms",
     "first_byte_ms",
+    "first_progress_ms",
     "ttft_ms",
     "ttft_visible_ms",
     "e2e_ms",

@@ -223,7 +223,8 @@ class FaultySend:
         if self._fault.name == "huge_line":
             return body[:at] + _MEGABYTE * round(self._fault.value) + body[at:]
         if self._fault.name == "invalid_json":
-            return body[:-30] + (b"\n\n" if body.startswith((b"data: ", b"event: ")) else b"")
+            cut = body[: max(len(body) // 2, len(body) - 30)]
+            return cut + (b"\n\n" if body.startswith((b"data: ", b"event: ")) else b"")
         return self._dialect.filtered(body)
 
 

@@ -39,7 +39,7 @@ TOKENS = {"balanced": (500, 500), "context-heavy": (2000, 200), "generation-heav
 
 def test_no_scenario_is_left_out() -> None:
     names = {path.stem for path in (ROOT / "scenarios").glob("*.conf")}
-    assert names == {*SHORTENED, *LOAD_MODELS, "parameter-file"}
+    assert names == {*SHORTENED, *LOAD_MODELS, "parameter-file", "app-own-format"}  # the last: test_apps
 
 
 @pytest.mark.parametrize("name", ["balanced", "context-heavy", "generation-heavy", "smoke"])

@@ -86,7 +86,7 @@ class RagReply:
 
     def finish(self) -> Found:
         found = read_reply(self._body.data, self._answer_path)
-        found.columns |= _stages(self._headers)
+        found.columns["stages"] = stages_of(self._headers)
         return found
 
 
@@ -114,8 +114,9 @@ def _conversation(conversation_id: Any) -> dict[str, Any]:
     return {"conversation_id": conversation_id} if isinstance(conversation_id, str) and conversation_id else {}
 
 
-def _stages(headers: Mapping[str, str]) -> dict[str, Any]:
-    return {"stages": parse_server_timing(headers.get("server-timing", ""))}
+def stages_of(headers: Mapping[str, str]) -> str | None:
+    """The stages that a Server-Timing header tells of, as a row has them."""
+    return parse_server_timing(headers.get("server-timing", ""))
 
 
 class RagStream:
@@ -179,7 +180,7 @@ class RagStream:
         failed_at_once = outcome is Outcome.STREAM_ERROR and text.lstrip().startswith("event:")
         columns = {} if failed_at_once else self.times.columns()
         columns |= {"ttft_visible_ms": columns.get("ttft_ms"), **_conversation(self.conversation_id)}
-        return Found(outcome, error, text, columns | _stages(self._headers))
+        return Found(outcome, error, text, columns | {"stages": stages_of(self._headers)})
 
     def _outcome(self, text: str) -> tuple[Outcome, str | None]:
         if (error := self.error) is not None:

@@ -28,9 +28,9 @@ NAMES = tuple(_APIS)
 
 def api_of(target: ChatTarget) -> Api[Any]:
     """How a target is asked."""
-    return _APIS[target.asks][0](target.deployment)
+    return target.app if target.app is not None else _APIS[target.asks][0](target.deployment)
 
 
 def path_of(target: ChatTarget) -> str:
     """Below which path of its base URL it is asked."""
-    return _APIS[target.asks][1]
+    return "" if target.app is not None else _APIS[target.asks][1]

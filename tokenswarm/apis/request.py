@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from tokenswarm.apis.api import Api
+
 TokenProvider = Callable[[], str]
 
 
@@ -33,10 +35,19 @@ class ChatTarget:
     deployment: str
     """Deployment or model; empty while the service has still to be asked which one it has."""
     asks: str = "chat"
-    """What it is asked: chat, responses, embeddings, completions or messages."""
+    """What it is asked: chat, responses, embeddings, completions, messages or app."""
+    app: Api[Any] | None = field(default=None, repr=False)
+    """How an application is asked; `endpoint` is its whole URL then."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What each question to an application carries."""
     api_version: str | None = None
     key: str | None = field(default=None, repr=False)
     token_provider: TokenProvider | None = None
+
+    @property
+    def lacks_model(self) -> bool:
+        """Whether the service has still to be asked which model it has. An application knows its own."""
+        return not self.deployment and self.app is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +97,15 @@ class ChatRequest(Request):
     stream: bool = True
     stream_usage: bool = True
     keep_text: bool = False
+    session_id: str | None = None
+    """The id that was made up here for the conversation; `conversation_id` is the same until a service gives one."""
     name: str = "chat"
     body: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def service_conversation(self) -> str | None:
+        """The service's own id of the conversation; `None` until it has given one."""
+        return self.conversation_id if self.conversation_id != self.session_id else None
 
     def columns(self) -> dict[str, Any]:
         limit = None if self.max_tokens is None else self.max_tokens * int(self.body.get("n", 1))

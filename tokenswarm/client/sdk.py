@@ -13,7 +13,7 @@ import httpx2
 import openai
 
 from tokenswarm.apis.request import ChatTarget, Sending
-from tokenswarm.client.endpoint import Address, Endpoint, KeyedEndpoint, extended
+from tokenswarm.client.endpoint import Address, Endpoint, FixedEndpoint, KeyedEndpoint, extended
 
 _PER_REQUEST = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
 """Headers that belong to a connection or a body, and are written with each request."""
@@ -41,6 +41,8 @@ class SdkEndpoint:
 
 def chat_endpoint(target: ChatTarget, sending: Sending) -> Endpoint:
     """Where a target is asked, with what every request is to carry."""
+    if target.app is not None:
+        return extended(FixedEndpoint(target.endpoint, target.headers), sending)
     if target.asks == "messages" and target.token_provider is None:
         return extended(KeyedEndpoint(target.endpoint, target.key), sending)
     return extended(SdkEndpoint(target), sending)

@@ -22,7 +22,7 @@ from tokenswarm.config.request_extras import (
     parse_query,
 )
 from tokenswarm.config.scraping import read_endpoints
-from tokenswarm.config.targets import build_chat_target, build_host, build_rag_target
+from tokenswarm.config.targets import build_app_target, build_chat_target, build_host, build_rag_target, takes_limit
 from tokenswarm.metrics.autostop import AutoStop, parse_auto_stop
 from tokenswarm.metrics.criteria import Criterion, parse_criteria
 from tokenswarm.metrics.goodput import Goodput, parse_goodput
@@ -225,17 +225,18 @@ def build_settings(
     plan = _plan(reader, seed, context, output, traffic)
     owner = KeyOwner(launched, reader.read("send-keys-to", lambda text: parse_endpoints(text, "send-keys-to"), ()))
     get, problems = reader.get, reader.problems
-    chat = build_chat_target(get, environment, token, owner, problems) if "chat" in targets else None
-    if chat is not None and traffic.recording is not None:
+    sending = _sending(reader)
+    chat = _chat(reader, environment, token, owner) if "chat" in targets else None
+    if chat is not None and chat.app is None and traffic.recording is not None:
         chat = replace(chat, asks=traffic.recording.index.first_asks)
     settings = Settings(
         chat=chat,
         rag=build_rag_target(get, environment, owner, problems) if "rag" in targets else None,
         host=build_host(get, environment, owner, problems) if targets - {"chat", "rag"} else None,
         preflight=reader.choice("preflight", "full"),
-        sending=_sending(reader),
+        sending=sending,
         context=context,
-        output=output,
+        output=output if chat is None or takes_limit(chat) else None,
         max_tokens_field=reader.choice("max-tokens-field", "max_tokens"),
         questions=reader.read("dataset", load_dataset, None),
         traffic=traffic,
@@ -286,6 +287,17 @@ def build_settings(
     if reader.problems:
         raise BadInput(dict.fromkeys(reader.problems))
     return settings
+
+
+def _chat(reader: _Reader, environment: Environment, token: TokenProvider | None, owner: KeyOwner) -> ChatTarget | None:
+    """The service that is asked, or the application."""
+    asks = reader.choice("endpoint", "chat")
+    if asks == "app":
+        return build_app_target(reader.get, environment, owner, reader.carries_keys, reader.problems)
+    given = [option.name for option in OPTIONS if option.group == "app" and reader.get(option.name)]
+    if given:
+        reader.problems.append(f"{', '.join(given)}: expected endpoint = app beside it, got {asks!r}")
+    return build_chat_target(reader.get, environment, token, owner, reader.problems)
 
 
 def _lengths(reader: _Reader) -> tuple[Length, Length | None]:
@@ -431,6 +443,8 @@ def _check_together(reader: _Reader, settings: Settings, targets: set[str]) -> N
         reader.problems.append("search: expected failure-criteria that say what the highest rate must hold, got none")
     if "rag" in targets and settings.questions is None and reader.get("dataset") is None:
         reader.problems.append("dataset: expected a file of questions for the orchestrator, got none")
+    if settings.chat is not None and settings.chat.app is not None and settings.traffic.recording is not None:
+        reader.problems.append("requests: expected another endpoint than app, as their bodies are of a model's API")
     if settings.context.kind == "dataset" and reader.get("dataset") is None:
         reader.problems.append("context-tokens: expected --dataset beside the value dataset, got none")
     for name, length in (("context-tokens", settings.context), ("max-tokens", settings.output)):

@@ -8,6 +8,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tokenswarm.apis.request import ChatTarget, RagTarget, TokenProvider
+from tokenswarm.apps.app import App
+from tokenswarm.apps.mapping import read_mapping
 from tokenswarm.config.chat_url import is_azure_host, read_chat_url
 from tokenswarm.config.environment import (
     AZURE_KEY_NAMES,
@@ -20,7 +22,7 @@ from tokenswarm.config.environment import (
     rag_key_names,
 )
 from tokenswarm.config.key_owner import ENTRA_TOKEN, OWN_API_KEY, KeyOwner
-from tokenswarm.userinput import parse_json
+from tokenswarm.userinput import BadInput, parse_json
 
 DEFAULT_API_VERSION = "2024-10-21"
 """The newest generally available version of the deployments URL (Azure OpenAI API version lifecycle)."""
@@ -67,6 +69,47 @@ def build_chat_target(
         key=key,
         token_provider=token,
     )
+
+
+def build_app_target(
+    get: Get, environment: Environment, owner: KeyOwner, carries_keys: bool, problems: list[str]
+) -> ChatTarget | None:
+    """An application with a format of its own; what is missing or wrong is added to `problems`, and then there is
+    none. Keys go in the option `headers` alone: `carries_keys`, whether there are any."""
+    found: list[str] = []
+    model = get("deployment") or ""
+    app = None
+    try:
+        app = App(read_mapping(get), model)
+    except BadInput as error:
+        found += error.problems
+    endpoint = get("host") or get("rag-host")
+    if not endpoint:
+        found.append("app: expected --host, the application's URL, got none")
+    elif wrong := rag_endpoint_problems(endpoint, "app"):
+        found += wrong
+    elif carries_keys and (problem := owner.problem(OWN_API_KEY, endpoint, environment)):
+        found.append(problem)
+    if (stream := get("stream")) is not None and stream != "yes":
+        found.append(f"stream: expected app-stream = json for an application that answers in one body, got {stream!r}")
+    problems += found
+    if found or app is None or endpoint is None:
+        return None
+    url = _joined(endpoint, app.mapping.path)
+    return ChatTarget(api="app", endpoint=url, deployment=model, asks="app", app=app, headers=app.headers)
+
+
+def takes_limit(target: ChatTarget) -> bool:
+    """Whether questions say how long answers may be: an application's template has a place for it, or none."""
+    return not isinstance(target.app, App) or "max_tokens" in target.app.placeholders
+
+
+def _joined(endpoint: str, path: str) -> str:
+    """The URL of a path below an endpoint, which may name that path already."""
+    parts = urlsplit(endpoint)
+    base, path = parts.path.rstrip("/"), "/" + path.lstrip("/") if path else ""
+    whole = (base if base.endswith(path) else base + path) or "/"
+    return f"{parts.scheme}://{parts.netloc}{whole}"
 
 
 def build_rag_target(get: Get, environment: Environment, owner: KeyOwner, problems: list[str]) -> RagTarget | None:

@@ -18,6 +18,7 @@ from tokenswarm.apis.embeddings import EmbeddingsRequest
 from tokenswarm.apis.gpt_rag import GptRagV1, GptRagV2
 from tokenswarm.apis.named import api_of, path_of
 from tokenswarm.apis.request import ChatRequest, ChatTarget, RagRequest, RagTarget, Request, Sending
+from tokenswarm.apps.app import App
 from tokenswarm.client.attempt import Caller
 from tokenswarm.client.call import Client
 from tokenswarm.client.endpoint import Endpoint, FixedEndpoint, extended
@@ -27,6 +28,7 @@ from tokenswarm.config.settings import Settings
 from tokenswarm.config.targets import NO_KEY
 from tokenswarm.preflight.reachability import check_connection, other_scheme
 from tokenswarm.record import Outcome, RequestRecord
+from tokenswarm.redaction import SECRETS
 from tokenswarm.userinput import counted
 
 PATIENCE_S = 30.0
@@ -41,6 +43,8 @@ MAX_ADAPTIONS = 2
 _MODEL_ERRORS = re.compile(r"DeploymentNotFound|model_not_found|not_found_error: model|\bmodel\b", re.IGNORECASE)
 _REFUSED = frozenset({400, 422})
 KEY = "key: expected one that {host} accepts"
+_UNREAD = {Outcome.BAD_PAYLOAD: "app-text", Outcome.TRUNCATED: "app-end"}
+"""The option that has found nothing in an application's answer, by what the answer came to."""
 
 
 @dataclass(slots=True)
@@ -65,7 +69,7 @@ def try_targets(settings: Settings) -> FirstRequests:
     """Send one request to each target of a run, and a second where the first shows that a field has to change."""
     found = FirstRequests(settings)
     if settings.chat is not None:
-        _try_chat(found, settings.chat)
+        (_try_chat if settings.chat.app is None else _try_app)(found, settings.chat)
     if settings.host is not None:
         found.problems += check_connection("host", settings.host, settings)
     if settings.rag is not None:
@@ -101,6 +105,26 @@ def _ask_chat(found: FirstRequests, target: ChatTarget) -> RequestRecord:
             body=body,
         )
     return _send(found, api_of(target), chat_endpoint(target, settings.sending), request, "chat")
+
+
+def _try_app(found: FirstRequests, target: ChatTarget) -> None:
+    """An application. Where its answer does not hold what the options look for, they are wrong, and the message shows
+    what it did hold."""
+    assert isinstance(target.app, App)
+    record = _ask_chat(found, target)
+    where = chat_endpoint(target, found.settings.sending).at("").url
+    host, mapping = urlsplit(where).netloc, target.app.mapping
+    if record.outcome in _UNREAD:
+        wanted = f"{_UNREAD[record.outcome]}: expected it in what {host} answers"
+        found.problems.append(SECRETS.redact(f"{wanted}, got {record.error} (POST {where})"))
+        return
+    _judge(found, record, where, "app-path: expected one of {host}", f"{KEY} (option headers)")
+    if record.outcome is Outcome.OK and mapping.conversation and record.conversation_id is None:
+        said = f"app-conversation: expected an id at {mapping.conversation!r} in what {host} answers, got none"
+        if "conversation" in mapping.given:
+            found.problems.append(said)
+        elif found.settings.turns > 1:
+            found.warnings.append(said)
 
 
 def _try_rag(found: FirstRequests, target: RagTarget) -> None:

@@ -141,7 +141,7 @@ class Preparation:
         """Ask the targets whether they answer, as the option `preflight` says; the settings, adapted to what they
         refuse. Raises `BadInput`."""
         self.first_requests = None
-        if settings.chat is not None and not settings.chat.deployment:
+        if settings.chat is not None and settings.chat.lacks_model:
             settings, model = self._with_model(settings)
             self._locust.parsed_options.deployment = model  # workers take it from here
         options, environment = self._locust.parsed_options, self._environment or Environment({}, {})
@@ -167,7 +167,7 @@ class Preparation:
 
     def _with_model(self, settings: Settings) -> tuple[Settings, str]:
         """The settings with the service's only model where none was named, and that. Raises `BadInput`."""
-        if settings.chat is None or settings.chat.deployment:
+        if settings.chat is None or not settings.chat.lacks_model:
             return settings, settings.chat.deployment if settings.chat is not None else ""
         model = choose_model(settings)
         logger.info("Before the start: the model is %s, the only one that is listed", model)
@@ -217,7 +217,8 @@ class Preparation:
         """Locust's own options that the environment names: the host, and the lab's DURATION."""
         options = self._locust.parsed_options
         defaults = option_defaults(environment)
-        name = "rag-host" if self.targets == {"rag"} else "host"
+        asks_app = options.endpoint == "app"  # the environment's chat endpoint is what the application itself asks
+        name = "rag-host" if self.targets == {"rag"} or asks_app else "host"
         if not self._locust.host and defaults.get(name):
             self._locust.host = defaults[name]
         if options.run_time is None and defaults.get("run-time"):

@@ -56,6 +56,8 @@ def check_targets(settings: Settings) -> list[str]:
 
 def _check_chat(target: ChatTarget, settings: Settings) -> list[str]:
     """Look the deployment up; where that says nothing, ask what the run will ask, with nothing in it to answer."""
+    if target.app is not None:
+        return check_connection("app", target.endpoint, settings)
     looked_up = _look_up(target, settings)
     host = urlsplit(target.endpoint).netloc
     hint = other_scheme(target.endpoint, looked_up.error or "", settings) if looked_up.status is None else ""

@@ -40,13 +40,26 @@ def describe_targets(settings: Settings, options: Mapping[str, Any], environment
 def _chat_line(target: ChatTarget, settings: Settings, options: Mapping[str, Any], environment: Environment) -> str:
     address = chat_endpoint(target, settings.sending).at(path_of(target))
     named = "as given" if options.get("api") else "inferred"
-    host = _host_source(options, environment, ENDPOINT_NAMES)
-    further = f"; further headers {', '.join(settings.sending.headers)}" if settings.sending.headers else ""
+    host = _host_source(options, environment, RAG_ENDPOINT_NAMES if target.app is not None else ENDPOINT_NAMES)
+    if target.app is not None:
+        return f"Target: POST {address.url} (host from {host}), {_app_words(options)}{_further(settings)}"
     return (
         f"Target: POST {address.url} (host from {host}), api {target.api} ({named}); "
         f"{_credentials(target, address.headers, environment)}; "
-        f"model {target.deployment} ({_model_source(options, environment)}){further}"
+        f"model {target.deployment} ({_model_source(options, environment)}){_further(settings)}"
     )
+
+
+def _app_words(options: Mapping[str, Any]) -> str:
+    """Which preset an application is asked by, and which options say more."""
+    given = [name.replace("_", "-") for name, value in options.items() if name.startswith("app_") and value]
+    own = [name for name in given if name != "app-preset"]
+    preset = f"app-preset {options['app_preset']}" if "app-preset" in given else "app"
+    return preset + (f" with {', '.join(own)}" if own else "")
+
+
+def _further(settings: Settings) -> str:
+    return f"; further headers {', '.join(settings.sending.headers)}" if settings.sending.headers else ""
 
 
 def _credentials(target: ChatTarget, headers: Mapping[str, str], environment: Environment) -> str:

@@ -28,6 +28,8 @@ class Conversation:
     joined in its middle `joined_after` turns were made up."""
 
     id: str | None
+    """The service's, once it has given one; of a chat, one made up here before."""
+    session_id: str | None
     question: Question | None
     last_turn: int
     turn: int = 0
@@ -81,6 +83,7 @@ class Composer:
             keep_text=multi,
             name=self._name,
             conversation_id=conversation.id if multi else None,
+            session_id=conversation.session_id if multi else None,
             turn=conversation.turn if multi else None,
             question_id=question.id if question else None,
             body=self._body(arrival),
@@ -218,8 +221,9 @@ class Composer:
             self._first = False
             joined_after = min(turns, self._settings.start_turn.sample(self._rng) or 1) - 1
         if not is_chat:  # the orchestrator keeps the history itself, and has none of turns that were not asked
-            return Conversation(None, question, turns - joined_after)
-        conversation = Conversation(uuid.uuid4().hex, question, turns, joined_after=joined_after)
+            return Conversation(None, None, question, turns - joined_after)
+        made_up = uuid.uuid4().hex
+        conversation = Conversation(made_up, made_up, question, turns, joined_after=joined_after)
         if question is not None:
             system = question.system or self._settings.system_prompt
             conversation.messages = [{"role": "system", "content": system}] if system else []

@@ -23,7 +23,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from tokenswarm.config.settings import Settings
 from tokenswarm.record import GIVEN_UP, Outcome, RequestRecord
 
-PROVIDERS = {"azure": "azure.ai.openai", "azure-v1": "azure.ai.openai", "openai": "openai"}
+PROVIDERS = {"azure": "azure.ai.openai", "azure-v1": "azure.ai.openai", "openai": "openai", "app": "app"}
 _NO_ERROR = GIVEN_UP | {Outcome.OK}
 _NS = 1_000_000_000
 

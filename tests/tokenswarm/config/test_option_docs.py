@@ -22,6 +22,15 @@ BESIDE = {
     "search": {"failure-criteria": "p95(ttft_ms) > 1000"},
     "trace-window": {"trace": "scenarios/traces/sample-azure.csv"},
     "skip-bad": {"requests": "scenarios/traces/sample-requests.jsonl"},
+    **{
+        name: {
+            "endpoint": "app",
+            "app-body": '["{{question}}"]',
+            "app-text": "text",
+        }
+        for name in BY_NAME
+        if name.startswith("app-")
+    },
 }
 """What an option needs beside it."""
 
@@ -58,7 +67,7 @@ def test_the_example_is_accepted(option: Option, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(ROOT)
     assert not option.choices or DOCS[option.name].example in option.choices
     if option.name not in ELSEWHERE:
-        settings_with(**BESIDE.get(option.name, {}), **{option.name: DOCS[option.name].example})
+        settings_with(**BESIDE.get(option.name, {}) | {option.name: DOCS[option.name].example})
 
 
 @pytest.mark.parametrize("option", [o for o in find(None) if DOCS[o.name].default], ids=lambda option: option.name)

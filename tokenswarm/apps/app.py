@@ -1,0 +1,77 @@
+"""An application as an API: its questions from a template, its answers by the expressions of a mapping. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tokenswarm.apis.api import Encoded, Reader
+from tokenswarm.apis.chat_completions import encode_json
+from tokenswarm.apis.request import ChatRequest
+from tokenswarm.apis.sse import EventDecoder
+from tokenswarm.apps.events import AppEvents
+from tokenswarm.apps.mapping import AppMapping
+from tokenswarm.apps.paths import Paths
+from tokenswarm.apps.records import LINE_END, MESSAGE_END, RecordDecoder
+from tokenswarm.apps.template import Template
+from tokenswarm.apps.text import AppText, TextPatterns
+from tokenswarm.apps.whole import AppBody
+from tokenswarm.userinput import BadInput
+
+_ACCEPT = {
+    "sse": "text/event-stream",
+    "jsonl": "application/x-ndjson, application/jsonl, */*",
+    "text": "text/plain, */*",
+    "json": "application/json",
+}
+"""What a request says that it takes, by `app-stream`: some applications stream only when asked so."""
+
+
+@dataclass(slots=True)
+class App:
+    """How an application is asked, as `mapping` says; one for all users. `model`: what `{{model}}` stands for."""
+
+    mapping: AppMapping
+    model: str = ""
+    _template: Template = field(init=False, compare=False)
+    _reads: Paths | TextPatterns = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Raises `BadInput` with every problem of the template and the expressions."""
+        problems: list[str] = []
+        try:
+            self._template = Template(self.mapping.body, self.model)
+        except BadInput as error:
+            problems += error.problems
+        try:
+            self._reads = TextPatterns(self.mapping) if self.mapping.stream == "text" else Paths(self.mapping)
+        except BadInput as error:
+            problems += error.problems
+        if problems:
+            raise BadInput(problems)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What each question carries, unless the option `headers` says otherwise."""
+        accept = _ACCEPT.get(self.mapping.stream)
+        return {"Content-Type": "application/json", **({"Accept": accept} if accept else {})}
+
+    @property
+    def placeholders(self) -> frozenset[str]:
+        """The names in the template."""
+        return self._template.names
+
+    def encode(self, request: ChatRequest) -> Encoded:
+        body = self._template.fill(request)
+        return Encoded(encode_json({**body, **request.body} if isinstance(body, dict) else body))
+
+    def reader(self, request: ChatRequest, status: int, headers: Mapping[str, str]) -> Reader:
+        reads = self._reads
+        if isinstance(reads, TextPatterns):
+            return AppText(reads, headers)
+        stream = self.mapping.stream
+        if stream == "json":
+            return AppBody(reads, headers)
+        if stream == "sse":
+            return AppEvents(reads, EventDecoder(), request, headers)
+        return AppEvents(reads, RecordDecoder(LINE_END if stream == "jsonl" else MESSAGE_END), request, headers)
