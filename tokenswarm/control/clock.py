@@ -52,10 +52,15 @@ class MasterClock:
     """Of one worker, run after run. `shift_s`: what is taken off its instants, `None` before there are
     answers; then `known` is set and `on_known` called."""
 
-    def __init__(self, mailbox: Mailbox, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, mailbox: Mailbox, now: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._mailbox = mailbox
         self._now = now
+        self._monotonic = monotonic
         self._offsets: deque[Offset] = deque(maxlen=KEPT)
+        self._moved: Offset | None = None
+        self._set_at = self._apart()
         self._greenlet: Any = None
         self.shift_s: float | None = None
         self.known = Event()
@@ -63,23 +68,47 @@ class MasterClock:
         mailbox.listen(ClockTold, self._hear)
 
     def start(self) -> None:
-        """Ask from now on."""
+        """A run begins: ask from now on. What was found in an earlier run may have changed since."""
+        if self._moved is not None or self._step_s:
+            self.shift_s, self._moved = None, None
+            self._offsets.clear()
+            self.known.clear()
+            if self._greenlet is not None:
+                self._greenlet.kill(block=False)
+                self._greenlet = None
         if self._greenlet is None:
             self._greenlet = gevent.spawn(self._ask_regularly)
 
     @property
     def offset(self) -> Offset | None:
-        """The best of the last measurements."""
-        return min(self._offsets, key=lambda offset: offset.error_s, default=None)
+        """How far it is ahead now: by a step that this process saw itself, by a measurement that shows one, or by the
+        best of the last measurements."""
+        best = self._moved or min(self._offsets, key=lambda offset: offset.error_s, default=None)
+        if best is None or self.shift_s is None or self._moved is not None or not self._step_s:
+            return best
+        return Offset(self.shift_s + self._step_s, best.error_s)
+
+    @property
+    def _step_s(self) -> float:
+        """By how much this process's clock was set since the difference was fixed; 0 for what any clock is corrected
+        by."""
+        step_s = self._apart() - self._set_at
+        return step_s if abs(step_s) > MOVED_S else 0.0
+
+    def _apart(self) -> float:
+        return self._now() - self._monotonic()
 
     def local(self, at: float) -> float:
         """An instant of the master's by this clock."""
         return at + (self.shift_s or 0.0)
 
     def _hear(self, message: ClockTold, _master: str) -> None:
-        self._offsets.append(offset_of(message.asked_at, message.master_at, self._now()))
-        if self.shift_s is None and len(self._offsets) >= FIRST_ASKS and (offset := self.offset) is not None:
-            self.shift_s = shift_of(offset)
+        offset = offset_of(message.asked_at, message.master_at, self._now())
+        self._offsets.append(offset)
+        if self.shift_s is not None and abs(offset.ahead_s - self.shift_s) > MOVED_S + offset.error_s:
+            self._moved = offset
+        if self.shift_s is None and len(self._offsets) >= FIRST_ASKS and (best := self.offset) is not None:
+            self.shift_s, self._set_at = shift_of(best), self._apart()
             self.known.set()
             self.on_known()
 
