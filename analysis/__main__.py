@@ -31,6 +31,7 @@ COMMANDS = {
         "analysis.commands.compare", "what differs between two runs, and whether it is more than chance"
     ),
     "history": _Command("analysis.commands.history", "the runs of each test in order, and what changed for good"),
+    "export": _Command("analysis.commands.export", "rows as Parquet, figures to MLflow"),
     "sizing": _Command("analysis.commands.sizing", "RPM, TPM and provisioned units for a number of users"),
     "recover": _Command("analysis.commands.recover", "rebuild the rows of a run that was cut by a crash"),
     "azure-metrics": _Command("analysis.commands.azure_metrics", "what Azure Monitor counted during a run"),

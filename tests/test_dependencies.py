@@ -38,6 +38,7 @@ ROOMS: dict[str, str] = {
     "control",
     "tokenswarm.live": "redaction installation record userinput exit_codes workload metrics config generator control "
     "runner",
+    "tokenswarm.telemetry": "redaction record userinput",
     "tokenswarm.jmx": "redaction userinput exit_codes workload config",
     "tokenswarm.selfcheck": "redaction installation users record exit_codes transport metrics generator",
     "tokenswarm.cli": "redaction installation userinput exit_codes record transport config preflight selfcheck",
@@ -53,10 +54,11 @@ ROOMS: dict[str, str] = {
     "analysis.findings analysis.plots analysis.report",
     "analysis.history": "record userinput exit_codes metrics analysis.statistics analysis.sources analysis.figures "
     "analysis.findings analysis.report analysis.compare",
+    "analysis.export": "record userinput analysis.statistics analysis.sources analysis.figures analysis.findings",
     "analysis.sizing": "userinput",
     "analysis.commands": "lease redaction record userinput exit_codes metrics analysis.statistics analysis.sources "
     "analysis.figures analysis.findings analysis.server analysis.plots analysis.report analysis.compare "
-    "analysis.history analysis.sizing",
+    "analysis.history analysis.export analysis.sizing",
     "simulator.config": "",
     "simulator.truth": "simulator.config",
     "simulator.wire": "simulator.config",
@@ -79,7 +81,7 @@ TOP: dict[str, str] = {
     "tokenswarm.lease": "",
     "tokenswarm.installation": "",
     "tokenswarm.__main__": "cli",
-    "tokenswarm.plugin": "redaction userinput exit_codes preflight config control runner live",
+    "tokenswarm.plugin": "redaction userinput exit_codes preflight config control runner live telemetry",
     "tokenswarm.users": "record workload apis traffic client config sender runner plugin",
     "analysis.statistics": "metrics",
     "analysis.__main__": "redaction userinput exit_codes analysis.commands",

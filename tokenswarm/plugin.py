@@ -140,9 +140,25 @@ def _show(load_test: LoadTest, web_ui: Any) -> None:
     """Where a run is looked at: the page of the web UI, or the terminal."""
     watch = CurrentRun(load_test)
     watch.attach()
+    _open_prometheus(watch)
     if web_ui is None:
         attach_terminal(watch)
         return
     from tokenswarm.live.webui import attach_page  # a headless run does without its modules
 
     attach_page(watch, web_ui)
+
+
+def _open_prometheus(watch: CurrentRun) -> None:
+    """With the option `prometheus`: let a Prometheus server read the runs of this process."""
+    address = watch.load_test.options.prometheus
+    if not address:
+        return
+    from tokenswarm.telemetry.metrics_endpoint import MetricsEndpoint, parse_address  # others do without
+
+    endpoint = MetricsEndpoint(parse_address(address))
+    endpoint.open()
+    watch.started.append(
+        lambda monitor: monitor.run.observers.append(endpoint.follow(monitor.run.settings.test_name, monitor))
+    )
+    watch.ended.append(lambda _: endpoint.leave())

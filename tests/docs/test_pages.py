@@ -58,8 +58,8 @@ def test_nothing_in_a_scenario_is_cut_off_as_a_comment(path: Path) -> None:
 
 
 def test_every_package_that_is_imported_is_required() -> None:
-    distributions = {"dotenv": "python-dotenv", "zmq": "pyzmq"}
-    optional = {"azure", "opentelemetry"}
+    distributions = {"dotenv": "python-dotenv", "zmq": "pyzmq", "prometheus_client": "prometheus-client"}
+    optional = {"azure", "opentelemetry", "pyarrow", "mlflow"}
     of_locust = {"flask", "flask_login", "configargparse"}  # whichever versions it takes
     required = {
         re.split(r"[^\w-]", line)[0].lower() for line in (ROOT / "requirements.txt").read_text().splitlines() if line

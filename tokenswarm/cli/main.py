@@ -146,6 +146,13 @@ def history(arguments: tuple[str, ...]) -> None:
     _analysis("history", [*([str(RESULTS)] if names_none else []), *arguments])
 
 
+@cli.command(short_help="Write a run as Parquet, or to MLflow.", context_settings=PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def export(arguments: tuple[str, ...]) -> None:
+    """Write the rows of a RUN as Parquet, or its figures to MLflow; without a RUN, of the newest."""
+    _analysis("export", with_newest(arguments, RESULTS, 1, (*VALUES, "--parquet", "--mlflow", "--experiment")))
+
+
 @cli.command(short_help="Work out rates and units for a number of users.", context_settings=PASSED_ON)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def sizing(arguments: tuple[str, ...]) -> None:

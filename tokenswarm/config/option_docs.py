@@ -112,6 +112,7 @@ DOCS: dict[str, OptionDoc] = {
     "test-name": OptionDoc("", "", "nightly"),
     "web-allowed-hosts": OptionDoc("", "", "load.example.com"),
     "output-format": OptionDoc("human", "", "jsonl"),
+    "prometheus": OptionDoc("none", "", "9464"),
     "report": OptionDoc("yes", "", "no"),
     "output-interval": OptionDoc("10", "s", "2"),
 }

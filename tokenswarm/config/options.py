@@ -162,6 +162,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("test-name", "results", "name of the run directory's parent; default the scenario's name"),
     Option("output-format", "results",
            "headless: human (default), jsonl, or Locust's own tables", ("human", "jsonl", "locust"), in_form=False),
+    Option("prometheus", "results", "[host:]port where a Prometheus server reads the run's figures; default none",
+           in_form=False),
     Option("report", "results", "headless: make the report at the end", YES_NO, in_form=False),
     Option("output-interval", "results", "headless: seconds between two lines; default 10", in_form=False),
     Option("web-allowed-hosts", "results", "further names of the web UI, of a proxy in front of it: load.example.com",

@@ -136,6 +136,11 @@ class Monitor:
         ]
 
     @property
+    def user_count(self) -> int:
+        """Users that run."""
+        return self._users()
+
+    @property
     def in_flight(self) -> int:
         """Requests under way; of workers as of their last message."""
         if self.run.ended_at is not None:

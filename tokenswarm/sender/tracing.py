@@ -1,4 +1,5 @@
-"""OpenTelemetry spans of the requests, for runs with Locust's `--otel`: one CLIENT span for each HTTP request sent.
+"""OpenTelemetry spans and metrics of the requests, for runs with Locust's `--otel`: one CLIENT span for each HTTP
+request sent, and the client metrics of the GenAI conventions.
 
 A span is made from the finished record, so nothing of OpenTelemetry runs while an answer streams. Its trace id is the
 record's `call_id`, its span id follows from the attempt, and both travel to the target in `traceparent`: a slow row of
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from opentelemetry import trace
+from opentelemetry import metrics, trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
@@ -47,6 +48,7 @@ class Telemetry:
             provider.id_generator = usual
         self._sampler = provider.sampler
         self._targets = _describe_targets(settings)
+        self._metrics = _ClientMetrics(metrics.get_meter("tokenswarm"))
 
     def headers(self, call_id: str, attempt: int) -> dict[str, str]:
         """What a request carries so that the target's spans hang below ours."""
@@ -59,6 +61,7 @@ class Telemetry:
         target = self._targets.get(record.target)
         if record.started_at is None or record.outcome is Outcome.DROPPED or target is None:
             return
+        self._metrics.add(target, record)
         self._ids.trace_id = int(record.call_id, 16)
         self._ids.span_id = span_id(self._ids.trace_id, record.attempt)
         begin_ns = round(record.started_at * _NS)
@@ -72,6 +75,39 @@ class Telemetry:
         if record.outcome not in _NO_ERROR:
             span.set_status(Status(StatusCode.ERROR, record.error))
         span.end(begin_ns + round((record.e2e_ms or 0.0) * 1e6))
+
+
+class _ClientMetrics:
+    """Histograms of the GenAI conventions; a latency is known of answered requests only, the duration of all."""
+
+    def __init__(self, meter: metrics.Meter) -> None:
+        self._duration = meter.create_histogram("gen_ai.client.operation.duration", "s", "Duration of the request")
+        self._first = meter.create_histogram("gen_ai.client.operation.time_to_first_chunk", "s", "Time to first token")
+        self._gap = meter.create_histogram(
+            "gen_ai.client.operation.time_per_output_chunk", "s", "Mean time between tokens of an answer"
+        )
+        self._tokens = meter.create_histogram("gen_ai.client.token.usage", "{token}", "Tokens of a request, by type")
+        self._lag = meter.create_histogram("tokenswarm.client.lag", "s", "How much later than due it was sent")
+
+    def add(self, target: _Target, record: RequestRecord) -> None:
+        attributes = {
+            **target.attributes,
+            "tokenswarm.request": record.name,
+            "tokenswarm.outcome": record.outcome.value,
+        }
+        if record.model:
+            attributes["gen_ai.response.model"] = record.model
+        if record.outcome not in _NO_ERROR:
+            attributes["error.type"] = record.outcome.value
+        times = [(self._duration, record.e2e_ms), (self._lag, record.lag_ms)]
+        if record.outcome is Outcome.OK:
+            times += [(self._first, record.ttft_ms), (self._gap, record.tbt_ms)]
+        for histogram, value_ms in times:
+            if value_ms is not None:
+                histogram.record(value_ms / 1000, attributes)
+        for kind, tokens in (("input", record.prompt_tokens), ("output", record.completion_tokens)):
+            if tokens is not None:
+                self._tokens.record(tokens, {**attributes, "gen_ai.token.type": kind})
 
 
 class _GivenIds(IdGenerator):

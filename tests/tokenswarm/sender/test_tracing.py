@@ -7,6 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -100,3 +103,22 @@ def test_the_providers_other_tracers_keep_their_ids(exporter: InMemorySpanExport
     provider.get_tracer("other").start_span("own").end()
     own = exporter.get_finished_spans()[-1]
     assert own.context.trace_id not in (0, int(CALL, 16))
+
+
+def test_metrics_of_the_conventions_as_the_sdk_reads_them(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = InMemoryMetricReader()
+    monkeypatch.setattr(metrics, "get_meter", MeterProvider([reader]).get_meter)
+    measured = Telemetry(TracerProvider(), SETTINGS)
+    measured.emit(record(lag_ms=2.0, tbt_ms=31.0))
+    measured.emit(record(outcome=Outcome.THROTTLED, ttft_ms=None, prompt_tokens=None, completion_tokens=None))
+    data = reader.get_metrics_data()
+    assert data is not None
+    found = {metric.name: metric for scope in data.resource_metrics[0].scope_metrics for metric in scope.metrics}
+    points = {name: [(p.count, p.sum) for p in metric.data.data_points] for name, metric in found.items()}  # type: ignore[union-attr]
+    assert points["gen_ai.client.operation.duration"] == [(1, 1.5), (1, 1.5)]
+    assert points["gen_ai.client.operation.time_to_first_chunk"] == [(1, 0.25)]
+    assert points["gen_ai.client.operation.time_per_output_chunk"] == [(1, pytest.approx(0.031))]
+    assert points["gen_ai.client.token.usage"] == [(1, 100), (1, 40)]
+    assert points["tokenswarm.client.lag"] == [(1, 0.002)]
