@@ -70,6 +70,14 @@ class TokenSource(StrEnum):
     NONE = "none"
 
 
+class SessionEnd(StrEnum):
+    """How a session ended, on the row of its last request; none on the rows before, and where the run ended first."""
+
+    DONE = "done"
+    FAILED = "failed"
+    """A step was not answered, so the steps that need it were not asked."""
+
+
 class Doubt(StrEnum):
     """What is not as it should be with an answer whose figures count all the same; a row may have several."""
 
@@ -119,6 +127,10 @@ class RequestRecord:
     conversation_id: str | None = None
     turn: int | None = None
     question_id: str | None = None
+    session_id: str | None = None
+    step: int | None = None
+    session_s: float | None = None
+    session_end: SessionEnd | None = None
 
     scheduled_at: float | None = None
     started_at: float | None = None
@@ -167,6 +179,16 @@ class RequestRecord:
 
     doubts: str | None = None
     end_note: str | None = None
+
+    @property
+    def is_arrival(self) -> bool:
+        """Whether the load model wanted it: the first attempt of a request, or of a session's first step."""
+        return self.attempt == 1 and self.step in (None, 1)
+
+    @property
+    def session_duration_s(self) -> float | None:
+        """s from a session's due instant to the end of its last answer; `None` on all rows but that of this answer."""
+        return self.session_s if self.session_end is SessionEnd.DONE else None
 
     @property
     def due_at(self) -> float | None:
@@ -292,6 +314,7 @@ _BY_TYPE: dict[Any, Any] = {
     float | None: _optional(float),
     TokenSource: lambda cell: TokenSource(cell) if cell else TokenSource.NONE,
     Outcome: Outcome,
+    SessionEnd | None: _optional(SessionEnd),
 }
 _PARSERS = {name: _BY_TYPE[_HINTS[name]] for name in COLUMNS}
 
@@ -305,6 +328,10 @@ COLUMN_DOCS: dict[str, str] = {
     "conversation_id": "conversation it belongs to (the service's id once it has given one)",
     "turn": "turn within the conversation, from 1",
     "question_id": "row or id of the question in the dataset",
+    "session_id": "session it belongs to, where sessions arrive (option arrivals-of)",
+    "step": "step of the session, from 1 in the order of the sending",
+    "session_s": "s from the instant at which the session was due to the end of this request",
+    "session_end": "on the row that ended its session: done or failed",
     "scheduled_at": "Unix s; instant at which the open-loop plan wanted it sent; absent in closed loop",
     "started_at": "Unix s; just before connecting, or before the first byte is written on a kept connection",
     "lag_ms": "ms from the intended start to started_at (a dropped arrival: to when it was given up); the intended "

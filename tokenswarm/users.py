@@ -12,7 +12,8 @@ from locust.exception import StopUser
 
 import random
 import time
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from tokenswarm.apis.api import Api, Encoded
@@ -29,6 +30,7 @@ from tokenswarm.runner.load_test import load_test_of
 from tokenswarm.sender.composer import Composer
 from tokenswarm.sender.schedule import Due
 from tokenswarm.sender.sender import Sender
+from tokenswarm.sender.session import Session, pause_until
 from tokenswarm.traffic.recorded import Recorded
 from tokenswarm.workload.arrivals import Arrival
 from tokenswarm.workload.thread_group import Thread
@@ -69,12 +71,15 @@ class ApiUser(User):
         trace = telemetry.headers if telemetry else None
         self.caller = Caller(self.load_test.worker_name, number, self.target, trace, stopping=sender.stopping)
         self.rng = random.Random(f"{settings.seed}:{self.caller.worker}:{number}")
-        self.composer = Composer(settings, sender.questions, self.rng, self.request_name, sender.replay)
+        self.composer = self._make_composer(self.rng)
         self.due: Due | None = None
         self.composed: tuple[Any, Encoded] | None = None
         self.thread: Thread | None = None
         self.refusals = 0
         self.client: Client[Any] = Client(self.make_api(), self.make_endpoint(), settings.sending, self.caller)
+
+    def _make_composer(self, rng: random.Random) -> Composer:
+        return Composer(self.settings, self.sender.questions, rng, self.request_name, self.sender.replay)
 
     def make_api(self) -> Api[Any]:
         """How its target is asked."""
@@ -138,13 +143,45 @@ class ApiUser(User):
         """Send the next request, unless the run has ended while this user was about to."""
         if self.load_test.ended:
             raise StopUser
-        due = self.due
+        due = self.due.scheduled_at if self.due else None
         request, encoded = self.composed or self.compose(None)
         self.composed = None
+        if self.settings.traffic.sessions:
+            self._go_through_session(request, encoded, due)
+        else:
+            self._call(request, encoded, self.emit, due)
+
+    def _call(
+        self,
+        request: Request,
+        encoded: Encoded,
+        emit: Callable[[RequestRecord], None],
+        scheduled_at: float | None,
+        due_at: float | None = None,
+    ) -> RequestRecord:
         with self.sender.in_flight():
-            reply = self.client.call(request, self.emit, due.scheduled_at if due else None, encoded)
+            reply = self.client.call(request, emit, scheduled_at, encoded, due_at)
         record = reply.record
         self.composer.answer(reply.text, record.conversation_id, record.outcome is Outcome.OK)
+        return record
+
+    def _go_through_session(self, request: Request, encoded: Encoded, scheduled_at: float | None) -> None:
+        """A session from its first request to its end, or that of the run: each next one is due a pause after the
+        answer."""
+        session = Session(uuid.uuid4().hex, scheduled_at, self.emit)
+        due_at = None
+        try:
+            while True:
+                record = self._call(request, encoded, session.take, scheduled_at, due_at)
+                if session.end_of_step(is_last=not self.composer.goes_on):
+                    return
+                due_at = (record.ended_at or time.time()) + self.composer.pause_s()
+                request, encoded = self.compose(None)
+                scheduled_at = None
+                if pause_until(self.sender.stopping.wait, due_at):
+                    return
+        finally:
+            session.flush()
 
     def emit(self, record: RequestRecord) -> None:
         """Record one finished attempt."""
@@ -154,6 +191,8 @@ class ApiUser(User):
 
     def compose(self, arrival: Arrival | None) -> tuple[Request, Encoded]:
         """Put the next request and its bytes together, which is done before it is due."""
+        if arrival is not None and self.settings.traffic.sessions:  # the same session, whoever goes through it
+            self.composer = self._make_composer(random.Random(f"{self.settings.seed}:{arrival.index}:session"))
         request = self.next_request(arrival)
         return request, self.client.encode(request)
 

@@ -13,7 +13,7 @@ import numpy as np
 from analysis.figures.populations import Mask, Values, is_ok, is_sent, numbers, outcome_is
 from analysis.sources.rows import RowTable
 from tokenswarm.metrics.goodput import Goodput
-from tokenswarm.record import Outcome
+from tokenswarm.record import Outcome, SessionEnd
 
 LIKE = {
     "ttft_visible_ms": "ttft_ms",
@@ -169,6 +169,9 @@ _TABLE = (
     ("read_lag_ms", "Read lag", "ms", "lower", "distribution",
      "Greatest age of received data when the generator read it: its own lateness",
      "read_lag_ms of every sent request"),
+    ("session_s", "Session", "s", "lower", "distribution",
+     "A whole session: from the instant at which it was due to the end of its last answer, pauses included",
+     "session_s of ok requests whose session_end is done"),
     ("call_e2e_ms", "Call E2E", "ms", "lower", "distribution",
      "What a user waits in all: from the due instant of the first attempt to the end of the answer, waits "
      "before retries included",
@@ -207,6 +210,8 @@ def values_of(rows: RowTable, metric: str) -> Values:
     population = is_sent(rows) if metric in _OF_ALL_SENT else is_ok(rows)
     if metric == "response_time_ms":
         population &= ~outcome_is(rows, Outcome.ABORTED)
+    if metric == "session_s":
+        population &= (rows["session_end"] == SessionEnd.DONE).to_numpy(bool)
     values = numbers(rows[_COLUMN.get(metric, metric)])[population]
     if metric.endswith("_from_due_ms"):
         lag = rows["lag_ms"].to_numpy()[population]

@@ -84,8 +84,9 @@ def due(rows: RowTable) -> Values:
 
 
 def is_offered(rows: RowTable) -> Mask:
-    """First attempts and dropped arrivals: what the load model wanted. Retries offer nothing new."""
-    return is_first(rows) | outcome_is(rows, Outcome.DROPPED)
+    """Arrivals: first attempts, of a session those of its first step, and what was dropped. Retries offer nothing new,
+    nor do later steps: when they come is the target's doing, too."""
+    return (is_first(rows) & ~(numbers(rows["step"]) > 1)) | outcome_is(rows, Outcome.DROPPED)
 
 
 def is_first(rows: RowTable) -> Mask:

@@ -20,6 +20,7 @@ from analysis.figures.aborts import abort_lines
 from analysis.figures.accounting import account
 from analysis.figures.group import group
 from analysis.figures.minutes import minute_table
+from analysis.figures.sessions import session_figures
 from analysis.figures.window import Window, window_of
 from analysis.findings.quota import quota_truth
 from analysis.findings.summary import Summary
@@ -104,6 +105,7 @@ def _of_rows(run: Run, window: Window, common: dict[str, Any]) -> Summary:
         overall=overall,
         by_name=by_name,
         by_turn=by_turn,
+        sessions=session_figures(run),
         by_stage=_stages(run, inside & populations.is_ok(rows)),
         minutes=minute_table(rows, window),
         quota=quota_truth(run, window),

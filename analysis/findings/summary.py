@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.accounting import AccountingCheck
+from analysis.figures.sessions import SessionFigures
 from analysis.figures.window import Window
 from analysis.findings.quota import QuotaTruth
 from analysis.findings.verdict import Judgement
@@ -38,6 +39,7 @@ class Summary:
     overall: Group
     by_name: Mapping[str, Group] = field(default_factory=dict)
     by_turn: Mapping[str, Group] = field(default_factory=dict)
+    sessions: SessionFigures | None = None
     by_stage: Mapping[str, Distribution] = field(default_factory=dict)
     minutes: pd.DataFrame
     accounting: AccountingCheck

@@ -163,7 +163,9 @@ def _latency(summaries: Sequence[Summary], labels: Sequence[str], drawn: Sequenc
         _stages(summaries, labels, plots.stages(drawn), shown),
     ]
     for summary, label in zip(summaries, _said(labels), strict=True):
-        parts += [_tabled(make(summary, WIDE_COLUMNS), label) for make in (tables.by_name, tables.by_turn)]
+        parts += [
+            _tabled(make(summary, WIDE_COLUMNS), label) for make in (tables.by_name, tables.by_turn, tables.sessions)
+        ]
     return "\n".join(part for part in parts if part)
 
 

@@ -35,10 +35,12 @@ OFFSETS = (
     "read_lag_ms",
     "utilization_pct",
     "retry_after_ms",
+    "session_s",
 )
 INTEGERS = {
     "attempt": "int16",
     "turn": "int16",
+    "step": "int16",
     "status": "int16",
     "chunks": "int32",
     "context_tokens": "int32",
@@ -50,7 +52,7 @@ INTEGERS = {
     "remaining_tokens": "int32",
     "remaining_requests": "int32",
 }
-LABELS = ("worker", "target", "name", "token_source", "outcome", "error", "doubts", "end_note")
+LABELS = ("worker", "target", "name", "token_source", "outcome", "error", "doubts", "end_note", "session_end")
 EXTRA_OFFSETS = ("connect_ms", "headers_ms", "last_token_ms", "gap_p95_ms")
 EXTRA_INTEGERS = {"chunks_interpolated": "int32", "user": "int32"}
 EXTRA_LABELS = ("region", "model", "finish_reason")

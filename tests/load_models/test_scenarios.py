@@ -11,7 +11,7 @@ import pytest
 
 from tests.load_models.load_run import LoadRun, command, request_id, run_all
 from tests.simulator_process import Simulator
-from tokenswarm.record import Outcome, RequestRecord
+from tokenswarm.record import Outcome, RequestRecord, SessionEnd
 from tokenswarm.workload.traces import read_trace
 
 QUICK = ("--deployment", "quick")
@@ -38,6 +38,11 @@ SHORTENED = {
         "--failure-criteria", "percentage(throttled) > 1",
     ),
 }  # fmt: skip
+SESSIONS = (
+    *QUICK, "--arrivals-of", "sessions", "--rate-stages", "0s:300, 4s:300", "--arrival", "poisson", "--turns", "2..4",
+    "--think-time", "0.2", "--context-tokens", "60", "--max-tokens", "10", "-u", "40", "-r", "40", "--processes", "2",
+)  # fmt: skip
+RECORDED_SESSIONS = (*QUICK, "--trace-speed", "10", "--arrivals-of", "sessions", "--think-time", "0.1")
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +52,8 @@ def runs(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> dict
     commands = {name: command(*SHORTENED[name], scenario=name) for name in longest_first}
     by_four = (*SHORTENED["recorded-requests"], "--processes", "4")
     commands["four-processes"] = command(*by_four, scenario="recorded-requests")
+    commands["sessions"] = command(*SESSIONS)
+    commands["recorded-sessions"] = command(*RECORDED_SESSIONS, scenario="recorded-requests")
     return run_all(commands, simulator, results)
 
 
@@ -90,8 +97,46 @@ def test_recorded_requests_arrive_as_they_were_in_their_order_at_their_instants(
     assert due == pytest.approx([(line["timestamp"] - lines[0]["timestamp"]) / 10 for line in lines], abs=1e-4)
     assert [row.question_id for row in rows] == [str(number) for number in range(1, len(lines) + 1)]
     assert run.facts["traffic"]["requests"] == {
-        "file": "sample-requests.jsonl", "requests": len(lines), "first": 1, "skipped": 0,
+        "file": "sample-requests.jsonl", "count": len(lines), "first": 1, "skipped": 0,
     }  # fmt: skip
+
+
+def by_session(run: LoadRun) -> dict[str, list[RequestRecord]]:
+    ordered = sorted(run.rows, key=lambda row: (row.session_id or "", row.step or 0))
+    return {str(key): list(part) for key, part in groupby(ordered, lambda row: row.session_id)}
+
+
+@pytest.mark.parametrize("name", ["sessions", "recorded-sessions"])
+def test_sessions_arrive_and_their_next_request_follows_the_answer(runs: dict[str, LoadRun], name: str) -> None:
+    run, pause_s = runs[name], 0.2 if name == "sessions" else 0.1
+    run.check()
+    sessions = by_session(run)
+    counts = run.facts["accounting"]
+    assert counts["planned"] == counts["first_attempts"] == len(sessions) >= 10
+    assert counts["sessions"] == {"begun": len(sessions), "done": len(sessions), "failed": 0, "unfinished": 0}
+    for rows in sessions.values():
+        assert [row.step for row in rows] == list(range(1, len(rows) + 1))
+        assert [row.session_end for row in rows] == [*[None] * (len(rows) - 1), SessionEnd.DONE]
+        assert len({row.worker for row in rows}) == 1
+        assert [row.scheduled_at is not None for row in rows] == [row.step == 1 for row in rows]
+        for before, after in pairwise(rows):
+            # The pause lies between the last byte and the instant at which the next was due.
+            due_at, ended_at = after.due_at or 0.0, run.truth[request_id(before)]["finished_at"]
+            assert due_at - ended_at == pytest.approx(pause_s, abs=0.05)
+            assert (after.started_at or 0.0) >= (before.ended_at or 0.0) + pause_s - 0.001
+        begin = rows[0].scheduled_at or 0.0
+        assert rows[-1].session_s == pytest.approx((rows[-1].ended_at or 0.0) - begin, abs=0.001)
+
+
+def test_sessions_have_the_steps_that_they_should(runs: dict[str, LoadRun]) -> None:
+    made_up = {len(rows) for rows in by_session(runs["sessions"]).values()}
+    assert made_up <= {2, 3, 4} and len(made_up) > 1
+    lines = [json.loads(line) for line in Path("scenarios/traces/sample-requests.jsonl").read_text().splitlines()]
+    recorded: dict[str, list[str]] = {}
+    for number, line in enumerate(lines, start=1):
+        recorded.setdefault(line["session_id"], []).append(str(number))
+    sent = [[row.question_id for row in rows] for rows in by_session(runs["recorded-sessions"]).values()]
+    assert sorted(map(str, sent)) == sorted(map(str, recorded.values()))
 
 
 def test_each_run_has_a_salt_of_its_own(runs: dict[str, LoadRun]) -> None:

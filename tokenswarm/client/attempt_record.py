@@ -40,13 +40,16 @@ class Call:
     first_started_at: float | None = None
     url: str = ""
     """Where the attempt went."""
+    due_at: float | None = None
+    """Unix s from which the latency counts of a call that no plan has scheduled."""
 
     @property
     def request_id(self) -> str:
         return f"{self.call_id}-{self.attempt}"
 
     def identity(self, exchange: Exchange) -> dict[str, Any]:
-        due = self.scheduled_at if self.scheduled_at is not None else self.first_started_at
+        due = self.scheduled_at if self.scheduled_at is not None else self.due_at
+        due = self.first_started_at if due is None else due
         return {
             "call_id": self.call_id,
             "attempt": self.attempt,

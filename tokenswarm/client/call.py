@@ -49,12 +49,18 @@ class Client(Generic[Asked]):
         return self._api.encode(request)
 
     def call(
-        self, request: Asked, emit: Emit, scheduled_at: float | None = None, encoded: Encoded | None = None
+        self,
+        request: Asked,
+        emit: Emit,
+        scheduled_at: float | None = None,
+        encoded: Encoded | None = None,
+        due_at: float | None = None,
     ) -> Reply:
         """Send a request, and again as `retry` says while the run is on; `emit` gets a record as each attempt ends.
-        `encoded`: what it is sent as, where that was made before the request was due."""
+        `encoded`: what it is sent as, where that was made before the request was due; `due_at`: Unix s at which one
+        that no plan has scheduled should start."""
         encoded = self.encode(request) if encoded is None else encoded
-        call = Call(emit, self._caller.id_prefix + os.urandom(16).hex(), 1, scheduled_at)
+        call = Call(emit, self._caller.id_prefix + os.urandom(16).hex(), 1, scheduled_at, due_at=due_at)
         first_ns = time.monotonic_ns()
         while True:
             since_first_s = (time.monotonic_ns() - first_ns) / 1e9

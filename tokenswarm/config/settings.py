@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -37,13 +38,14 @@ from tokenswarm.workload import arrivals
 from tokenswarm.workload.abort import Abort, parse_abort
 from tokenswarm.workload.arrivals import Plan, parse_rate
 from tokenswarm.workload.dataset import Question, load_dataset
-from tokenswarm.workload.distributions import Length, Pause, parse_length, parse_pause
+from tokenswarm.workload.distributions import Length, Pause, parse_count, parse_length, parse_pause
 from tokenswarm.workload.prompts import SHAPE_PROFILES
 from tokenswarm.workload.stages import Shape, parse_shape, parse_stages
 from tokenswarm.workload.traces import parse_trace_window, read_trace
 
 T = TypeVar("T")
 
+MAX_TURNS = 1000
 MAX_NAME = 120
 """Characters of a test name; a file system takes 255 bytes."""
 
@@ -73,7 +75,7 @@ class Settings:
     stream_usage: bool
     body: BodyFields
     batch: Length
-    turns: int
+    turns: Length
     think_time: Pause
     start_turn: Length
     abort: Abort | None
@@ -247,7 +249,7 @@ def build_settings(
         stream_usage=reader.choice("stream-usage", "yes") == "yes",
         body=_body(reader),
         batch=reader.read("batch-size", lambda text: parse_length(text, 2048, "batch-size"), Length("fixed", 1.0)),
-        turns=reader.whole("turns-per-conversation", 1, 1000, reader.whole("turns", 1, 1000, 1)),
+        turns=_turns(reader),
         think_time=reader.read("think-time", parse_pause, Pause("fixed", 0.0)),
         start_turn=reader.read("start-conversations-at", lambda text: parse_length(text, 1000), Length("fixed", 1.0)),
         abort=reader.read("abort", parse_abort, None),
@@ -394,6 +396,13 @@ def _endpoints(reader: _Reader, environment: Environment) -> list[PrometheusEndp
     endpoints, secrets = reader.read("server-metrics", lambda text: read_endpoints(text, environment.get), none)
     reader.secrets += secrets
     return endpoints
+
+
+def _turns(reader: _Reader) -> Length:
+    turns = Length("fixed", 1.0, upper=MAX_TURNS)
+    for name in ("turns", "turns-per-conversation"):  # the second, of the orchestrator's conversations, wins
+        turns = reader.read(name, partial(parse_count, upper=MAX_TURNS, where=name), turns)
+    return turns
 
 
 def _body(reader: _Reader) -> BodyFields:

@@ -38,6 +38,9 @@ POLL_S = 0.05
 ANSWERS_EXTRA_S = 5.0
 """How much longer than a request may take its row is awaited: those of a dead worker never come."""
 
+PAUSES = 10
+"""Of the mean of a session's pauses, how much is waited for the next request at most."""
+
 CLOCK_STEP_S = 0.5
 """How far the clock of the wall may leave the monotonic one in a run: more than NTP's slewing in an hour."""
 
@@ -197,15 +200,19 @@ class LoadRun:
 
     @property
     def answered(self) -> int:
-        """Arrivals that have come to something: calls of which a row is there, and dropped ones."""
-        return self.accounting.first_attempts + self.accounting.outcomes[Outcome.DROPPED]
+        """Arrivals that have come to something."""
+        return self.accounting.came_to_something
 
     def await_answers(self, count: int) -> None:
-        """Wait until so many arrivals have been answered, or none can come any more."""
+        """Wait until so many arrivals have been answered, or none can come any more: a session's next request comes
+        after a pause, which is taken for not more than ten times its mean."""
         limit_s = self.settings.max_lag_s + self.settings.sending.timeout_s + ANSWERS_EXTRA_S
-        deadline = time.monotonic() + limit_s
+        limit_s += PAUSES * self.settings.think_time.mean() if self.settings.traffic.sessions else 0.0
+        deadline, rows = time.monotonic() + limit_s, self.accounting.rows
         while self.answered < count and time.monotonic() < deadline:
             gevent.sleep(POLL_S)
+            if self.settings.traffic.sessions and self.accounting.rows > rows:
+                deadline, rows = time.monotonic() + limit_s, self.accounting.rows
 
     def finish(self, ended_at: float, planned: int | None, lost: Sequence[Lost], interrupted: bool) -> Verdict:
         """The end: `planned` arrivals were due until then (`None`: closed loop). Rows are read back, run.json is

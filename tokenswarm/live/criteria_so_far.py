@@ -15,7 +15,14 @@ from tokenswarm.metrics.histogram import Histogram
 from tokenswarm.metrics.samples import COUNTED, POPULATIONS, Minute, Samples, TimeSpan, kind_of
 from tokenswarm.record import RequestRecord, TokenSource
 
-_FIELDS = {"ttft": "ttft_ms", "tbt": "tbt_ms", "e2e": "e2e_ms", "first_byte": "first_byte_ms", "lag": "lag_ms"}
+_FIELDS = {
+    "ttft": "ttft_ms",
+    "tbt": "tbt_ms",
+    "e2e": "e2e_ms",
+    "first_byte": "first_byte_ms",
+    "lag": "lag_ms",
+    "session": "session_duration_s",
+}
 
 
 class LiveSpread(Histogram):

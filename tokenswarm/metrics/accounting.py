@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tokenswarm.record import NOT_FAILED, Outcome, RequestRecord
+from tokenswarm.record import NOT_FAILED, Outcome, RequestRecord, SessionEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +36,26 @@ class Accounting:
         self.first_attempts = 0
         self.resent = 0
         """Requests that were lost with a kept connection and sent again: one row each."""
+        self.sessions = 0
+        """Sessions that were begun."""
+        self.session_ends: Counter[SessionEnd] = Counter()
         self.planned: int | None = None
         self.lost: list[Lost] = []
 
     def add(self, record: RequestRecord) -> None:
-        self.count(record.outcome, record.attempt, record.resent or 0)
+        self.count(record.outcome, record.is_arrival, record.resent or 0, record.step == 1, record.session_end)
 
-    def count(self, outcome: Outcome, attempt: int, resent: int) -> None:
-        """One row more."""
+    def count(
+        self, outcome: Outcome, is_arrival: bool, resent: int, in_session: bool = False, end: SessionEnd | None = None
+    ) -> None:
+        """One row more. `in_session`: it may be a session's first; `end`: how it ended one."""
         self.outcomes[outcome] += 1
         self.resent += resent
-        if attempt == 1 and outcome is not Outcome.DROPPED:
+        if is_arrival and outcome is not Outcome.DROPPED:
             self.first_attempts += 1
+            self.sessions += in_session
+        if end is not None:
+            self.session_ends[end] += 1
 
     def close(self, planned: int | None, lost: Sequence[Lost]) -> None:
         self.planned = planned
@@ -74,6 +82,19 @@ class Accounting:
         lost = sum(lost.rows for lost in self.lost)
         return self.planned - self.first_attempts - self.outcomes[Outcome.DROPPED] - lost
 
+    @property
+    def came_to_something(self) -> int:
+        """Arrivals that are over: calls of which a row is there, sessions that have ended, and dropped ones."""
+        over = self.session_ends.total() if self.sessions else self.first_attempts
+        return over + self.outcomes[Outcome.DROPPED]
+
+    def session_facts(self) -> dict[str, int] | None:
+        """begun = done + failed + unfinished (the run, or the worker, ended first); `None` without sessions."""
+        if not self.sessions:
+            return None
+        ends = {str(end): self.session_ends[end] for end in SessionEnd}
+        return {"begun": self.sessions, **ends, "unfinished": self.sessions - self.session_ends.total()}
+
     def facts(self) -> dict[str, Any]:
         """The `accounting` part of run.json."""
         failed = sum(n for outcome, n in self.outcomes.items() if outcome not in NOT_FAILED)
@@ -89,5 +110,6 @@ class Accounting:
             "dropped": self.outcomes[Outcome.DROPPED],
             "rows": self.rows,
             "resent": self.resent,
+            "sessions": self.session_facts(),
             "lost": [{**asdict(lost), "from": lost.begin, "to": lost.end} for lost in self.lost],
         }

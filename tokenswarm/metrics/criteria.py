@@ -38,7 +38,11 @@ _OF_SERVICE = {
     "requests": _Metric(("count",), (), whole=True),
 }
 _OURS = {
-    **{metric: _Metric(_DISTRIBUTION, ("ms",)) for metric in POPULATIONS if metric not in _OF_SERVICE},
+    **{
+        metric: _Metric(_DISTRIBUTION, ("s",) if metric == "session_s" else ("ms",))
+        for metric in POPULATIONS
+        if metric not in _OF_SERVICE
+    },
     **{metric: _Metric(("avg", "min", "max"), ("/min",)) for metric in ("tpm", "rpm")},
     **{metric: _Metric(("percentage", "count"), ("%",)) for metric in ("throttled", "dropped", "goodput")},
 }
@@ -71,7 +75,7 @@ class Criterion:
 
     @property
     def unit(self) -> str:
-        """Unit of the value and the threshold: ms, %, /s or /min; empty for a count."""
+        """Unit of the value and the threshold: ms, s, %, /s or /min; empty for a count."""
         return "" if self.aggregation == "count" else METRICS[self.metric].units[0]
 
     def is_true(self, value: float) -> bool:

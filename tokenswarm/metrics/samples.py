@@ -60,6 +60,7 @@ POPULATIONS = {
     "response_time_ms": Population("e2e", _SENT & ~_ABORTED),
     "latency": Population("first_byte", _SENT),
     "lag_ms": Population("lag", _SENT),
+    "session_s": Population("session", _OK),
 }
 """Metrics with a distribution: which figure of which requests. From the service's metrics, `response_time_ms` and
 `latency` take in failed and throttled requests; ours are of answered ones. When a user left is no response time."""
@@ -108,7 +109,7 @@ def carries(n: int, p: float) -> bool:
 def kind_of(record: RequestRecord, goodput: Goodput | None = None) -> int:
     """What a record counts as, in bits."""
     kind = _KIND_OF.get(record.outcome, _FAILED)
-    if record.attempt == 1:
+    if record.is_arrival:
         kind |= _FIRST
     if goodput is not None and goodput.met(record):
         kind |= _GOOD
@@ -171,7 +172,9 @@ class Samples:
         self._name = array("L")
         self._at = array("d")
         self._ended = array("d")
-        self._columns = {column: array("d") for column in ("ttft", "tbt", "e2e", "lag", "first_byte", "tokens")}
+        self._columns = {
+            column: array("d") for column in ("ttft", "tbt", "e2e", "lag", "first_byte", "tokens", "session")
+        }
         self._estimated = array("d")
         # Bound once: add() is called for every record of a run.
         self._append = [column.append for column in self._columns.values()]
@@ -207,7 +210,8 @@ class Samples:
         e2e_ms, lag_ms = record.e2e_ms, record.lag_ms
         tokens = record.total_tokens if record.token_source is TokenSource.USAGE else None
         estimated = None if kind & _DROPPED else record.estimated_tokens
-        figures = (record.ttft_ms, record.tbt_ms, e2e_ms, lag_ms, record.first_byte_ms, tokens)
+        session_s = record.session_duration_s
+        figures = (record.ttft_ms, record.tbt_ms, e2e_ms, lag_ms, record.first_byte_ms, tokens, session_s)
         for append, figure in zip(self._append, figures, strict=True):
             append(_NAN if figure is None else figure)
         self._estimated.append(_NAN if estimated is None else estimated)
@@ -221,7 +225,7 @@ class Samples:
     def values(
         self, metric: str, name: str | None = None, window: TimeSpan | None = None, *, by_end: bool = False
     ) -> list[float]:
-        """Values of a metric of `POPULATIONS`, in ms, of requests started (`by_end`: ended) within `window`."""
+        """Values of a metric of `POPULATIONS`, in its unit, of requests started (`by_end`: ended) within `window`."""
         population = POPULATIONS[metric]
         column, lag = self._columns[population.column], self._columns["lag"]
         rows = self._rows(population.kinds, name, window, self._ended if by_end else self._at)

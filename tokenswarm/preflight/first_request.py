@@ -123,7 +123,7 @@ def _try_app(found: FirstRequests, target: ChatTarget) -> None:
         said = f"app-conversation: expected an id at {mapping.conversation!r} in what {host} answers, got none"
         if "conversation" in mapping.given:
             found.problems.append(said)
-        elif found.settings.turns > 1:
+        elif (found.settings.turns.mean() or 1) > 1:
             found.warnings.append(said)
 
 

@@ -40,6 +40,6 @@ def _tokens(settings: Settings, requests: float, duration_s: float) -> tuple[flo
     if isinstance(settings.plan, TracePlan):
         return settings.plan.tokens_before(duration_s)
     prompt = settings.context.mean() if settings.traffic.recording is None else None
-    if prompt is None or settings.questions is not None or settings.turns > 1:
+    if prompt is None or settings.questions is not None or str(settings.turns) != "1":
         return None
     return requests * prompt, requests * ((settings.output.mean() if settings.output else None) or 0.0)

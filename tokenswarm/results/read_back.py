@@ -13,10 +13,13 @@ from pathlib import Path
 import gevent
 
 from tokenswarm.metrics.accounting import Accounting
-from tokenswarm.record import COLUMNS, Outcome
+from tokenswarm.record import COLUMNS, Outcome, SessionEnd
 from tokenswarm.results.journal import HEADER
 
-_OUTCOME, _ATTEMPT, _RESENT = (COLUMNS.index(name) for name in ("outcome", "attempt", "resent"))
+_OUTCOME, _ATTEMPT, _RESENT, _STEP, _SESSION_END = (
+    COLUMNS.index(name) for name in ("outcome", "attempt", "resent", "step", "session_end")
+)
+_ENDS: dict[str, SessionEnd | None] = {"": None, **{str(end): end for end in SessionEnd}}
 _OUTCOMES = {str(outcome): outcome for outcome in Outcome}
 YIELD_EVERY = 2000
 """Rows after which others may run: a long file takes seconds to read."""
@@ -75,7 +78,8 @@ def _count_line(line: str, found: Accounting) -> bool:
     if not line.endswith("\n") or len(cells) != len(COLUMNS):
         return False
     outcome, attempt, resent = _OUTCOMES.get(cells[_OUTCOME]), cells[_ATTEMPT], cells[_RESENT] or "0"
-    if outcome is None or not attempt.isdigit() or not resent.isdigit():
+    step, end = cells[_STEP], cells[_SESSION_END]
+    if outcome is None or not attempt.isdigit() or not resent.isdigit() or end not in _ENDS:
         return False
-    found.count(outcome, int(attempt), int(resent))
+    found.count(outcome, attempt == "1" and step in ("", "1"), int(resent), step == "1", _ENDS[end])
     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,12 +13,14 @@ from tokenswarm.apis.embeddings import EmbeddingsRequest
 from tokenswarm.apis.request import ChatRequest, RagRequest
 from tokenswarm.config.settings import Settings
 from tokenswarm.traffic.recorded import RecordedRequest
-from tokenswarm.traffic.replay import Changes, Replay
+from tokenswarm.traffic.replay import Changes, Replay, Sent
 from tokenswarm.workload.arrivals import Arrival
-from tokenswarm.workload.dataset import Question, Questions
+from tokenswarm.workload.dataset import Question, QuestionSource
 from tokenswarm.workload.distributions import Length
 from tokenswarm.workload.prompts import build_messages, build_prompt, estimate_messages, estimate_tokens
 
+FURTHER = 7919
+"""So far from a session's question stands what its second turn asks; a prime, so that files are not met in step."""
 MADE_UP_TOKENS = 100
 """Length of a made-up answer where the scenario says no max-tokens."""
 
@@ -48,7 +51,7 @@ class Composer:
     def __init__(
         self,
         settings: Settings,
-        questions: Questions | None,
+        questions: QuestionSource | None,
         rng: random.Random,
         name: str,
         replay: Replay | None = None,
@@ -62,6 +65,12 @@ class Composer:
         """Of texts that no arrival decides: they differ from run to run, what else is drawn does not."""
         self._name = name
         self._conversation: Conversation | None = None
+        self._places: deque[int] = deque()
+        """Where the further requests of the recorded session that is on stand in their file."""
+        self._answers: dict[int, str] = {}
+        self._said: int | None = None
+        self._arrival = 0
+        """Index of the arrival that began the session that is on."""
         self._first = True
 
     def next_chat(self, arrival: Arrival | None) -> ChatRequest:
@@ -91,10 +100,26 @@ class Composer:
         )
 
     def next_recorded(self, arrival: Arrival | None) -> RecordedRequest:
-        """The next recorded request, with what the run says of requests."""
+        """The next recorded request, of the session that is on or of the next arrival, with what the run says of
+        requests."""
         assert self._replay is not None
-        number = self._replay.next_number() if arrival is None else arrival.index
-        return self._replay.request(number, self._changes(arrival), self._name, self._abort_after_s(arrival))
+        if not self._places:
+            number = self._replay.next_number() if arrival is None else arrival.index
+            self._places, self._answers = deque(self._replay.places(number)), {}
+        answers = self._answers if self._settings.traffic.feeds_back else None
+        sent = Sent(self._name, self._abort_after_s(arrival), answers)
+        request = self._replay.request(self._places.popleft(), self._changes(arrival), sent)
+        self._said = request.said
+        return request
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the session that is on has a next request."""
+        return bool(self._places) or self._conversation is not None
+
+    def pause_s(self) -> float:
+        """s between an answer and the next request."""
+        return self._settings.think_time.sample(self._rng)
 
     def _changes(self, arrival: Arrival | None) -> Changes:
         chat, traffic = self._settings.chat, self._settings.traffic
@@ -200,8 +225,14 @@ class Composer:
     def answer(self, text: str, conversation_id: str | None, ok: bool) -> None:
         """What came back: a chat answer is fed back as history; a failed turn ends its conversation."""
         conversation = self._conversation
+        if not ok:
+            self._places.clear()
+        if self._said is not None:
+            self._answers[self._said] = text
         if conversation is None:
             return
+        if not self._settings.traffic.feeds_back:
+            text = recorded_answer(conversation) or text
         if not ok or conversation.over:
             self._conversation = None
             return
@@ -215,7 +246,10 @@ class Composer:
 
     def _new(self, arrival: Arrival | None, is_chat: bool) -> Conversation:
         question = self._question(arrival) if self._questions is not None else None
-        turns = max(self._settings.turns, len(question.turns) if question and len(question.turns) > 1 else 1)
+        turns = max(
+            self._settings.turns.sample(self._rng) or 1,
+            len(question.turns) if question and len(question.turns) > 1 else 1,
+        )
         joined_after = 0
         if self._first:  # users who join in mid-conversation keep the turns from marching in step
             self._first = False
@@ -242,6 +276,10 @@ class Composer:
 
     def _question(self, arrival: Arrival | None) -> Question:
         assert self._questions is not None
+        if arrival is not None:
+            self._arrival = arrival.index
+        elif self._settings.traffic.sessions and self._settings.open_load and self._conversation is not None:
+            return self._questions.at(self._arrival + FURTHER * self._conversation.turn)
         return self._questions.next() if arrival is None else self._questions.at(arrival.index)
 
     def _context_tokens(self, arrival: Arrival | None) -> int:
@@ -256,3 +294,14 @@ class Composer:
             return question.max_tokens
         output: Length | None = self._settings.output
         return output.sample(self._rng) if output is not None else None
+
+
+def recorded_answer(conversation: Conversation) -> str | None:
+    """What the file has as the answer to the last turn; `None` where it has none."""
+    messages = conversation.question.messages if conversation.question is not None else None
+    turn = 0
+    for message in messages or ():
+        turn += message.role == "user" and bool(message.content.strip())
+        if turn == conversation.turn and message.role == "assistant":
+            return message.content
+    return None

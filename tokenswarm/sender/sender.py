@@ -24,8 +24,8 @@ from tokenswarm.generator.selfcheck_result import read_stored
 from tokenswarm.record import RequestRecord
 from tokenswarm.results.recorder import Batch, Recorder
 from tokenswarm.sender.schedule import Schedule
-from tokenswarm.traffic.replay import Replay
-from tokenswarm.workload.dataset import Questions
+from tokenswarm.traffic.replay import Conversations, Replay
+from tokenswarm.workload.dataset import Questions, QuestionSource
 
 if TYPE_CHECKING:
     from tokenswarm.sender.tracing import Telemetry
@@ -93,12 +93,15 @@ class Sender:
         self.overload = Overload(read_stored(), lambda: self.recorder.in_flight)
         self._chat = settings.chat
         self.chat_endpoint = chat_endpoint(settings.chat, settings.sending) if settings.chat is not None else None
-        self.questions: Questions | None = None
+        self.questions: QuestionSource | None = None
         if settings.questions is not None:
             order, seed = settings.dataset_order, settings.seed
             self.questions = Questions(settings.questions, order, seed, place.position, place.count)
         recording = settings.traffic.recording
-        self.replay = Replay(recording, place.position, place.count) if recording is not None else None
+        self._recorded = Replay(recording, place.position, place.count) if recording is not None else None
+        self.replay = self._recorded
+        if recording is not None and recording.index.has_conversations and self._recorded is not None:
+            self.questions, self.replay = Conversations(self._recorded), None
         self.schedule: Schedule | None = None
         if settings.open_load:
             identity = {"worker": place.worker, "target": place.target, "name": place.request_name}
@@ -164,8 +167,8 @@ class Sender:
         self.place_rows()
         windows = list(self.heartbeat.windows)
         self._done = True
-        if self.replay is not None:
-            self.replay.close()
+        if self._recorded is not None:
+            self._recorded.close()
         self.recorder.close()
         gc.set_threshold(*self._thresholds)
         gc.unfreeze()

@@ -1,6 +1,6 @@
 """Where each request of a file begins and when it was sent: what is kept of a file that does not fit into memory.
 
-24 bytes a request. A file is read through once and each line is checked then, before anything is sent; the index of a
+32 bytes a request. A file is read through once and each line is checked then, before anything is sent; the index of a
 big file is kept in the user's cache directory, so that the workers of a run and the next run need not read it again.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from tokenswarm.traffic.lines import BadLine, Line, read_line
 from tokenswarm.userinput import BadInput, open_file
@@ -26,7 +26,7 @@ CACHED_FROM_BYTES = 64_000_000
 """A smaller file is read again faster than anybody notices."""
 READ_BYTES = 1 << 20
 SHOWN_PROBLEMS = 20
-_VERSION = 1
+_VERSION = 2
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -43,6 +43,11 @@ class Index:
     offsets: array[int] = field(default_factory=lambda: array("Q"))
     lengths: array[int] = field(default_factory=lambda: array("Q"))
     instants_s: array[float] = field(default_factory=lambda: array("d"))
+    sessions: array[int] = field(default_factory=lambda: array("Q"))
+    """Of each request the number of its session, from 0 in the order in which they begin."""
+    session_count: int = 0
+    has_conversations: bool = False
+    """Whether the file holds conversations, of which requests are made, in place of requests."""
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -58,8 +63,9 @@ class Index:
         begin, end = (bisect_left(self.instants_s, self.instants_s[0] + at_s) for at_s in window)
         return begin, end
 
-    def add(self, line: Line, offset: int, length: int) -> None:
-        """The next request. Raises `BadLine` when it does not fit to those before it."""
+    def add(self, line: Line, offset: int, length: int, number: int | None = None) -> None:
+        """The next request, of session `number`, `None` for one of its own. Raises `BadLine` when it does not fit to
+        those before it."""
         if not self.first_asks:
             self.first_asks = line.asks
         elif (line.asks == "messages") != (self.first_asks == "messages"):
@@ -68,12 +74,19 @@ class Index:
         elif math.isnan(line.timestamp_s) == self.has_timestamps:
             raise BadLine(f"timestamp: expected {'one as before' if self.has_timestamps else 'none as before'}, "
                           f"got {'none' if self.has_timestamps else 'one'}")  # fmt: skip
+        elif line.is_conversation != self.has_conversations:
+            raise BadLine(
+                f"expected {'conversations' if self.has_conversations else 'requests'} as before, got the other"
+            )
         elif line.timestamp_s < self.instants_s[-1]:
             back_s = self.instants_s[-1] - line.timestamp_s
             raise BadLine(f"timestamp: expected one not before the request above, got one {back_s:.3f} s earlier")
+        self.has_conversations = line.is_conversation
         self.offsets.append(offset)
         self.lengths.append(length)
         self.instants_s.append(line.timestamp_s)
+        self.sessions.append(self.session_count if number is None else number)
+        self.session_count += number in (None, self.session_count)
 
 
 def load_index(path: str | Path, asks: str, skip_bad: int) -> Index:
@@ -101,12 +114,13 @@ def _load(path: Path, size: int, changed_ns: int, asks: str, skip_bad: int) -> I
 
 def build_index(path: Path, asks: str, skip_bad: int) -> Index:
     """Read a file through. Raises `BadInput`."""
-    index, bad = Index(path, asks), 0
+    index, bad, numbers = Index(path, asks), 0, _SessionNumbers()
     problems: list[str] = []
     with open_file(path, "requests", MAX_FILE_BYTES) as file:
         for number, offset, data in numbered_lines(file):
             try:
-                index.add(read_line(data, asks), offset, len(data))
+                line = read_line(data, asks)
+                index.add(line, offset, len(data), numbers.of(line.session, index.session_count))
             except BadLine as error:
                 bad += 1
                 if len(problems) < SHOWN_PROBLEMS:
@@ -119,6 +133,16 @@ def build_index(path: Path, asks: str, skip_bad: int) -> Index:
         raise BadInput([f"{path}: expected at least one request, got none"])
     index.skipped = bad
     return index
+
+
+class _SessionNumbers:
+    """Numbers sessions by the hash of their ids: a million ids would not fit beside the rest."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, int] = {}
+
+    def of(self, session: str, next_number: int) -> int | None:
+        return self._known.setdefault(hash(session), next_number) if session else None
 
 
 def numbered_lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
@@ -144,15 +168,20 @@ def _keep(index: Index, kept: Path, facts: list[object]) -> None:
     """Write an index down, whole or not at all; a directory that cannot be written is no fault of the run's."""
     partial = kept.with_suffix(f".{os.getpid()}.partial")
     header = {"facts": facts, "count": len(index), "first_asks": index.first_asks, "skipped": index.skipped}
+    header |= {"session_count": index.session_count, "has_conversations": index.has_conversations}
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
             file.write(json.dumps(header).encode() + b"\n")
-            for column in (index.offsets, index.lengths, index.instants_s):
+            for column in _columns(index):
                 column.tofile(file)
         partial.replace(kept)
     except OSError:
         partial.unlink(missing_ok=True)
+
+
+def _columns(index: Index) -> tuple[array[Any], ...]:
+    return index.offsets, index.lengths, index.instants_s, index.sessions
 
 
 def _read_kept(kept: Path, facts: list[object], path: Path, asks: str) -> Index | None:
@@ -163,7 +192,8 @@ def _read_kept(kept: Path, facts: list[object], path: Path, asks: str) -> Index 
             if header["facts"] != facts:
                 return None
             index = Index(path, asks, header["first_asks"], header["skipped"])
-            for column in (index.offsets, index.lengths, index.instants_s):
+            index.session_count, index.has_conversations = header["session_count"], header["has_conversations"]
+            for column in _columns(index):
                 column.fromfile(file, header["count"])
     except (OSError, ValueError, KeyError, EOFError):
         return None

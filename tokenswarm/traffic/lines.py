@@ -3,6 +3,7 @@
     {"custom_id": ..., "method": "POST", "url": "/v1/chat/completions", "body": {...}}   OpenAI's Batch format
     {"body": {...}}                                                                      the same, short
     {"model": ..., "messages": [...], ...}                                               a body by itself
+    {"conversations": [{"from": "human", "value": ...}, {"from": "gpt", "value": ...}]}  ShareGPT's conversations
 
 Any of them may have `timestamp`: seconds (Unix, or from the beginning), Unix milliseconds, or ISO 8601; and the first
 two `session_id`. Other keys beside `body` are not looked at.
@@ -27,6 +28,14 @@ _CONTENT = {"chat": "messages", "messages": "messages", "responses": "input", "e
             "completions": "prompt"}  # fmt: skip
 
 
+ROLES = {
+    **dict.fromkeys(("human", "user"), "user"),
+    **dict.fromkeys(("gpt", "chatgpt", "assistant", "bard", "bing"), "assistant"),
+    "system": "system",
+}
+"""Roles by their names in ShareGPT's conversations."""
+
+
 class BadLine(ValueError):
     """A line that is no request: what was expected and of what kind it is, never what it says."""
 
@@ -37,6 +46,7 @@ class Line(NamedTuple):
     asks: str
     timestamp_s: float = math.nan
     session: str = ""
+    is_conversation: bool = False
 
 
 def read_line(data: bytes, asks: str) -> Line:
@@ -47,6 +57,11 @@ def read_line(data: bytes, asks: str) -> Line:
         raise BadLine(f"expected a JSON object, got text that is none ({_reason(error)})") from None
     if not isinstance(entry, dict):
         raise BadLine(f"expected a JSON object, got {kind(entry)}")
+    timestamp = entry.get("timestamp")
+    timestamp_s = math.nan if timestamp is None else read_timestamp(timestamp)
+    if "conversations" in entry:
+        turns_of(entry["conversations"])
+        return Line("chat", timestamp_s, is_conversation=True)
     body = entry
     if "body" in entry:
         body = entry["body"]
@@ -57,11 +72,24 @@ def read_line(data: bytes, asks: str) -> Line:
         if not isinstance(body, dict):
             raise BadLine(f"body: expected an object, got {kind(body)}")
     _check_body(body, asks)
-    timestamp = entry.get("timestamp")
     session = entry.get("session_id") if body is not entry else None
-    return Line(
-        asks, math.nan if timestamp is None else read_timestamp(timestamp), "" if session is None else str(session)
-    )
+    return Line(asks, timestamp_s, "" if session is None else str(session))
+
+
+def turns_of(conversation: Any) -> list[tuple[str, str]]:
+    """Role and text of each message of a conversation in ShareGPT's form. Raises `BadLine`."""
+    if not isinstance(conversation, list) or not conversation:
+        raise BadLine(f"conversations: expected a list of messages, got {kind(conversation)}")
+    turns = []
+    for number, message in enumerate(conversation, start=1):
+        text = message.get("value") if isinstance(message, dict) else None
+        role = ROLES.get(str(message.get("from"))) if isinstance(message, dict) else None
+        if role is None or not isinstance(text, str):
+            raise BadLine(f"message {number}: expected from (human, gpt or system) and value, got others")
+        turns.append((role, text))
+    if not any(role == "user" and text.strip() for role, text in turns):
+        raise BadLine("conversations: expected at least one message of a human, got none")
+    return turns
 
 
 def read_timestamp(value: Any) -> float:

@@ -20,11 +20,13 @@ _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedRequest(Request):
     """`asks`: which API it goes to, as the option `endpoint` names it; `content`: the bytes of its body; `like`: a
-    request of that API whose answer is read in the same way."""
+    request of that API whose answer is read in the same way; `said`: how many messages it has, `None` where it has
+    none."""
 
     asks: str
     content: bytes
     like: Request
+    said: int | None = None
 
     def columns(self) -> dict[str, Any]:
         # Not super(): a dataclass with slots is another class than the one that was written down.

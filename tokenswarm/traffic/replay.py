@@ -5,41 +5,49 @@ from __future__ import annotations
 import json
 import os
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tokenswarm.traffic.index import Index
 from tokenswarm.traffic.json_text import ObjectText, edited, read_object
+from tokenswarm.traffic.lines import turns_of
 from tokenswarm.traffic.recorded import RecordedRequest, asks_of, like
+from tokenswarm.traffic.sessions import Sessions
+from tokenswarm.workload.dataset import Message, Question
 
 LIMIT_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Which part of a file is replayed: `count` requests from `first` on. `window_s`: where the part begins, s from
-    the first request; `None` for the whole file."""
+    """Which part of a file is replayed: `count` requests from `first` on, or sessions where there are `sessions`.
+    `window_s`: where the part begins, s from the first request; `None` for the whole file."""
 
     index: Index
     first: int
     count: int
     window_s: float | None = None
+    sessions: Sessions | None = None
 
     def offsets_s(self, speed: float) -> array[float]:
-        """When each request is due, s from the start of the load, `speed` times as fast as recorded."""
-        instants_s = self.index.instants_s[self.first : self.first + self.count]
-        begin_s = instants_s[0] if self.window_s is None else self.index.instants_s[0] + self.window_s
-        return array("d", ((instant_s - begin_s) / speed for instant_s in instants_s))
+        """When each request, or session, is due, s from the start of the load, `speed` times as fast as recorded."""
+        numbers, instants_s = range(self.first, self.first + self.count), self.index.instants_s
+        found_s = map(instants_s.__getitem__ if self.sessions is None else self.sessions.instant_s, numbers)
+        recorded_s = array("d", found_s)
+        begin_s = recorded_s[0] if self.window_s is None else instants_s[0] + self.window_s
+        return array("d", ((instant_s - begin_s) / speed for instant_s in recorded_s))
 
     def facts(self) -> dict[str, Any]:
-        """The `requests` part of run.json."""
+        """The `requests` part of run.json: `count` is of requests or sessions, from the `first` on."""
         index = self.index
-        return {"file": index.path.name, "requests": self.count, "first": self.first + 1, "skipped": index.skipped}
+        return {"file": index.path.name, "count": self.count, "first": self.first + 1, "skipped": index.skipped}
 
-    def place(self, number: int) -> int:
-        """Where in the file the run's request `number`, from 0, stands; after the last one comes the first again."""
-        return self.first + number % self.count
+    def places(self, number: int) -> Sequence[int]:
+        """Where in the file the requests of the run's arrival `number`, from 0, stand; after the last arrival comes the
+        first again."""
+        place = self.first + number % self.count
+        return (place,) if self.sessions is None else self.sessions.places(place)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +92,16 @@ class Changes:
         return {recorded or ("max_output_tokens" if asks == "responses" else "max_tokens"): str(self.max_tokens)}
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """How a recorded request is sent. `answers`: the texts that came to earlier ones of its session, by how many
+    messages those had; `None` where the recorded answers stay."""
+
+    name: str
+    abort_after_s: float | None = None
+    answers: Mapping[int, str] | None = None
+
+
 class Replay:
     """One process's way through a recording, whose file it keeps open: arrival i of the run always gets the same
     request, whatever the number of workers; in closed load the process takes every `worker_count`-th."""
@@ -104,12 +122,25 @@ class Replay:
         self._number += self._worker_count
         return number
 
-    def request(self, number: int, changes: Changes, name: str, abort_after_s: float | None = None) -> RecordedRequest:
-        """The run's request `number` as it is sent now; its id is its number in the file, from 1."""
-        index, place = self._recording.index, self._recording.place(number)
-        data = os.pread(self._file, index.lengths[place], index.offsets[place])
-        asks, text, found = body_of(data.decode("utf-8"), index.asks)
+    def places(self, number: int) -> Sequence[int]:
+        """Where the requests of arrival `number` stand."""
+        return self._recording.places(number)
+
+    def question(self, number: int) -> Question:
+        """The conversation of arrival `number`; its id is its number in the file, from 1."""
+        (place,) = self.places(number)
+        turns = [Message(role, text) for role, text in turns_of(json.loads(self._read(place))["conversations"])]
+        system = next((turn.content for turn in turns[:1] if turn.role == "system"), None)
+        said = tuple(turn.content for turn in turns if turn.role == "user" and turn.content.strip())
+        return Question(str(place + 1), said[0], place + 1, said, system, messages=tuple(turns))
+
+    def request(self, place: int, changes: Changes, sent: Sent) -> RecordedRequest:
+        """The request at a place of the file as it is sent now; its id is its number in the file, from 1."""
+        asks, text, found = body_of(self._read(place), self._recording.index.asks)
         made = changes.of(found, asks)
+        messages = found.value("messages")
+        if sent.answers and isinstance(messages, list):
+            made["messages"] = _json(answered(messages, sent.answers))
         # As it is sent, for what of it decides how the answer is read.
         body = {each.key: each.value for each in found.members}
         body |= {key: json.loads(new) for key, new in made.items() if new is not None}
@@ -117,11 +148,41 @@ class Replay:
         return RecordedRequest(
             asks=asks,
             content=content,
-            like=like(asks, body, name),
-            name=name,
+            like=like(asks, body, sent.name, keep_text=sent.answers is not None),
+            said=len(messages) if isinstance(messages, list) else None,
+            name=sent.name,
             question_id=str(place + 1),
-            abort_after_s=abort_after_s,
+            abort_after_s=sent.abort_after_s,
         )
+
+    def _read(self, place: int) -> str:
+        index = self._recording.index
+        return os.pread(self._file, index.lengths[place], index.offsets[place]).decode("utf-8")
+
+
+class Conversations:
+    """The conversations of a recording as questions: arrival i of the run always gets the same one."""
+
+    def __init__(self, replay: Replay) -> None:
+        self._replay = replay
+
+    def next(self) -> Question:
+        """This process's next one."""
+        return self._replay.question(self._replay.next_number())
+
+    def at(self, index: int) -> Question:
+        """That of the run's arrival `index`, from 0."""
+        return self._replay.question(index)
+
+
+def answered(messages: Sequence[Any], answers: Mapping[int, str]) -> list[Any]:
+    """Messages in which recorded answers are replaced by those that came now, by their place among the messages. One
+    that calls tools stays: what the tools said, and to which call, is recorded after it."""
+    made = list(messages)
+    for at, text in answers.items():
+        if at < len(made) and made[at].get("role") == "assistant" and not made[at].get("tool_calls"):
+            made[at] = {**made[at], "content": text}
+    return made
 
 
 def body_of(text: str, asks: str) -> tuple[str, str, ObjectText]:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from tokenswarm.traffic.index import load_index
 from tokenswarm.traffic.replay import Recording
+from tokenswarm.traffic.sessions import Sessions
 from tokenswarm.userinput import BadInput
 from tokenswarm.workload.arrivals import MAX_SPEED, RecordedPlan
 from tokenswarm.workload.traces import parse_trace_window
@@ -32,6 +33,8 @@ class OptionReader(Protocol):
 
     def whole(self, name: str, low: int, high: int, default: int) -> int: ...
 
+    def choice(self, name: str, default: str) -> str: ...
+
     def read(self, name: str, parse: Callable[[str], Any], default: Any) -> Any: ...
 
 
@@ -45,20 +48,39 @@ class Traffic:
     salt: str
     stream: bool | None
     stream_usage: bool | None
+    sessions: bool = False
+    """Whether sessions arrive, not requests."""
+    feeds_back: bool = True
+    """Whether the service's own answers become history, not the recorded ones."""
 
     def facts(self) -> dict[str, Any]:
         """The `traffic` part of run.json."""
         requests = self.recording.facts() if self.recording is not None else None
-        return {"requests": requests, "prompt_salt": self.salt}
+        arrivals_of = "sessions" if self.sessions else "requests"
+        return {"requests": requests, "prompt_salt": self.salt, "arrivals_of": arrivals_of}
 
 
 def read_traffic(reader: OptionReader, targets: Collection[str]) -> Traffic:
     """All options of recorded traffic."""
-    recording = read_recording(reader, targets)
+    sessions = reader.choice("arrivals-of", "requests") == "sessions"
+    recording = read_recording(reader, targets, sessions)
+    is_verbatim = recording is not None and not recording.index.has_conversations
     given = {name: reader.get(name) if recording is not None else None for name in ("stream", "stream-usage")}
     stream, stream_usage = (None if text is None else text == "yes" for text in given.values())
     salt = reader.read("prompt-salt", parse_salt, "")
-    return Traffic(recording=recording, salt=salt, stream=stream, stream_usage=stream_usage)
+    history = reader.choice("history", "recorded" if is_verbatim else "answered")
+    if is_verbatim and history == "answered" and not sessions:
+        reader.problems.append(
+            "history: expected arrivals-of = sessions beside answered and recorded requests, got none"
+        )
+    return Traffic(
+        recording=recording,
+        salt=salt,
+        stream=stream,
+        stream_usage=stream_usage,
+        sessions=sessions,
+        feeds_back=history == "answered",
+    )
 
 
 def parse_salt(text: str) -> str:
@@ -68,7 +90,7 @@ def parse_salt(text: str) -> str:
     return text
 
 
-def read_recording(reader: OptionReader, targets: Collection[str]) -> Recording | None:
+def read_recording(reader: OptionReader, targets: Collection[str], sessions: bool) -> Recording | None:
     """What `requests` names; `None` when it is not given, or wrong."""
     path = reader.get("requests")
     skip_bad = reader.whole("skip-bad", 0, MAX_SKIPPED, 0)
@@ -89,14 +111,15 @@ def read_recording(reader: OptionReader, targets: Collection[str]) -> Recording 
     if window is not None and not index.has_timestamps:
         reader.problems.append("trace-window: expected requests with timestamps, got requests without")
         window = None
-    first, end = index.within(window)
+    grouped = Sessions(index) if sessions else None
+    first, end = index.within(window) if grouped is None else grouped.within(window)
     if first == end:
         last_s = index.instants_s[-1] - index.instants_s[0]
         reader.problems.append(
             f"trace-window: expected a part of the requests, which last {last_s:.0f} s, got {window}"
         )
         return None
-    return Recording(index, first, end - first, None if window is None else window[0])
+    return Recording(index, first, end - first, None if window is None else window[0], grouped)
 
 
 def recorded_plan(reader: OptionReader, recording: Recording) -> RecordedPlan | None:

@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tokenswarm.userinput import BadInput, decode_text, read_file
 
@@ -62,6 +62,16 @@ class Question:
     system: str | None = None
     max_tokens: int | None = None
     messages: tuple[Message, ...] | None = None
+
+
+class QuestionSource(Protocol):
+    """Says which question is next."""
+
+    def next(self) -> Question:
+        """This worker's next question."""
+
+    def at(self, index: int) -> Question:
+        """The question of the run's arrival `index`, from 0."""
 
 
 class Questions:

@@ -120,6 +120,15 @@ def parse_length(text: str, upper: int = MAX_TOKENS, where: str = "length") -> L
     return Length(kind, first, second, upper)
 
 
+def parse_count(text: str, upper: int, where: str) -> Length:
+    """Parse a count of steps or turns: 3, 3..12, or a distribution as of `parse_length`. Raises `BadInput`."""
+    low, dots, high = text.partition("..")
+    found = parse_length(f"uniform({low}, {high})" if dots else text, upper, where)
+    if found.kind in ELSEWHERE:
+        raise BadInput([f"{where}: expected 3, 3..12 or uniform(3, 12), got {text.strip()!r}"])
+    return found
+
+
 def parse_pause(text: str, where: str = "think-time") -> Pause:
     """Parse a pause in seconds, with or without unit: 1, 1.5s, uniform(1, 2), normal(5s, 1s), lognormal(0.5, 0.3)."""
     stripped = text.strip()

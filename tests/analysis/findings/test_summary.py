@@ -163,7 +163,7 @@ def test_metrics_that_the_worked_run_lacks(tmp_path: Path) -> None:
     # the refused request has one, too: (50 + 70 + 102) / 3
     assert overall.distribution("utilization_pct").avg.value == 74.0
     assert set(METRICS) == set(WORKED) | set(WORKED_DISTRIBUTIONS) | {
-        "ttft_visible_ms", "gap_max_ms", "read_lag_ms", "utilization_pct"
+        "ttft_visible_ms", "gap_max_ms", "read_lag_ms", "utilization_pct", "session_s"
     }  # fmt: skip
 
 

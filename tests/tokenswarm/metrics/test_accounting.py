@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from tokenswarm.metrics.accounting import Accounting, Lost
-from tokenswarm.record import Outcome, RequestRecord
+from tokenswarm.record import Outcome, RequestRecord, SessionEnd
 
 
 def account(*outcomes: Outcome, **fields: Any) -> Accounting:
@@ -63,3 +63,27 @@ def test_closed_loop_plans_nothing() -> None:
     accounting = account(Outcome.OK)
     accounting.close(None, [])
     assert (accounting.delivered_pct, accounting.unaccounted) == (None, 0)
+
+
+def session_row(step: int, end: SessionEnd | None = None, outcome: Outcome = Outcome.OK) -> RequestRecord:
+    return RequestRecord(call_id="c", started_at=1.0, step=step, session_end=end, outcome=outcome)
+
+
+def test_the_identity_of_sessions_counts_their_first_requests() -> None:
+    accounting = Accounting()
+    done = [session_row(1), session_row(2, SessionEnd.DONE)]
+    failed = [session_row(1, SessionEnd.FAILED, Outcome.TIMEOUT)]
+    unfinished = [session_row(1), session_row(2)]
+    dropped = [RequestRecord(call_id="d", scheduled_at=1.0, outcome=Outcome.DROPPED)]
+    for row in [*done, *failed, *unfinished, *dropped]:
+        accounting.add(row)
+    accounting.close(4, [])
+    assert accounting.unaccounted == 0
+    assert (accounting.first_attempts, accounting.came_to_something) == (3, 3)
+    assert accounting.facts()["sessions"] == {"begun": 3, "done": 1, "failed": 1, "unfinished": 1}
+
+
+def test_without_sessions_nothing_is_said_of_them() -> None:
+    accounting = Accounting()
+    accounting.add(RequestRecord(call_id="c", started_at=1.0, outcome=Outcome.OK))
+    assert (accounting.facts()["sessions"], accounting.came_to_something) == (None, 1)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -127,3 +128,28 @@ def test_an_arrival_decides_its_question(tmp_path: Path) -> None:
     asked = questions(tmp_path, "id,question\n1,Who?\n2,Why?\n3,How?\n")
     source = composer(questions=asked, targets="rag", rag_host="http://h")
     assert source.next_question(Arrival(4, 0.0)).question == "Why?"
+
+
+def test_recorded_answers_are_fed_back_where_history_is_recorded(tmp_path: Path) -> None:
+    said = [("user", "one"), ("assistant", "recorded"), ("user", "two"), ("assistant", "too")]
+    line = {"messages": [{"role": role, "content": text} for role, text in said]}
+    found = questions(tmp_path, json.dumps(line), "q.jsonl")
+    for history, expected in (("recorded", "recorded"), ("answered", "came"), (None, "came")):
+        source = composer(questions=found, **({"history": history} if history else {}))
+        source.next_chat(None)
+        source.answer("came", None, ok=True)
+        assert source.next_chat(None).messages[1] == {"role": "assistant", "content": expected}
+
+
+def test_a_session_says_the_same_whoever_goes_through_it(tmp_path: Path) -> None:
+    found = questions(tmp_path, "".join(f"question {number}\n" for number in range(50)))
+    made = []
+    for _ in range(2):
+        found.next()  # another process has gone through other questions by then
+        source = composer(7, found, turns="3..5", arrivals_of="sessions", rate="60")
+        texts = [source.next_chat(Arrival(4, 1.0)).messages[-1]["content"]]
+        while (source.answer("x", None, ok=True) or True) and source.goes_on:
+            texts.append(source.next_chat(None).messages[-1]["content"])
+        made.append(texts)
+    assert made[0] == made[1]
+    assert 3 <= len(made[0]) <= 5

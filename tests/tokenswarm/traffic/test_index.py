@@ -61,6 +61,13 @@ def test_each_line_is_found_again(tmp_path: Path) -> None:
         (batch(-1), "timestamp: expected seconds from 0, or Unix milliseconds, got -1"),
         (batch(), "timestamp: expected one as before, got none"),
         (batch(9.5), "timestamp: expected one not before the request above, got one 0.500 s earlier"),
+        ({"conversations": []}, "conversations: expected a list of messages, got an empty list"),
+        ({"conversations": [{"from": "Anna", "value": "x"}]}, "message 1: expected from (human, gpt or system) and "
+         "value, got others"),
+        ({"conversations": [{"from": "gpt", "value": "x"}]}, "conversations: expected at least one message of a "
+         "human, got none"),
+        ({"conversations": [{"from": "human", "value": "x"}], "timestamp": 10}, "expected requests as before, "
+         "got the other"),
         ('{"body":' + "[" * 300, "expected a JSON object, got text that is none (nested deeper than 100 levels)"),
     ],
 )  # fmt: skip

@@ -10,7 +10,8 @@ from tests.tokenswarm.traffic.test_index import BODY, batch, write
 from tokenswarm.apis.request import ChatTarget
 from tokenswarm.traffic.index import build_index
 from tokenswarm.traffic.recorded import Recorded, RecordedRequest
-from tokenswarm.traffic.replay import Changes, Recording, Replay
+from tokenswarm.traffic.replay import Changes, Conversations, Recording, Replay, Sent
+from tokenswarm.traffic.sessions import Sessions
 
 TARGET = ChatTarget(api="openai", endpoint="http://h/v1", deployment="d")
 
@@ -23,7 +24,7 @@ def recording(tmp_path: Path, *lines: Any, asks: str = "chat") -> Recording:
 def sent(tmp_path: Path, line: Any, asks: str = "chat", **changes: Any) -> RecordedRequest:
     replay = Replay(recording(tmp_path, line, asks=asks))
     try:
-        return replay.request(0, Changes(**{"model": "d", **changes}), "chat")
+        return replay.request(0, Changes(**{"model": "d", **changes}), Sent("chat"))
     finally:
         replay.close()
 
@@ -90,9 +91,47 @@ def test_a_row_knows_the_limit_and_no_id_of_the_log(tmp_path: Path) -> None:
 def test_a_part_of_the_file_begins_again_after_its_last(tmp_path: Path) -> None:
     index = recording(tmp_path, *[batch(at, seed=at) for at in range(6)]).index
     part = Recording(index, 2, 3, 1.5)
-    assert [part.place(number) for number in range(5)] == [2, 3, 4, 2, 3]
+    assert [part.places(number) for number in range(5)] == [(2,), (3,), (4,), (2,), (3,)]
     assert list(part.offsets_s(2.0)) == [0.25, 0.75, 1.25]
     replay = Replay(part, 1, 2)
     assert [replay.next_number() for _ in range(3)] == [1, 3, 5]
-    assert [json.loads(replay.request(n, Changes(model=""), "c").content)["seed"] for n in (0, 2, 3)] == [2, 4, 2]
+    assert json.loads(replay.request(3, Changes(model=""), Sent("c")).content)["seed"] == 3
     replay.close()
+
+
+def in_session(at: float, session: str | None, *said: str) -> dict[str, Any]:
+    roles = ["user", "assistant"] * len(said)
+    messages = [{"role": role, "content": text} for role, text in zip(roles, said, strict=False)]
+    return {**batch(at), "session_id": session, "body": {"model": "m", "messages": messages}}
+
+
+def test_sessions_are_found_by_their_id_in_the_order_in_which_they_begin(tmp_path: Path) -> None:
+    lines = [in_session(at, session, "x") for at, session in enumerate(["a", None, "b", "a", "b", "a", None])]
+    index = recording(tmp_path, *lines).index
+    sessions = Sessions(index)
+    assert [list(sessions.places(number)) for number in range(len(sessions))] == [[0, 3, 5], [1], [2, 4], [6]]
+    assert [sessions.within(window) for window in (None, (1, 3), (3, 9))] == [(0, 4), (1, 3), (3, 4)]
+    part = Recording(index, 1, 3, None, sessions)
+    assert list(part.offsets_s(1.0)) == [0, 1, 5]
+    assert list(part.places(4)) == [2, 4]
+
+
+def test_answers_that_came_take_the_place_of_recorded_ones(tmp_path: Path) -> None:
+    calls = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "old"}, calls]
+    replay = Replay(recording(tmp_path, {"model": "d", "messages": messages}))
+    request = replay.request(0, Changes(model="d"), Sent("chat", None, {1: "new", 2: "no call", 9: "later"}))
+    replay.close()
+    assert json.loads(request.content)["messages"] == [messages[0], {"role": "assistant", "content": "new"}, calls]
+    assert request.said == 3
+
+
+def test_conversations_are_read_as_questions(tmp_path: Path) -> None:
+    said = [("system", "Be kind."), ("human", "a"), ("gpt", "b"), ("human", "c"), ("gpt", "d")]
+    line = {"id": "Anna", "conversations": [{"from": who, "value": text} for who, text in said]}
+    found = recording(tmp_path, line, line)
+    assert found.index.has_conversations
+    replay = Replay(found)
+    question = Conversations(replay).at(3)
+    replay.close()
+    assert (question.id, question.question, question.turns, question.system) == ("2", "a", ("a", "c"), "Be kind.")

@@ -1,0 +1,108 @@
+"""Figures of sessions: how many there were, how many at once, how long they took, and what one of them comes to.
+
+They are over the whole run: a session that began in its warm-up is as long as any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.figures import populations
+from analysis.figures.populations import numbers
+from analysis.sources.run import Run
+from analysis.statistics import Distribution, distribution
+from tokenswarm.record import SessionEnd
+
+MOST_ANSWERS = 12
+"""Answers of a session whose time is shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionFigures:
+    """begun = done + failed + unfinished (the run or its process ended first). `duration_s`: of those that are done;
+    `to_answer_s`: from the due instant of a session to the end of its n-th answer, of all that got there. `cost`: in
+    the currency of the run's prices; `None` without them. The last three are means over the sessions begun."""
+
+    begun: int
+    done: int
+    failed: int
+    unfinished: int
+    most_at_once: int
+    mean_at_once: float | None
+    duration_s: Distribution
+    to_answer_s: Mapping[str, Distribution]
+    requests: float
+    tokens: float | None
+    cost: float | None
+
+
+def session_figures(run: Run) -> SessionFigures | None:
+    """The sessions of a run; `None` where it had none."""
+    rows = run.rows
+    step = numbers(rows["step"])
+    sent = populations.is_sent(rows)
+    in_session = sent & (step >= 1)
+    first = in_session & (step == 1) & populations.is_first(rows)
+    begun = int(first.sum())
+    if begun == 0:
+        return None
+    ended = {end: in_session & (rows["session_end"] == end).to_numpy(bool) for end in SessionEnd}
+    counts = {end: int(mask.sum()) for end, mask in ended.items()}
+    since_s, answered = numbers(rows["session_s"]), in_session & populations.is_ok(rows)
+    steps = range(1, min(MOST_ANSWERS, int(np.nanmax(step))) + 1)
+    most, mean = _at_once(
+        populations.due(rows)[first],
+        populations.ended(rows)[ended[SessionEnd.DONE] | ended[SessionEnd.FAILED]],
+        float(populations.ended(rows)[in_session].max()),
+    )
+    tokens = _sum(populations.used_tokens(rows)[in_session])
+    return SessionFigures(
+        begun=begun,
+        done=counts[SessionEnd.DONE],
+        failed=counts[SessionEnd.FAILED],
+        unfinished=begun - sum(counts.values()),
+        most_at_once=most,
+        mean_at_once=mean,
+        duration_s=distribution("session_s", since_s[ended[SessionEnd.DONE] & populations.is_ok(rows)]),
+        to_answer_s={str(n): distribution("session_s", since_s[answered & (step == n)]) for n in steps},
+        requests=float(in_session.sum()) / begun,
+        tokens=None if tokens is None else tokens / begun,
+        cost=_cost(run, in_session, begun),
+    )
+
+
+def _at_once(begins: populations.Values, ends: populations.Values, until: float) -> tuple[int, float | None]:
+    """The most sessions at one time, and their mean from the first to the last instant; unfinished ones last to the
+    end."""
+    instants = np.concatenate([ends, begins])
+    changes = np.concatenate([np.full(len(ends), -1), np.ones(len(begins), int)])
+    order = np.argsort(instants, kind="stable")  # of equal instants, the end comes first
+    most = int(np.cumsum(changes[order]).max())
+    length_s = until - float(begins.min())
+    busy_s = float((until - begins).sum() - (until - ends).sum())
+    return most, busy_s / length_s if length_s > 0 else None
+
+
+def _cost(run: Run, in_session: populations.Mask, begun: int) -> float | None:
+    prices = [_price(run, name) for name in ("price-prompt", "price-completion")]
+    if prices == [None, None]:
+        return None
+    sums = [_sum(populations.usage_tokens(run.rows, f"{kind}_tokens")[in_session]) for kind in ("prompt", "completion")]
+    if sums == [None, None]:
+        return None
+    return sum((price or 0.0) * (tokens or 0.0) / 1000 for price, tokens in zip(prices, sums, strict=True)) / begun
+
+
+def _price(run: Run, name: str) -> float | None:
+    try:
+        return float(run.setting("options", name))
+    except (TypeError, ValueError):
+        return None
+
+
+def _sum(values: populations.Values) -> float | None:
+    """`None` where nothing was reported."""
+    return None if np.isnan(values).all() else float(np.nansum(values))

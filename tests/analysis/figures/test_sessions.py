@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.__main__ import main
+from analysis.figures.sessions import session_figures
+from analysis.findings.summarise import summarise
+from analysis.report import tables
+from analysis.sources.loading import load_run
+from tests.analysis.synthetic import write_run
+from tokenswarm.record import Outcome, RequestRecord, SessionEnd, TokenSource
+
+BEGIN = 1_750_000_020.0
+
+
+def row(at: float, step: int, session_s: float, end: SessionEnd | None = None, **more: Any) -> RequestRecord:
+    """A request of 1 s that starts `at` s after the begin, 0.5 s of which were lag where it is the first."""
+    given: dict[str, Any] = {
+        "started_at": BEGIN + at, "e2e_ms": 1000.0, "step": step, "session_s": session_s, "session_end": end,
+        "session_id": "s", "outcome": Outcome.OK, "prompt_tokens": 10, "completion_tokens": 2,
+        "token_source": TokenSource.USAGE,
+    }  # fmt: skip
+    if step == 1:
+        given |= {"scheduled_at": BEGIN + at - 0.5, "lag_ms": 500.0}
+    return RequestRecord(call_id=f"{at}-{step}-{more.get('attempt', 1)}", **(given | more))
+
+
+ROWS = [
+    row(0.5, 1, 1.5), row(2.0, 2, 3.0, SessionEnd.DONE),
+    row(1.5, 1, 1.5), row(3.0, 2, 3.0), row(5.0, 3, 5.0, SessionEnd.DONE),
+    row(2.5, 1, 1.5, SessionEnd.FAILED, outcome=Outcome.TIMEOUT, prompt_tokens=None, completion_tokens=None),
+    row(8.5, 1, 1.5),
+    RequestRecord(call_id="d", scheduled_at=BEGIN + 9, outcome=Outcome.DROPPED),
+]  # fmt: skip
+
+
+def written(tmp_path: Path, rows: list[RequestRecord], **meta: Any) -> Path:
+    return write_run(tmp_path / "run", rows, **meta)
+
+
+def test_sessions_by_hand(tmp_path: Path) -> None:
+    options = {"price-prompt": "1", "price-completion": "2"}
+    found = session_figures(load_run(written(tmp_path, ROWS, options=options)))
+    assert found is not None
+    assert (found.begun, found.done, found.failed, found.unfinished) == (4, 2, 1, 1)
+    assert (found.duration_s.n, found.duration_s.avg.value, found.duration_s.max) == (2, 4.0, 5.0)
+    assert {n: (each.n, each.avg.value) for n, each in found.to_answer_s.items()} == {
+        "1": (3, 1.5), "2": (2, 3.0), "3": (1, 5.0),
+    }  # fmt: skip
+    # Due at 0, 1, 2 and 8; over at 3, 6 and 3.5; the last one is still on when the last answer ends, at 9.5.
+    assert found.most_at_once == 3
+    assert found.mean_at_once == pytest.approx((3 + 5 + 1.5 + 1.5) / 9.5)
+    assert (found.requests, found.tokens) == (7 / 4, 6 * 12 / 4)
+    assert found.cost == pytest.approx((60 * 1 + 12 * 2) / 1000 / 4)
+
+
+def test_only_first_steps_are_arrivals(tmp_path: Path) -> None:
+    accounting = {"planned": 5, "sent": 7, "first_attempts": 4, "dropped": 1, "lost": []}
+    summary = summarise(load_run(written(tmp_path, ROWS, accounting=accounting)))
+    assert summary.accounting.holds, summary.accounting.problems
+    assert (summary.accounting.first_attempts, summary.accounting.sent) == (4, 7)
+
+
+def test_a_run_without_sessions_has_none(tmp_path: Path) -> None:
+    plain = [RequestRecord(call_id="a", started_at=BEGIN, e2e_ms=5.0, outcome=Outcome.OK)]
+    run = load_run(written(tmp_path, plain))
+    assert session_figures(run) is None
+    assert tables.sessions(summarise(run)) is None
+
+
+def test_a_criterion_on_sessions_is_judged_again(tmp_path: Path) -> None:
+    directory = written(tmp_path, ROWS, options={"failure-criteria": "max(session_s) > 4"})
+    result = summarise(load_run(directory)).judgement.criteria
+    assert [(item.text, item.state, item.value, item.n) for item in result] == [
+        ("max(session_s) > 4", "failed", 5.0, 2)
+    ]
+
+
+def test_the_report_shows_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["report", str(written(tmp_path, ROWS))])
+    assert "4 begun = 2 done + 1 failed + 1 unfinished" in capsys.readouterr().out

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tokenswarm.record import Outcome, RequestRecord, SessionEnd
+from tokenswarm.sender.session import Session, pause_until
+
+
+def record(started_at: float = 100.0, outcome: Outcome = Outcome.OK, **more: Any) -> RequestRecord:
+    return RequestRecord(call_id="c", started_at=started_at, e2e_ms=500.0, outcome=outcome, **more)
+
+
+def rows_of(*steps: RequestRecord, due_at: float | None = 99.5) -> list[RequestRecord]:
+    rows: list[RequestRecord] = []
+    session = Session("s", due_at, rows.append)
+    for number, step in enumerate(steps, start=1):
+        session.take(step)
+        if session.end_of_step(is_last=number == len(steps)):
+            break
+    session.flush()
+    return rows
+
+
+def test_each_row_knows_its_step_and_how_long_the_session_has_gone_on() -> None:
+    rows = rows_of(record(100.0), record(102.0))
+    assert [(row.session_id, row.step, row.session_s) for row in rows] == [("s", 1, 1.0), ("s", 2, 3.0)]
+    assert [row.session_end for row in rows] == [None, SessionEnd.DONE]
+    assert [row.session_duration_s for row in rows] == [None, 3.0]
+    assert [row.is_arrival for row in rows] == [True, False]
+
+
+def test_in_closed_load_a_session_counts_from_its_first_request() -> None:
+    assert [row.session_s for row in rows_of(record(100.0), record(102.0), due_at=None)] == [0.5, 2.5]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.TIMEOUT, Outcome.THROTTLED, Outcome.ABORTED])
+def test_a_step_that_was_not_answered_ends_its_session(outcome: Outcome) -> None:
+    rows = rows_of(record(100.0, outcome), record(102.0))
+    assert [row.session_end for row in rows] == [SessionEnd.FAILED]
+    assert rows[0].session_duration_s is None
+
+
+def test_what_the_end_of_the_run_cut_has_ended_no_session() -> None:
+    assert [row.session_end for row in rows_of(record(100.0, Outcome.CANCELLED))] == [None]
+
+
+def test_only_the_last_attempt_ends_a_session() -> None:
+    rows: list[RequestRecord] = []
+    session = Session("s", 99.5, rows.append)
+    session.take(record(100.0, Outcome.THROTTLED))
+    assert rows == []  # another attempt may follow
+    session.take(record(101.0, attempt=2))
+    assert session.end_of_step(is_last=True)
+    assert [(row.attempt, row.step, row.session_end) for row in rows] == [(1, 1, None), (2, 1, SessionEnd.DONE)]
+
+
+def test_a_pause_ends_with_the_run() -> None:
+    assert pause_until(lambda seconds: True, 1e12)
+    assert not pause_until(lambda seconds: pytest.fail("nothing to wait for"), 0.0)
