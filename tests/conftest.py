@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import run_health
 from tests.services import fake_azure
 
 # Requests that a run sends before its load are tested by themselves; the others count what a service saw.
@@ -21,3 +22,8 @@ def azure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_azur
     yield azure
     server.shutdown()
     server.server_close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if said := run_health.summary():
+        terminalreporter.write_line(said)

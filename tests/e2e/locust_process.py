@@ -20,6 +20,7 @@ from typing import Any
 from analysis.__main__ import main as analysis
 from analysis.findings.summarise import summarise
 from analysis.sources.loading import load_run
+from tests.run_health import check_code, note
 from tests.simulator_process import API_KEY, FUNCTIONS_KEY, ROOT, Simulator
 from tokenswarm.config.environment import NAMES
 from tokenswarm.record import Outcome, RequestRecord
@@ -59,6 +60,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.facts = json.loads((self.directory / "run.json").read_text())
+        note(self.directory, self.facts)
         with (self.directory / "requests.csv").open(newline="") as file:
             self.rows = [RequestRecord.from_row(row) for row in csv.DictReader(file)]
 
@@ -71,10 +73,8 @@ class Run:
         return [row for row in self.rows if row.outcome is not Outcome.DROPPED]
 
     def code(self, verdict: int) -> int:
-        """The exit code of a verdict. A machine that is too busy to measure makes any of them UNTRUSTED; what the
-        criteria came to is asserted all the same."""
-        assert self.facts["verdict"]["has_failed"] == (verdict == 3), self.facts["verdict"]
-        return 4 if self.facts["generator"]["saturated"] else verdict
+        """The exit code of a verdict, see `check_code`."""
+        return check_code(self.facts, verdict)
 
     def locust_totals(self) -> dict[str, str]:
         """The last line of Locust's own statistics."""

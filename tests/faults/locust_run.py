@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 
+from tests.run_health import note
 from tests.simulator_process import API_KEY, FUNCTIONS_KEY, ROOT
 
 LOCUST = Path(sys.executable).parent / "locust"
@@ -52,6 +53,7 @@ class LocustRun:
     @property
     def facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = json.loads((self.directory / "run.json").read_text())
+        note(self.directory, facts)
         return facts
 
     @property

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.run_health import check_code, code_apart_from_health, note
 from tests.simulator_process import API_KEY, FUNCTIONS_KEY, ROOT, Simulator
 from tokenswarm.record import Outcome, RequestRecord
 
@@ -68,6 +69,7 @@ class LoadRun:
         """Why the run did not pass, but for a machine that was busy with something else, and the exit code if wrong."""
         reasons = [str(each["text"]) for each in self.facts["verdict"]["reasons"] if each["kind"] != "saturated"]
         expected = self.facts["verdict"]["exit_code"]
+        assert expected == check_code(self.facts, code_apart_from_health(self.facts))
         return reasons if self.code == expected else [*reasons, f"exit code {self.code} instead of {expected}"]
 
     def check(self) -> None:
@@ -155,5 +157,6 @@ def read_run(results: Path, code: int, output: str, truth: dict[str, dict[str, A
     with (directory / "requests.csv").open(newline="") as file:
         rows = [RequestRecord.from_row(row) for row in csv.DictReader(file)]
     facts = json.loads((directory / "run.json").read_text())
+    note(directory, facts)
     ids = {request_id(row) for row in rows}
     return LoadRun(code, output, facts, rows, directory, {key: truth[key] for key in ids & set(truth)})

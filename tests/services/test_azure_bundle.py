@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.run_health import note
 from tests.simulator_process import Simulator
 from tokenswarm.metrics.criteria import AZURE_METRICS, parse_criteria
 
@@ -139,10 +141,16 @@ def run_engines(config: dict[str, Any], folder: Path, split: bool) -> list[Path]
     finally:
         for process in running:
             process.kill()
-    # 4: in a run of seconds, one arrival that is due while it ends makes it "not delivered".
-    assert {process.returncode for process in running} <= {0, 4}, "\n".join(logs)
     found = [path.parent for number in range(ENGINES) for path in (folder / f"kept{number}").rglob("run.json")]
     assert len(found) == ENGINES, "\n".join(logs)
+    for process, directory in zip(running, found, strict=True):
+        facts = json.loads((directory / "run.json").read_text())
+        note(directory, facts)
+        # In a run of seconds, one arrival that is due while it ends makes it "not delivered".
+        assert {each["kind"] for each in facts["verdict"]["reasons"]} <= {"saturated", "not_delivered"}, facts[
+            "verdict"
+        ]
+        assert process.returncode == facts["verdict"]["exit_code"] and not facts["verdict"]["has_failed"]
     return found
 
 
