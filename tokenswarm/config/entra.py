@@ -15,13 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tokenswarm.config.chat_url import DEFAULT_SCOPE
 from tokenswarm.userinput import BadInput
 
 AUTH_KINDS = ("key", "entra")
 """Values of the option `auth`."""
-
-DEFAULT_SCOPE = "https://cognitiveservices.azure.com/.default"
-"""What the token is for. Newer documents of the service name https://ai.azure.com/.default; hence an option."""
 
 RENEW_BEFORE_S = 240.0
 """Seconds before expiry at which a token is renewed. Below 300, because azure-identity and MSAL hand out the cached
@@ -67,7 +65,7 @@ class EntraTokens:
         self.version = 0
         self.problem: str | None = None
         self._credential = credential
-        self._scope = scope
+        self.scope = scope
         self._clock = clock
         self._on_renewal = on_renewal
         self._token: Token | None = None
@@ -87,7 +85,7 @@ class EntraTokens:
         try:
             self._take(self._fetch())
         except Exception as error:  # whatever a credential raises, the user gets the reason and nothing is sent
-            raise BadInput([_refusal(self._scope, error)]) from error
+            raise BadInput([_refusal(self.scope, error)]) from error
         self._thread = threading.Thread(target=self._renew_until_stopped, name="token-renewal", daemon=True)
         self._thread.start()
 
@@ -103,7 +101,7 @@ class EntraTokens:
         try:
             token = self._fetch()
         except Exception as error:  # the run goes on with the old token; its end shows as 401 in the rows
-            self.problem = _refusal(self._scope, error)
+            self.problem = _refusal(self.scope, error)
             logger.warning("%s; next attempt in %g s", self.problem, RETRY_S)
             return RETRY_S
         self.problem = None
@@ -113,7 +111,7 @@ class EntraTokens:
         return renewal_delay_s(token, self._clock())
 
     def _fetch(self) -> Token:
-        answer = self._credential.get_token(self._scope)
+        answer = self._credential.get_token(self.scope)
         return Token(answer.token, float(answer.expires_on))
 
     def _take(self, token: Token) -> None:

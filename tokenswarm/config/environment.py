@@ -34,9 +34,11 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "AZURE_OPENAI_ENDPOINT": "chat endpoint of an Azure resource",
         "AOAI_ENDPOINT": "the same, as the lab calls it",
         "OPENAI_BASE_URL": "base URL of an OpenAI-compatible server",
+        "ANTHROPIC_BASE_URL": "server of Anthropic's Messages API, without /v1 (endpoint = messages)",
         "AZURE_OPENAI_API_KEY": "key of the Azure resource",
         "OPENAI_API_KEY": "key of an OpenAI-compatible server; the lab's name for the key of the Azure resource",
-        "OPENAI_API_VERSION": "api-version of the deployments URL",
+        "ANTHROPIC_API_KEY": "key of Anthropic's Messages API (endpoint = messages)",
+        "OPENAI_API_VERSION": "api-version of the deployments URL: a date there means API azure",
         "AZURE_OPENAI_DEPLOYMENT": "deployment",
         "OPENAI_MODEL": "model, for OpenAI-compatible servers",
         "AOAI_DEPLOYMENT": "deployment, as the lab calls it",
@@ -64,6 +66,7 @@ SECRET_NAMES = frozenset(
     {
         "AZURE_OPENAI_API_KEY",
         "OPENAI_API_KEY",
+        "ANTHROPIC_API_KEY",
         "ORCHESTRATOR_FUNCTION_KEY",
         "functionKey",
         "ORCHESTRATOR_APP_APIKEY",
@@ -75,6 +78,8 @@ SECRET_NAMES = frozenset(
 """Of these, the ones whose values must never be shown."""
 
 ENDPOINT_NAMES = ("AZURE_OPENAI_ENDPOINT", "AOAI_ENDPOINT", "OPENAI_BASE_URL")
+MESSAGES_ENDPOINT_NAMES = ("ANTHROPIC_BASE_URL", *ENDPOINT_NAMES)
+"""For `endpoint = messages`."""
 RAG_ENDPOINT_NAMES = ("ORCHESTRATOR_ENDPOINT", "ORCHESTRATOR_APP_ENDPOINT")
 AZURE_KEY_NAMES = ("AZURE_OPENAI_API_KEY", "OPENAI_API_KEY")
 OPENAI_KEY_NAMES = ("OPENAI_API_KEY",)
@@ -240,21 +245,29 @@ def parse_env(data: bytes, name: str = "env-file", variables: Mapping[str, str] 
     return entries
 
 
-def option_defaults(environment: Environment) -> dict[str, str]:
-    """Values that the environment gives to options that nothing else has set, by option name; as texts, unchecked."""
-    found = {option: environment.first(names) for option, names in OPTION_NAMES.items()}
+def option_defaults(environment: Environment, asks: str | None = None) -> dict[str, str]:
+    """Values that the environment gives to options that nothing else has set, by option name; as texts, unchecked.
+    `asks`: the option `endpoint`."""
+    found = {option: environment.first(_names_of(option, asks)) for option in OPTION_NAMES}
     return {option: environment[name] for option, name in found.items() if name is not None}
 
 
-def option_source(environment: Environment, option: str) -> str | None:
+def _names_of(option: str, asks: str | None) -> tuple[str, ...]:
+    return MESSAGES_ENDPOINT_NAMES if option == "host" and asks == "messages" else OPTION_NAMES.get(option, ())
+
+
+def option_source(environment: Environment, option: str, asks: str | None = None) -> str | None:
     """Where `option_defaults` has a value from, as "RATE (lab.env:9)"; `None` when it has none."""
-    name = environment.first(OPTION_NAMES.get(option, ()))
+    name = environment.first(_names_of(option, asks))
     return None if name is None else f"{name} ({environment.source(name)})"
 
 
-def api_key_name(environment: Environment, api: str) -> str | None:
-    """The name of the chat target's key, `None` without one. An Azure resource's is never sent to another server."""
-    return environment.first(OPENAI_KEY_NAMES if api == "openai" else AZURE_KEY_NAMES)
+def api_key_name(environment: Environment, api: str, asks: str = "chat", host: str | None = None) -> str | None:
+    """The name of the chat target's key, `None` without one. An Azure resource's is never sent to another server, and
+    Anthropic's goes to what is asked for messages, unless that is the server which OpenAI's key stands beside."""
+    others = OPENAI_KEY_NAMES if api == "openai" else AZURE_KEY_NAMES
+    paired = host is not None and host in map(environment.get, ENDPOINT_NAMES) and environment.first(others) is not None
+    return environment.first(others if asks != "messages" or paired else ("ANTHROPIC_API_KEY", *others))
 
 
 def rag_key_names(environment: Environment, contract: str) -> dict[str, str]:

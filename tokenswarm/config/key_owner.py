@@ -62,6 +62,8 @@ def _endpoint_names(key: str, environment: Environment) -> tuple[str, ...]:
         return AZURE_ENDPOINT_NAMES
     if key in ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", ENTRA_TOKEN):
         return ENDPOINT_NAMES
+    if key == "ANTHROPIC_API_KEY":
+        return ("ANTHROPIC_BASE_URL",)
     if key == OWN_API_KEY:
         return ()
     return RAG_ENDPOINT_NAMES

@@ -32,7 +32,7 @@ DOCS: dict[str, OptionDoc] = {
     "deployment": OptionDoc("", "", "gpt-4o"),
     "api-version": OptionDoc("2024-10-21", "", "2024-10-21"),
     "auth": OptionDoc("key", "", "entra"),
-    "auth-scope": OptionDoc("https://cognitiveservices.azure.com/.default", "", "https://ai.azure.com/.default"),
+    "auth-scope": OptionDoc("of the API", "", "https://cognitiveservices.azure.com/.default"),
     "ca-file": OptionDoc("", "", "company-ca.pem"),
     "preflight": OptionDoc("full", "", "reach"),
     "tls-verify": OptionDoc("yes", "", "no"),

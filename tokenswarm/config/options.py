@@ -53,7 +53,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("auth", "target", "key from the environment, or an Entra token", ("key", "entra")),
     Option("send-keys-to", "target", "further URLs that may be given the keys of the environment, comma-separated",
            in_form=False),
-    Option("auth-scope", "target", "scope of the Entra token", in_form=False),
+    Option("auth-scope", "target",
+           "scope of the Entra token: https://ai.azure.com/.default for azure-v1, else "
+           "https://cognitiveservices.azure.com/.default, each in the resource's cloud", in_form=False),
     Option("ca-file", "target", "PEM file with the certificate authorities to trust", in_form=False),
     Option("preflight", "target",
            "before the start: one small request to each target (full, the default), reach it only, or none",

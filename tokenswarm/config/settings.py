@@ -139,7 +139,8 @@ class _Reader:
     def __init__(self, options: Mapping[str, Any], environment: Environment) -> None:
         self._options = options
         self._environment = environment
-        self._defaults = option_defaults(environment)
+        self._asks = str(options.get("endpoint") or "") or None
+        self._defaults = option_defaults(environment, self._asks)
         self.problems: list[str] = []
         self.secrets = environment.secrets()
         self.carries_keys = False
@@ -158,7 +159,7 @@ class _Reader:
 
     def where(self, name: str) -> str:
         given = self._options.get(name.replace("-", "_"))
-        source = None if given not in (None, "") else option_source(self._environment, name)
+        source = None if given not in (None, "") else option_source(self._environment, name, self._asks)
         return f"{name}, {source}" if source else name
 
     def read(self, name: str, parse: Callable[[str], T], default: T) -> T:

@@ -27,6 +27,7 @@ from tokenswarm.userinput import BadInput, parse_json
 DEFAULT_API_VERSION = "2024-10-21"
 """The newest generally available version of the deployments URL (Azure OpenAI API version lifecycle)."""
 
+_ALWAYS_KEYED = ("api.openai.com", "api.anthropic.com")
 APIS = ("azure", "azure-v1", "openai")
 NO_KEY = "none"
 """Sent where no key was given: servers of one's own seldom ask for one, and the SDK insists on one."""
@@ -42,7 +43,7 @@ def build_chat_target(
     """The chat target; what is missing or wrong is added to `problems`, and then there is none."""
     endpoint = get("host")
     if not endpoint:
-        expected = "--host, AZURE_OPENAI_ENDPOINT or OPENAI_BASE_URL"
+        expected = f"--host, {_endpoint_names(get('endpoint'))}"
         problems.append(f"chat endpoint: expected {expected}, got none ({_where_to_look(get)})")
         return None
     if wrong := endpoint_problems(endpoint, "chat endpoint"):
@@ -51,24 +52,29 @@ def build_chat_target(
     if (given := get("api")) not in (None, *APIS):
         problems.append(f"api: expected {' or '.join(APIS)}, got {given!r}")
         return None
-    url = read_chat_url(endpoint, environment, given)
+    url = read_chat_url(endpoint, environment, given, get("api-version"))
+    asks = get("endpoint") or url.asks or "chat"
     api, deployment = url.api, get("deployment") or url.deployment
     if not deployment and api != "openai":
         problems.append("deployment: expected --deployment, AZURE_OPENAI_DEPLOYMENT or AOAI_DEPLOYMENT, got none")
-    key_name = ENTRA_TOKEN if token is not None else api_key_name(environment, api)
+    key_name = ENTRA_TOKEN if token is not None else api_key_name(environment, api, asks, endpoint)
     if key_name is not None and (problem := owner.problem(key_name, endpoint, environment)):
         problems.append(problem)
         return None
-    key = None if token is not None else _key(key_name, api, endpoint, environment, problems)
+    key = None if token is not None else _key(key_name, api, asks, endpoint, environment, problems)
     return ChatTarget(
         api=api,
         endpoint=url.base,
         deployment=deployment or "",
-        asks=get("endpoint") or "chat",
+        asks=asks,
         api_version=get("api-version") or url.api_version or DEFAULT_API_VERSION,
         key=key,
         token_provider=token,
     )
+
+
+def _endpoint_names(asks: str | None) -> str:
+    return "ANTHROPIC_BASE_URL or OPENAI_BASE_URL" if asks == "messages" else "AZURE_OPENAI_ENDPOINT or OPENAI_BASE_URL"
 
 
 def build_app_target(
@@ -154,14 +160,17 @@ def build_host(get: Get, environment: Environment, owner: KeyOwner, problems: li
     return None if wrong else host
 
 
-def _key(name: str | None, api: str, endpoint: str, environment: Environment, problems: list[str]) -> str | None:
+def _key(
+    name: str | None, api: str, asks: str, endpoint: str, environment: Environment, problems: list[str]
+) -> str | None:
     if name is not None:
         return environment[name]
     hostname = urlsplit(endpoint).hostname or ""
-    if api == "openai" and hostname != "api.openai.com" and not is_azure_host(endpoint):
+    if api == "openai" and hostname not in _ALWAYS_KEYED and not is_azure_host(endpoint):
         return NO_KEY
-    names = " and ".join(OPENAI_KEY_NAMES if api == "openai" else AZURE_KEY_NAMES)
-    looked_for = f"no key was given; looked for {names} in the environment and env files"
+    names = OPENAI_KEY_NAMES if api == "openai" else AZURE_KEY_NAMES
+    looked_at = " and ".join((*(("ANTHROPIC_API_KEY",) if asks == "messages" else ()), *names))
+    looked_for = f"no key was given; looked for {looked_at} in the environment and env files"
     problems.append(f"API key: expected a key or --auth entra, got none ({looked_for})")
     return None
 

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tokenswarm.config.chat_url import token_scope
+from tokenswarm.config.chat_url import DEFAULT_SCOPE, read_chat_url, token_scope
 from tokenswarm.config.engines import Engines, read_engines
-from tokenswarm.config.entra import DEFAULT_SCOPE, EntraTokens, default_credential
+from tokenswarm.config.entra import EntraTokens, default_credential
 from tokenswarm.config.environment import (
     Environment,
     check_environment,
+    endpoint_problems,
     identity_variables,
     key_vault_references,
     option_defaults,
@@ -216,7 +217,7 @@ class Preparation:
     def _adopt_defaults(self, environment: Environment) -> None:
         """Locust's own options that the environment names: the host, and the lab's DURATION."""
         options = self._locust.parsed_options
-        defaults = option_defaults(environment)
+        defaults = option_defaults(environment, options.endpoint)
         asks_app = options.endpoint == "app"  # the environment's chat endpoint is what the application itself asks
         name = "rag-host" if self.targets == {"rag"} or asks_app else "host"
         if not self._locust.host and defaults.get(name):
@@ -227,13 +228,19 @@ class Preparation:
     def _token_source(self, options: dict[str, Any], environment: Environment) -> EntraTokens | None:
         if options.get("auth") != "entra":
             return None
-        if self._token is None:
+        scope = options.get("auth_scope") or self._scope(options, environment)
+        if self._token is None or self._token.scope != scope:
             os.environ.update(identity_variables(environment))
-            self._token = EntraTokens(
-                default_credential(), options.get("auth_scope") or token_scope(self._locust.host) or DEFAULT_SCOPE
-            )
+            self._token = EntraTokens(default_credential(), scope)
             self._token.start()
         return self._token
+
+    def _scope(self, options: dict[str, Any], environment: Environment) -> str:
+        """The scope of a token for the API and the cloud that are asked."""
+        host, given = options.get("host") or self._locust.host, options.get("api") or None
+        if not host or endpoint_problems(host, "host"):
+            return DEFAULT_SCOPE
+        return token_scope(host, read_chat_url(host, environment, given).api)
 
 
 def _process_count(processes: int | None) -> int:

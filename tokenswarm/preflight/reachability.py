@@ -63,7 +63,8 @@ def _check_chat(target: ChatTarget, settings: Settings) -> list[str]:
     hint = other_scheme(target.endpoint, looked_up.error or "", settings) if looked_up.status is None else ""
     if looked_up.connect_ms is None or hint:
         return [f"chat endpoint: expected a connection to {host}, got none ({looked_up.error}{hint})"]
-    if problems := _missing_deployment(target, looked_up):
+    named_otherwise = target.api == "azure-v1"  # which lists models, while a deployment may have a name of its own
+    if not named_otherwise and (problems := _missing_deployment(target, looked_up)):
         return problems
     if looked_up.status is None or 200 <= looked_up.status < 300:
         return []

@@ -10,6 +10,7 @@ from tokenswarm.apis.request import ChatTarget
 from tokenswarm.client.sdk import chat_endpoint
 from tokenswarm.config.environment import (
     ENDPOINT_NAMES,
+    MESSAGES_ENDPOINT_NAMES,
     RAG_ENDPOINT_NAMES,
     Environment,
     api_key_name,
@@ -40,12 +41,16 @@ def describe_targets(settings: Settings, options: Mapping[str, Any], environment
 def _chat_line(target: ChatTarget, settings: Settings, options: Mapping[str, Any], environment: Environment) -> str:
     address = chat_endpoint(target, settings.sending).at(path_of(target))
     named = "as given" if options.get("api") else "inferred"
-    host = _host_source(options, environment, RAG_ENDPOINT_NAMES if target.app is not None else ENDPOINT_NAMES)
+    names: tuple[str, ...] = RAG_ENDPOINT_NAMES if target.app is not None else ENDPOINT_NAMES
+    if target.asks == "messages":
+        names = MESSAGES_ENDPOINT_NAMES
+    host = _host_source(options, environment, names)
+    given = options.get("host") or environment.get(environment.first(names) or "")
     if target.app is not None:
         return f"Target: POST {address.url} (host from {host}), {_app_words(options)}{_further(settings)}"
     return (
         f"Target: POST {address.url} (host from {host}), api {target.api} ({named}); "
-        f"{_credentials(target, address.headers, environment)}; "
+        f"{_credentials(target, address.headers, environment, given)}; "
         f"model {target.deployment} ({_model_source(options, environment)}){_further(settings)}"
     )
 
@@ -62,11 +67,11 @@ def _further(settings: Settings) -> str:
     return f"; further headers {', '.join(settings.sending.headers)}" if settings.sending.headers else ""
 
 
-def _credentials(target: ChatTarget, headers: Mapping[str, str], environment: Environment) -> str:
+def _credentials(target: ChatTarget, headers: Mapping[str, str], environment: Environment, host: str | None) -> str:
     header = next((name for name in headers if name.lower() in _KEY_HEADERS), None)
     if target.token_provider is not None:
         return f"Entra token in {header}"
-    name = api_key_name(environment, target.api)
+    name = api_key_name(environment, target.api, target.asks, host)
     if name is None or target.key != environment[name]:
         return "no key"
     return f"key {_source(environment, name)} in {header}"

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import pytest
 
 from tests.services.fake_azure import Azure
-from tokenswarm.config.entra import DEFAULT_SCOPE, EntraTokens, Token, default_credential, renewal_delay_s
+from tokenswarm.config.chat_url import DEFAULT_SCOPE
+from tokenswarm.config.entra import EntraTokens, Token, default_credential, renewal_delay_s
 from tokenswarm.userinput import BadInput
 
 

@@ -57,7 +57,7 @@ def test_defaults() -> None:
 def test_the_labs_parameter_file_needs_nothing_else() -> None:
     made = settings(LAB)
     assert made.chat is not None
-    assert (made.chat.api, made.chat.deployment) == ("azure", "gpt-35-turbo")
+    assert (made.chat.api, made.chat.deployment) == ("azure-v1", "gpt-35-turbo")
     assert made.test_name == "lab-test"
     assert isinstance(made.plan, RatePlan)
     assert made.plan.rate == 50.0
@@ -76,7 +76,7 @@ def test_an_option_wins_over_the_environment() -> None:
         ("http://127.0.0.1:8000", {}, "openai", "http://127.0.0.1:8000/v1"),
         ("http://127.0.0.1:8000/v1", {}, "openai", "http://127.0.0.1:8000/v1"),
         ("http://127.0.0.1:8000", KEY_ALONE, "azure", "http://127.0.0.1:8000"),
-        ("https://r.openai.azure.com", KEY_ALONE, "azure", "https://r.openai.azure.com"),
+        ("https://r.openai.azure.com", KEY_ALONE, "azure-v1", "https://r.openai.azure.com/openai/v1"),
         ("https://r.openai.azure.com/openai/v1/", KEY_ALONE, "azure-v1", "https://r.openai.azure.com/openai/v1"),
         (None, {"OPENAI_BASE_URL": "http://h:1/v1"}, "openai", "http://h:1/v1"),
     ],

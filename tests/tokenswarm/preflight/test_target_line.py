@@ -25,9 +25,9 @@ def line(variables: dict[str, str], sources: dict[str, str] | None = None, **opt
         (
             {"AZURE_OPENAI_ENDPOINT": RESOURCE, "AZURE_OPENAI_API_KEY": "secret-1", "AZURE_OPENAI_DEPLOYMENT": "d"},
             {},
-            f"Target: POST {RESOURCE}/openai/deployments/d/chat/completions?api-version=2024-10-21 "
-            "(host from AZURE_OPENAI_ENDPOINT (lab.env:1)), api azure (inferred); key AZURE_OPENAI_API_KEY "
-            "(environment) in api-key; model d (AZURE_OPENAI_DEPLOYMENT (environment))",
+            f"Target: POST {RESOURCE}/openai/v1/chat/completions "
+            "(host from AZURE_OPENAI_ENDPOINT (lab.env:1)), api azure-v1 (inferred); key AZURE_OPENAI_API_KEY "
+            "(environment) in authorization; model d (AZURE_OPENAI_DEPLOYMENT (environment))",
         ),
         (
             {"OPENAI_API_KEY": "secret-1"},
