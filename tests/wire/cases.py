@@ -10,13 +10,15 @@ import gzip
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import brotli
 
 from tests.wire.replay import Answer
-from tokenswarm.apis.request import ChatRequest
+from tokenswarm.apis.api import Api
+from tokenswarm.apis.chat_completions import ChatCompletions
+from tokenswarm.apis.request import ChatRequest, Request
 from tokenswarm.record import Doubt
 
 DONE = b"data: [DONE]\n\n"
@@ -32,14 +34,15 @@ STREAMED = ChatRequest(messages=[])
 
 @dataclass(frozen=True)
 class Case:
-    """`right`: columns of the row; `asked`: what was asked for besides a stream."""
+    """`right`: columns of the row; `asked`: what was asked for besides a stream; `api`: whom."""
 
     kind: str
     name: str
     answer: Answer
     right: dict[str, Any]
-    asked: ChatRequest = STREAMED
+    asked: Request = STREAMED
     sdk: str | None = None
+    api: Api[Any] = field(default_factory=lambda: ChatCompletions("m"))
 
 
 def ev(body: Any) -> bytes:
@@ -352,4 +355,4 @@ M = [
     Case("M", "a binary body of an error", body(b"\x00\x01\x02\xff" * 50, status=503), told("HTTP 503: a body of 200 bytes that is no text", "http_error")),
 ]  # fmt: skip
 
-CASES = [*A, *B, *C, *D, *H, *M]
+SHAPES = [*A, *B, *C, *D, *H, *M]

@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from itertools import count as numbers
 from typing import Any
 
-from tests.wire.cases import BEGIN, CASES, DONE, END, NO_STREAM, ROLE, SSE, STOP, STREAMED, ev, token, usage, whole
+from tests.wire.cases import BEGIN, DONE, END, NO_STREAM, ROLE, SSE, STOP, STREAMED, ev, token, usage, whole
+from tests.wire.corpus import CASES
 from tests.wire.replay import OPEN_FOR_MS, Answer, replay
 from tokenswarm.apis.api import Api
 from tokenswarm.apis.chat_completions import ChatCompletions

@@ -34,6 +34,13 @@ class Answer:
     headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "text/event-stream"})
     framing: str = "chunked"
     end: str = "whole"
+    version: str = "1.1"
+    before: bytes = b""
+    """Interim answers before this one."""
+    doubled: tuple[tuple[str, str], ...] = ()
+    """Headers once more."""
+    trailers: bytes = b""
+    """After the last chunk."""
 
     @property
     def body(self) -> bytes:
@@ -41,18 +48,19 @@ class Answer:
 
     def reads(self) -> Iterator[tuple[float, bytes | OSError]]:
         """What a socket gives, with the instants."""
-        lines = [f"HTTP/1.1 {self.status} X", *(f"{name}: {value}" for name, value in self.headers.items())]
+        named = (*self.headers.items(), *self.doubled)
+        lines = [f"HTTP/{self.version} {self.status} X", *(f"{name}: {value}" for name, value in named)]
         if self.framing == "chunked":
             lines.append("Transfer-Encoding: chunked")
         elif self.framing == "length":
             lines.append(f"Content-Length: {len(self.body)}")
         first = self.pieces[0][0] if self.pieces else 0.0
-        yield first, ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+        yield first, self.before + ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
         last = first
         for last, data in self.pieces:
             yield last, b"%x\r\n%s\r\n" % (len(data), data) if self.framing == "chunked" and data else data
         if self.end == "whole" and self.framing == "chunked":
-            yield last, b"0\r\n\r\n"
+            yield last, b"0\r\n" + self.trailers + b"\r\n"
         elif self.end == "reset":
             yield last + 1.0, ConnectionResetError(104, "reset")
         elif (self.end != "open" and self.framing != "length") or self.end == "closed":

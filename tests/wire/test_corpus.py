@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 
 from tests.scripted_server import Action, close, reset, scripted_server
-from tests.wire.cases import CASES, Case
+from tests.wire.cases import Case
+from tests.wire.corpus import CASES
 from tests.wire.replay import Answer, replay
-from tokenswarm.apis.chat_completions import ChatCompletions
 from tokenswarm.apis.request import Sending
 from tokenswarm.client.attempt import Caller
 from tokenswarm.client.call import Client
@@ -32,14 +32,14 @@ def _near(value: object, right: object) -> bool:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.kind} {case.name}")
 def test_the_row_is_right(case: Case) -> None:
-    assert wrong(replay(case.answer, case.asked), case) == {}
+    assert wrong(replay(case.answer, case.asked, case.api), case) == {}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.kind} {case.name}")
 def test_it_is_right_byte_by_byte(case: Case) -> None:
     """However the bytes are cut, outcome, error and counts are the same; times are not looked at."""
     pieces = tuple((at, data[i : i + 1]) for at, data in case.answer.pieces for i in range(len(data)))
-    record = replay(dataclasses.replace(case.answer, pieces=pieces), case.asked)
+    record = replay(dataclasses.replace(case.answer, pieces=pieces), case.asked, case.api)
     doubts = str(case.right.get("doubts") or "")
     but = ("doubts",) if "piece" in doubts else ()
     assert wrong(record, case, ("ttft_ms", "tbt_ms", "gap_max_ms", "e2e_ms", "ttft_visible_ms", *but)) == {}
@@ -58,7 +58,7 @@ def actions(answer: Answer) -> list[Action]:
 def test_the_row_is_right_on_a_socket(case: Case) -> None:
     records: list[RequestRecord] = []
     with scripted_server(actions(case.answer)) as server:
-        client = Client(ChatCompletions("m"), FixedEndpoint(server.url), Sending(timeout_s=5.0), Caller("w", 1))
+        client = Client(case.api, FixedEndpoint(server.url), Sending(timeout_s=5.0), Caller("w", 1))
         client.call(case.asked, records.append)
         reused = client._transport is not None and client._transport._connection is not None
         client.close()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.wire.cases import CASES, Case
+from tests.wire.cases import Case
+from tests.wire.corpus import CASES
 from tests.wire.differential import PAGE, differ, our_view, sdk_view, written
 
 

@@ -15,21 +15,21 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import jiter
-
 from tokenswarm.apis.api import Encoded, Found
 from tokenswarm.apis.chunk_times import ChunkTimes
 from tokenswarm.apis.request import ChatRequest
-from tokenswarm.apis.sse import EventDecoder
+from tokenswarm.apis.sse import ErrorEvent, EventDecoder, foreign_text
 from tokenswarm.apis.whole_body import WholeBody, begins_whole
 from tokenswarm.payload.ends import end_doubts, end_reason, failed_end
-from tokenswarm.payload.errors import ToldError, find_error, told, told_event, unreadable, unreadable_event
+from tokenswarm.payload.errors import ToldError, find_error, read_object, told, told_event, unreadable_event
+from tokenswarm.payload.json_text import read_json, whole_characters
 from tokenswarm.payload.message import has_text, message_of, reasons, visible_text
 from tokenswarm.payload.usage import Usage, parse_usage, plausible, streamed_tokens
 from tokenswarm.record import Doubt, Outcome
 
 CHAT_PATH = "/chat/completions"
 
+_DONES = (b"[DONE]", b'"[DONE]"')
 _FINISH = b'"finish_reason":'
 _UNFINISHED = b'"finish_reason":null'
 _USAGE = b'"usage":'
@@ -96,6 +96,7 @@ class ChatStream:
         "_seen",
         "_started",
         "_status",
+        "_tail",
         "_tail_ms",
         "_text",
         "_whole",
@@ -122,6 +123,7 @@ class ChatStream:
         self._text: list[str] = []
         self._whole: WholeBody | None = None
         self._started = False
+        self._tail = b""
         self._tail_ms = 0.0
         self._seen: set[int] = set()
         self._ends: dict[int, str] = {}
@@ -152,7 +154,6 @@ class ChatStream:
         if not self._decoder.at_boundary:
             self._tail_ms = at_ms
             self.done = self.done or self._decoder.tail.strip() in (b"data: [DONE]", b"data:[DONE]")
-        self._take_error()
         return self.done or self.told is not None
 
     def _begin(self, data: bytes) -> None:
@@ -180,10 +181,10 @@ class ChatStream:
                 tokens += 1
                 if not self._before:
                     self._learn(event, mark + size)
-            elif event == b"[DONE]":
-                self.done = True
-            else:
-                tokens += self._parse(event)
+                continue
+            tokens += self._parse(event)
+            if self.done or self.told is not None:
+                break  # what comes behind it is none of the answer's
         if tokens:
             self.times.add(tokens, at_ms, since_ms)
             if self.visible_ms is not None and self.visible_ms < 0:
@@ -210,7 +211,7 @@ class ChatStream:
     @property
     def text(self) -> str:
         """The visible answer so far; empty unless `keep_text`."""
-        return "".join(self._text)
+        return whole_characters("".join(self._text))
 
     @property
     def finish_reason(self) -> str | None:
@@ -245,16 +246,11 @@ class ChatStream:
 
     def _take_tail(self) -> None:
         """The last event may lack its blank line. One that is no JSON was cut, and stays so."""
-        tail, undecodable = self._decoder.tail, self.undecodable
+        self._tail, undecodable = self._decoder.tail, self.undecodable
         self._take_events(self._decoder.finish(), self._tail_ms, self._tail_ms)
         if self.undecodable != undecodable:
             self.undecodable = undecodable
-            self._decoder.feed(tail)
-        self._take_error()
-
-    def _take_error(self) -> None:
-        if self._decoder.error is not None and self.told is None:
-            self.told = told_event(self._decoder.error)
+            self._decoder.feed(self._tail)
 
     def _outcome(self, usage: Usage) -> tuple[Outcome, str | None]:
         if self.told is not None:
@@ -264,6 +260,8 @@ class ChatStream:
             return Outcome.BAD_PAYLOAD, "answer without a body"
         if failed := failed_end(self._ends.values()):
             return failed
+        if empty and not self._ends and (foreign := foreign_text(self._tail)) is not None:
+            return Outcome.BAD_PAYLOAD, f"body is neither JSON nor events: {foreign:.200}"
         if self.cut and not (empty and self.undecodable):
             said = "[DONE] came without a finish reason" if self.done else "stream ended before the answer was finished"
             return Outcome.TRUNCATED, said
@@ -273,12 +271,15 @@ class ChatStream:
 
     def _parse(self, event: bytes) -> int:
         """Read one event; 1 when it carries tokens, else 0."""
+        if isinstance(event, ErrorEvent):
+            self.told = told_event(event)
+            return 0
         event = event.strip()
-        if event in (b"", b"[DONE]"):  # an empty one is a gateway's heartbeat
-            self.done = self.done or bool(event)
+        self.done = event.startswith(_DONES)
+        if self.done or event in (b"", b"null"):  # a gateway's heartbeat
             return 0
         try:
-            chunk = jiter.from_json(event)
+            chunk = read_json(event)
         except ValueError as error:
             self.undecodable = self.undecodable or unreadable_event(event, error)
             return 0
@@ -287,6 +288,8 @@ class ChatStream:
             return 0
         self.told = self.told or find_error(chunk)
         self._take_usage(chunk.get("usage"))
+        if isinstance(extra := chunk.get("x_groq"), dict):
+            self._take_usage(extra.get("usage"))
         if isinstance(model := chunk.get("model"), str) and model:
             self.model = model
         choices = chunk.get("choices")
@@ -354,12 +357,9 @@ def _fewer(ends: Mapping[int, str], choices: int) -> list[Doubt]:
 
 def read_body(body: bytes, status: int = 200, asked: int = 1) -> Found:
     """What a non-streamed answer came to."""
-    try:
-        answer = jiter.from_json(body)
-    except ValueError as cause:
-        return Found(Outcome.BAD_PAYLOAD, unreadable(body, cause))
-    if not isinstance(answer, dict):
-        return Found(Outcome.BAD_PAYLOAD, f"body is not a JSON object: {type(answer).__name__}")
+    answer = read_object(body)
+    if isinstance(answer, ToldError):
+        return Found(answer.outcome, answer.text)
     listed = answer.get("choices")
     choices = [choice for choice in listed if isinstance(choice, dict)] if isinstance(listed, list) else []
     messages = [message for choice in choices if (message := message_of(choice)) is not None]

@@ -9,13 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import jiter
-
 from tokenswarm.apis.api import Encoded, Found
 from tokenswarm.apis.chat_completions import encode_json
 from tokenswarm.apis.request import Request
 from tokenswarm.apis.whole_body import WholeBody
-from tokenswarm.payload.errors import find_error, unreadable
+from tokenswarm.payload.errors import ToldError, find_error, read_object
 from tokenswarm.payload.usage import Usage, parse_usage, plausible
 from tokenswarm.record import Doubt, Outcome
 
@@ -61,14 +59,11 @@ class EmbeddingsBody:
         return False
 
     def finish(self) -> Found:
-        try:
-            answer = jiter.from_json(self._body.data)
-        except ValueError as cause:
-            return Found(Outcome.BAD_PAYLOAD, unreadable(self._body.data, cause))
-        if not isinstance(answer, dict):
-            return Found(Outcome.BAD_PAYLOAD, f"body is not a JSON object: {type(answer).__name__}")
-        if (error := find_error(answer)) is not None:
+        answer = read_object(self._body.data)
+        error = answer if isinstance(answer, ToldError) else find_error(answer)
+        if error is not None:
             return Found(error.outcome, error.text)
+        assert isinstance(answer, dict)
         return self._read(answer)
 
     def _read(self, answer: dict[str, Any]) -> Found:

@@ -13,13 +13,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import jiter
-
 from tokenswarm.apis.api import Encoded, Found
 from tokenswarm.apis.chunk_times import ChunkTimes
 from tokenswarm.apis.request import RagRequest
 from tokenswarm.apis.whole_body import WholeBody
 from tokenswarm.payload.errors import MAX_ERROR_CHARACTERS, find_error, page_title, told, unreadable
+from tokenswarm.payload.json_text import read_json
 from tokenswarm.record import Outcome
 
 MAX_TEXT_BYTES = 4 * 1024 * 1024
@@ -93,7 +92,7 @@ class RagReply:
 def read_reply(body: bytes, answer_path: str = "answer", id_path: str = "conversation_id") -> Found:
     """What a v1 body, or another orchestrator's JSON by dotted paths, came to: some fail under status 200."""
     try:
-        reply = jiter.from_json(body)
+        reply = read_json(body)
     except ValueError as error:
         return Found(Outcome.BAD_PAYLOAD, unreadable(body, error))
     if isinstance(reply, dict) and reply.get("error"):
@@ -220,10 +219,10 @@ class RagStream:
 def _message(text: str) -> str | None:
     """What an error says that is JSON or text; of an answer that is JSON without an error, nothing."""
     try:
-        value = jiter.from_json(text.encode("utf-8", "replace"))
+        value = read_json(text.encode("utf-8", "replace"))
     except ValueError:
         return None if text.lstrip().startswith("{") else text[:MAX_ERROR_CHARACTERS]
-    found = find_error(value) if isinstance(value, dict) else None
+    found = find_error(value, message_alone=False) if isinstance(value, dict) else None
     return found.text if found is not None else None
 
 

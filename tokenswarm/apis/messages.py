@@ -110,7 +110,9 @@ class MessageStream(TypedEventStream):
     def _take_message(self, message: Any) -> None:
         if isinstance(message, dict):
             self.model = message.get("model") if isinstance(message.get("model"), str) else None
-            self.usage = merge_usage(self.usage, message.get("usage"))
+            usage = message.get("usage")
+            begun = {**usage, "output_tokens": None} if isinstance(usage, dict) else None  # of the first token alone
+            self.usage = merge_usage(self.usage, begun)
 
     def _take_end(self, event: dict[str, Any]) -> None:
         delta = event.get("delta")

@@ -1,8 +1,8 @@
 """Server-sent events: bytes in, the data of each finished event out. No I/O, no clock.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation. Ids, retry hints and
-comments are passed over. Of event names two kinds matter: errors, whose data is kept apart, and heartbeats, which are
-passed over. A block that is bare JSON or a page, as some services write their errors, is given as if it were data.
+comments are passed over. Of event names two kinds matter: errors, whose data comes as an `ErrorEvent`, and heartbeats,
+which are passed over. A block that is bare JSON or a page, as some services write their errors, is given as data.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ MAX_EVENT_BYTES = 4 * 1024 * 1024
 _BARE = (b"{", b"<")
 """What begins a block that is no event at all."""
 _ERRORS = (b"error", b"exception")
+_FIELDS = (b"data", b"event", b"id", b"retry", b":")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -22,10 +23,22 @@ class EventTooLarge(ValueError):
     """An event that grew past `MAX_EVENT_BYTES` without ending."""
 
 
+class ErrorEvent(bytes):
+    """The data of an event that is named an error."""
+
+
+def foreign_text(tail: bytes) -> str | None:
+    """What a body said that is no event stream at all; `tail`: what is left of it. `None` where it may be one."""
+    lines = [line for line in tail.strip().split(b"\n") if line.strip()]
+    if not lines or any(line.startswith(name) or name.startswith(line) for line in lines for name in _FIELDS):
+        return None
+    return tail.decode("utf-8", "replace").strip()
+
+
 class EventDecoder:
     """Collects bytes, however they are cut, and gives the data of each event that is complete."""
 
-    __slots__ = ("_carriage_returns", "_scanned", "_skip_line_feed", "_started", "_tail", "error")
+    __slots__ = ("_carriage_returns", "_scanned", "_skip_line_feed", "_started", "_tail")
 
     def __init__(self) -> None:
         self._tail = b""
@@ -33,8 +46,6 @@ class EventDecoder:
         self._started = False
         self._carriage_returns = False
         self._skip_line_feed = False
-        self.error: bytes | None = None
-        """The data of the first event that is named an error."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """The data of the events that `data` completes, in order. Raises `EventTooLarge`."""
@@ -130,6 +141,6 @@ class EventDecoder:
             elif line.startswith(b"event:"):
                 name = line[6:].strip().lower()
         if name.endswith(_ERRORS):
-            self.error = b"\n".join(lines) if self.error is None else self.error
+            events.append(ErrorEvent(b"\n".join(lines)))
         elif lines and name not in HEARTBEATS:
             events.append(b"\n".join(lines))

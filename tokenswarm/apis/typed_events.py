@@ -13,14 +13,13 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, ClassVar
 
-import jiter
-
 from tokenswarm.apis.api import Found
 from tokenswarm.apis.chunk_times import ChunkTimes
-from tokenswarm.apis.sse import EventDecoder
+from tokenswarm.apis.sse import ErrorEvent, EventDecoder, foreign_text
 from tokenswarm.apis.whole_body import WholeBody, begins_whole
 from tokenswarm.payload.ends import end_doubts
-from tokenswarm.payload.errors import ToldError, find_error, told_event, unreadable, unreadable_event
+from tokenswarm.payload.errors import ToldError, find_error, read_object, told_event, unreadable_event
+from tokenswarm.payload.json_text import read_json, whole_characters
 from tokenswarm.payload.usage import Usage, plausible, streamed_tokens
 from tokenswarm.record import Doubt, Outcome
 
@@ -117,6 +116,7 @@ class TypedEventStream:
         self._started = False
         self._whole: WholeBody | None = None
         self._tail_ms = 0.0
+        self._tail = b""
         self._text: list[str] = []
         self._form: EventForm | None = None
         self._lessons = 0 if keep_text else _LESSONS
@@ -183,7 +183,7 @@ class TypedEventStream:
     @property
     def text(self) -> str:
         """The visible answer so far; empty unless `keep_text`."""
-        return "".join(self._text)
+        return whole_characters("".join(self._text))
 
     def finish(self) -> Found:
         """What the answer came to."""
@@ -213,6 +213,8 @@ class TypedEventStream:
         if not self._started and self._status != 200:
             return Outcome.BAD_PAYLOAD, "answer without a body"
         empty = not self.times.at_ms
+        if empty and not self.ended and (foreign := foreign_text(self._tail)) is not None:
+            return Outcome.BAD_PAYLOAD, f"body is neither JSON nor events: {foreign:.200}"
         if not self.ended and not (empty and self.undecodable):
             return Outcome.TRUNCATED, "stream ended before the answer was finished"
         if self.undecodable is not None:
@@ -242,24 +244,19 @@ class TypedEventStream:
             self.times.add(tokens, at_ms, since_ms)
             if seen_visible and self.visible_ms is None:
                 self.visible_ms = self.times.latest_first_ms
-        if self._decoder.error is not None and not self.ended:
-            self.fail(told_event(self._decoder.error))
 
     def _take_tail(self) -> None:
         """The last event may lack its blank line. One that is no JSON was cut, and stays so."""
-        undecodable = self.undecodable
+        self._tail, undecodable = self._decoder.tail, self.undecodable
         self._take_events(self._decoder.finish(), self._tail_ms, self._tail_ms)
         self.undecodable = undecodable
 
     def _read_whole(self, data: bytes) -> Found:
-        try:
-            body = jiter.from_json(data)
-        except ValueError as cause:
-            return Found(Outcome.BAD_PAYLOAD, unreadable(data, cause))
-        if not isinstance(body, dict):
-            return Found(Outcome.BAD_PAYLOAD, f"body is not a JSON object: {type(body).__name__}")
-        if (error := find_error(body)) is not None:
+        body = read_object(data)
+        error = body if isinstance(body, ToldError) else find_error(body)
+        if error is not None:
             return Found(error.outcome, error.text)
+        assert isinstance(body, dict)
         return self.read_body(body)
 
     def found(
@@ -276,10 +273,13 @@ class TypedEventStream:
         return Found(outcome, error, text, columns)
 
     def _parse(self, event: bytes) -> Carries:
-        if not event.strip() or event.strip() == b"[DONE]":
+        if isinstance(event, ErrorEvent):
+            self.fail(told_event(event))
+            return Carries.NOTHING
+        if event.strip() in (b"", b"[DONE]", b"null"):
             return Carries.NOTHING
         try:
-            found = jiter.from_json(event)
+            found = read_json(event)
         except ValueError as error:
             self.undecodable = self.undecodable or unreadable_event(event, error)
             return Carries.NOTHING

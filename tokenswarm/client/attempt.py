@@ -14,7 +14,10 @@ from tokenswarm.payload.errors import MAX_ERROR_CHARACTERS, body_text, is_conten
 from tokenswarm.record import Outcome
 from tokenswarm.transport.reading import Exchange, Failure
 
-_REQUEST_IDS = ("apim-request-id", "x-request-id", "x-correlation-id", "request-id", "x-litellm-call-id")
+_REQUEST_IDS = (
+    *("apim-request-id", "x-request-id", "x-correlation-id", "request-id", "x-litellm-call-id", "x-generation-id"),
+    *("x-ms-request-id", "x-amzn-requestid", "mistral-correlation-id", "nvcf-reqid", "x-kong-request-id", "cf-ray"),
+)
 _ADDRESS_WRONG = frozenset({404, 405})
 """Statuses that are often about the URL: its error names it."""
 
@@ -60,10 +63,16 @@ def service_fields(headers: dict[str, str], ended_at: float) -> dict[str, Any]:
         "request_id": next((headers[name] for name in _REQUEST_IDS if headers.get(name)), None),
         "region": headers.get("x-ms-region") or None,
         "utilization_pct": _number(headers.get("azure-openai-deployment-utilization", "").rstrip("% ")),
-        "remaining_tokens": _whole(headers.get("x-ratelimit-remaining-tokens")),
-        "remaining_requests": _whole(headers.get("x-ratelimit-remaining-requests")),
+        "remaining_tokens": _remaining(headers, "tokens"),
+        "remaining_requests": _remaining(headers, "requests"),
         "retry_after_ms": retry_after_ms(headers, ended_at),
     }
+
+
+def _remaining(headers: Mapping[str, str], what: str) -> int | None:
+    """As OpenAI, Azure and others say it, and as Anthropic does."""
+    names = (f"x-ratelimit-remaining-{what}", f"anthropic-ratelimit-{what}-remaining")
+    return next((count for name in names if (count := _whole(headers.get(name))) is not None), None)
 
 
 def failed_outcome(exchange: Exchange, url: str = "") -> tuple[Outcome, str] | None:

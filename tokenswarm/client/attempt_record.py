@@ -11,6 +11,7 @@ from tokenswarm.apis.api import Found, Reader
 from tokenswarm.apis.request import Request
 from tokenswarm.client.attempt import Caller, failed_outcome, service_fields, timing_fields
 from tokenswarm.record import Outcome, RequestRecord, TokenSource, printable
+from tokenswarm.transport.content_encoding import unread
 from tokenswarm.transport.reading import Exchange
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def attempt_record(request: Request, reader: Reader | None, exchange: Exchange, 
     """The record of one finished attempt, and the answer's text. `reader`: of an answer with status 2xx."""
     failed = failed_outcome(exchange, call.url)
     found = _finish(reader)
-    outcome, error = failed if failed is not None else (found.outcome, found.error)
+    outcome, error = failed or _unread(found, exchange) or (found.outcome, found.error)
     columns: dict[str, Any] = {
         **call.identity(exchange),
         "worker": caller.worker,
@@ -90,6 +91,14 @@ def _tokens_so_far(columns: Mapping[str, Any]) -> dict[str, Any]:
     if not chunks or (completion is not None and completion >= chunks):
         return {}
     return {"completion_tokens": chunks, "token_source": TokenSource.ESTIMATE}
+
+
+def _unread(found: Found, exchange: Exchange) -> tuple[Outcome, str] | None:
+    """The outcome of an answer in an encoding that could not be read; `None` where it could be."""
+    encoding = unread(exchange.headers.get("content-encoding", ""))
+    if encoding is None or found.outcome not in (Outcome.TRUNCATED, Outcome.BAD_PAYLOAD):
+        return None
+    return Outcome.BAD_PAYLOAD, f"body has content-encoding {encoding}, which was not asked for and cannot be read"
 
 
 def _finish(reader: Reader | None) -> Found:

@@ -71,7 +71,7 @@ def retry_after_ms(headers: Mapping[str, str], now: float) -> float | None:
 
 def _seconds(text: str | None) -> float | None:
     try:
-        value = float(text) if text else None
+        value = float(text.split(",")[0]) if text else None  # one that came twice may have been joined
     except ValueError:
         return None
     return value if value is not None and math.isfinite(value) and 0 <= value < 1e15 else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tokenswarm.record import Doubt, Outcome
 
@@ -28,7 +28,9 @@ _NO_ENDS = frozenset({"", "null", "none"})
 
 
 def end_reason(value: object) -> str | None:
-    """A finish reason as it stands in an answer; `None` for what is none."""
+    """A finish reason as it stands in an answer (SGLang's own API has it in an object); `None` for what is none."""
+    if isinstance(value, Mapping):
+        value = value.get("type")
     return value if isinstance(value, str) and value.strip().lower() not in _NO_ENDS else None
 
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from html import unescape
 from typing import Any
 
-import jiter
-
+from tokenswarm.payload.json_text import read_json
 from tokenswarm.record import Outcome
 
 MAX_ERROR_CHARACTERS = 500
@@ -18,16 +17,14 @@ _PAGE = re.compile(
     r"^\ufeff?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body|h1|center|title)\b", re.I | re.S
 )
 _TITLES = (re.compile(r"<title[^>]*>(.*?)</title", re.I | re.S), re.compile(r"<h1[^>]*>(.*?)</h1", re.I | re.S))
-_THROTTLED = re.compile(
-    r"429|rate[ _-]?limit(?:ed|[ _]?reached|_exceeded)?(?:[ _]?error)?|too[ _-]?many[ _-]?requests|throttl\w+", re.I
-)
+_THROTTLED = re.compile(r"^429$|rate[ ._-]?limit|too[ ._-]?many[ ._-]?requests|^throttl|resource[ _]?exhausted", re.I)
 _TEXT_SAYS_429 = re.compile(
     r"^429\b|(?:error code|http(?:/1\.1)?|status(?: ?code)?)\W{0,3}429\b|\btoo many requests\b", re.I
 )
 HEARTBEATS = frozenset({b"ping", b"pong", b"heartbeat", b"keepalive", b"keep-alive", b"keep_alive"})
 """Names of events, and data of unnamed ones, that gateways send so that a connection is not taken for idle."""
 
-_CODES = ("code", "error_code", "status", "status_code", "type", "error_type")
+_CODES = ("code", "error_code", "status", "status_code", "statusCode", "type", "__type", "error_type")
 _MESSAGES = ("message", "msg", "error_msg", "status_msg", "detail", "error", "reason", "text")
 
 
@@ -39,8 +36,9 @@ class ToldError:
     text: str
 
 
-def find_error(body: Mapping[str, Any]) -> ToldError | None:
-    """The error in a JSON object that came where an answer should be; `None` when it tells of none."""
+def find_error(body: Mapping[str, Any], message_alone: bool = True) -> ToldError | None:
+    """The error in a JSON object that came where an answer should be; `None` when it tells of none. `message_alone`:
+    whether nothing but a message is an error, as AWS and Envoy write it; an app's answer may be that."""
     for key in ("error", "errors"):
         if value := body.get(key):
             return told(value)
@@ -53,7 +51,16 @@ def find_error(body: Mapping[str, Any]) -> ToldError | None:
         return None
     if body.get("detail") or body.get("status") == "error" or body.get("success") is False:
         return told(body)
-    return told(body) if body.get("message") and ("code" in body or "status" in body) else None
+    if not body.get("message"):
+        return None
+    is_alone = message_alone and isinstance(body["message"], str) and "object" not in body
+    return told(body) if is_alone or "code" in body or "status" in body else None
+
+
+def error_of(value: Any) -> ToldError | None:
+    """As `find_error`, of any JSON value: Gemini's errors come as a list of one."""
+    first = value[0] if isinstance(value, list) and value else value
+    return find_error(first) if isinstance(first, Mapping) else None
 
 
 def told(error: Any) -> ToldError:
@@ -61,7 +68,7 @@ def told(error: Any) -> ToldError:
     first = error[0] if isinstance(error, list) and error else error
     codes = [str(first[key]) for key in _CODES if first.get(key)] if isinstance(first, Mapping) else []
     text = error_text(first)
-    if any(_THROTTLED.fullmatch(code) for code in codes) or (not codes and _TEXT_SAYS_429.search(text)):
+    if any(_THROTTLED.search(code) for code in codes) or (not codes and _TEXT_SAYS_429.search(text)):
         return ToldError(Outcome.THROTTLED, text)
     if "content_filter" in codes:
         return ToldError(Outcome.CONTENT_FILTER, text)
@@ -85,11 +92,11 @@ def error_text(error: Any) -> str:
 def body_text(body: bytes) -> str:
     """What an error body says, in one line: its JSON's code and message, its page's title, its text."""
     try:
-        value = jiter.from_json(body)
+        value = read_json(body)
     except ValueError:
         value = None
-    if isinstance(value, Mapping):
-        error = find_error(value)
+    if isinstance(value, Mapping | list):
+        error = error_of(value)
         return error.text if error is not None else body[:MAX_ERROR_CHARACTERS].decode("utf-8", "replace")
     try:
         text = body.decode("utf-8")
@@ -115,6 +122,17 @@ def unreadable(body: bytes, cause: ValueError) -> str:
     return f"body is an HTML page: {title}" if title is not None else f"body is not JSON: {cause}"
 
 
+def read_object(body: bytes) -> dict[str, Any] | ToldError:
+    """The JSON object that a body should be; else what it is, by an error of the service's or its page's title."""
+    try:
+        value = read_json(body)
+    except ValueError as cause:
+        return ToldError(Outcome.BAD_PAYLOAD, unreadable(body, cause))
+    if isinstance(value, dict):
+        return value
+    return error_of(value) or ToldError(Outcome.BAD_PAYLOAD, f"body is not a JSON object: {type(value).__name__}")
+
+
 def unreadable_event(event: bytes, cause: ValueError) -> str | None:
     """Why an event that should be JSON is none; `None` for a heartbeat in words."""
     if event.strip().lower() in HEARTBEATS:
@@ -126,7 +144,7 @@ def unreadable_event(event: bytes, cause: ValueError) -> str | None:
 def told_event(data: bytes) -> ToldError:
     """An event that is named an error: its data is JSON of any form, or text."""
     try:
-        value = jiter.from_json(data)
+        value = read_json(data)
     except ValueError:
         return told(data.decode("utf-8", "replace").strip() or "error without code or message")
     found = find_error(value) if isinstance(value, dict) else None
@@ -136,7 +154,7 @@ def told_event(data: bytes) -> ToldError:
 def is_content_filter(body: bytes) -> bool:
     """Whether an error body is the content filter's refusal (HTTP 400, error code `content_filter`)."""
     try:
-        answer = jiter.from_json(body)
+        answer = read_json(body)
     except ValueError:
         return False
     error = answer.get("error") if isinstance(answer, dict) else None

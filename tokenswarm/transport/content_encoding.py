@@ -15,6 +15,9 @@ from tokenswarm.transport.http1 import ProtocolError
 MAX_PIECE_BYTES = 16 * 1024 * 1024
 """What one piece may become: a bomb is refused before it fills the memory."""
 
+_NOT_READ = frozenset({"zstd", "compress", "x-compress", "dcb", "dcz", "lz4", "snappy"})
+"""Encodings that exist and are not decoded here; other names (`utf-8`) are servers' mistakes about plain bodies."""
+
 Decode = Callable[[bytes], bytes]
 
 
@@ -26,6 +29,12 @@ def decoder_of(encoding: str) -> Decode | None:
     if not decoders or len(known) < len(decoders):
         return None
     return known[0] if len(known) == 1 else lambda data: _through(known, data)
+
+
+def unread(encoding: str) -> str | None:
+    """The first of a Content-Encoding's names that is not decoded here; `None` where all are."""
+    names = [name.strip().lower() for name in encoding.split(",")]
+    return next((name for name in names if name in _NOT_READ), None)
 
 
 def _through(decoders: list[Decode], data: bytes) -> bytes:
@@ -47,11 +56,14 @@ class _Inflate:
 
     def __init__(self, window: int) -> None:
         self._may_be_raw = window == 15
+        self._window = window
         self._inflate = zlib.decompressobj(window)
         self._held = b""
 
     def __call__(self, data: bytes) -> bytes:
         try:
+            if self._inflate.eof and data.strip(b"\x00"):
+                self._inflate = zlib.decompressobj(self._window)
             found = self._inflate.decompress(data, MAX_PIECE_BYTES)
         except zlib.error as error:
             if not self._may_be_raw:
@@ -64,6 +76,9 @@ class _Inflate:
         if self._may_be_raw:
             self._held += data
             self._may_be_raw = not found
+        if self._inflate.eof and (rest := self._inflate.unused_data.lstrip(b"\x00")):
+            self._inflate = zlib.decompressobj(self._window)  # the next member: some servers write one for each event
+            return found + self(rest)
         return found
 
 

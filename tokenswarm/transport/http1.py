@@ -6,7 +6,16 @@ from typing import Any
 
 import httptools
 
-MAX_HEADERS = 200
+MAX_HEADERS = 1000
+
+
+LENIENT = {
+    "lenient_chunked_length": True,
+    "lenient_optional_cr_before_lf": True,
+    "lenient_spaces_after_chunk_size": True,
+}
+"""What other clients read, too: a length beside chunks, which count then (RFC 9112, 6.3); lines that end with LF alone;
+blanks behind a chunk's size. Nothing is forwarded, so nobody can be misled by it."""
 
 
 class ProtocolError(ValueError):
@@ -30,6 +39,7 @@ class HttpAnswer:
 
     def __init__(self) -> None:
         self._parser: Any = httptools.HttpResponseParser(self)
+        self._parser.set_dangerous_leniencies(**LENIENT)
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
         self.status = 0
@@ -70,7 +80,7 @@ class HttpAnswer:
         )
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if len(self._headers) < MAX_HEADERS:
+        if not self.headers_complete and len(self._headers) < MAX_HEADERS:  # trailers come later
             self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenswarm.apis.sse import MAX_EVENT_BYTES, EventDecoder, EventTooLarge
+from tokenswarm.apis.sse import MAX_EVENT_BYTES, ErrorEvent, EventDecoder, EventTooLarge
 
 
 def decode(*pieces: bytes) -> list[bytes]:
@@ -22,7 +22,7 @@ def decode(*pieces: bytes) -> list[bytes]:
         (b"data: one\r\rdata: two\r\r", [b"one", b"two"]),
         (b": comment\n\ndata: one\n\n", [b"one"]),
         (b"event: message\ndata: one\nid: 7\n\n", [b"one"]),
-        (b"event: error\ndata: one\nid: 7\n\n", []),
+        (b"event: error\ndata: one\nid: 7\n\n", [b"one"]),
         (b"event: ping\ndata: pong\n\ndata: one\n\n", [b"one"]),
         (b'{"error":\n"x"}\n\n', [b'{"error":\n"x"}']),
         (b"data: one\ndata: two\n\n", [b"one\ntwo"]),  # WHATWG: several data lines join with a line feed
@@ -55,10 +55,11 @@ def test_any_bytes_are_taken_without_an_error(pieces: list[bytes]) -> None:
         assert isinstance(event, bytes)
 
 
-def test_an_event_that_is_named_an_error_is_kept_apart() -> None:
+def test_an_event_that_is_named_an_error_is_told_apart() -> None:
     decoder = EventDecoder()
-    assert decoder.feed(b"event: error\ndata: one\n\ndata: two\n\n") == [b"two"]
-    assert decoder.error == b"one"
+    events = decoder.feed(b"event: error\ndata: one\n\ndata: two\n\n")
+    assert events == [b"one", b"two"]
+    assert [isinstance(event, ErrorEvent) for event in events] == [True, False]
 
 
 def test_the_last_event_may_lack_its_blank_line() -> None:

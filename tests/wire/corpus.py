@@ -1,0 +1,9 @@
+"""All answers of the corpus."""
+
+from __future__ import annotations
+
+from tests.wire.api_cases import API_CASES
+from tests.wire.cases import SHAPES
+from tests.wire.field_cases import FIELD
+
+CASES = [*SHAPES, *FIELD, *API_CASES]
