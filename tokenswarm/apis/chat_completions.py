@@ -286,7 +286,7 @@ class ChatStream:
         if not isinstance(chunk, dict):
             self.undecodable = self.undecodable or f"event is not a JSON object: {type(chunk).__name__}"
             return 0
-        self.told = self.told or find_error(chunk)
+        self.told = self.told or find_error(chunk, message_alone=True)
         self._take_usage(chunk.get("usage"))
         if isinstance(extra := chunk.get("x_groq"), dict):
             self._take_usage(extra.get("usage"))
@@ -383,7 +383,9 @@ def read_body(body: bytes, status: int = 200, asked: int = 1) -> Found:
 def _body_outcome(
     answer: Mapping[str, Any], choices: list[dict[str, Any]], ends: Mapping[int, str], has_token: bool
 ) -> tuple[Outcome, str | None]:
-    error = find_error(answer) or next((told(choice["error"]) for choice in choices if choice.get("error")), None)
+    error = find_error(answer, message_alone=True) or next(
+        (told(choice["error"]) for choice in choices if choice.get("error")), None
+    )
     if error is not None:
         return error.outcome, error.text
     if not choices:

@@ -60,7 +60,7 @@ class EmbeddingsBody:
 
     def finish(self) -> Found:
         answer = read_object(self._body.data)
-        error = answer if isinstance(answer, ToldError) else find_error(answer)
+        error = answer if isinstance(answer, ToldError) else find_error(answer, message_alone=True)
         if error is not None:
             return Found(error.outcome, error.text)
         assert isinstance(answer, dict)

@@ -222,7 +222,7 @@ def _message(text: str) -> str | None:
         value = read_json(text.encode("utf-8", "replace"))
     except ValueError:
         return None if text.lstrip().startswith("{") else text[:MAX_ERROR_CHARACTERS]
-    found = find_error(value, message_alone=False) if isinstance(value, dict) else None
+    found = find_error(value) if isinstance(value, dict) else None
     return found.text if found is not None else None
 
 

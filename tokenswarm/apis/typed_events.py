@@ -253,7 +253,7 @@ class TypedEventStream:
 
     def _read_whole(self, data: bytes) -> Found:
         body = read_object(data)
-        error = body if isinstance(body, ToldError) else find_error(body)
+        error = body if isinstance(body, ToldError) else find_error(body, message_alone=True)
         if error is not None:
             return Found(error.outcome, error.text)
         assert isinstance(body, dict)
@@ -288,7 +288,7 @@ class TypedEventStream:
             return Carries.NOTHING
         kind = found.get("type")
         kind = kind if isinstance(kind, str) else ""
-        if kind in ("", "error") and (told := find_error(found)) is not None:
+        if kind in ("", "error") and (told := find_error(found, message_alone=True)) is not None:
             self.fail(told)
             return Carries.NOTHING
         return self.take(kind, found)

@@ -16,7 +16,7 @@ from tokenswarm.apis.api import Found
 from tokenswarm.apis.chunk_times import ChunkTimes
 from tokenswarm.apis.gpt_rag import stages_of
 from tokenswarm.apis.request import ChatRequest
-from tokenswarm.apis.sse import EventDecoder
+from tokenswarm.apis.sse import ErrorEvent, EventDecoder
 from tokenswarm.apps.held import Held
 from tokenswarm.apps.paths import Paths
 from tokenswarm.apps.records import RecordDecoder
@@ -112,8 +112,6 @@ class AppEvents:
                     self._learn(read, text)
         if tokens:
             self.times.add(tokens, at_ms, since_ms)
-        if self._decoder.error is not None and self.failure is None:
-            self._fail(_value(self._decoder.error))
 
     def _learn(self, read: bytes, text: str) -> None:
         """Remember what stands around the text of a read of one event, where only the text's own expression looks at
@@ -131,6 +129,9 @@ class AppEvents:
         """Read one event; the answer's text in it."""
         paths = self._paths
         if self.done or not event.strip():
+            return ""
+        if isinstance(event, ErrorEvent):
+            self._fail(_value(event))
             return ""
         if event.strip() == _DONE:
             self.done = True

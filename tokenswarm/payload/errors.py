@@ -36,7 +36,7 @@ class ToldError:
     text: str
 
 
-def find_error(body: Mapping[str, Any], message_alone: bool = True) -> ToldError | None:
+def find_error(body: Mapping[str, Any], message_alone: bool = False) -> ToldError | None:
     """The error in a JSON object that came where an answer should be; `None` when it tells of none. `message_alone`:
     whether nothing but a message is an error, as AWS and Envoy write it; an app's answer may be that."""
     for key in ("error", "errors"):
@@ -60,7 +60,7 @@ def find_error(body: Mapping[str, Any], message_alone: bool = True) -> ToldError
 def error_of(value: Any) -> ToldError | None:
     """As `find_error`, of any JSON value: Gemini's errors come as a list of one."""
     first = value[0] if isinstance(value, list) and value else value
-    return find_error(first) if isinstance(first, Mapping) else None
+    return find_error(first, message_alone=True) if isinstance(first, Mapping) else None
 
 
 def told(error: Any) -> ToldError:
