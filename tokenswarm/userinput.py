@@ -59,9 +59,9 @@ def format_number(value: float) -> str:
     return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(value)
 
 
-def counted(number: int, noun: str) -> str:
-    """1 user, 2 users."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: int, noun: str, several: str = "") -> str:
+    """1 user, 2 users; `several`: what stands for more than one where that is more than an s, as "rows were lost"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {several or noun + 's'}"
 
 
 def _in_order(units: list[str]) -> list[str]:

@@ -27,7 +27,7 @@ from tokenswarm.lease import sign_of_life
 from tokenswarm.metrics.accounting import Accounting
 from tokenswarm.record import COLUMNS, Outcome, RequestRecord
 from tokenswarm.redaction import write_line
-from tokenswarm.userinput import BadInput
+from tokenswarm.userinput import BadInput, counted
 
 KEPT = "requests-before-recovery.csv"
 _COUNT = struct.Struct("<q")
@@ -79,9 +79,10 @@ def main(args: argparse.Namespace) -> int:
     for note in notes:
         write_line(note)
     write_line(
-        f"{found.rows} rows in requests.csv, {found.from_journals} of them from {len(left)} journals; "
-        f"{found.skipped_lines} cut or unreadable lines skipped; "
-        f"{sum(found.under_way.values())} requests were under way; lost are {found.lost}"
+        f"{counted(found.rows, 'row')} in requests.csv, "
+        f"{found.from_journals} of them from {counted(len(left), 'journal')}; "
+        f"{counted(found.skipped_lines, 'cut or unreadable line')} skipped; "
+        f"{counted(sum(found.under_way.values()), 'request was', 'requests were')} under way; lost are {found.lost}"
     )
     for each in found.elsewhere:
         name, journal = each["worker"], each.get("journal") or "results/journals"

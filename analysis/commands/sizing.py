@@ -235,8 +235,9 @@ def to_text(sizing: Sizing, demand: Demand | None, tokens: Tokens, margin: float
 def _demand_lines(sizing: Sizing, demand: Demand | None) -> list[str]:
     if demand is None:
         return [f"  {sizing.rpm:,.1f} RPM, as given"]
+    people = "user" if demand.users == 1 else "users"
     formula = (
-        f"{demand.users:,g} users x {demand.active_share:.0%} active x {demand.sessions:g} sessions x "
+        f"{demand.users:,g} {people} x {demand.active_share:.0%} active x {demand.sessions:g} sessions x "
         f"{demand.interactions:g} questions x {demand.model_calls:g} model calls / {demand.peak_hours:g} h"
     )
     return [f"  {formula} = {sizing.rpm:,.1f} RPM"]

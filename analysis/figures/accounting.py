@@ -14,6 +14,7 @@ from typing import Any
 
 from analysis.figures import populations
 from analysis.sources.run import Run
+from tokenswarm.userinput import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,24 +85,26 @@ def _with_problems(made: AccountingCheck) -> AccountingCheck:
     problems = []
     if made.counted is not None and made.counted not in (made.sent, made.sent + made.lost):
         problems.append(
-            f"the generator counted {made.counted} requests sent, found are {made.sent} rows and {made.lost} lost"
+            f"the generator counted {counted(made.counted, 'request')} sent, found are {counted(made.sent, 'row')} "
+            f"and {made.lost} lost"
         )
     if made.planned is not None and made.planned != made.first_attempts + made.dropped + made.lost:
         problems.append(
-            f"{made.planned} arrivals were planned, found are {made.first_attempts} sent, {made.dropped} "
-            f"dropped and {made.lost} lost"
+            f"{counted(made.planned, 'arrival was', 'arrivals were')} planned, found are {made.first_attempts} sent, "
+            f"{made.dropped} dropped and {made.lost} lost"
         )
     problems += [_lost_text(span) for span in made.lost_spans]
     if made.skipped_lines:
-        problems.append(f"{made.skipped_lines} lines could not be read")
+        problems.append(f"{counted(made.skipped_lines, 'line')} could not be read")
     return replace(made, problems=problems)
 
 
 def _lost_text(span: Mapping[str, Any]) -> str:
     reason = f": {span['reason']}" if span.get("reason") else ""
     between = f"between {span.get('from', '?')} and {span.get('to', '?')} (Unix s)"
-    rows = f"at least {_rows_of(span)}" if span.get("at_least") else str(_rows_of(span))
-    return f"{rows} rows of worker {span.get('worker', 'unknown')} were lost {between}{reason}"
+    of = f"of worker {span.get('worker', 'unknown')}"
+    least = "at least " if span.get("at_least") else ""
+    return f"{least}{counted(_rows_of(span), f'row {of} was', f'rows {of} were')} lost {between}{reason}"
 
 
 def _rows_of(span: Mapping[str, Any]) -> int:

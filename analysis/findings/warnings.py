@@ -10,6 +10,7 @@ from analysis.figures.metrics import SHORT_ANSWER_PCT, says_more
 from analysis.findings.summary import Summary
 from analysis.sources.run import MINUTE_S
 from tokenswarm.record import Doubt
+from tokenswarm.userinput import counted
 
 FEW_ANSWERS = 100
 DOUBTS: dict[str, str] = {
@@ -46,7 +47,8 @@ def _window(summary: Summary) -> Iterator[str]:
         yield "Warm-up and cool-down leave nothing of the run: shorten them, or run longer."
     yield from _pauses(summary)
     if summary.skipped_lines:
-        yield f"{summary.skipped_lines} lines could not be read and are missing in every figure."
+        were = ("line could not be read and is", "lines could not be read and are")
+        yield f"{counted(summary.skipped_lines, *were)} missing in every figure."
 
 
 def _pauses(summary: Summary) -> Iterator[str]:
@@ -79,13 +81,15 @@ def _load(summary: Summary) -> Iterator[str]:
         )
     yield from _traffic(summary)
     if resent := summary.accounting.resent:
+        met = "met a kept connection that the server had just closed, and"
+        sent_again = counted(resent, f"request {met} was", f"requests {met} were")
         yield (
-            f"{resent} requests met a kept connection that the server had just closed, and were sent again on a new "
-            "one: no failures of the service (see connect_ms and resent in the rows)."
+            f"{sent_again} sent again on a new one: no failures of the service (see connect_ms and resent in the rows)."
         )
-    if values.get("dropped"):
+    if dropped := values.get("dropped"):
+        found = ("arrival found no free user and was", "arrivals found no free user and were")
         yield (
-            f"{values['dropped']:.0f} arrivals found no free user and were not sent: raise users (or max-lag), or the "
+            f"{counted(round(dropped), *found)} not sent: raise users (or max-lag), or the "
             "service is slower than the rate needs."
         )
     lags = summary.overall.distribution("lag_ms")
@@ -102,7 +106,8 @@ def _traffic(summary: Summary) -> Iterator[str]:
     traffic = summary.settings.get("traffic")
     requests = traffic.get("requests") if isinstance(traffic, Mapping) else None
     if isinstance(requests, Mapping) and requests.get("skipped"):
-        yield f"{requests['skipped']} lines of {requests.get('file')} are no requests and were left out (skip-bad)."
+        lines = counted(requests["skipped"], "line was left out", "lines were left out")
+        yield f"{requests.get('file')}: {lines}, being no request (skip-bad)."
 
 
 def _answers(summary: Summary) -> Iterator[str]:
@@ -125,11 +130,11 @@ def _doubtful(summary: Summary) -> Iterator[str]:
     """What the rows say of answers that count all the same, and of how bodies went on after answers had ended."""
     for kind, count in summary.answer_doubts.items():
         meaning = DOUBTS.get(kind)
-        yield f"{count} answers are doubtful: {kind}" + (f" ({meaning})." if meaning else ".")
+        yield f"{counted(count, 'answer is', 'answers are')} doubtful: {kind}" + (f" ({meaning})." if meaning else ".")
     if summary.end_notes:
         notes = ", ".join(f"{count} x {note}" for note, count in summary.end_notes.items())
         yield (
-            f"After {sum(summary.end_notes.values())} answers had ended their connections were not in good order "
+            f"After {counted(sum(summary.end_notes.values()), 'answer')} the connection was not in good order "
             f"({notes}): the answers count, the connections were not used again."
         )
 
@@ -137,7 +142,8 @@ def _doubtful(summary: Summary) -> Iterator[str]:
 def _precision(summary: Summary) -> Iterator[str]:
     e2e = summary.overall.distribution("e2e_ms")
     if 0 < e2e.n < FEW_ANSWERS:
-        yield f"Only {e2e.n} answers: no p99, and p95 moves by itself from run to run. Run longer to compare builds."
+        answers = counted(e2e.n, "answer")
+        yield f"Only {answers}: no p99, and p95 moves by itself from run to run. Run longer to compare builds."
         return
     estimate = e2e.percentile("p95")
     if estimate.value and estimate.low is not None and estimate.high is not None:

@@ -36,7 +36,7 @@ from tokenswarm.metrics.server_metrics import (
     read_samples,
     write_samples,
 )
-from tokenswarm.userinput import BadInput, format_number
+from tokenswarm.userinput import BadInput, counted, format_number
 
 INTERVAL_S = 60.0
 
@@ -362,7 +362,7 @@ def report_lines(
     by_resource = groupby(sorted(gathered.samples, key=lambda one: one.resource), key=lambda one: one.resource)
     for resource, samples in by_resource:
         found = list(samples)
-        yield f"{resource}: {len(found)} values of {len({one.metric for one in found})} metrics"
+        yield f"{resource}: {counted(len(found), 'value')} of {counted(len({one.metric for one in found}), 'metric')}"
     if gathered.missing:
         yield f"n/a (the service has no such series): {', '.join(dict.fromkeys(gathered.missing))}"
     if comparisons:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from tokenswarm.metrics.server_metrics import AGGREGATIONS, ServerSample, convert
-from tokenswarm.userinput import BadInput, format_number, read_number
+from tokenswarm.userinput import BadInput, counted, format_number, read_number
 
 TOKEN_TOLERANCE = 0.01
 """Share by which token totals may differ and still agree; requests must agree exactly."""
@@ -189,8 +189,10 @@ def _compare(check: _Check, counts: ClientCounts | None, server: float | None, a
 
 def _unknowns(what: str, counts: ClientCounts) -> str:
     if "tokens" in what:
-        return f"{counts.without_usage} requests ended without usage (cut, given up or cancelled) and may be in it"
-    return f"{counts.unanswered} requests got no answer here (given up or cancelled) and may have reached the service"
+        requests = counted(counts.without_usage, "request")
+        return f"{requests} ended without usage (cut, given up or cancelled) and may be in it"
+    requests = counted(counts.unanswered, "request")
+    return f"{requests} got no answer here (given up or cancelled) and may have reached the service"
 
 
 def _suspicion(server: float, client: Range, age_s: float | None) -> str:

@@ -16,7 +16,7 @@ from tokenswarm.config.environment import AZURE_KEY_NAMES, ENDPOINT_NAMES, endpo
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.installation import command_name, parts
 from tokenswarm.redaction import SECRETS, write_line
-from tokenswarm.userinput import BadInput
+from tokenswarm.userinput import BadInput, counted
 
 COPIED = ("scenarios", "locustfiles")
 LOCAL_KEY = "none"
@@ -99,7 +99,7 @@ def _copy(folder: Path) -> None:
                 to.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, to)
                 copied += 1
-    write_line(f"Copied: {copied} files to {folder / COPIED[0]} and {folder / COPIED[1]}")
+    write_line(f"Copied: {counted(copied, 'file')} to {folder / COPIED[0]} and {folder / COPIED[1]}")
 
 
 def _try(env_file: Path) -> int:

@@ -33,6 +33,7 @@ from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.results.read_back import WrittenFiles
 from tokenswarm.results.run_directory import describe_tools, name_directory, read_run_json, write_run_json
 from tokenswarm.transport.connect import kernel_timestamps
+from tokenswarm.userinput import counted
 
 POLL_S = 0.05
 ANSWERS_EXTRA_S = 5.0
@@ -254,7 +255,7 @@ class LoadRun:
             self.note_problem(problem)
         missing = self.accounting.rows - found.rows
         if missing < 0:
-            self.note_problem(f"requests.csv has {-missing} rows more than were measured")
+            self.note_problem(f"requests.csv has {counted(-missing, 'row')} more than were measured")
         self.accounting = found
         reason = "measured, and not in requests.csv"
         return [Lost("", missing, self.started_at, self.ended_at, reason)] if missing > 0 else []
@@ -269,7 +270,8 @@ class LoadRun:
         inside = self.started_at - OUTSIDE_S, self.ended_at + OUTSIDE_S
         outside = self.samples.count("sent") - self.samples.count("sent", None, inside)
         if outside:
-            text = f"{outside} requests were started outside the run, as their rows say: no criterion has seen them"
+            started = counted(outside, "request was started", "requests were started")
+            text = f"{started} outside the run, as their rows say: no criterion has seen them"
             self.note_problem(text, ReasonKind.CLOCK)
 
     @property

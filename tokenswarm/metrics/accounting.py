@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tokenswarm.record import NOT_FAILED, Outcome, RequestRecord, SessionEnd
+from tokenswarm.userinput import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,8 @@ class Lost:
     at_least: bool = False
 
     def __str__(self) -> str:
-        rows = f"at least {self.rows}" if self.at_least else str(self.rows)
-        return f"{rows} rows lost: {self.reason} ({self.worker}, {self.end - self.begin:.1f} s)"
+        rows = ("at least " if self.at_least else "") + counted(self.rows, "row")
+        return f"{rows} lost: {self.reason} ({self.worker}, {self.end - self.begin:.1f} s)"
 
 
 class Accounting:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenswarm.config.settings import Settings
+from tokenswarm.userinput import counted
 from tokenswarm.workload.arrivals import TracePlan
 
 
@@ -15,7 +16,7 @@ def describe_forecast(settings: Settings, options: Mapping[str, Any]) -> list[st
     if settings.plan is None or not duration_s:
         return []
     requests = settings.plan.expected_count(float(duration_s))
-    lines = [f"Forecast: about {requests:.0f} requests in {float(duration_s):.0f} s"]
+    lines = [f"Forecast: about {counted(round(requests), 'request')} in {float(duration_s):.0f} s"]
     tokens = _tokens(settings, requests, float(duration_s))
     if settings.chat is not None and tokens is not None:
         prompt, most = tokens

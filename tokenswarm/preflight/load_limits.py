@@ -10,7 +10,7 @@ import ipaddress
 from urllib.parse import urlsplit
 
 from tokenswarm.config.settings import Settings
-from tokenswarm.userinput import MAX_DURATION_S
+from tokenswarm.userinput import MAX_DURATION_S, counted
 from tokenswarm.workload.arrivals import RatePlan
 from tokenswarm.workload.stages import Stages, ThreadGroup
 
@@ -32,6 +32,17 @@ def check_bounds(settings: Settings, users: int, run_time_s: float | None) -> li
     if run_time_s is not None and not 0 < run_time_s <= MAX_DURATION_S:
         problems.append(f"run-time: expected more than 0 seconds and at most 366 days, got {run_time_s:.0f}")
     return problems
+
+
+def check_start_up(settings: Settings, users: int, spawn_rate: float, run_time_s: float | None) -> list[str]:
+    """Whether an open load would begin at all: it does when all users have been started."""
+    start_up_s = (users - 1) / spawn_rate
+    if not settings.open_load or not run_time_s or start_up_s < run_time_s:
+        return []
+    took = f"{counted(users, 'user')} at {spawn_rate:g} a second, which takes {start_up_s:.0f} s"
+    return [
+        f"spawn-rate: expected all users within the run time of {run_time_s:.0f} s, got {took} (the load begins then)"
+    ]
 
 
 def check_load(settings: Settings, users: int | None, forecast_tokens: float | None) -> list[str]:

@@ -101,7 +101,7 @@ def test_requests_that_were_given_up_explain_a_difference() -> None:
     samples = [sample(REQUESTS, 4), sample("ProcessedPromptTokens", 330), sample("GeneratedTokens", 500)]
     requests, _, prompt, generated = compare(samples, counts)
     assert (requests.state, str(requests.client)) == ("explained", "3 to 4")
-    assert requests.note.startswith("1 requests got no answer here")
+    assert requests.note.startswith("1 request got no answer here")
     assert (prompt.state, prompt.note[:35]) == ("explained", "2 requests ended without usage (cut")
     assert (generated.state, generated.note[:4]) == ("differs", "360 ")
 

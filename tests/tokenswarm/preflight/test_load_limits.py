@@ -6,7 +6,7 @@ import pytest
 
 from tokenswarm.config.environment import Environment, read_environment
 from tokenswarm.config.settings import Settings, build_settings
-from tokenswarm.preflight.load_limits import check_load, is_loopback
+from tokenswarm.preflight.load_limits import check_load, check_start_up, is_loopback
 
 
 @pytest.fixture
@@ -51,6 +51,17 @@ def test_the_highest_point_of_a_load_counts(environment: Environment, options: d
 def test_what_is_confirmed_or_stays_here_is_not_capped(environment: Environment) -> None:
     assert check_load(settings(environment, rate="9000", confirm_load="yes"), 9000, 1e9) == []
     assert check_load(settings(environment, rate="9000", host="http://127.0.0.1:8000"), 9000, 1e9) == []
+
+
+def test_an_open_load_whose_users_are_not_started_in_time_is_none(environment: Environment) -> None:
+    (problem,) = check_start_up(settings(environment, rate="60"), 30, 2.0, 14.0)
+    assert problem == (
+        "spawn-rate: expected all users within the run time of 14 s, got 30 users at 2 a second, which takes 14 s "
+        "(the load begins then)"
+    )
+    assert check_start_up(settings(environment, rate="60"), 30, 2.0, 15.0) == []
+    assert check_start_up(settings(environment, rate="60"), 30, 2.0, None) == []
+    assert check_start_up(settings(environment), 30, 2.0, 14.0) == [], "users of a closed load send as they come"
 
 
 def test_loopback() -> None:

@@ -71,7 +71,7 @@ class Chart {
       cursor: { sync: { key: "llm" }, drag: { x: false, y: false }, points: { size: 6 } },
       axes: [
         { ...axis, space: 70, values: (plot, ticks) => ticks.map((at) => formatClock(at, plot.scales.x.max - plot.scales.x.min < 600)) },
-        { ...axis, size: 62, values: (_, ticks) => ticks.map((value) => formatNumber(value)) },
+        { ...axis, size: 62, values: (_, ticks) => ticks.map((value) => value.toLocaleString("en-US", { maximumFractionDigits: 2 })) },
       ],
       series: [
         { label: "at", value: (plot, value, _, index) => (index === null ? "now" : formatClock(plot.data[0][index], true)) },

@@ -39,7 +39,7 @@ function quantiles(run, title, values, metrics) {
 function shareTile(run, title, part, whole, metrics, what) {
   const value = percent(part, whole);
   return tile(title, value === null ? "–" : `${formatNumber(value)} %`, {
-    more: whole ? `${formatNumber(part)} of ${formatNumber(whole)} requests` : "no request has ended",
+    more: whole ? `${formatNumber(part)} of ${counted(whole, "request")}` : "no request has ended",
     judged: judge(run, metrics), warning: part ? what : "",
   });
 }
@@ -71,17 +71,17 @@ function rateTiles(run, all) {
 
 function stateTiles(run, all) {
   const { service, budget } = run;
-  const tiles = [tile("In flight", formatNumber(run.in_flight), { more: `${formatNumber(run.users)} users` })];
+  const tiles = [tile("In flight", formatNumber(run.in_flight), { more: counted(run.users, "user") })];
   const dropped = judge(run, ["dropped", "lag_ms"]);
   if (dropped || all.tally.dropped) {
     tiles.push(tile("Dropped", formatNumber(all.tally.dropped), { more: "requests that no user was free to send in time", judged: dropped, warning: all.tally.dropped ? "a part of the load was not sent" : "" }));
   }
   if (service.utilization_pct !== null) tiles.push(tile("Utilization", `${formatNumber(service.utilization_pct)} %`, { more: "as the service said last", meter: service.utilization_pct }));
   if (service.remaining_tokens !== null || service.remaining_requests !== null) {
-    tiles.push(tile("Left of the quota", formatNumber(service.remaining_tokens), { more: `tokens; ${formatNumber(service.remaining_requests)} requests, as the service said last` }));
+    tiles.push(tile("Left of the quota", formatNumber(service.remaining_tokens), { more: `tokens; ${counted(service.remaining_requests, "request")}, as the service said last` }));
   }
   const spent = [budget.max_tokens ? `of ${formatNumber(budget.max_tokens)} tokens` : "tokens",
-    `${formatNumber(budget.requests)} ${budget.max_requests ? `of ${formatNumber(budget.max_requests)} ` : ""}requests`];
+    budget.max_requests ? `${formatNumber(budget.requests)} of ${counted(budget.max_requests, "request")}` : counted(budget.requests, "request")];
   if (budget.cost !== null) spent.push(`cost ${budget.cost.toFixed(4)}`);
   tiles.push(tile("Spent in this run", formatNumber(budget.tokens), { more: spent.join("; "), meter: budget.max_tokens && budget.tokens !== null ? percent(budget.tokens, budget.max_tokens) : null }));
   return tiles;
@@ -89,7 +89,7 @@ function stateTiles(run, all) {
 
 function showTiles(run) {
   const all = run.figures[0];
-  setText("figures-note", `${formatNumber(all.seconds)} seconds to ${formatClock(run.at, true)}${run.ended_at ? ", when the test ended" : ""}. Counts are exact, percentiles within ${run.percentile_error_pct} %. A request counts when it ends; criteria are of the whole run after its warm-up.`);
+  setText("figures-note", `${counted(all.seconds, "second")} to ${formatClock(run.at, true)}${run.ended_at ? ", when the test ended" : ""}. Counts are exact, percentiles within ${run.percentile_error_pct} %. A request counts when it ends; criteria are of the whole run after its warm-up.`);
   byId("tiles").replaceChildren(...rateTiles(run, all), ...stateTiles(run, all));
 }
 

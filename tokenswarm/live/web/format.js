@@ -9,6 +9,12 @@ function formatNumber(value) {
   return value.toLocaleString("en-US", { maximumFractionDigits: digits });
 }
 
+// 1 user, 2 users.
+function counted(value, noun) {
+  const text = formatNumber(value);
+  return `${text} ${noun}${text === "1" ? "" : "s"}`;
+}
+
 function formatClock(at, seconds) {
   return new Date(at * 1000).toLocaleTimeString([], { hourCycle: "h23", hour: "2-digit", minute: "2-digit", ...(seconds ? { second: "2-digit" } : {}) });
 }

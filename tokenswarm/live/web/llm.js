@@ -32,7 +32,7 @@ function showVerdict(run, isOn) {
   const parts = [`${formatNumber(ok)} answered`, `${formatNumber(throttled)} throttled${of(throttled)}`, `${formatNumber(failed)} failed${of(failed)}`];
   if (aborted) parts.push(`${formatNumber(aborted)} aborted`);
   if (dropped) parts.push(`${formatNumber(dropped)} dropped`);
-  setText("verdict-counts", `${formatNumber(ended + aborted)} requests have ended in ${formatDuration((run.ended_at ?? run.at) - run.started_at)}: ${parts.join(", ")}.`);
+  setText("verdict-counts", `${counted(ended + aborted, "request")} ended in ${formatDuration((run.ended_at ?? run.at) - run.started_at)}: ${parts.join(", ")}.`);
 }
 
 function showBar(live) {
@@ -48,7 +48,7 @@ function showBar(live) {
   setText("bar-left", progress?.duration_s ? `${formatDuration(progress.left_s)} left of ${formatDuration(progress.duration_s)}` : `${elapsed} so far, until it is stopped`);
   setText("bar-level", progress?.level ?? "");
   const asked = progress?.rate_rpm ?? null;
-  setText("bar-rate", asked === null ? `${formatNumber(run.users)} users, ${formatNumber(run.figures[0].ok_rpm)} RPM answered` : `${formatNumber(asked)} RPM asked for, ${formatNumber(run.figures[0].ok_rpm)} answered`);
+  setText("bar-rate", asked === null ? `${counted(run.users, "user")}, ${formatNumber(run.figures[0].ok_rpm)} RPM answered` : `${formatNumber(asked)} RPM asked for, ${formatNumber(run.figures[0].ok_rpm)} answered`);
 }
 
 // The run that the page shows, among the runs of this process.
