@@ -86,6 +86,24 @@ def test_actionlint_and_shellcheck_find_nothing() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.parametrize(
+    ("schema", "paths"), [("github-workflows", WORKFLOWS), ("github-actions", [PROJECT / "action.yml"])]
+)
+def test_they_fit_the_published_schemas(schema: str, paths: list[Path]) -> None:
+    command = [TOOLS / "check-jsonschema", "--builtin-schema", f"vendor.{schema}", *paths]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_summary_begins_with_the_verdict() -> None:
+    """By `--step-summary`, which folds the figures after it; a whole report.md is appended nowhere."""
+    for path in (*WORKFLOWS, PROJECT / "action.yml"):
+        lines = path.read_text().splitlines()
+        reports = [line for line in lines if " report " in line and ("analysis" in line or "tokenswarm" in line)]
+        assert all("--step-summary" in line for line in reports), path
+        assert not any("report.md" in line and "SUMMARY" in line for line in lines), path
+
+
 def test_actionlint_would_find_a_mistake(tmp_path: Path) -> None:
     path = tmp_path / "wrong.yml"
     path.write_text(WORKFLOWS[1].read_text().replace("steps.run.outputs", "steps.ran.outputs"))
