@@ -15,7 +15,6 @@ import gevent
 from tokenswarm.metrics.accounting import Accounting
 from tokenswarm.record import COLUMNS, Outcome, SessionEnd
 from tokenswarm.results.journal import HEADER
-from tokenswarm.userinput import counted
 
 _OUTCOME, _ATTEMPT, _RESENT, _STEP, _SESSION_END = (
     COLUMNS.index(name) for name in ("outcome", "attempt", "resent", "step", "session_end")
@@ -71,7 +70,7 @@ def _count(path: Path, found: Accounting) -> Iterator[str]:
                 gevent.sleep(0)
             unreadable += not _count_line(line, found)
     if unreadable:
-        yield f"{path.name} has {counted(unreadable, 'line that is no row', 'lines that are no rows')}"
+        yield f"{path.name} has {unreadable} {'line that is no row' if unreadable == 1 else 'lines that are no rows'}"
 
 
 def _count_line(line: str, found: Accounting) -> bool:
