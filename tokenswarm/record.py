@@ -169,6 +169,9 @@ class RequestRecord:
 
     request_id: str | None = None
     region: str | None = None
+    route: str | None = None
+    spilled_from: str | None = None
+    service_tier: str | None = None
     model: str | None = None
     utilization_pct: float | None = None
     remaining_tokens: int | None = None
@@ -368,6 +371,9 @@ COLUMN_DOCS: dict[str, str] = {
     "finish_reason": "as the service reports",
     "request_id": "the service's id of the request, for its support",
     "region": "region that served it",
+    "route": "deployment or backend that served it, by the header of option route-header or x-ms-deployment-name",
+    "spilled_from": "provisioned deployment that was full and passed it on",
+    "service_tier": "service tier that served it, as the answer says",
     "model": "model that answered",
     "utilization_pct": "percent; provisioned utilization header",
     "remaining_tokens": "tokens left in the quota window, from the response headers",

@@ -69,7 +69,14 @@ class ApiUser(User):
         number = self.load_test.next_user_number()
         telemetry = sender.telemetry
         trace = telemetry.headers if telemetry else None
-        self.caller = Caller(self.load_test.worker_name, number, self.target, trace, stopping=sender.stopping)
+        self.caller = Caller(
+            self.load_test.worker_name,
+            number,
+            self.target,
+            trace,
+            stopping=sender.stopping,
+            route_header=settings.sending.route_header,
+        )
         self.rng = random.Random(f"{settings.seed}:{self.caller.worker}:{number}")
         self.composer = self._make_composer(self.rng)
         self.due: Due | None = None

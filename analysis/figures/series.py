@@ -263,6 +263,20 @@ def outcomes_over_time(run: Run, clock: Clock) -> tuple[Values, dict[str, Values
     return edges, {outcome: counts for outcome, counts in found.items() if counts.any()}
 
 
+def spilled_share(run: Run, clock: Clock) -> Curve | None:
+    """Percent of the answered requests that a full deployment passed on, per bin; `None` when none was."""
+    spilled = run.rows["spilled_from"].notna().to_numpy(bool)
+    if not spilled.any():
+        return None
+    ok = is_ok(run.rows)
+    at = started(run.rows) - clock.origin
+    edges = clock.bins(int(ok.sum()))
+    all_, moved = (np.histogram(at[mask], edges)[0] for mask in (ok, ok & spilled))
+    share = np.full(len(all_), np.nan)
+    np.divide(100.0 * moved, all_, out=share, where=all_ > 0)
+    return Curve((edges[:-1] + edges[1:]) / 2, share)
+
+
 def utilization(run: Run, clock: Clock) -> dict[str, Curve]:
     """Mean and greatest reported utilization per bin; empty when no response reported one."""
     values = run.rows["utilization_pct"].to_numpy(np.float64)

@@ -3,13 +3,13 @@
 A standard deployment admits by an estimate (prompt + max_tokens) that is added to a counter when a request arrives,
 refused ones included, and that is reset each minute; requests are also limited over 1 s and 10 s. A provisioned one
 admits while its utilization is below 100 %. Source: Azure OpenAI quota and provisioned throughput documentation.
-When the counter is reset is not told to a client; clock minutes are used for what is shown, the last 60 s for what
-explains a 429.
+When the counter is reset is not told to a client: figures are of any 60 s, which hold whatever minute it counts.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,17 @@ from analysis.sources.rows import RowTable, part
 from analysis.sources.run import MINUTE_S, Run
 from tokenswarm.record import Outcome
 
-TOKENS, REQUESTS, UTILIZATION, UNKNOWN = "token estimate", "request burst", "utilization", "unknown"
+TOKENS, REQUESTS, UTILIZATION, UNKNOWN = "token rate", "request rate", "utilization", "unknown"
+CAPACITY, ALLOWANCE = "service capacity", "spent allowance"
+SAID: tuple[tuple[str, re.Pattern[str]], ...] = (
+    (ALLOWANCE, re.compile(r"insufficient_quota|current quota|billing|credit balance", re.IGNORECASE)),
+    (TOKENS, re.compile(r"token rate|tokens? per (?:min|day|hour)|token quota|\b[IO]?TPM\b", re.IGNORECASE)),
+    (REQUESTS, re.compile(r"call rate|request rate|requests? per|concurrent|\bRPM\b", re.IGNORECASE)),
+    (CAPACITY, re.compile(r"high demand|overloaded|no capacity|at capacity|peak load", re.IGNORECASE)),
+    (UTILIZATION, re.compile(r"provisioned|utili[sz]ation", re.IGNORECASE)),
+)
+"""What the text of a refusal names, as Azure OpenAI, OpenAI, Anthropic and gateways word it; one that names two rates
+names none."""
 SLICES_S = (1.0, 10.0)
 
 
@@ -38,8 +48,8 @@ class Slice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaTruth:
-    """`tpm`, `rpm`, `ptu`: the configured quota, `None` when it was not given. `estimated_tpm` and `used_tpm` are the
-    highest clock minute (whole or not). `reasons` counts the 429s by cause; `explained` has one line for each cause.
+    """`tpm`, `rpm`, `ptu`: the configured quota, `None` when it was not given. `estimated_tpm`, `used_tpm` and
+    `sent_rpm` are the most in any 60 s. `reasons` counts the 429s by cause; `explained` has one line for each cause.
     """
 
     tpm: float | None = None
@@ -47,6 +57,7 @@ class QuotaTruth:
     ptu: float | None = None
     estimated_tpm: float | None = None
     used_tpm: float | None = None
+    sent_rpm: float | None = None
     estimated_per_request: float | None = None
     used_per_request: float | None = None
     slices: Sequence[Slice] = field(default_factory=list)
@@ -69,8 +80,9 @@ def quota_truth(run: Run, window: Window) -> QuotaTruth | None:
         tpm=tpm,
         rpm=rpm,
         ptu=ptu,
-        estimated_tpm=_top_minute(at, estimated),
-        used_tpm=_top_minute(populations.ended(rows), used),
+        estimated_tpm=populations.sliding_max(at, estimated),
+        used_tpm=populations.sliding_max(populations.ended(rows), used),
+        sent_rpm=populations.sliding_max(at, np.ones(len(at))),
         estimated_per_request=_mean(estimated),
         used_per_request=_mean(used),
         slices=[_slice(at, seconds, rpm) for seconds in SLICES_S],
@@ -83,9 +95,10 @@ def quota_truth(run: Run, window: Window) -> QuotaTruth | None:
 def explain(rows: RowTable, tpm: float | None, rpm: float | None) -> list[str]:
     """The cause of each throttled one of `rows` (sent requests), in their order.
 
-    What the response says comes first: utilization of 100 % and more, no request left, fewer tokens left than the
-    estimate. Without such headers the quota decides: the estimate of the last 60 s above the tokens per minute, then
-    requests of the last 1 s or 10 s above their allowance.
+    What the service wrote comes first: its text names the rate that was exceeded. Then its headers: utilization of
+    100 % and more, no request left, fewer tokens left than the estimate. Then the quota: the estimates of the last 60 s
+    (which hold the clock minute so far) above the tokens per minute, requests of the last 1 s, 10 s or 60 s above
+    their allowance.
     """
     throttled = populations.outcome_is(rows, Outcome.THROTTLED)
     if not throttled.any():
@@ -100,7 +113,24 @@ def explain(rows: RowTable, tpm: float | None, rpm: float | None) -> list[str]:
         cause[(left >= 0) & (left < needed)] = TOKENS
         cause[none_left == 0] = REQUESTS
         cause[refused["utilization_pct"].to_numpy() >= 100.0] = UTILIZATION
+    said = _said(refused)
+    cause[said != UNKNOWN] = said[said != UNKNOWN]
     return [str(found) for found in cause]
+
+
+def cause_in(text: str) -> str:
+    """What the text of a refusal names as its cause; `UNKNOWN` when it names none, or two rates."""
+    found = [cause for cause, pattern in SAID if pattern.search(text)]
+    if not found or {TOKENS, REQUESTS} <= set(found):
+        return UNKNOWN
+    return found[0]
+
+
+def _said(refused: RowTable) -> Values:
+    """The cause that each refusal's text names: one look at each distinct text."""
+    column = refused["error"].cat
+    known = np.array([*(cause_in(str(text)) for text in column.categories), UNKNOWN], dtype=object)
+    return np.asarray(known[column.codes.to_numpy()])
 
 
 def advise(truth: QuotaTruth, rows: RowTable) -> list[str]:
@@ -109,13 +139,13 @@ def advise(truth: QuotaTruth, rows: RowTable) -> list[str]:
 
 
 def _is_burst(at: Values, when: Values, rpm: float | None) -> Values:
-    """Whether the 1 s or 10 s up to each instant `when` hold more requests than allowed."""
+    """Whether the 1 s, 10 s or 60 s up to each instant `when` hold more requests than allowed."""
     found = np.zeros(len(when), bool)
     if rpm is None:
         return found
     ordered = np.sort(at)
     until = np.searchsorted(ordered, when, side="right")
-    for seconds in SLICES_S:
+    for seconds in (*SLICES_S, MINUTE_S):
         found |= until - np.searchsorted(ordered, when - seconds, side="right") > max(1.0, rpm * seconds / 60.0)
     return found
 
@@ -140,14 +170,6 @@ def _slice(at: Values, seconds: float, rpm: float | None) -> Slice:
     return Slice(seconds, int(most or 0), None if rpm is None else rpm * seconds / 60.0)
 
 
-def _top_minute(instants: Values, amounts: Values) -> float | None:
-    known = ~np.isnan(amounts)
-    if not known.any():
-        return None
-    place = np.floor(instants[known] / MINUTE_S).astype(np.int64)
-    return float(np.bincount(place - place.min(), amounts[known]).max())
-
-
 def _mean(values: Values) -> float | None:
     known = values[~np.isnan(values)]
     return float(known.mean(dtype=np.float64)) if len(known) else None
@@ -155,15 +177,38 @@ def _mean(values: Values) -> float | None:
 
 def _explained(truth: QuotaTruth) -> list[str]:
     texts = {
-        TOKENS: f"the limiter's estimate (prompt + max_tokens) had used up the quota of {_n(truth.tpm)} TPM: its "
-        f"highest minute held {_n(truth.estimated_tpm)} estimated tokens, while {_n(truth.used_tpm)} were used at most",
-        REQUESTS: f"too many requests at once for {_n(truth.rpm)} RPM, which is enforced over 1 s and 10 s: "
-        + ", ".join(f"{item.most} in {item.seconds:g} s (allowed {_n(item.allowed)})" for item in truth.slices),
+        TOKENS: _tokens_text(truth),
+        REQUESTS: _requests_text(truth),
         UTILIZATION: "the provisioned deployment was at 100 % utilization or above",
-        UNKNOWN: "neither the response headers nor the quota that was configured explain it: the service's own "
-        "capacity, a temporary limit, or a quota that was not given (options quota-tpm, quota-rpm)",
+        CAPACITY: "the service's own capacity, whatever the quota",
+        ALLOWANCE: "the account's allowance is spent: waiting does not help",
+        UNKNOWN: "neither text, headers nor the quota that was configured explain it: the service's own capacity, a "
+        "temporary limit, or a quota that was not given (options quota-tpm, quota-rpm)",
     }
     return [f"{count} x {cause}: {texts[cause]}" for cause, count in truth.reasons.items() if cause in texts]
+
+
+def _tokens_text(truth: QuotaTruth) -> str:
+    """What was estimated beside the quota, without claiming more than the two figures say."""
+    most = f"the fullest 60 s held {_n(truth.estimated_tpm)} estimated tokens (prompt + max_tokens)"
+    used = f", while {_n(truth.used_tpm)} were used at most"
+    if truth.tpm is None:
+        return f"{most}{used}; no quota-tpm was given"
+    if (truth.estimated_tpm or 0) > truth.tpm:
+        return f"{most}, above the quota of {_n(truth.tpm)} TPM{used}"
+    return (
+        f"{most}, within the quota of {_n(truth.tpm)} TPM{used}: the service counts prompts otherwise, or a lower "
+        "limit is in effect"
+    )
+
+
+def _requests_text(truth: QuotaTruth) -> str:
+    slices = ", ".join(
+        f"{item.most} in {item.seconds:g} s" + ("" if item.allowed is None else f" (allowed {_n(item.allowed)})")
+        for item in truth.slices
+    )
+    minute = f"{_n(truth.sent_rpm)} in 60 s" + ("" if truth.rpm is None else f" (allowed {_n(truth.rpm)})")
+    return f"too many requests for a limit that is enforced over 1 s and 10 s, too: at most {slices}, {minute}"
 
 
 def _lower_max_tokens(truth: QuotaTruth, rows: RowTable) -> str | None:
@@ -191,8 +236,13 @@ def _lower_max_tokens(truth: QuotaTruth, rows: RowTable) -> str | None:
 
 
 def _spread(truth: QuotaTruth) -> str | None:
-    if not truth.reasons.get(REQUESTS) or truth.rpm is None:
+    if not truth.reasons.get(REQUESTS):
         return None
+    if truth.rpm is None:
+        return f"Ask for more than {_n(truth.sent_rpm)} RPM, the most sent in 60 s, or spread the requests more evenly."
+    if truth.sent_rpm and truth.sent_rpm > truth.rpm:
+        need = f"ask for more than {truth.sent_rpm:,.0f} RPM, the most sent in 60 s"
+        return f"The quota of {truth.rpm:,.0f} RPM is less than the load: {need}, or offer less."
     return (
         f"Spread the requests: {truth.rpm:,.0f} RPM admits one every {60.0 / truth.rpm:.2g} s, and bursts are refused "
         "even when the minute as a whole is within the quota. Or ask for more RPM."
@@ -202,10 +252,14 @@ def _spread(truth: QuotaTruth) -> str | None:
 def _more(truth: QuotaTruth) -> str | None:
     if truth.reasons.get(UTILIZATION):
         return "Add PTUs, let the excess spill over to a standard deployment, or shorten prompts and answers."
-    if truth.reasons.get(TOKENS) and truth.estimated_tpm and truth.tpm and truth.estimated_tpm > truth.tpm:
-        need = _round_up(truth.estimated_tpm / 1000.0)
-        return f"To admit this load as it is, ask for {need:,}K TPM (now {truth.tpm / 1000.0:,.0f}K)."
-    return None
+    if truth.reasons.get(ALLOWANCE):
+        return "Raise the account's spending limit, or pay its bill."
+    if not truth.reasons.get(TOKENS) or not truth.estimated_tpm:
+        return None
+    if truth.tpm is None or truth.estimated_tpm > truth.tpm:
+        now = "" if truth.tpm is None else f" (now {truth.tpm / 1000.0:,.0f}K)"
+        return f"To admit this load as it is, ask for {_round_up(truth.estimated_tpm / 1000.0):,}K TPM{now}."
+    return f"See which limit is in effect: {truth.tpm:,.0f} TPM would have admitted this load."
 
 
 def _round_up(value: float) -> int:

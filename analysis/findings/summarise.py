@@ -23,6 +23,7 @@ from analysis.figures.minutes import minute_table
 from analysis.figures.sessions import session_figures
 from analysis.figures.window import Window, window_of
 from analysis.findings.quota import quota_truth
+from analysis.findings.routes import routes_of, spillover_of
 from analysis.findings.summary import Summary
 from analysis.findings.verdict import judge
 from analysis.findings.warnings import warnings_of
@@ -106,6 +107,8 @@ def _of_rows(run: Run, window: Window, common: dict[str, Any]) -> Summary:
         by_name=by_name,
         by_turn=by_turn,
         sessions=session_figures(run),
+        by_route={key: group(part(rows, served), window, key, goodput) for key, served in routes_of(rows)},
+        spillover=spillover_of(part(rows, inside)),
         by_stage=_stages(run, inside & populations.is_ok(rows)),
         minutes=minute_table(rows, window),
         quota=quota_truth(run, window),

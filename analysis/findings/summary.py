@@ -18,6 +18,7 @@ from analysis.figures.accounting import AccountingCheck
 from analysis.figures.sessions import SessionFigures
 from analysis.figures.window import Window
 from analysis.findings.quota import QuotaTruth
+from analysis.findings.routes import Spillover
 from analysis.findings.verdict import Judgement
 from analysis.statistics import Distribution, Group
 
@@ -40,6 +41,9 @@ class Summary:
     by_name: Mapping[str, Group] = field(default_factory=dict)
     by_turn: Mapping[str, Group] = field(default_factory=dict)
     sessions: SessionFigures | None = None
+    by_route: Mapping[str, Group] = field(default_factory=dict)
+    """By what served a request: deployment or backend, region, service tier; empty where all were served alike."""
+    spillover: Spillover | None = None
     by_stage: Mapping[str, Distribution] = field(default_factory=dict)
     minutes: pd.DataFrame
     accounting: AccountingCheck

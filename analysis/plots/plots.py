@@ -87,7 +87,7 @@ def latencies_over_time(drawn: Sequence[Drawn]) -> list[Plot]:
 
 def load_over_time(drawn: Sequence[Drawn]) -> list[Plot]:
     """Requests and tokens a minute beside the quota, and utilization."""
-    plots = [request_rates(drawn), _token_rates(drawn), _utilization(drawn)] if drawn else []
+    plots = [request_rates(drawn), _token_rates(drawn), _utilization(drawn), _spillover(drawn)] if drawn else []
     return [plot for plot in plots if plot is not None]
 
 
@@ -219,6 +219,18 @@ def _utilization(drawn: Sequence[Drawn]) -> Plot | None:
     draw_limit(layout, 100.0, "full", RED)
     note = "Provisioned utilization that the service reported with its responses."
     return Plot("utilization", "Utilization", note, {"data": data, "layout": layout})
+
+
+def _spillover(drawn: Sequence[Drawn]) -> Plot | None:
+    data = []
+    for one in drawn:
+        if (curve := series.spilled_share(one.run, one.clock)) is not None:
+            data.append(_line(one, "spilled over", curve, {"spilled over": PURPLE}, drawn, gaps=True))
+    if not data:
+        return None
+    note = "Share of the answered requests that a full deployment passed on to another one."
+    spec = {"data": data, "layout": time_layout(drawn, "% of answers")}
+    return Plot("spillover", "Spillover", note, spec)
 
 
 def _outcomes(one: Drawn, several: bool) -> Plot:

@@ -179,6 +179,10 @@ def _stages(summaries: Sequence[Summary], labels: Sequence[str], plot: Plot | No
 
 def _quota(summaries: Sequence[Summary], labels: Sequence[str], drawn: Sequence[Drawn], shown: list[Plot]) -> str:
     parts = [_quota_of(summary, label) for summary, label in zip(summaries, _said(labels), strict=True)]
+    for summary, label in zip(summaries, _said(labels), strict=True):
+        routes = tables.by_route(summary, WIDE_COLUMNS)
+        notes = "".join(f'<p class="note">{escape(note)}</p>' for note in routes.notes) if routes else ""
+        parts.append(_tabled(routes, label) + notes)
     parts.append(_plots("Load over time", TIME_NOTE, plots.load_over_time(drawn), shown))
     parts.append(_plots("At the server", SERVER_NOTE, server_plots(drawn), shown))
     return "\n".join(part for part in parts if part)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -199,6 +200,21 @@ def sessions(summary: Summary, leave_out: Collection[str] = ()) -> Table | None:
     return Table(
         "Sessions (s, from the instant they were due)", [Column(""), *_SPREAD], rows, [counts, at_once, one + cost]
     )
+
+
+def by_route(summary: Summary, leave_out: Collection[str] = ()) -> Table | None:
+    """What served the requests, beside each other; `None` when one did."""
+    if not summary.by_route:
+        return None
+    made = _groups("By what served the requests", summary.by_route, leave_out)
+    spilled = summary.spillover
+    if spilled is None:
+        return made
+    note = (
+        f"{spilled.spilled:,} of {spilled.answered:,} answered requests ({format_figure(spilled.share_pct, '%')}) were "
+        "passed on by a deployment that was full."
+    )
+    return replace(made, notes=[note])
 
 
 def by_stage(summary: Summary) -> Table | None:

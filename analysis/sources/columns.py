@@ -52,10 +52,13 @@ INTEGERS = {
     "remaining_tokens": "int32",
     "remaining_requests": "int32",
 }
-LABELS = ("worker", "target", "name", "token_source", "outcome", "error", "doubts", "end_note", "session_end")
+LABELS = (
+    "worker", "target", "name", "token_source", "outcome", "error", "doubts", "end_note", "session_end", "route",
+    "spilled_from",
+)  # fmt: skip
 EXTRA_OFFSETS = ("connect_ms", "headers_ms", "last_token_ms", "gap_p95_ms")
 EXTRA_INTEGERS = {"chunks_interpolated": "int32", "user": "int32"}
-EXTRA_LABELS = ("region", "model", "finish_reason")
+EXTRA_LABELS = ("region", "service_tier", "model", "finish_reason")
 """Extra columns are left out of files of `COMPACT_FROM` bytes and more: ask `column in rows`."""
 
 DISTINCT_ERRORS = 2_000

@@ -243,7 +243,11 @@ class ModelTarget:
         moved = replace(job, name=name, deployment=deployment, engine=engine, cached_tokens=cached)
         self._note_deployment(moved, settings)
         job.exchange.entry["spilled_from"] = job.name
-        return moved, {"x-ms-spillover-from-deployment": job.name, "x-ms-spillover-error": "429"}
+        return moved, {
+            "x-ms-spillover-from-deployment": job.name,
+            "x-ms-spillover-error": "429",
+            "x-ms-deployment-name": name,
+        }
 
     def _throttled(
         self, job: Job, settings: Settings, why: tuple[str, float], api_version: str | None, headers: dict[str, str]

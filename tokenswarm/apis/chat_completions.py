@@ -104,6 +104,7 @@ class ChatStream:
         "done",
         "model",
         "reasoning_streamed",
+        "service_tier",
         "times",
         "told",
         "undecodable",
@@ -132,6 +133,7 @@ class ChatStream:
         self.visible_ms: float | None = None
         self.usage: Usage | None = None
         self.model: str | None = None
+        self.service_tier: str | None = None
         self.told: ToldError | None = None
         self.undecodable: str | None = None
         self.reasoning_streamed = False
@@ -236,6 +238,7 @@ class ChatStream:
             "ttft_visible_ms": self.visible_ms,
             "finish_reason": self.finish_reason,
             "model": self.model,
+            "service_tier": self.service_tier,
             **usage.columns(),
         }
         if outcome is Outcome.OK:
@@ -287,7 +290,9 @@ class ChatStream:
             self.undecodable = self.undecodable or f"event is not a JSON object: {type(chunk).__name__}"
             return 0
         self.told = self.told or find_error(chunk, message_alone=True)
-        self._take_usage(chunk.get("usage"))
+        if isinstance(usage := chunk.get("usage"), dict):
+            self._take_usage(usage)
+            self.service_tier = _text_of(chunk.get("service_tier"))  # every chunk has it: the last will do
         if isinstance(extra := chunk.get("x_groq"), dict):
             self._take_usage(extra.get("usage"))
         if isinstance(model := chunk.get("model"), str) and model:
@@ -373,7 +378,8 @@ def read_body(body: bytes, status: int = 200, asked: int = 1) -> Found:
         doubts += end_doubts(ends.values(), status, has_visible) + _fewer(ends, asked)
     columns = {
         "finish_reason": ";".join(dict.fromkeys(ends.values())) or None,
-        "model": answer.get("model") if isinstance(answer.get("model"), str) else None,
+        "model": _text_of(answer.get("model")),
+        "service_tier": _text_of(answer.get("service_tier")),
         **usage.columns(),
         "doubts": ";".join(doubts) or None,
     }
@@ -393,3 +399,7 @@ def _body_outcome(
     if failed := failed_end(ends.values()):
         return failed
     return _OK if has_token else (Outcome.BAD_PAYLOAD, "answer without text")
+
+
+def _text_of(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -24,6 +24,8 @@ class Sending:
     """Further headers of every request; they stand in place of ours of the same name."""
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Further query parameters of every URL."""
+    route_header: str | None = None
+    """Response header that names the backend which served a request, in lower case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

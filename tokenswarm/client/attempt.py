@@ -22,6 +22,10 @@ _ADDRESS_WRONG = frozenset({404, 405})
 """Statuses that are often about the URL: its error names it."""
 
 
+MAX_ROUTE = 200
+"""Characters of a backend's name that are kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who sends, and to which kind of target, as they stand in the record: the process, the virtual user in it."""
@@ -35,6 +39,8 @@ class Caller:
     """Before each call id, for a service's own logs to tell requests apart."""
     stopping: Event | None = None
     """Set when the run ends: from then on nothing is sent again."""
+    route_header: str | None = None
+    """Name, in lower case, of the response header that says which backend served a request."""
 
 
 def timing_fields(exchange: Exchange) -> dict[str, Any]:
@@ -52,16 +58,19 @@ def timing_fields(exchange: Exchange) -> dict[str, Any]:
     }
 
 
-def service_fields(headers: dict[str, str], ended_at: float) -> dict[str, Any]:
+def service_fields(headers: dict[str, str], ended_at: float, route_header: str | None = None) -> dict[str, Any]:
     """What the service says of itself in headers. Any may be missing, empty or -1: then the field is absent.
 
     `ended_at`: Unix s of the answer, from which a `retry-after` that is a date counts.
 
-    Names: Azure OpenAI quota documentation (x-ratelimit-*, retry-after-ms), azure-openai-benchmark (utilization).
+    Names: Azure OpenAI documentation of quotas (x-ratelimit-*, retry-after-ms) and of spillover (x-ms-deployment-name,
+    x-ms-spillover-from-deployment), azure-openai-benchmark (utilization).
     """
     return {
         "request_id": next((headers[name] for name in _REQUEST_IDS if headers.get(name)), None),
         "region": headers.get("x-ms-region") or None,
+        "route": (headers.get(route_header or "x-ms-deployment-name") or "")[:MAX_ROUTE] or None,
+        "spilled_from": headers.get("x-ms-spillover-from-deployment") or None,
         "utilization_pct": _number(headers.get("azure-openai-deployment-utilization", "").rstrip("% ")),
         "remaining_tokens": _remaining(headers, "tokens"),
         "remaining_requests": _remaining(headers, "requests"),

@@ -16,7 +16,10 @@ from tokenswarm.transport.reading import Exchange
 
 logger = logging.getLogger(__name__)
 
-_SERVICE_TEXTS = ("error", "finish_reason", "model", "request_id", "region", "conversation_id", "stages", "end_note")
+_SERVICE_TEXTS = (
+    "error", "finish_reason", "model", "request_id", "region", "route", "spilled_from", "service_tier",
+    "conversation_id", "stages", "end_note",
+)  # fmt: skip
 """Columns whose text a service has written."""
 
 Emit = Callable[[RequestRecord], None]
@@ -71,7 +74,9 @@ def attempt_record(request: Request, reader: Reader | None, exchange: Exchange, 
         "target": caller.target,
         **request.columns(),
         **timing_fields(exchange),
-        **service_fields(exchange.headers, exchange.started_at + (exchange.end_ms or 0.0) / 1000.0),
+        **service_fields(
+            exchange.headers, exchange.started_at + (exchange.end_ms or 0.0) / 1000.0, caller.route_header
+        ),
         "outcome": outcome,
         "status": exchange.status,
         "error": error,

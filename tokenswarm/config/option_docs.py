@@ -28,6 +28,7 @@ DOCS: dict[str, OptionDoc] = {
     "endpoint": OptionDoc("chat", "", "responses"),
     "headers": OptionDoc("", "", "X-Team: load-tests"),
     "query": OptionDoc("", "", "tenant=blue&trace=1"),
+    "route-header": OptionDoc("", "", "x-backend"),
     "send-keys-to": OptionDoc("", "", "https://gateway.example.com"),
     "deployment": OptionDoc("", "", "gpt-4o"),
     "api-version": OptionDoc("2024-10-21", "", "2024-10-21"),

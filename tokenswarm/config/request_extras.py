@@ -17,6 +17,7 @@ Lookup = Callable[[str], str | None]
 
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+MAX_HEADER_NAME = 100
 _SECRET_NAME = re.compile(r"auth|key|token|secret|password|cookie|credential|signature", re.IGNORECASE)
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect", "upgrade"})
 _OPTION_FOR = {
@@ -179,3 +180,11 @@ def _drawn(value: Any, rng: random.Random) -> Any:
     if isinstance(value, Mapping):
         return {name: _drawn(each, rng) for name, each in value.items()}
     return [_drawn(each, rng) for each in value] if isinstance(value, list) else value
+
+
+def parse_header_name(text: str) -> str:
+    """The name of a header, in lower case. Raises `BadInput` for text that is none."""
+    name = text.strip()
+    if not _HEADER_NAME.fullmatch(name) or len(name) > MAX_HEADER_NAME:
+        raise BadInput([f"route-header: expected the name of a response header, got {text!r:.120}"])
+    return name.lower()

@@ -19,6 +19,7 @@ from tokenswarm.config.request_extras import (
     Extras,
     Lookup,
     parse_extra_body,
+    parse_header_name,
     parse_headers,
     parse_query,
 )
@@ -389,6 +390,7 @@ def _sending(reader: _Reader) -> Sending:
         tls=tls,
         headers=reader.extras("headers", parse_headers),
         query=reader.extras("query", parse_query),
+        route_header=reader.read("route-header", parse_header_name, None),
     )
 
 

@@ -6,7 +6,17 @@ from typing import Any
 import pytest
 
 from analysis.figures.window import window_of
-from analysis.findings.quota import REQUESTS, TOKENS, UNKNOWN, UTILIZATION, QuotaTruth, quota_truth
+from analysis.findings.quota import (
+    ALLOWANCE,
+    CAPACITY,
+    REQUESTS,
+    TOKENS,
+    UNKNOWN,
+    UTILIZATION,
+    QuotaTruth,
+    cause_in,
+    quota_truth,
+)
 from analysis.sources.loading import load_run
 from tests.analysis.run_directories import T, answered, refused, worked_run, write_run
 from tokenswarm.record import RequestRecord
@@ -27,8 +37,8 @@ def quota_run(tmp_path: Path, records: list[RequestRecord], **quota: Any) -> Quo
 
 def test_estimated_beside_used(tmp_path: Path) -> None:
     truth = truth_of(worked_run(tmp_path, quota={"tpm": 700, "rpm": 60}))
-    # 3 requests of 100 + 100 in a minute; 200 + 180 used in the second
-    assert (truth.estimated_tpm, truth.used_tpm) == (600.0, 380.0)
+    # 4 requests of 100 + 100 in the 60 s up to second 90; 150 + 200 + 180 used in those up to 82.5
+    assert (truth.estimated_tpm, truth.used_tpm, truth.sent_rpm) == (800.0, 530.0, 4.0)
     # 8 x 200 / 8; (150 + 150 + 200 + 180 + 120) / 5
     assert (truth.estimated_per_request, truth.used_per_request) == (200.0, 160.0)
     assert [(item.seconds, item.most, item.allowed) for item in truth.slices] == [(1.0, 1, 1.0), (10.0, 1, 10.0)]
@@ -103,3 +113,60 @@ def test_a_run_that_sent_nothing_has_no_quota_truth(tmp_path: Path) -> None:
     window = window_of(run)
     assert window is not None
     assert quota_truth(run, window) is None
+
+
+AZURE = (
+    "HTTP 429: RateLimitReached: Your requests to d for gpt-4.1 in Sweden Central have exceeded the {} rate limit for"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (AZURE.format("call") + " your current OpenAI S0 pricing tier.", REQUESTS),
+        (AZURE.format("token") + " your current AIServices S0 pricing tier.", TOKENS),
+        ("HTTP 429: Requests to the ChatCompletions_Create Operation under Azure OpenAI API version 2023-05-15 have "
+         "exceeded call rate limit of your current OpenAI S0 pricing tier. Please retry after 7 seconds.", REQUESTS),
+        ("HTTP 429: rate_limit_exceeded: Rate limit reached for gpt-4o in organization org-x on tokens per min (TPM): "
+         "Limit 30000, Used 29000, Requested 2000.", TOKENS),
+        ("HTTP 429: Rate limit reached for gpt-4o on requests per min (RPM): Limit 3, Used 3, Requested 1.", REQUESTS),
+        ("HTTP 429: rate_limit_error: This request would exceed your organization's rate limit of 40,000 input tokens "
+         "per minute", TOKENS),
+        ("HTTP 429: insufficient_quota: You exceeded your current quota, check your plan and billing", ALLOWANCE),
+        ("HTTP 429: The system is currently experiencing high demand and cannot process your request.", CAPACITY),
+        ("HTTP 429: Too Many Requests", UNKNOWN),
+        ("HTTP 429: Rate limit is exceeded. Try again in 7 seconds.", UNKNOWN),
+        ("HTTP 429: limits of 10 requests per minute and 100 tokens per minute apply", UNKNOWN),  # names both
+    ],
+)  # fmt: skip
+def test_what_the_text_of_a_refusal_names(text: str, cause: str) -> None:
+    assert cause_in(text) == cause
+
+
+def test_the_services_words_win_over_headers_and_over_our_own_count(tmp_path: Path) -> None:
+    """The rows said 15 call rate and 10 token rate, the report 22 token estimate and 3 unknown."""
+    records = [answered(f"a{n}", n, 1, 2, 100) for n in range(30)]
+    records += [refused(f"c{n}", 30 + n, error=AZURE.format("call"), remaining_tokens=5) for n in range(15)]
+    records += [refused(f"t{n}", 45 + n, error=AZURE.format("token")) for n in range(10)]
+    truth = quota_run(tmp_path, records, tpm=2000)
+    assert truth.reasons == {REQUESTS: 15, TOKENS: 10}
+    # 55 requests of 200 in less than 60 s
+    assert truth.estimated_tpm == 11_000.0
+    assert "To admit this load as it is, ask for 11K TPM (now 2K)." in truth.advice
+
+
+def test_a_minute_of_two_halves_does_not_hide_what_60_s_held(tmp_path: Path) -> None:
+    """The limit is advised from any 60 s: clock minutes that a run touches in part hold half of it each."""
+    records = [answered(f"a{n}", 40 + n, 1, 2, 100) for n in range(40)]
+    records += [refused("t", 79.5, error=AZURE.format("token"))]
+    truth = quota_run(tmp_path, records)
+    assert truth.estimated_tpm == 41 * 200
+    assert truth.advice == ["To admit this load as it is, ask for 9K TPM."]
+
+
+def test_no_line_says_that_less_than_the_quota_used_it_up(tmp_path: Path) -> None:
+    records = [answered("a", 0, 1, 2, 100), refused("t", 1, error=AZURE.format("token"))]
+    truth = quota_run(tmp_path, records, tpm=200_000)
+    [line] = truth.explained
+    assert "400 estimated tokens" in line and "within the quota of 200,000 TPM" in line and "used up" not in line
+    assert truth.advice == ["See which limit is in effect: 200,000 TPM would have admitted this load."]

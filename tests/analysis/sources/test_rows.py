@@ -187,6 +187,7 @@ def test_the_record_is_read_column_by_column(tmp_path: Path) -> None:
         last_token_ms=6.5, e2e_ms=7.5, chunks=8, chunks_interpolated=1, gap_max_ms=9.5, gap_p95_ms=10.5, tbt_ms=11.5,
         read_lag_ms=0.5, context_tokens=12, max_tokens=13, prompt_tokens=14, completion_tokens=15, reasoning_tokens=16,
         cached_tokens=17, outcome=Outcome.OK, status=200, region="r", model="m", finish_reason="stop",
+        route="b", spilled_from="p", service_tier="default",
         doubts="unknown end", end_note="body left open",
         utilization_pct=18.5, remaining_tokens=19, remaining_requests=20, retry_after_ms=21.5,
     )  # fmt: skip

@@ -229,7 +229,13 @@ def test_a_whole_answer() -> None:
     }
     answer = read_body(json.dumps(body).encode())
     assert (answer.outcome, answer.error, answer.text) == (Outcome.OK, None, "Hi")
-    columns = {"finish_reason": "stop", "model": "m", **Usage(3, 1, None, None).columns(), "doubts": None}
+    columns = {
+        "finish_reason": "stop",
+        "model": "m",
+        "service_tier": None,
+        **Usage(3, 1, None, None).columns(),
+        "doubts": None,
+    }
     assert answer.columns == columns
 
 
