@@ -104,7 +104,7 @@ def row_of(cell: Cell, at_once: bool) -> dict[str, Any]:
         "CPU us/chunk": cpu / chunks * 1e6,
         "RSS MB": max(sample.rss for sample in cell.samples if begin <= sample.at <= end) / 1e6,
         "says saturated": generator.get("saturated"),
-        "honest": found.honest,
+        "accurate": found.accurate,
         "failed": sum(record.outcome not in (Outcome.OK, Outcome.CANCELLED) for record in cell.records),
         "target late p99 ms": cell.target.summary["late_p99_ms"],
     }

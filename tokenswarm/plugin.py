@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from locust import argument_parser, events
-from locust.runners import MasterRunner
 
 import functools
 import logging
 import os
 import sys
 import time
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import gevent
 
@@ -34,6 +33,10 @@ from tokenswarm.runner.interrupts import end_on_hangup, is_made_by_master, leave
 from tokenswarm.runner.load_test import LoadTest
 from tokenswarm.runner.shapes import choose_shape, choose_shape_at_each_start
 from tokenswarm.userinput import BadInput
+
+if TYPE_CHECKING:
+    from locust.env import Environment
+    from locust.web import WebUI
 
 INIT_S = 30.0
 """How long a worker may take to be set up, Key Vault and all."""
@@ -59,7 +62,7 @@ def register() -> None:
     argument_parser.default_args_dict = functools.cache(argument_parser.default_args_dict)
 
 
-def _await_init(environment: Any, **_: Any) -> None:
+def _await_init(environment: Environment, **_: Any) -> None:
     """A worker that joins a running test is told to start while Locust still sets it up, before the init event: wait
     for that, and hand the start on to the load test, which could not listen yet."""
     if getattr(environment, "tokenswarm", None) is not None:
@@ -68,11 +71,12 @@ def _await_init(environment: Any, **_: Any) -> None:
     deadline = time.monotonic() + INIT_S
     while ours and getattr(environment, "tokenswarm", None) is None and time.monotonic() < deadline:
         gevent.sleep(0.01)
-    if getattr(environment, "tokenswarm", None) is not None:
-        environment.tokenswarm.start()
+    load_test = getattr(environment, "tokenswarm", None)
+    if load_test is not None:
+        load_test.start()
 
 
-def _on_init(environment: Any, web_ui: Any = None, **_: Any) -> None:
+def _on_init(environment: Environment, web_ui: WebUI | None = None, **_: Any) -> None:
     """Set up a load test. A mistake of our own ends the process at once, with a code that says so."""
     try:
         _set_up(environment, web_ui)
@@ -81,14 +85,14 @@ def _on_init(environment: Any, web_ui: Any = None, **_: Any) -> None:
         sys.exit(int(ExitCode.INTERNAL_ERROR))
 
 
-def _set_up(environment: Any, web_ui: Any) -> None:
+def _set_up(environment: Environment, web_ui: WebUI | None) -> None:
     preparation = Preparation(environment)
     if not preparation.targets:
         return
-    if isinstance(environment.runner, MasterRunner):
-        _check_master(environment.parsed_options.master_bind_host)
     load_test = LoadTest(environment, preparation)
-    options = environment.parsed_options
+    options = load_test.options
+    if load_test.is_master:
+        _check_master(options.master_bind_host)
     if web_ui is not None and (problems := port_problems(options.web_host or "", options.web_port)):
         _refuse(BadInput(problems))
     try:
@@ -98,10 +102,9 @@ def _set_up(environment: Any, web_ui: Any) -> None:
             _refuse(error)
         for problem in error.problems:
             logger.warning("Before a start: %s", problem)
-    environment.tokenswarm = load_test
     load_test.attach()
     if load_test.is_worker:
-        if is_made_by_master(environment.parsed_options.processes, sys.argv, os.environ):
+        if is_made_by_master(options.processes, sys.argv, os.environ):
             leave_to_master(lambda: load_test.running, environment.stop_timeout + DRAIN_EXTRA_S)
             end_on_hangup(lambda: not load_test.running)  # its master ends it, or its master's absence does
         else:
@@ -110,13 +113,13 @@ def _set_up(environment: Any, web_ui: Any) -> None:
         return
     if web_ui is None:
         load_test.set_exit_code(ExitCode.UNTRUSTED)  # nothing was tested yet
-    wait_for_interrupts(load_test.take_interrupt)
+    wait_for_interrupts(load_test.process_end.take_interrupt)
     end_on_hangup()
     try:
         _show(load_test, web_ui)
     except BadInput as error:
         _refuse(error)
-    choose_shape(environment, environment.parsed_options.shape, environment.parsed_options.stages)
+    choose_shape(environment, options.shape, options.stages)
     if web_ui is not None:
         choose_shape_at_each_start(environment, web_ui)
 
@@ -136,29 +139,29 @@ def _refuse(error: BadInput) -> NoReturn:
     sys.exit(int(ExitCode.BAD_INPUT))
 
 
-def _show(load_test: LoadTest, web_ui: Any) -> None:
+def _show(load_test: LoadTest, web_ui: WebUI | None) -> None:
     """Where a run is looked at: the page of the web UI, or the terminal."""
-    watch = CurrentRun(load_test)
-    watch.attach()
-    _open_prometheus(watch)
+    current_run = CurrentRun(load_test)
+    current_run.attach()
+    _open_prometheus(current_run)
     if web_ui is None:
-        attach_terminal(watch)
+        attach_terminal(current_run)
         return
     from tokenswarm.live.webui import attach_page  # a headless run does without its modules
 
-    attach_page(watch, web_ui)
+    attach_page(current_run, web_ui)
 
 
-def _open_prometheus(watch: CurrentRun) -> None:
+def _open_prometheus(current_run: CurrentRun) -> None:
     """With the option `prometheus`: let a Prometheus server read the runs of this process."""
-    address = watch.load_test.options.prometheus
+    address = current_run.load_test.options.prometheus
     if not address:
         return
     from tokenswarm.telemetry.metrics_endpoint import MetricsEndpoint, parse_address  # others do without
 
     endpoint = MetricsEndpoint(parse_address(address))
     endpoint.open()
-    watch.started.append(
+    current_run.started.append(
         lambda monitor: monitor.run.observers.append(endpoint.follow(monitor.run.settings.test_name, monitor))
     )
-    watch.ended.append(lambda _: endpoint.leave())
+    current_run.ended.append(lambda _: endpoint.leave())

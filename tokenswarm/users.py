@@ -14,7 +14,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tokenswarm.apis.api import Api, Encoded
 from tokenswarm.apis.gpt_rag import GptRagV1, GptRagV2
@@ -35,6 +35,9 @@ from tokenswarm.traffic.recorded import Recorded
 from tokenswarm.workload.arrivals import Arrival
 from tokenswarm.workload.thread_group import Thread
 
+if TYPE_CHECKING:
+    from locust.env import Environment
+
 register()
 
 FIRST_BACK_OFF_S = 0.1
@@ -53,12 +56,12 @@ class ApiUser(User):
     """What it asks, as the column `target` has it."""
     request_name: ClassVar[str] = ""
     """Name of its requests in Locust's statistics, in rows and in criteria (`Name: p95(...)`)."""
-    api: ClassVar[Any] = None
+    api: ClassVar[Api[Any] | None] = None
     """How its target is asked (`tokenswarm.apis.api.Api`)."""
     headers: ClassVar[Mapping[str, str]] = {}
     """Keys of an API of one's own, by header; their values are kept out of whatever is written."""
 
-    def __init__(self, environment: Any) -> None:
+    def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         self.load_test = load_test_of(environment)
         settings, sender = self.load_test.settings, self.load_test.sender
@@ -92,8 +95,7 @@ class ApiUser(User):
         """How its target is asked."""
         if self.api is None:
             raise TypeError(f"{type(self).__name__}.api: expected an object that says how to ask, got none")
-        found: Api[Any] = self.api
-        return found
+        return self.api
 
     def make_endpoint(self) -> Endpoint:
         """Where its target is, and with which credentials."""

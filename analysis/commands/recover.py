@@ -42,7 +42,6 @@ class Recovered:
 
     rows: int = 0
     from_journals: int = 0
-    twice: int = 0
     skipped_lines: int = 0
     accounting: Accounting = field(default_factory=Accounting)
     last_end: float | None = None
@@ -167,7 +166,6 @@ def _rows(paths: list[Path], found: Recovered) -> Iterator[list[str]]:
                 continue
             key = (record.call_id, str(record.attempt))
             if key in seen:
-                found.twice += 1
                 continue
             seen.add(key)
             found.from_journals += number > 0

@@ -41,7 +41,7 @@ def render_comparison(comparison: Comparison) -> str:
     parts = [
         _header(comparison),
         _verdict(comparison),
-        listed([*comparison.warnings, *(f"Unlike: {text}" for text in comparison.differences)], "doubts"),
+        listed([*comparison.warnings, *(f"Unlike: {text}" for text in comparison.differences)], "warnings"),
         section("Gates", _gates(comparison.gates)),
         *(section(_title(name), _table(part)) for name, part in _by_name(figures)),
         f'<p class="note">{escape(chance_note(comparison))} Drawn: change with its interval, from −{WIDEST_PCT:.0f} % '

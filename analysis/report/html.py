@@ -228,7 +228,7 @@ def _trust(summaries: Sequence[Summary], labels: Sequence[str]) -> str:
     """Whether the figures can be relied on: what was delivered, what is doubtful, what adds up, what is not known."""
     parts = [
         "".join(_load(summary, label) for summary, label in zip(summaries, _said(labels), strict=True)),
-        _doubts(summaries, labels),
+        _warnings(summaries, labels),
         _part("Where the numbers come from", _sources(summaries)),
     ]
     return "\n".join(part for part in parts if part)
@@ -251,15 +251,15 @@ def _load(summary: Summary, label: str) -> str:
     return f'<p class="load">{escape(f"{label}: {text}" if label else text)}</p>'
 
 
-def _doubts(summaries: Sequence[Summary], labels: Sequence[str]) -> str:
-    """Reasons of the verdict that are no criterion's, and what makes the figures doubtful; runs that share a doubt
+def _warnings(summaries: Sequence[Summary], labels: Sequence[str]) -> str:
+    """Reasons of the verdict that are no criterion's, and what makes the figures doubtful; runs that share a warning
     share its line."""
     whose: dict[str, list[str]] = {}
     for summary, label in zip(summaries, _said(labels), strict=True):
         reasons = [str(reason) for reason in summary.judgement.other_reasons]
         for line in dict.fromkeys((*reasons, *summary.accounting.problems, *summary.warnings, *summary.notes)):
             whose.setdefault(line, []).append(label)
-    return listed((f"{', '.join(of)}: {line}" if any(of) else line for line, of in whose.items()), "doubts")
+    return listed((f"{', '.join(of)}: {line}" if any(of) else line for line, of in whose.items()), "warnings")
 
 
 def _sources(summaries: Sequence[Summary]) -> str:

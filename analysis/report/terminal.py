@@ -109,7 +109,7 @@ def remarks(summary: Summary) -> Iterator[tuple[str, str]]:
     """Everything that needs saying beside the figures: (kind, line)."""
     yield from (("rows", line) for line in summary.accounting.lines())
     yield from (("rows", problem) for problem in summary.accounting.problems)
-    yield from (("doubt", line) for line in summary.warnings)
+    yield from (("warning", line) for line in summary.warnings)
     yield from (("generator", line) for line in summary.self_check("self_checks"))
     if summary.quota is not None:
         yield from (("429", line) for line in summary.quota.explained)

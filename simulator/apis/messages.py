@@ -221,7 +221,6 @@ class MessagesEncoder:
         self._blocks = _blocks(self._answer)
         self._offset = 1 if self._blocks[0]["type"] == "thinking" else 0
         """Where the blocks after the thoughts begin."""
-        self._tier = saying.call.service_tier
         self._open: int | None = None
         self._delta: PreparedEvent | None = None
         self._pinged = False

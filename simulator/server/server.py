@@ -133,7 +133,7 @@ def serve(settings: Settings, place: Place) -> int:
 
     shared_dir = None if place.workers == 1 else state_dir
 
-    def run_server(announce: Callable[[], None], watch: int | None) -> None:
+    def run_server(announce: Callable[[], None], parent: int | None) -> None:
         truth = TruthLog(place.truth_log, shared_dir)
         live, shared = LiveSettings(settings, shared_dir), SharedState(shared_dir)
         app = build_app(
@@ -148,7 +148,7 @@ def serve(settings: Settings, place: Place) -> int:
         if place.workers == 1:
             app.state.go_away = server.go_away
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-            runner.run(_run_until_orphaned(server, listener, watch))
+            runner.run(_run_while_parent_lives(server, listener, parent))
 
     try:
         if place.workers == 1:
@@ -191,16 +191,16 @@ def _uvicorn_config(app: object, place: Place) -> uvicorn.Config:
     )
 
 
-async def _run_until_orphaned(server: Server, listener: socket.socket, watch: int | None) -> None:
-    """Serve; stop also when the other end of the pipe `watch` is closed, which is when the parent process is gone."""
-    if watch is not None:
+async def _run_while_parent_lives(server: Server, listener: socket.socket, parent: int | None) -> None:
+    """Serve; stop also when the other end of the pipe `parent` is closed, which is when the parent process is gone."""
+    if parent is not None:
         loop = asyncio.get_running_loop()
 
         def stop() -> None:
-            loop.remove_reader(watch)
+            loop.remove_reader(parent)
             server.should_exit = True
 
-        loop.add_reader(watch, stop)
+        loop.add_reader(parent, stop)
     await server.serve([listener])
 
 
@@ -242,7 +242,7 @@ def _serve_forked(
     return code
 
 
-def _run_child(run_server: Callable[[Callable[[], None], int | None], None], ready: int, watch: int) -> None:
+def _run_child(run_server: Callable[[Callable[[], None], int | None], None], ready: int, parent: int) -> None:
     """The whole life of a forked worker."""
     code = 1
     try:
@@ -250,7 +250,7 @@ def _run_child(run_server: Callable[[Callable[[], None], int | None], None], rea
         def announce() -> None:
             os.write(ready, b".")
 
-        run_server(announce, watch)
+        run_server(announce, parent)
         code = 0
     except BaseException:
         traceback.print_exc()

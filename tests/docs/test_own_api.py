@@ -9,7 +9,7 @@ import re
 import socket
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.scripted_server import Action, scripted_server
@@ -30,13 +30,24 @@ def framed(*lines: bytes) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in lines)
 
 
-def pause(_: socket.socket) -> None:
-    time.sleep(0.02)
+def taken(connection: socket.socket) -> None:
+    """Until the client has read what was sent: what comes next is another read of it, at another time."""
+    (_, mine), (_, peer) = connection.getsockname(), connection.getpeername()
+    while any(unread > 0 for unread in unread_bytes(peer, mine)):
+        os.sched_yield()
+
+
+def unread_bytes(port: int, remote_port: int) -> Iterator[int]:
+    """What the kernel holds for the owner of a socket of this machine (proc_pid_net(5): rx_queue)."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, _, queues, *_ = line.split()
+        if (int(local.split(":")[1], 16), int(remote.split(":")[1], 16)) == (port, remote_port):
+            yield int(queues.split(":")[1], 16)
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = line("", done=True, done_reason="stop", prompt_eval_count=12, eval_count=3)
-WHOLE: list[Action] = [HEAD, framed(line("Hel")), pause, framed(line("lo")), pause, framed(line("!")), framed(END)]
+WHOLE: list[Action] = [HEAD, framed(line("Hel")), taken, framed(line("lo")), taken, framed(line("!")), framed(END)]
 WHOLE += [b"0\r\n\r\n"]
 REFUSED = HEAD + framed(line("Hel"), json.dumps({"error": f"out of memory, {KEY}"}).encode() + b"\n") + b"0\r\n\r\n"
 

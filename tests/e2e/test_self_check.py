@@ -1,4 +1,4 @@
-"""A stored self-check, held against runs that carry more than it found honest."""
+"""A stored self-check, held against runs that carry more than it found accurate."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_run_beyond_the_self_check_warns_and_its_report_says_so(
     finished = run_locust(scenario("smoke", *flags), variables, tmp_path)
     run = finished.run()
     assert "Self-check: " in finished.output
-    assert "is beyond what this machine measures honestly: 2 streams" in finished.output
+    assert "is beyond what this machine measures accurately: 2 streams" in finished.output
     assert len(run.facts["generator"]["self_checks"]) == 1
     assert all("right up to 2 streams" in line for line in run.facts["generator"]["self_checks"])
     assert 1 <= len(run.facts["generator"]["beyond_self_check"]) <= 2

@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 from tests.faults.locust_run import CHAT, LOCUST, LocustRun, free_port, headless, running_locust
 from tests.simulator_process import API_KEY, ROOT, Simulator
 
@@ -37,6 +39,11 @@ class Fleet:
             worker = subprocess.Popen(command, cwd=home, env=env, stdout=log, stderr=log, start_new_session=True)
         self.workers.append(worker)
         return worker
+
+    def name(self, index: int) -> str:
+        """What the master calls a worker: by the journal it has open."""
+        files = [Path(file.path).stem for file in psutil.Process(self.workers[index].pid).open_files()]
+        return next(stem.removeprefix("journal-") for stem in files if stem.startswith("journal-"))
 
     def end(self) -> None:
         """Kill what is left of the workers."""

@@ -28,6 +28,9 @@ tbt_std_ms = 0
 completion_tokens = 100
 """
 HELD = ("--failure-criteria", "percentage(error) > 50")
+APART_S = 2.5
+"""Longer than signals that belong together: the time between two is what makes them two."""
+USERS = 2
 SLOW = ("--deployment", "slow", "--max-tokens", "100", "--timeout", "60", "-s", "30")
 
 
@@ -38,7 +41,7 @@ def simulator() -> Iterator[Simulator]:
 
 
 def arguments(simulator: Simulator, *flags: str) -> list[str]:
-    return headless(simulator.chat_url, *HELD, *flags, run_time="60s")
+    return headless(simulator.chat_url, *HELD, *flags, users=USERS, run_time="60s")
 
 
 def check_interrupted(run: LocustRun, code: int) -> None:
@@ -90,10 +93,9 @@ def test_a_terminal_that_is_closed_tells_all_processes(simulator: Simulator, tmp
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_the_wait_for_what_is_under_way(simulator: Simulator, tmp_path: Path, second: int) -> None:
     with running_locust(tmp_path, *arguments(simulator, *SLOW)) as run:
-        run.wait_until(lambda: "All users spawned" in run.output)
-        time.sleep(1.0)  # requests are under way for 20 s
+        run.wait_until(lambda: simulator.admin("POST", "/admin/flush")["in_flight"] >= USERS)  # for 20 s from now
         run.process.send_signal(signal.SIGTERM)
-        time.sleep(2.5)  # longer than signals that belong together
+        time.sleep(APART_S)
         run.process.send_signal(second)
         assert run.wait(10) == 4
         facts = run.facts

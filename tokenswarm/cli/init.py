@@ -19,8 +19,6 @@ from tokenswarm.redaction import SECRETS, write_line
 from tokenswarm.userinput import BadInput, counted
 
 COPIED = ("scenarios", "locustfiles")
-LOCAL_KEY = "none"
-"""A server that asks for no key is sent this: the SDK insists on one."""
 
 
 @dataclass(frozen=True, slots=True)

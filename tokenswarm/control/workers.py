@@ -124,7 +124,7 @@ class Workers:
         self._workers: dict[str, _Worker] = {}
         self._journal: Journal | None = None
         self._offers: list[_SharedOffer] = []
-        self._watch: Any = None
+        self._greenlet: Any = None
         self._drained = gevent.event.Event()
         self._until = math.inf
         self._after_end = 0
@@ -161,8 +161,8 @@ class Workers:
             self._offers[-1].until = origin
         self._offers.append(_SharedOffer(plan, origin, level))
         self._share(self._offers[-1], 0)
-        if self._watch is None:
-            self._watch = gevent.spawn(self._watch_workers)
+        if self._greenlet is None:
+            self._greenlet = gevent.spawn(self._watch_workers)
 
     def planned(self, until: float) -> int:
         """Arrivals of all plans that were due by Unix s `until`, and those sent while word of the end was on its way.
@@ -175,9 +175,9 @@ class Workers:
     def drain(self, until: float, stop_timeout: float) -> None:
         """Stop all workers and wait until each has shipped everything, has died, or the time is up."""
         self._until = until
-        if self._watch is not None:
-            self._watch.kill(block=False)
-            self._watch = None
+        if self._greenlet is not None:
+            self._greenlet.kill(block=False)
+            self._greenlet = None
         # Whatever Locust says of its state: a worker that has not been heard from may still be about to send.
         waiting = list(self._runner.clients)
         for client_id in waiting:

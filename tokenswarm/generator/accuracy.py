@@ -14,10 +14,10 @@ from typing import Any
 from tokenswarm.metrics.samples import percentile
 from tokenswarm.record import Outcome, RequestRecord, tbt_ms
 
-HONEST_LATENCY_MS = 5.0
-"""A step is honest while the 95th percentile of its TTFT and E2E errors stays below this."""
+LATENCY_TOLERANCE_MS = 5.0
+"""A step is accurate while the 95th percentile of its TTFT and E2E errors stays below this."""
 
-HONEST_TBT_MS = 0.1
+TBT_TOLERANCE_MS = 0.1
 """... and the mean of its TBT errors is nearer to 0 than this."""
 
 
@@ -58,14 +58,14 @@ class Accuracy:
     read_lag_p95_ms: float | None
 
     @property
-    def honest(self) -> bool:
-        """Whether these figures may be believed: see `HONEST_LATENCY_MS` and `HONEST_TBT_MS`."""
+    def accurate(self) -> bool:
+        """Whether these figures may be believed: see `LATENCY_TOLERANCE_MS` and `TBT_TOLERANCE_MS`."""
         return (
             self.unmatched == 0
             and self.tokens_wrong == 0
-            and self.ttft_p95_ms < HONEST_LATENCY_MS
-            and self.e2e_p95_ms < HONEST_LATENCY_MS
-            and abs(self.tbt_mean_ms or 0.0) < HONEST_TBT_MS
+            and self.ttft_p95_ms < LATENCY_TOLERANCE_MS
+            and self.e2e_p95_ms < LATENCY_TOLERANCE_MS
+            and abs(self.tbt_mean_ms or 0.0) < TBT_TOLERANCE_MS
         )
 
 

@@ -1,4 +1,4 @@
-"""What one process carries while it runs, held against what its machine measures honestly by its self-check."""
+"""What one process carries while it runs, held against what its machine measures accurately by its self-check."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How much load one worker of this machine measures honestly, as the self-check found it. Pure.
+"""How much load one worker of this machine measures accurately, as the self-check found it. Pure.
 
 The self-check compares measured with true figures at rising concurrency; the highest level up to which every level
-was right is the machine's honest maximum. A run beyond it is warned of.
+was right is the machine's accurate maximum. A run beyond it is warned of.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class SelfCheckLevel:
     delivered_pct: float
 
     @property
-    def honest(self) -> bool:
+    def accurate(self) -> bool:
         """Right, and keeping up: a generator that sends less than it is asked to can be right about that little."""
-        return self.accuracy is not None and self.accuracy.honest and self.delivered_pct >= KEPT_UP_PCT
+        return self.accuracy is not None and self.accuracy.accurate and self.delivered_pct >= KEPT_UP_PCT
 
     @property
     def cpu_us_per_chunk(self) -> float | None:
@@ -72,17 +72,17 @@ class SelfCheck:
 
     @property
     def best(self) -> SelfCheckLevel | None:
-        """The highest level up to which every level was honest; `None` when the lowest was not."""
+        """The highest level up to which every level was accurate; `None` when the lowest was not."""
         best = None
         for level in self.levels:
-            if not level.honest:
+            if not level.accurate:
                 break
             best = level
         return best
 
 
 def warn_beyond(check: SelfCheck, streams: float, chunks_per_s: float | None = None) -> str | None:
-    """A warning when a worker carries more than was found honest on this machine, else `None`.
+    """A warning when a worker carries more than was found accurate on this machine, else `None`.
 
     `streams` and `chunks_per_s` are one worker's, its concurrent requests and chunks with tokens per second.
     """
@@ -93,7 +93,7 @@ def warn_beyond(check: SelfCheck, streams: float, chunks_per_s: float | None = N
         return None
     carried = f"{streams:.0f} streams" + ("" if chunks_per_s is None else f" ({chunks_per_s:,.0f} chunks/s)")
     return (
-        f"{carried} on one worker is beyond what this machine measures honestly: {best.streams} streams "
+        f"{carried} on one worker is beyond what this machine measures accurately: {best.streams} streams "
         f"({best.chunks_per_s:,.0f} chunks/s) by its self-check; add workers (--processes) or machines"
     )
 
@@ -129,7 +129,7 @@ _COLUMNS = (
     ("read lag p95", 13),
     ("CPU %", 6),
     ("us/chunk", 9),
-    ("honest", 7),
+    ("accurate", 9),
 )
 
 
@@ -164,7 +164,7 @@ def _cells(level: SelfCheckLevel) -> list[str]:
         delivered,
         *errors,
         *cost,
-        "yes" if level.honest else "no",
+        "yes" if level.accurate else "no",
     ]
 
 

@@ -75,9 +75,7 @@ class DataFile:
     delimiter: str
     quoted: bool
     recycles: bool
-    stops_thread: bool
     shared: str
-    skips_first_line: bool
 
 
 @dataclass(slots=True)
@@ -264,9 +262,7 @@ class _TestPlanReader:
             delimiter=self._text(element, "delimiter").replace("\\t", "\t") or ",",
             quoted=self._text(element, "quotedData") == "true",
             recycles=self._text(element, "recycle") != "false",
-            stops_thread=self._text(element, "stopThread") == "true",
             shared=self._text(element, "shareMode").removeprefix("shareMode.") or "all",
-            skips_first_line=self._text(element, "ignoreFirstLine") == "true" or not names,
         )
 
     def _headers(self, elements: Iterator[ElementTree.Element]) -> dict[str, str]:

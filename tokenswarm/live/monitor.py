@@ -108,7 +108,7 @@ class Monitor:
             "service": dataclasses.asdict(self.live.service),
             "workers": [_worker(window) for window in self.windows],
             "criteria": [_criterion(result, run.ended_at is None) for result in criteria],
-            "so_far": so_far(criteria, self._doubts(), self.live.run(), run.judge.facts() is not None),
+            "so_far": so_far(criteria, self._distrust(), self.live.run(), run.judge.facts() is not None),
             "verdict": _verdict(run),
             "marks": _marks(run),
             "problems": [str(problem) for problem in run.problems],
@@ -126,7 +126,7 @@ class Monitor:
         verdict = self.run.verdict
         return verdict.results if verdict is not None else self.criteria_so_far.read(now, self.run.samples)
 
-    def _doubts(self) -> list[str]:
+    def _distrust(self) -> list[str]:
         """Why the figures so far are not to be trusted."""
         own = self._local()[2] if self._local is not None else []
         late = is_late_often([*self.run.health, *own])
@@ -234,13 +234,15 @@ def latest_windows(health: list[HeartbeatWindow]) -> list[HeartbeatWindow]:
     return [latest[worker] for worker in sorted(latest)]
 
 
-def so_far(results: Sequence[CriterionResult], doubts: Sequence[str], counts: Tally, searches: bool) -> dict[str, Any]:
+def so_far(
+    results: Sequence[CriterionResult], distrust: Sequence[str], counts: Tally, searches: bool
+) -> dict[str, Any]:
     """What the run would come to if it ended now. `state`: untrusted, searching, failing, waiting (nothing has ended
     yet), undecided (a criterion has no data), holding, or none (no criteria); `reasons` in words."""
     failing = [sentence(result, "is") for result in results if result.state == "failed"]
     open_ones = [sentence(result, "is") for result in results if result.state == "no_data"]
-    if doubts:
-        return {"state": "untrusted", "reasons": [*doubts, *failing]}
+    if distrust:
+        return {"state": "untrusted", "reasons": [*distrust, *failing]}
     if searches:
         return {"state": "searching", "reasons": []}
     if counts.sent and not counts.ok:

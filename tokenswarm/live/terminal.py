@@ -7,6 +7,7 @@ for them. Lines go to stdout, Locust's log to stderr: `--output-format jsonl` ca
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import sys
@@ -39,20 +40,16 @@ from tokenswarm.redaction import SECRETS
 
 HEADER_EVERY = 20
 STATUS_S = 0.5
-INTERVAL_S = 10.0
 
 logger = logging.getLogger(__name__)
 
 
 class Terminal:
-    """Prints the runs of a watch to `out`. `form`: human or jsonl; `report`: make the report at the end."""
+    """Prints the runs of `current_run` to `out`. `form`: human or jsonl; `report`: make the report at the end."""
 
-    def __init__(
-        self, watch: CurrentRun, form: str, interval_s: float, out: IO[str] | None = None, report: bool = False
-    ) -> None:
-        self._current_run = watch
+    def __init__(self, current_run: CurrentRun, form: str, out: IO[str] | None = None, report: bool = False) -> None:
+        self._current_run = current_run
         self._form = form
-        self._interval_s = interval_s
         self._out = out if out is not None else sys.stdout
         self._console = Console(file=self._out, highlight=False)
         self._report = report
@@ -102,7 +99,7 @@ class Terminal:
 
     def _print_regularly(self, monitor: Monitor) -> None:
         while True:
-            gevent.sleep(self._interval_s)
+            gevent.sleep(monitor.run.settings.output_interval_s)
             try:
                 self._print(monitor)
             except OSError as error:  # nobody reads any more; the run goes on
@@ -241,25 +238,21 @@ def _exact(samples: Samples, name: str | None, window: tuple[float, float]) -> d
     return facts
 
 
-def silence_locust_tables(options: Any) -> None:
+def silence_locust_tables(options: argparse.Namespace) -> None:
     """Before Locust spawns its printer: no tables while the run is on, none at its end."""
     options.only_summary = True
     logging.getLogger("locust.stats_logger").addFilter(lambda _record: False)
 
 
-def attach_terminal(watch: CurrentRun) -> None:
+def attach_terminal(current_run: CurrentRun) -> None:
     """Print the runs of a headless environment as its options say."""
-    options = watch.load_test.options
+    options = current_run.load_test.options
     form = options.output_format or "human"
     report = options.report != "no" and can_report()
     if form == "locust":
         if report:
-            watch.ended.append(lambda monitor: report_run(monitor.run.directory).make())
+            current_run.ended.append(lambda monitor: report_run(monitor.run.directory).make())
         return
     if not options.print_stats:
         silence_locust_tables(options)
-    try:
-        interval_s = float(options.output_interval or INTERVAL_S)
-    except ValueError:
-        return  # the start is refused, with the reason
-    Terminal(watch, form, interval_s, report=report).attach()
+    Terminal(current_run, form, report=report).attach()

@@ -12,12 +12,15 @@ import secrets
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from flask import Response, make_response, request
 
 from tokenswarm.userinput import BadInput
+
+if TYPE_CHECKING:
+    from locust.web import WebUI
 
 TOKEN_HEADER = "X-Tokenswarm-Token"
 TOKEN_FIELD = "tokenswarm_token"
@@ -129,8 +132,9 @@ def allow_hosts(bound_to: str, is_tls: bool, further: Iterable[str] = ()) -> All
 class WebGuard:
     """The guard of one web UI. `token` is of this process and is only told in its own pages."""
 
-    def __init__(self, web_ui: Any, allowed: AllowedHosts) -> None:
+    def __init__(self, web_ui: WebUI, allowed: AllowedHosts) -> None:
         self.token = secrets.token_urlsafe(32)
+        assert web_ui.app is not None
         self._app = web_ui.app
         self._allowed = allowed
         self._is_tls = allowed.scheme == "https"
@@ -138,7 +142,7 @@ class WebGuard:
     def attach(self) -> None:
         """Stand in front of all routes and hooks, those of a locustfile included."""
         self._app.before_request_funcs.setdefault(None, []).insert(0, self._check)
-        self._app.wsgi_app = protect(self._app.wsgi_app)
+        setattr(self._app, "wsgi_app", protect(self._app.wsgi_app))  # noqa: B010 - as Flask says to
         for cookie in ("SESSION_COOKIE", "REMEMBER_COOKIE"):
             self._app.config[f"{cookie}_SAMESITE"] = "Strict"
             self._app.config[f"{cookie}_HTTPONLY"] = True

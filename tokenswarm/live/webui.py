@@ -8,6 +8,7 @@ Every route asks for the login that `--web-login` asks for and lives below `--we
 from __future__ import annotations
 
 from locust.argument_parser import ui_extra_args_dict
+from locust.runners import MasterRunner
 
 import time
 from pathlib import Path
@@ -26,6 +27,9 @@ from tokenswarm.userinput import BadInput
 from tokenswarm.workload.arrivals import parse_rate
 
 if TYPE_CHECKING:
+    from locust.env import Environment
+    from locust.web import WebUI
+
     from tokenswarm.runner.load_test import LoadTest
 
 WEB = Path(__file__).resolve().parent / "web"
@@ -43,11 +47,13 @@ RUNNING = ("spawning", "running", "cleanup", "stopping")
 class LlmPage:
     """The page of one web UI. Knows the runs of this process and their reports."""
 
-    def __init__(self, watch: CurrentRun, web_ui: Any) -> None:
-        self._current_run = watch
+    def __init__(self, current_run: CurrentRun, web_ui: WebUI) -> None:
+        self._current_run = current_run
+        assert web_ui.app is not None
         self._web_ui = web_ui
+        self._app = web_ui.app
         self._runs = RunList()
-        options = vars(self._environment.parsed_options)
+        options = vars(self._load_test.options)
         self._base = str(options.get("web_base_path") or "")
         self._form = StartForm(options, SCENARIOS)
         further = [entry.strip() for entry in str(options.get("web_allowed_hosts") or "").split(",") if entry.strip()]
@@ -59,7 +65,7 @@ class LlmPage:
         return self._current_run.load_test
 
     @property
-    def _environment(self) -> Any:
+    def _environment(self) -> Environment:
         return self._load_test.environment
 
     def attach(self) -> None:
@@ -71,10 +77,10 @@ class LlmPage:
         self._web_ui.template_args["extended_csv_files"] = [
             {"href": f"{self._base}/llm", "title": "LLM page: charts, criteria, report and rows of the run"}
         ]
-        self._web_ui.app.register_blueprint(self._routes())
+        self._app.register_blueprint(self._routes())
         self._guard.attach()
-        self._web_ui.app.before_request(self._before_request)
-        self._web_ui.app.after_request(self._after_request)
+        self._app.before_request(self._before_request)
+        self._app.after_request(self._after_request)
         self._current_run.ended.append(self._make_report)
 
     def _routes(self) -> Blueprint:
@@ -108,7 +114,7 @@ class LlmPage:
         since = request.args.get("since", 0.0, type=float)
         monitor = self._current_run.monitor
         body: dict[str, Any] = {
-            "state": self._environment.runner.state,
+            "state": self._load_test.runner.state,
             "phase": self._current_run.phase,
             "is_on": self._current_run.is_on,
             "runs": self._runs.describe(self._current_directory()),
@@ -124,7 +130,7 @@ class LlmPage:
         return self._json(body)
 
     def _form_fields(self) -> Response:
-        options = vars(self._environment.parsed_options)
+        options = vars(self._load_test.options)
         locust_fields = {
             "user_count": options.get("num_users") or 1,
             "spawn_rate": options.get("spawn_rate") or 1,
@@ -205,13 +211,14 @@ class LlmPage:
 
     def _check_start(self) -> Response | None:
         """The answer to a start that cannot be, with everything that is wrong; `None` when it can."""
-        options = vars(self._environment.parsed_options)
-        if self._environment.runner.state in RUNNING:  # Locust changes the number of users
+        options = vars(self._load_test.options)
+        runner = self._load_test.runner
+        if runner.state in RUNNING:  # Locust changes the number of users
             problems = self._form.check_change(options, request.form)
             return self._refuse(BadInput(problems)) if problems else None
         options, problems = self._form.would_be_options(options, request.form, _shown_by_locust())
         problems += check_scenario(SCENARIOS, request.form.get("scenario", ""))
-        if self._load_test.is_master and self._environment.runner.worker_count == 0:
+        if isinstance(runner, MasterRunner) and runner.worker_count == 0:
             problems.append("workers: expected at least one connected worker, got none")
         try:
             self._load_test.preparation.check_start(options, options.get("host") or self._environment.host)
@@ -220,7 +227,7 @@ class LlmPage:
         if problems:
             return self._refuse(BadInput(problems))
         if request.form.get("run_time") == "":  # Locust would keep that of the start before
-            self._environment.parsed_options.run_time = None
+            self._load_test.options.run_time = None
         self._load_test.preparation.scenario = self._scenario_of(request.form.get("scenario", ""))
         return None
 
@@ -246,7 +253,7 @@ class LlmPage:
             body = response.get_json()
             if path == "/stats/requests" and response.status_code == 200:
                 body["extended_stats"] = [{"key": TAB, "data": self._tab_rows()}]
-            response.set_data(self._web_ui.app.json.dumps(SECRETS.redact_values(body)))
+            response.set_data(self._app.json.dumps(SECRETS.redact_values(body)))
         elif response.mimetype == "text/html":
             page = SECRETS.hide(response.get_data(as_text=True))
             if path in ("", "/") and response.status_code == 200:
@@ -334,6 +341,6 @@ def _shown_by_locust() -> set[str]:
     return set(ui_extra_args_dict())
 
 
-def attach_page(watch: CurrentRun, web_ui: Any) -> None:
+def attach_page(current_run: CurrentRun, web_ui: WebUI) -> None:
     """Give the web UI its LLM page, and its guard. Raises `BadInput`."""
-    LlmPage(watch, web_ui).attach()
+    LlmPage(current_run, web_ui).attach()

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokenswarm.config.chat_url import DEFAULT_SCOPE, read_chat_url, token_scope
 from tokenswarm.config.engines import Engines, read_engines
@@ -40,6 +40,9 @@ from tokenswarm.transport.proxies import proxy_secrets
 from tokenswarm.userinput import BadInput, parse_duration
 from tokenswarm.workload.arrivals import Assignment
 
+if TYPE_CHECKING:
+    from locust.env import Environment as LocustEnvironment
+
 DEFAULT_CONFIGS = (Path("~/.locust.conf").expanduser(), Path("locust.conf"))
 """Files that Locust reads beside the one of `--config`."""
 
@@ -49,9 +52,11 @@ logger = logging.getLogger(__name__)
 class Preparation:
     """Everything that must be right before users start, for one Locust environment."""
 
-    def __init__(self, environment: Any) -> None:
+    def __init__(self, environment: LocustEnvironment) -> None:
+        assert environment.parsed_options is not None
         self._locust = environment
-        self.targets = {user.target for user in environment.user_classes if getattr(user, "target", None)}
+        self._options = environment.parsed_options
+        self.targets = {target for user in environment.user_classes if (target := getattr(user, "target", None))}
         self.scenario = scenario_path(sys.argv)
         self.secrets = SECRETS
         self.engines = Engines()
@@ -70,14 +75,14 @@ class Preparation:
         if is_worker:
             return  # the master's options arrive with the start
         self._adopt_defaults(environment)
-        given = (self._locust.host, self._own_host(), self._locust.parsed_options.rag_host)
+        given = (self._locust.host, self._own_host(), self._options.rag_host)
         self._launched = tuple(str(endpoint) for endpoint in given if endpoint)
         self._check_given()
         settings = self.settings()
         if not has_web_ui:
             self.check_load(settings)
             self.check_targets(settings)
-        elif not is_loopback(self._locust.parsed_options.web_host) and not self._locust.parsed_options.web_login:
+        elif not is_loopback(self._options.web_host) and not self._options.web_login:
             logger.warning(
                 "The web UI is open to the network, and whoever reaches it can start a load with your keys: "
                 "use --web-login, or leave --web-host at its default of 127.0.0.1"
@@ -85,7 +90,7 @@ class Preparation:
 
     def _check_given(self) -> None:
         """What Locust's parser has lost of the options that say when a run has failed. Raises `BadInput`."""
-        problems = blank_options(vars(self._locust.parsed_options)) + repeated_options(sys.argv[1:])
+        problems = blank_options(vars(self._options)) + repeated_options(sys.argv[1:])
         for path in (*DEFAULT_CONFIGS, self.scenario):
             if path is not None and path.suffix != ".toml" and path.is_file():
                 problems += scenario_problems(path.read_text(encoding="utf-8", errors="replace"), str(path))
@@ -94,7 +99,7 @@ class Preparation:
 
     def settings(self) -> Settings:
         """The settings as options and environment stand now. Raises `BadInput`."""
-        return self._settings_of(vars(self._locust.parsed_options), self._locust.host)
+        return self._settings_of(vars(self._options), self._locust.host)
 
     def check_start(self, options: dict[str, Any], host: str | None) -> None:
         """Whether a start with these options and this host could be, targets asked. Raises `BadInput`."""
@@ -120,7 +125,7 @@ class Preparation:
     def check_load(self, settings: Settings, options: Mapping[str, Any] | None = None) -> None:
         """Whether this machine can carry the load, and whether it was meant; with the options as they stand, or would.
         Raises `BadInput`; may log warnings."""
-        options = vars(self._locust.parsed_options) if options is None else options
+        options = vars(self._options) if options is None else options
         users, processes = options.get("num_users") or 1, options.get("processes")
         run_time_s, spawn_rate = options.get("run_time"), options.get("spawn_rate") or 1.0
         problems = check_bounds(settings, users, run_time_s) + check_start_up(settings, users, spawn_rate, run_time_s)
@@ -145,8 +150,8 @@ class Preparation:
         self.first_requests = None
         if settings.chat is not None and settings.chat.lacks_model:
             settings, model = self._with_model(settings)
-            self._locust.parsed_options.deployment = model  # workers take it from here
-        options, environment = self._locust.parsed_options, self._environment or Environment({}, {})
+            self._options.deployment = model  # workers take it from here
+        options, environment = self._options, self._environment or Environment({}, {})
         for line in describe_targets(settings, {**vars(options), "host": self._locust.host}, environment):
             logger.info("%s", line)
         if settings.preflight == "none":
@@ -177,8 +182,8 @@ class Preparation:
 
     def request_name(self, target: str) -> str:
         """The request name of the first user class for a target; for rows of arrivals that nobody took."""
-        names = [user.request_name for user in self._locust.user_classes if getattr(user, "target", None) == target]
-        return names[0] if names else target
+        users = (user for user in self._locust.user_classes if getattr(user, "target", None) == target)
+        return next((str(getattr(user, "request_name", "")) for user in users), target)
 
     def engine_assignment(self) -> Assignment:
         """A local process's share of an open plan: all of it, or one engine's where a service runs several."""
@@ -190,7 +195,7 @@ class Preparation:
             self.secrets.add(secret)
 
     def _read(self) -> Environment:
-        names = str(getattr(self._locust.parsed_options, "env_file", None) or "")
+        names = str(getattr(self._options, "env_file", None) or "")
         also = self._referenced_names()
         environment = read_environment([name.strip() for name in names.split(",") if name.strip()], also=also)
         for warning in environment.warnings:
@@ -208,7 +213,7 @@ class Preparation:
 
     def _referenced_names(self) -> list[str]:
         """The names that options refer to as `${NAME}`."""
-        options = vars(self._locust.parsed_options)
+        options = vars(self._options)
         return [
             name
             for option in ("headers", "query", "server_metrics")
@@ -217,7 +222,7 @@ class Preparation:
 
     def _adopt_defaults(self, environment: Environment) -> None:
         """Locust's own options that the environment names: the host, and the lab's DURATION."""
-        options = self._locust.parsed_options
+        options = self._options
         defaults = option_defaults(environment, options.endpoint)
         asks_app = options.endpoint == "app"  # the environment's chat endpoint is what the application itself asks
         name = "rag-host" if self.targets == {"rag"} or asks_app else "host"

@@ -7,13 +7,10 @@ runs in `test_stopping` (on the master `test_stop` fires before the workers have
 
 from __future__ import annotations
 
-from locust import log
 from locust.runners import MasterRunner, WorkerRunner
 
 import logging
 import secrets
-import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,28 +19,26 @@ from typing import TYPE_CHECKING, Any
 import gevent
 
 from tokenswarm.config.settings import Settings
-from tokenswarm.control.clock import MasterClock
 from tokenswarm.control.mailbox import Mailbox
-from tokenswarm.control.messages import Drain, PlanStart, Rows
+from tokenswarm.control.messages import Rows
 from tokenswarm.control.run import CriteriaJudge, LoadRun
-from tokenswarm.control.search_driver import make_plan
-from tokenswarm.control.workers import Workers, run_of
+from tokenswarm.control.workers import Workers
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.preflight.forecast import describe_forecast
 from tokenswarm.preflight.preparation import Preparation
 from tokenswarm.record import Outcome, RequestRecord
-from tokenswarm.results.recorder import Batch
 from tokenswarm.runner.locust_stats import LocustFiles
+from tokenswarm.runner.master_link import MasterLink
 from tokenswarm.runner.master_watch import MasterWatch
 from tokenswarm.runner.message_guard import guard
 from tokenswarm.runner.open_load import OpenLoad
+from tokenswarm.runner.process_end import ProcessEnd
 from tokenswarm.runner.request_event import fire_request
 from tokenswarm.runner.run_part import Phase, RunPart
 from tokenswarm.runner.shapes import UsersOverTime
 from tokenswarm.runner.thread_allocation import ThreadAllocation
-from tokenswarm.sender.sender import Condition, Place, Sender
+from tokenswarm.sender.sender import Place, Sender
 from tokenswarm.userinput import BadInput
-from tokenswarm.workload.arrivals import Assignment
 from tokenswarm.workload.stages import ThreadGroup
 from tokenswarm.workload.thread_group import Thread
 
@@ -51,18 +46,6 @@ if TYPE_CHECKING:
     from locust.env import Environment
 
     from tokenswarm.sender.tracing import Telemetry
-
-TOLD_TWICE_S = 2.0
-"""Signals to end that come within this time are one: a supervisor tells the process and its group."""
-
-GIVE_UP_AFTER_S = 30.0
-"""What an end in order may take beyond the stop-timeout."""
-
-WRITE_S = 10.0
-"""What the last files of a run may take, once its users have stopped and somebody waits."""
-
-CLOCK_WITHIN_S = 5.0
-"""How long a worker waits for its master to say what time it is."""
 
 EARLY_S, EARLY_SHARE = 1.0, 0.25
 """How much sooner than its run time a run may end and be over: Locust counts from before the start."""
@@ -74,22 +57,21 @@ class LoadTest:
     """This process's part in the runs of a Locust environment: `part` is of the run that is on, `None` between runs."""
 
     def __init__(self, environment: Environment, preparation: Preparation) -> None:
-        assert environment.runner is not None
+        assert environment.runner is not None and environment.parsed_options is not None
         self.environment = environment
         self.runner = environment.runner
-        self.options: Any = environment.parsed_options
+        self.options = environment.parsed_options
         self.preparation = preparation
         self.is_master = isinstance(self.runner, MasterRunner)
         self.is_worker = isinstance(self.runner, WorkerRunner)
         self.part: RunPart | None = None
-        self._told_at: float | None = None
-        """Monotonic s at which the process was first told to end."""
-        self._leaves: Any = None
-        """The greenlet that ends the process."""
+        self.process_end = ProcessEnd(environment, lambda: self.part, self._on_stop, self.set_exit_code)
         self._made_salt: str | None = None
         """The salt of the last run's prompts, where it was made up."""
         self.mailbox = Mailbox(self.runner) if isinstance(self.runner, MasterRunner | WorkerRunner) else None
-        self.clock = MasterClock(self.mailbox) if self.mailbox is not None and self.is_worker else None
+        self.master_link: MasterLink | None = None
+        if isinstance(self.runner, WorkerRunner) and self.mailbox is not None:
+            self.master_link = MasterLink(self.runner, self.mailbox, self.options, lambda: self.part)
         self.workers: Workers | None = None
         if isinstance(self.runner, MasterRunner) and self.mailbox is not None:
             self.workers = Workers(self.runner, self.mailbox, self._receive)
@@ -99,25 +81,25 @@ class LoadTest:
         self.thread_allocation = ThreadAllocation(environment, self.mailbox)
 
     def attach(self) -> None:
-        """Listen to the environment's events."""
+        """Listen to the environment's events; users find it in the environment (`load_test_of`)."""
+        self.environment.tokenswarm = self  # type: ignore[attr-defined]
         listeners: dict[str, Callable[..., None]] = {
             "test_start": self.start,
             "spawning_complete": self._on_spawned,
             "test_stopping": self._on_stopping,
             "test_stop": self._on_stop,
-            "quitting": self._on_quitting,
+            "quitting": self.process_end.on_quitting,
         }
         for name, listener in listeners.items():
             getattr(self.environment.events, name).add_listener(listener)
         self.thread_allocation.listen()
-        if self.is_worker and self.mailbox is not None:
-            self.mailbox.listen(PlanStart, self._take_plan, concurrent=True)
-            self.mailbox.listen(Drain, self._drain, concurrent=True)
+        if self.master_link is not None:
+            self.master_link.listen()
             MasterWatch(self.environment)
 
     @property
     def worker_name(self) -> str:
-        return f"w{self.runner.worker_index}" if isinstance(self.runner, WorkerRunner) else "local"
+        return self.master_link.name if self.master_link is not None else "local"
 
     @property
     def running(self) -> bool:
@@ -227,35 +209,13 @@ class LoadTest:
 
     def _begin_sending(self, settings: Settings, run: LoadRun | None) -> Sender:
         observe = run.observe if run is not None else None
-        ship = self._ship if self.is_worker else None
+        ship = self.master_link.ship if self.master_link is not None else None
         telemetry = self._start_telemetry(settings)
         sender = Sender(settings, self._place(settings), self._journal_path(settings), observe, ship, telemetry)
-        if self.clock is not None:
-            clock = self.clock
-            sender.clock_shift_s = lambda: clock.shift_s
-            clock.on_known = sender.place_rows
-            clock.start()
+        if self.master_link is not None:
+            self.master_link.ask_time(sender)
         sender.begin()
         return sender
-
-    def _ship(self, batch: Batch, condition: Condition) -> None:
-        """Worker: rows on their way to the master."""
-        assert self.mailbox is not None
-        self.mailbox.send(
-            Rows(
-                self.worker_name, run_of(self.options.run_directory), batch.rows, batch.text, batch.started,
-                batch.finished, batch.made, batch.written, str(batch.journal), batch.problem,
-                [window.to_message() for window in condition.windows], [list(stall) for stall in condition.stalls],
-                condition.offered, condition.overtaken,
-                condition.self_check, condition.beyond, self._clock_facts(), condition.done,
-            )
-        )  # fmt: skip
-
-    def _clock_facts(self) -> list[float] | None:
-        """What this worker takes off its instants, how far it is ahead of its master, and the error of that."""
-        if self.clock is None or self.clock.shift_s is None or (offset := self.clock.offset) is None:
-            return None
-        return [self.clock.shift_s, offset.ahead_s, offset.error_s]
 
     def _place(self, settings: Settings) -> Place:
         position, count = self._position()
@@ -300,31 +260,6 @@ class LoadTest:
             part.sender.settle()
         if part.open_load is not None:
             part.open_load.begin()
-
-    def _take_plan(self, message: PlanStart, _master: str) -> None:
-        """Worker: the master says when a plan starts, or that the workers have changed."""
-        if self.clock is not None:
-            self.clock.known.wait(CLOCK_WITHIN_S)  # an origin by another clock would be another instant
-        schedule, settings = self.part.schedule if self.part is not None else None, self.settings
-        if schedule is None or settings is None:
-            return
-        begin, position, count = message.assignment
-        assignment, level = Assignment(begin or 0, position, count or 0), message.level
-        origin = self.clock.local(message.origin) if self.clock is not None else message.origin
-        plan = settings.plan if level is None else make_plan(settings, level[0], int(level[1]), level[2])
-        if schedule.origin == origin:
-            schedule.assign(assignment)
-        elif plan is not None:
-            schedule.start(plan, origin, [assignment])
-
-    def _drain(self, message: Drain, _master: str) -> None:
-        """Worker: stop for good, now, with everything that is known on its way before the answer."""
-        if self.part is not None:
-            self.part.ended_at = self.clock.local(message.until) if self.clock is not None else message.until
-        sends = self.sender is not None
-        self.runner.stop()
-        if not sends and self.mailbox is not None:  # the start was refused here, or never came: nothing to wait for
-            self.mailbox.send(Rows(self.worker_name, message.run, done=True))
 
     def _receive(self, message: Rows, records: list[RequestRecord]) -> None:
         """Master: rows of a worker have arrived."""
@@ -404,60 +339,6 @@ class LoadTest:
         # Without criteria Locust's own meaning of the exit code stays.
         self.set_exit_code(verdict.exit_code if verdict.state != "none" else None)
         announce(run)
-
-    def take_interrupt(self) -> bool:
-        """Ctrl-C: whether Locust is to be told. A second one is about the end that is under way."""
-        part = self.part
-        if self._told_at is None:
-            self._told_at = time.monotonic()
-            if part is not None and part.phase < Phase.DRAINING:
-                part.interrupted = True
-            return True
-        if part is not None and self._is_told_again():
-            self._give_up(part)
-            sys.exit(int(ExitCode.UNTRUSTED))
-        return False
-
-    def _is_told_again(self) -> bool:
-        """Whether this is a second wish to end, and not the first one sent twice: to the process and to its group."""
-        return self._told_at is not None and time.monotonic() - self._told_at >= TOLD_TWICE_S
-
-    def _on_quitting(self, **_: Any) -> None:
-        """The process is to end: in order, if there is a run. Each signal comes here by itself, in a greenlet that is
-        to leave the process afterwards."""
-        part, again = self.part, self._is_told_again()
-        if self._told_at is None:
-            self._told_at = time.monotonic()
-        if self._leaves is not None and not (part is not None and again):
-            self._let_leave(self._leaves)
-        self._leaves = gevent.getcurrent()
-        if part is not None and part.phase < Phase.DRAINING:
-            part.interrupted = True
-            if isinstance(self.runner, MasterRunner):  # its workers quit, which Locust tells none that was told to stop
-                self.runner.stop(send_stop_to_client=False)
-            else:
-                self.runner.stop()
-        elif part is not None and (again or not part.over.wait(self.environment.stop_timeout + GIVE_UP_AFTER_S)):
-            self._give_up(part)
-        if log.unhandled_greenlet_exception and self.environment.process_exit_code != ExitCode.BAD_INPUT:
-            self.set_exit_code(ExitCode.INTERNAL_ERROR)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-            signal.signal(number, signal.SIG_IGN)  # all is said: the exit code is to be this one
-
-    def _let_leave(self, other: Any) -> None:
-        """The process is on its way out already: two greenlets that leave it at once end in a traceback."""
-        while not other.dead and other is not gevent.getcurrent():
-            gevent.sleep(0.05)
-
-    def _give_up(self, part: RunPart) -> None:
-        """Write the run down as it is now: what is under way is lost."""
-        if part.run is not None:
-            part.run.note_problem("the process was told to end a second time: what was under way is lost")
-        self.environment.stop_timeout = 0.0  # nor does Locust wait for it any more
-        if part.phase is Phase.ENDED:
-            part.over.wait(WRITE_S)
-        else:
-            self._on_stop()
 
     def _stop_from_inside(self, _reason: str) -> None:
         shape = self.environment.shape_class

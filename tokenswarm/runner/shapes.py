@@ -10,7 +10,7 @@ from locust import LoadTestShape
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tokenswarm.userinput import BadInput
 from tokenswarm.workload.stages import Shape, ThreadGroup, parse_shape
@@ -79,7 +79,8 @@ def choose_shape(environment: Environment, kind: str | None, stages: str | None)
         shape = parse_shape(kind, stages or "") if kind else None
     except BadInput:
         shape = None
-    options: Any = environment.parsed_options
+    options = environment.parsed_options
+    assert options is not None
     environment.shape_class = UsersOverTime(shape, lambda: options.run_time) if shape is not None else None
     if environment.shape_class is not None:
         environment.shape_class.runner = environment.runner

@@ -1,4 +1,4 @@
-"""What this machine measures honestly.
+"""What this machine measures accurately.
 
 May import: redaction, installation, users, record, exit_codes, transport, metrics, generator.
 """

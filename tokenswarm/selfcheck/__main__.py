@@ -1,8 +1,8 @@
-"""What this machine measures honestly: `python -m tokenswarm.selfcheck`, in under a minute.
+"""What this machine measures accurately: `python -m tokenswarm.selfcheck`, in under a minute.
 
 Starts a target of known timing on one core and one worker of the load generator on another, raises the number of
 concurrent streams level by level, and compares what was measured with what was true, request by request. Prints a
-table and one line to put under a report; keeps the result in the user's cache, so that a run beyond the honest
+table and one line to put under a report; keeps the result in the user's cache, so that a run beyond the accurate
 maximum can be warned of at once.
 """
 

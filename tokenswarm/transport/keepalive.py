@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gevent.hub import Hub
 
 PROMPT_S = 1.0
 """A connection that is found closed this soon after its last answer was not idle."""
 ENOUGH = 3
 SHARE = 0.25
 """Of the kept connections, the share found closed from which none is kept; a restart closes some too."""
+
+Origin = tuple[object, ...]
+"""Scheme, host, port and what else tells two connections apart."""
 
 logger = logging.getLogger(__name__)
 
@@ -25,23 +31,23 @@ class KeptConnections:
     """What became of the connections that one process has kept, by origin."""
 
     def __init__(self) -> None:
-        self._tried: Counter[Any] = Counter()
-        self._closed: Counter[Any] = Counter()
-        self._given_up: set[Any] = set()
+        self._tried: Counter[Origin] = Counter()
+        self._closed: Counter[Origin] = Counter()
+        self._given_up: set[Origin] = set()
 
-    def worth_keeping(self, origin: Any) -> bool:
+    def worth_keeping(self, origin: Origin) -> bool:
         return origin not in self._given_up
 
-    def note(self, origin: Any, usable: bool, idle_s: float) -> None:
+    def note(self, origin: Origin, usable: bool, idle_s: float) -> None:
         """A kept connection was looked at before its next request, `idle_s` after its last answer."""
         self._tried[origin] += 1
         self._count(origin, not usable and idle_s < PROMPT_S)
 
-    def note_lost(self, origin: Any, idle_s: float) -> None:
+    def note_lost(self, origin: Origin, idle_s: float) -> None:
         """A kept connection that looked usable was closed when its request came, `idle_s` after its last answer."""
         self._count(origin, idle_s < PROMPT_S)
 
-    def _count(self, origin: Any, closed_at_once: bool) -> None:
+    def _count(self, origin: Origin, closed_at_once: bool) -> None:
         self._closed[origin] += closed_at_once
         closed, tried = self._closed[origin], self._tried[origin]
         if closed >= ENOUGH and closed > SHARE * tried and origin not in self._given_up:
@@ -55,7 +61,7 @@ class KeptConnections:
             )
 
     @classmethod
-    def of(cls, hub: Any) -> KeptConnections:
+    def of(cls, hub: Hub) -> KeptConnections:
         """Those of a hub, made on first use."""
         found = getattr(hub, "tokenswarm_kept_connections", None)
         if found is None:

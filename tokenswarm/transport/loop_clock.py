@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gevent.hub import Hub
 
 _BLOCKED_NS = 100_000
 """A poll that took longer than this waited for data; a shorter one found data ready."""
@@ -37,7 +40,7 @@ class LoopClock:
         self._returned_ns = now_ns
 
     @classmethod
-    def of(cls, hub: Any) -> LoopClock:
+    def of(cls, hub: Hub) -> LoopClock:
         """The clock of a hub, made on first use."""
         clock = getattr(hub, "tokenswarm_clock", None)
         if clock is None:

@@ -12,9 +12,12 @@ Waiting for one's turn costs nothing that is measured: an answer's end has been 
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gevent.event import Event
+
+if TYPE_CHECKING:
+    from gevent.hub import Hub
 
 WOKEN_IN_A_TURN = 3
 """About 1 ms of work, less than the gap between two tokens. One at a time costs a tenth more CPU at 1000 streams: the
@@ -67,7 +70,7 @@ class RunQueue:
             self._sleeping.popleft().set()
 
     @classmethod
-    def of(cls, hub: Any) -> RunQueue:
+    def of(cls, hub: Hub) -> RunQueue:
         """The run_queue of a hub, made on first use."""
         found = getattr(hub, "tokenswarm_run_queue", None)
         if found is None:

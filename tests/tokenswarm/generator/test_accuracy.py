@@ -35,7 +35,7 @@ def test_a_right_measurement_has_no_error() -> None:
     assert found.ttft_p95_ms == pytest.approx(0.0, abs=1e-6)
     assert found.tbt_mean_ms == pytest.approx(0.0, abs=1e-6)
     assert found.e2e_p95_ms == pytest.approx(0.0, abs=1e-6)
-    assert found.honest
+    assert found.accurate
 
 
 def test_requests_are_matched_one_by_one_not_as_distributions() -> None:
@@ -43,7 +43,7 @@ def test_requests_are_matched_one_by_one_not_as_distributions() -> None:
     truths = read_truth([line("a-1"), line("b-1", first_token_at=1000.3)])
     found = compare([record("a", ttft_ms=300.0), record("b", ttft_ms=200.0)], truths)
     assert found.ttft_p95_ms == pytest.approx(100.0)
-    assert not found.honest
+    assert not found.accurate
 
 
 def test_the_truth_starts_when_the_request_was_read_where_arrival_is_unknown() -> None:
@@ -64,13 +64,13 @@ def test_several_tokens_in_a_chunk_keep_the_time_per_token() -> None:
     "changes",
     [{"completion_tokens": 12}, {"completion_tokens": None}, {"tbt_ms": 20.2}, {"e2e_ms": 406.0}, {"ttft_ms": 194.0}],
 )
-def test_each_kind_of_error_makes_figures_dishonest(changes: dict[str, Any]) -> None:
-    assert not compare([record("a", **changes)], read_truth([line("a-1")])).honest
+def test_each_kind_of_error_makes_figures_inaccurate(changes: dict[str, Any]) -> None:
+    assert not compare([record("a", **changes)], read_truth([line("a-1")])).accurate
 
 
 def test_an_answer_that_the_target_does_not_know_is_counted() -> None:
     found = compare([record("a"), record("z")], read_truth([line("a-1")]))
-    assert (found.requests, found.unmatched, found.honest) == (1, 1, False)
+    assert (found.requests, found.unmatched, found.accurate) == (1, 1, False)
 
 
 def test_nothing_in_common_is_refused() -> None:
@@ -96,4 +96,4 @@ def test_chunks_between() -> None:
 
 def test_limits_are_exclusive() -> None:
     at_limit = Accuracy(100, 0, 5.0, 5.0, 0.0, 1.0, 0, 0.1)
-    assert not at_limit.honest
+    assert not at_limit.accurate

@@ -27,7 +27,7 @@ class Process:
         return self.overload.warning
 
 
-def test_within_the_honest_maximum_nothing_is_said() -> None:
+def test_within_the_accurate_maximum_nothing_is_said() -> None:
     assert Process(RIGHT, RIGHT, WRONG).carry(200, 9000, seconds=60) is None
 
 

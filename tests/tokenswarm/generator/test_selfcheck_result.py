@@ -36,7 +36,7 @@ def check(*accuracies: Accuracy | None) -> SelfCheck:
     return SelfCheck(1000.0, MACHINE, 3.0, levels)
 
 
-def test_the_honest_maximum_is_the_last_level_before_the_first_wrong_one() -> None:
+def test_the_accurate_maximum_is_the_last_level_before_the_first_wrong_one() -> None:
     best = check(RIGHT, RIGHT, WRONG, RIGHT).best
     assert best is not None
     assert best.streams == 200
@@ -44,9 +44,9 @@ def test_the_honest_maximum_is_the_last_level_before_the_first_wrong_one() -> No
     assert check(None, RIGHT).best is None
 
 
-def test_a_level_that_does_not_keep_up_is_not_honest_however_right_it_is() -> None:
+def test_a_level_that_does_not_keep_up_is_not_accurate_however_right_it_is() -> None:
     slow = dataclasses.replace(check(RIGHT).levels[0], delivered_pct=75.0)
-    assert not slow.honest
+    assert not slow.accurate
 
 
 def test_a_run_within_the_maximum_is_not_warned_of() -> None:

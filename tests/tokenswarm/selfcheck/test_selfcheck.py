@@ -52,20 +52,20 @@ def test_each_level_is_judged_by_the_requests_of_its_own_steady_part() -> None:
     low, high = judge([1, 2], 7.0, [record for record, _ in pairs], [line for _, line in pairs], [])
     assert low.accuracy is not None
     assert high.accuracy is not None
-    assert (low.accuracy.requests, low.accuracy.honest) == (1, True)
-    assert (high.accuracy.requests, high.honest) == (1, False)
+    assert (low.accuracy.requests, low.accuracy.accurate) == (1, True)
+    assert (high.accuracy.requests, high.accurate) == (1, False)
     assert high.accuracy.ttft_p95_ms == pytest.approx(30.0, abs=0.01)
     # 100 chunks of "steady", and of "between" those from 106.2 to 107 of 106.2 to 108.18, in 4.52 s.
     assert low.chunks_per_s == pytest.approx((100 + 100 * 0.8 / 1.98) / 4.52, rel=1e-3)
     # One stream without a pause would have brought 100 chunks in each 2.18 s.
     assert low.delivered_pct == pytest.approx(low.chunks_per_s / (100 / 2.18) * 100, rel=1e-3)
-    assert not low.honest
+    assert not low.accurate
 
 
-def test_a_level_without_answers_is_not_honest() -> None:
+def test_a_level_without_answers_is_not_accurate() -> None:
     record, line = answered("only", 100.0)
     (level,) = judge([1], 7.0, [record], [line], [])
-    assert (level.accuracy, level.honest) == (None, False)
+    assert (level.accuracy, level.accurate) == (None, False)
 
 
 def test_no_requests_at_all_is_refused() -> None:
