@@ -27,6 +27,7 @@ sys.path[:0] = [str(HERE), str(PROJECT)]
 from check_config import check_config  # noqa: E402
 
 from tokenswarm.metrics.criteria import AZURE_METRICS, parse_criteria  # noqa: E402
+from tokenswarm.redaction import write_line  # noqa: E402
 from tokenswarm.userinput import BadInput  # noqa: E402
 
 PACKAGES = ("locust", "gevent", "openai", "httpx2", "httptools", "jiter", "python-dotenv", "psutil", "rich")
@@ -210,10 +211,11 @@ def main(arguments: list[str] | None = None) -> int:
         written = build(options.kind, options.scenario, options.engines, output, os.environ)
     except (Problems, OSError) as error:
         problems = error.args[0] if isinstance(error, Problems) else [str(error)]
-        print("\n".join(problems), file=sys.stderr)
+        write_line("\n".join(problems), sys.stderr)
         return 2
-    print(f"{output}: {', '.join(path.name for path in written)}")
-    print(f"az load test create --load-test-config-file {output / 'config.yaml'} --test-id ... (see docs/azure.md)")
+    write_line(f"{output}: {', '.join(path.name for path in written)}")
+    config = output / "config.yaml"
+    write_line(f"az load test create --load-test-config-file {config} --test-id ... (see docs/azure.md)")
     return 0
 
 

@@ -14,6 +14,10 @@ from typing import Any
 
 import yaml
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tokenswarm.redaction import write_line
+
 Check = Callable[[Any], str | None]
 """What was expected instead of a value; `None` when it is good."""
 
@@ -114,7 +118,7 @@ def check_config(config: Any) -> list[str]:
 def _check(place: str, value: Any, expected: Any) -> list[str]:
     if isinstance(expected, dict):
         if not isinstance(value, dict):
-            return [f"{place}: expected keys and values ({', '.join(expected)}), got {value!r}"]
+            return [f"{place}: expected keys and values ({', '.join(expected)}), got {_shown(place, value)}"]
         return [
             problem
             for key, inner in value.items()
@@ -126,10 +130,14 @@ def _check(place: str, value: Any, expected: Any) -> list[str]:
         ]
     if isinstance(expected, list):
         if not isinstance(value, list):
-            return [f"{place}: expected a list, got {value!r}"]
+            return [f"{place}: expected a list, got {_shown(place, value)}"]
         return [problem for at, one in enumerate(value) for problem in _check(f"{place}[{at}]", one, expected[0])]
     said = expected(value)
-    return [f"{place}: expected {said}, got {value!r}"] if said else []
+    return [f"{place}: expected {said}, got {_shown(place, value)}"] if said else []
+
+
+def _shown(place: str, value: Any) -> str:
+    return "something else, which may be the secret itself" if place.startswith("secrets") else repr(value)
 
 
 def _check_criteria(criteria: Any) -> list[str]:
@@ -173,7 +181,7 @@ def main(paths: list[str]) -> int:
         for path in paths
         for problem in check_config(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
     ]
-    print("\n".join(problems), file=sys.stderr, end="\n" if problems else "")
+    write_line("\n".join(problems), sys.stderr, end="\n" if problems else "")
     return 2 if problems else 0
 
 

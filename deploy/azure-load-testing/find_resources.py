@@ -18,6 +18,8 @@ from typing import Any
 
 from bundle import ORCHESTRATORS
 
+from tokenswarm.redaction import one_line, write_line
+
 Resource = dict[str, Any]
 Ask = Callable[..., str | None]
 """What `az` says to some arguments; `None` when it cannot be asked or refuses."""
@@ -114,7 +116,7 @@ def _name_orchestrator(resource: Resource, environment: Mapping[str, str], ask: 
         names["ORCHESTRATOR_ENDPOINT"] = endpoint
     else:
         expected = f"ORCHESTRATOR_ENDPOINT: expected the address of {resource['name']} from az, got none"
-        print(f"{expected} (set it to https://APP...azurecontainerapps.io)", file=sys.stderr)
+        write_line(f"{expected} (set it to https://APP...azurecontainerapps.io)", sys.stderr)
     return names
 
 
@@ -138,12 +140,13 @@ def main() -> int:
     try:
         names = name_resources(json.load(sys.stdin), os.environ, ask_az)
     except Ambiguous as error:
-        print(error, file=sys.stderr)
+        write_line(str(error), sys.stderr)
         return 2
     if not names:
-        print("resources: expected some with the tag azd-env-name, got none (which environment?)", file=sys.stderr)
+        write_line("resources: expected some with the tag azd-env-name, got none (which environment?)", sys.stderr)
         return 2
-    print("\n".join(f"{name}={value}" for name, value in names.items()))
+    # Names of resources, for $GITHUB_ENV: one line each, and not redacted (`..._SECRET=` is the name of one).
+    sys.stdout.writelines(f"{name}={one_line(value)}\n" for name, value in names.items())
     return 0
 
 

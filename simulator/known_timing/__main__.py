@@ -32,7 +32,8 @@ from time import process_time
 from typing import Any
 
 from simulator.known_timing.answer import Timing, check
-from simulator.known_timing.target import Behaviour, Target
+from simulator.known_timing.streams import Behaviour
+from simulator.known_timing.target import Target
 
 
 def listen(port: int, receive_buffer: int | None = None) -> socket.socket:

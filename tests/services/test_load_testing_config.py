@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -84,3 +85,14 @@ def test_a_mistake_is_named_with_its_place(change: dict[str, Any], place: str) -
 def test_required_keys_are_required() -> None:
     assert len(check_config({})) == 5
     assert check_config("text") == ["configuration: expected keys and values, got something else"]
+
+
+@pytest.mark.parametrize("secrets", [[{"name": "KEY", "value": "canary-4711"}], ["canary-4711"], "canary-4711"])
+def test_a_key_in_place_of_its_address_is_not_told_back(tmp_path: Path, secrets: Any) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(copy.deepcopy(GOOD) | {"secrets": secrets}))
+    command = [sys.executable, FOLDER / "check_config.py", path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "secrets" in done.stderr and "may be the secret itself" in done.stderr
+    assert "canary" not in done.stdout + done.stderr

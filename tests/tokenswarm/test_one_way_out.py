@@ -12,7 +12,7 @@ import pytest
 from tokenswarm.redaction import MASK, SECRETS, Secrets, escape, one_line, printable, secret_query_values, write_line
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = sorted(path for package in ("tokenswarm", "analysis") for path in (ROOT / package).rglob("*.py"))
+SOURCES = sorted(path for package in ("tokenswarm", "analysis", "deploy") for path in (ROOT / package).rglob("*.py"))
 HOSTILE = "\x1b]0;owned\x07 \x9b31m \u202eevil\u2066 \x00\x08\r\u2028\ud800\ufeff"
 
 

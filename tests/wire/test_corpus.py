@@ -60,7 +60,7 @@ def test_the_row_is_right_on_a_socket(case: Case) -> None:
     with scripted_server(actions(case.answer)) as server:
         client = Client(case.api, FixedEndpoint(server.url), Sending(timeout_s=5.0), Caller("w", 1))
         client.call(case.asked, records.append)
-        reused = client._transport is not None and client._transport._connection is not None
+        reused = client.transport is not None and client.transport.connection is not None
         client.close()
     (record,) = records
     timed = ("ttft_ms", "tbt_ms", "e2e_ms", "doubts", "gap_max_ms")

@@ -38,11 +38,11 @@ class Client(Generic[Asked]):
         self._endpoint = endpoint
         self._sending = sending
         self._caller = caller
-        self._transport: Transport | None = None
+        self.transport: Transport | None = None
 
     def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
+        if self.transport is not None:
+            self.transport.close()
 
     def encode(self, request: Asked) -> Encoded:
         """What a request is sent as."""
@@ -96,7 +96,7 @@ class Client(Generic[Asked]):
             left_s = None if request.abort_after_s is None else max(0.0, request.abort_after_s - since_first_s)
             exchange = self._post(encoded, call, sink_for, left_s)
         except BaseException:
-            cut = self._transport.last if self._transport is not None else None
+            cut = self.transport.last if self.transport is not None else None
             if cut is not None:
                 call.emit(attempt_record(request, reader, cut, call, self._caller).record)
             raise
@@ -107,14 +107,14 @@ class Client(Generic[Asked]):
         call.url = address.url
         parts = urlsplit(address.url)
         origin = (parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
-        if self._transport is None:
-            self._transport = Transport(self._sending.tls, proxy_for(*origin))
+        if self.transport is None:
+            self.transport = Transport(self._sending.tls, proxy_for(*origin))
         headers = {**address.headers, **encoded.headers, REQUEST_ID_HEADER: call.request_id}
         if self._caller.trace_headers is not None:
             headers |= self._caller.trace_headers(call.call_id, call.attempt)
-        absolute = self._transport.writes_absolute(origin)
+        absolute = self.transport.writes_absolute(origin)
         data = write_request("POST", address.url, headers, encoded.body, absolute)
-        return self._transport.send(origin, data, sink_for, self._sending.timeout_s, leave_after_s)
+        return self.transport.send(origin, data, sink_for, self._sending.timeout_s, leave_after_s)
 
 
 def _has_left(request: Request, at_s: float) -> bool:

@@ -117,12 +117,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
 _PLACEHOLDER = re.compile(r"<[^>]*>|\{[^}]*\}|x{4,}|\.{3,}|(your|enter|insert)[-_ ].*|changeme|todo", re.IGNORECASE)
 _UNFILLED = re.compile(r"\s*(\[.*\]|<[^>]*>|\{[^}]*\}|changeme)\s*", re.IGNORECASE | re.DOTALL)
 """What parameter files hold where a value belongs: `[replace with your ...]`."""
-_KEY_VAULT = re.compile(r"@Microsoft\.KeyVault\((?P<body>.*)\)", re.IGNORECASE | re.DOTALL)
 _KEY_VAULT_START = "@microsoft.keyvault("
-_SECRET_PATH = re.compile(r"/secrets/(?P<name>[0-9A-Za-z-]{1,127})(?:/(?P<version>[0-9A-Za-z]*))?/?", re.ASCII)
-_VAULT_NAME = re.compile(r"[A-Za-z][0-9A-Za-z-]{2,23}", re.ASCII)
-_SECRET_NAME = re.compile(r"[0-9A-Za-z-]{1,127}", re.ASCII)
-_SECRET_VERSION = re.compile(r"[0-9A-Za-z]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,15 +163,6 @@ class Environment(Mapping[str, str]):
     def secrets(self) -> list[str]:
         """Every value that must never be shown."""
         return [value for name, value in self._values.items() if name in SECRET_NAMES or _looks_secret(name)]
-
-
-@dataclass(frozen=True, slots=True)
-class KeyVaultReference:
-    """A secret in a vault; `version` is `None` for the newest."""
-
-    vault_url: str
-    name: str
-    version: str | None = None
 
 
 def read_environment(
@@ -352,43 +338,6 @@ def is_key_vault_reference(value: str) -> bool:
     return value.strip().lower().startswith(_KEY_VAULT_START)
 
 
-def parse_key_vault_reference(value: str, where: str = "Key Vault reference") -> KeyVaultReference | None:
-    """The secret that a value refers to, in App Service's syntax; `None` when the value is no reference.
-
-    `@Microsoft.KeyVault(SecretUri=https://V.vault.azure.net/secrets/NAME[/VERSION])` or
-    `@Microsoft.KeyVault(VaultName=V;SecretName=NAME[;SecretVersion=X])`. Raises `BadInput` for a malformed one.
-    """
-    if not is_key_vault_reference(value):
-        return None
-    match = _KEY_VAULT.fullmatch(value.strip())
-    reference = _read_reference(match["body"]) if match else None
-    if reference is None:
-        raise BadInput(
-            [
-                f"{where}: expected @Microsoft.KeyVault(SecretUri=https://VAULT.vault.azure.net/secrets/NAME) or "
-                f"@Microsoft.KeyVault(VaultName=VAULT;SecretName=NAME), got {value.strip()!r:.120}"
-            ]
-        )
-    return reference
-
-
-def key_vault_references(environment: Environment, also: Iterable[str] = ()) -> dict[str, KeyVaultReference]:
-    """The references among the values of `NAMES` and `also`, by name. Raises `BadInput` with every malformed one."""
-    references: dict[str, KeyVaultReference] = {}
-    problems: list[str] = []
-    for name in sorted({*NAMES, *also} & set(environment)):
-        try:
-            reference = parse_key_vault_reference(environment[name], f"{name} ({environment.source(name)})")
-        except BadInput as error:
-            problems += error.problems
-        else:
-            if reference is not None:
-                references[name] = reference
-    if problems:
-        raise BadInput(problems)
-    return references
-
-
 def _line(binding: Binding) -> int:
     """Where a binding stands: python-dotenv counts from the blank lines before it."""
     text = binding.original.string
@@ -433,36 +382,3 @@ def _key_problems(value: str, where: str) -> list[str]:
     if not value.isascii() or not value.isprintable() or " " in value:
         return [f"{where}: expected a key of printable ASCII characters without blanks, got others in it"]
     return []
-
-
-def _read_reference(body: str) -> KeyVaultReference | None:
-    fields: dict[str, str] = {}
-    for part in body.split(";"):
-        key, equals, value = part.partition("=")
-        key = key.strip().lower()
-        if not equals or key in fields:
-            return None
-        fields[key] = value.strip()
-    if set(fields) == {"secreturi"}:
-        return _read_secret_uri(fields["secreturi"])
-    if {"vaultname", "secretname"} <= set(fields) <= {"vaultname", "secretname", "secretversion"}:
-        return _read_vault_fields(fields["vaultname"], fields["secretname"], fields.get("secretversion"))
-    return None
-
-
-def _read_secret_uri(uri: str) -> KeyVaultReference | None:
-    if endpoint_problems(uri, ""):
-        return None
-    parts = urlsplit(uri)
-    path = _SECRET_PATH.fullmatch(parts.path)
-    if parts.scheme != "https" or path is None:
-        return None
-    return KeyVaultReference(f"https://{parts.netloc.lower()}", path["name"], path["version"] or None)
-
-
-def _read_vault_fields(vault: str, name: str, version: str | None) -> KeyVaultReference | None:
-    if not _VAULT_NAME.fullmatch(vault) or not _SECRET_NAME.fullmatch(name):
-        return None
-    if version and not _SECRET_VERSION.fullmatch(version):
-        return None
-    return KeyVaultReference(f"https://{vault.lower()}.vault.azure.net", name, version or None)

@@ -38,9 +38,10 @@ from tokenswarm.userinput import BadInput, parse_duration, read_number
 from tokenswarm.workload import arrivals
 from tokenswarm.workload.abort import Abort, parse_abort
 from tokenswarm.workload.arrivals import Plan, parse_rate
-from tokenswarm.workload.dataset import Question, load_dataset
+from tokenswarm.workload.dataset import load_dataset
 from tokenswarm.workload.distributions import Length, Pause, parse_count, parse_length, parse_pause
 from tokenswarm.workload.prompts import SHAPE_PROFILES
+from tokenswarm.workload.questions import Question
 from tokenswarm.workload.stages import Shape, parse_shape, parse_stages
 from tokenswarm.workload.traces import parse_trace_window, read_trace
 

@@ -20,12 +20,11 @@ from tokenswarm.config.environment import (
     check_environment,
     endpoint_problems,
     identity_variables,
-    key_vault_references,
     option_defaults,
     read_environment,
 )
 from tokenswarm.config.given_options import blank_options, repeated_options, scenario_problems
-from tokenswarm.config.keyvault import fetch_secrets
+from tokenswarm.config.keyvault import fetch_secrets, key_vault_references
 from tokenswarm.config.request_extras import references as referenced
 from tokenswarm.config.settings import OTHER, Settings, build_settings
 from tokenswarm.preflight.first_request import describe_cost, try_targets

@@ -15,9 +15,9 @@ from tokenswarm.config.settings import Settings
 from tokenswarm.traffic.recorded import RecordedRequest
 from tokenswarm.traffic.replay import Changes, Replay, Sent
 from tokenswarm.workload.arrivals import Arrival
-from tokenswarm.workload.dataset import Question, QuestionSource
 from tokenswarm.workload.distributions import Length
 from tokenswarm.workload.prompts import build_messages, build_prompt, estimate_messages, estimate_tokens
+from tokenswarm.workload.questions import Question, QuestionSource
 
 FURTHER = 7919
 """So far from a session's question stands what its second turn asks; a prime, so that files are not met in step."""

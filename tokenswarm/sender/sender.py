@@ -25,7 +25,7 @@ from tokenswarm.record import RequestRecord
 from tokenswarm.results.recorder import Batch, Recorder
 from tokenswarm.sender.schedule import Schedule
 from tokenswarm.traffic.replay import Conversations, Replay
-from tokenswarm.workload.dataset import Questions, QuestionSource
+from tokenswarm.workload.questions import Questions, QuestionSource
 
 if TYPE_CHECKING:
     from tokenswarm.sender.tracing import Telemetry

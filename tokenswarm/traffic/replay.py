@@ -14,7 +14,7 @@ from tokenswarm.traffic.json_text import ObjectText, edited, read_object
 from tokenswarm.traffic.lines import turns_of
 from tokenswarm.traffic.recorded import RecordedRequest, asks_of, like
 from tokenswarm.traffic.sessions import Sessions
-from tokenswarm.workload.dataset import Message, Question
+from tokenswarm.workload.questions import Message, Question
 
 LIMIT_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 

@@ -44,7 +44,8 @@ class Transport:
     def __init__(self, tls: ssl.SSLContext | None = None, proxy: Proxy | None = None) -> None:
         self._tls = tls
         self._proxy = proxy
-        self._connection: _Connection | None = None
+        self.connection: Connection | None = None
+        """The one that is open: in use, or kept for the next exchange."""
         self._origin: Origin | None = None
         self._connected_in_ms = 0.0
         self._idle_s = 0.0
@@ -90,11 +91,11 @@ class Transport:
         try:
             with gevent.Timeout(limit.seconds, _Expired):
                 if not reused:
-                    self._connection = self._connect(origin)
+                    self.connection = self._connect(origin)
                     self._origin = origin
                     exchange.connect_ms = self._connected_in_ms = exchange.ms(time.monotonic_ns())
-                assert self._connection is not None
-                self._connection.run(exchange, request, sink_for)
+                assert self.connection is not None
+                self.connection.run(exchange, request, sink_for)
         except _Expired:
             cut_short(exchange, limit.failure, limit.error)
         except (OSError, ssl.SSLError, ProtocolError) as error:
@@ -103,15 +104,15 @@ class Transport:
             cut_short(exchange, Failure.CANCELLED, "cancelled: the run was stopped")
             raise
         finally:
-            if exchange.failure is not None or self._connection is None or not self._connection.keep_alive:
+            if exchange.failure is not None or self.connection is None or not self.connection.keep_alive:
                 self.close()
         return exchange
 
     def _is_kept(self, origin: Origin) -> bool:
         """Whether there is a connection that can be used again."""
-        if self._origin != origin or self._connection is None:
+        if self._origin != origin or self.connection is None:
             return False
-        usable, self._idle_s = self._connection.is_usable(), self._connection.idle_s
+        usable, self._idle_s = self.connection.is_usable(), self.connection.idle_s
         kept = KeptConnections.of(get_hub())
         kept.note(origin, usable, self._idle_s)
         return usable and kept.worth_keeping(origin)
@@ -140,11 +141,11 @@ class Transport:
         return problem if self._proxy is None else f"{problem}, through {self._proxy}"
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
 
-    def _connect(self, origin: Origin) -> _Connection:
+    def _connect(self, origin: Origin) -> Connection:
         scheme, host, port = origin
         address = (host, port)
         if self._proxy is not None:
@@ -159,7 +160,7 @@ class Transport:
         except BaseException:
             plain.close()
             raise
-        return _Connection(plain, tls)
+        return Connection(plain, tls)
 
 
 _GIVEN_UP = (Failure.CANCELLED, Failure.ABORTED)
@@ -183,7 +184,7 @@ class _Expired(BaseException):
     """The request's time is up. Not an Exception, so that no handler in between takes it."""
 
 
-class _Connection:
+class Connection:
     """A connected socket and what reads and writes it; kept between exchanges."""
 
     def __init__(self, plain: Any, tls: Tls | None) -> None:
@@ -195,7 +196,7 @@ class _Connection:
         self._readable = hub.loop.io(plain.fileno(), 1)
         self._writable = hub.loop.io(plain.fileno(), 2)
         self.clock = LoopClock.of(hub)
-        self._run_queue = RunQueue.of(hub)
+        self.run_queue = RunQueue.of(hub)
         self._end = hub.loop.timer(END_WITHIN_S)
         self._wake = gevent.event.Event()
         self.keep_alive = False
@@ -250,7 +251,7 @@ class _Connection:
     def stop_reading(self) -> None:
         """Nothing more is wanted: the user goes on when its turn has come."""
         self._readable.stop()
-        self._run_queue.wake_in_turn(self._wake)
+        self.run_queue.wake_in_turn(self._wake)
 
     def _write(self, reading: Reading, data: bytes) -> None:
         view = memoryview(data)

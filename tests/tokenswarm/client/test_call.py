@@ -253,7 +253,7 @@ def test_a_call_that_is_stopped_leaves_a_cancelled_row() -> None:
         def kill_after_first_token() -> None:
             while True:
                 gevent.sleep(0.005)
-                transport = client._transport
+                transport = client.transport
                 last = transport.last if transport else None
                 if last is not None and last.first_byte_ms is not None:
                     greenlet.kill()

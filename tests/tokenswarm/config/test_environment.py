@@ -13,20 +13,18 @@ from tokenswarm.config.environment import (
     SECRET_NAMES,
     Entry,
     Environment,
-    KeyVaultReference,
     api_key_name,
     check_environment,
     endpoint_problems,
     identity_variables,
-    key_vault_references,
     option_defaults,
     option_source,
     parse_env,
-    parse_key_vault_reference,
     rag_headers,
     read_env_file,
     read_environment,
 )
+from tokenswarm.config.keyvault import KeyVaultReference, key_vault_references
 from tokenswarm.userinput import BadInput
 
 CANARY = "c4nary-0123456789"
@@ -310,49 +308,6 @@ def test_endpoints_of_the_environment_are_checked():
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "reference"),
-    [
-        ("SecretUri=https://V1.vault.azure.net/secrets/name", ("https://v1.vault.azure.net", "name", None)),
-        ("SecretUri=https://v.vault.azure.net/secrets/name/", ("https://v.vault.azure.net", "name", None)),
-        ("SecretUri=https://v.vault.azure.net/secrets/n-1/0aF", ("https://v.vault.azure.net", "n-1", "0aF")),
-        ("SecretUri=https://v.vault.azure.cn/secrets/n", ("https://v.vault.azure.cn", "n", None)),
-        ("VaultName=kv-a;SecretName=n", ("https://kv-a.vault.azure.net", "n", None)),
-        ("SecretName=n; VaultName=kv-a; SecretVersion=0a", ("https://kv-a.vault.azure.net", "n", "0a")),
-        ("vaultname=kv-a;secretname=n;SecretVersion=", ("https://kv-a.vault.azure.net", "n", None)),
-    ],
-)
-def test_key_vault_references(text, reference):
-    assert parse_key_vault_reference(f" @Microsoft.KeyVault({text}) ") == KeyVaultReference(*reference)
-
-
-@pytest.mark.parametrize("text", ["", "a key", "@Microsoft.KeyVaults(x)", "see @Microsoft.KeyVault(SecretUri=x)"])
-def test_other_values_are_no_references(text):
-    assert parse_key_vault_reference(text) is None
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "@Microsoft.KeyVault(",
-        "@Microsoft.KeyVault()",
-        "@Microsoft.KeyVault(SecretUri=http://v.vault.azure.net/secrets/n)",
-        "@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/keys/n)",
-        "@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/n/1/2)",
-        "@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/n;SecretName=n)",
-        "@Microsoft.KeyVault(VaultName=kv-a)",
-        "@Microsoft.KeyVault(VaultName=kv.evil.com/;SecretName=n)",
-        "@Microsoft.KeyVault(VaultName=kv-a;SecretName=n/../m)",
-        "@Microsoft.KeyVault(VaultName=kv-a;VaultName=kv-b;SecretName=n)",
-        "@Microsoft.KeyVault(VaultName=kv-a;SecretName=n;SecretVersion=../x)",
-        "@Microsoft.KeyVault(VaultName=kv-a;SecretName=n) and more",
-    ],
-)
-def test_malformed_references_are_problems(text):
-    with pytest.raises(BadInput, match=re.escape("OPENAI_API_KEY (x.env:1): expected @Microsoft.KeyVault(SecretUri=")):
-        key_vault_references(environment(OPENAI_API_KEY=text))
-
-
 def test_a_reference_is_no_bad_key_and_no_bad_endpoint():
     reference = "@Microsoft.KeyVault(VaultName=kv-a;SecretName=n)"
     assert check_environment(environment(OPENAI_API_KEY=reference, AOAI_ENDPOINT=reference)) == []
@@ -377,16 +332,6 @@ def test_any_bytes_are_assignments_or_bad_input(data):
 @given(st.one_of(st.text(), st.text().map(lambda text: f"https://{text}")))
 def test_any_endpoint_is_judged(url):
     assert isinstance(endpoint_problems(url, "host"), list)
-
-
-@settings(max_examples=300)
-@given(st.text(st.sampled_from("SecretUriVaultNm=;:/.-ahtps1 ")))
-def test_any_reference_is_read_or_bad_input(text):
-    try:
-        reference = parse_key_vault_reference(f"@Microsoft.KeyVault({text})")
-    except BadInput:
-        return
-    assert reference is not None
 
 
 def test_every_placeholder_of_a_parameter_file_is_named() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 from tests.tokenswarm.config.test_settings import settings
 from tokenswarm.sender.composer import Composer
 from tokenswarm.workload.arrivals import Arrival
-from tokenswarm.workload.dataset import Questions, load_dataset
+from tokenswarm.workload.dataset import load_dataset
+from tokenswarm.workload.questions import Questions
 
 
 def composer(seed: int = 1, questions: Questions | None = None, targets: str = "chat", **options: Any) -> Composer:

@@ -171,7 +171,7 @@ def test_an_idle_connection_that_the_server_closed_is_not_used_again() -> None:
         transport = Transport()
         assert send(server, transport).failure is None
         deadline = time.monotonic() + 2
-        while transport._connection is not None and transport._connection.is_usable():
+        while transport.connection is not None and transport.connection.is_usable():
             assert time.monotonic() < deadline
             gevent.sleep(0.005)
         assert send(server, transport).failure is None
@@ -184,7 +184,7 @@ def test_a_connection_that_the_server_means_to_close_is_not_kept() -> None:
     with scripted_server(script) as server:
         transport = Transport()
         exchange = send(server, transport)
-        assert transport._connection is None
+        assert transport.connection is None
     assert exchange.body == b"ok"
 
 
@@ -217,7 +217,7 @@ def test_a_killed_greenlet_leaves_its_exchange_and_no_open_connection() -> None:
         greenlet.kill()
         waiting.set()
     assert transport.last.end_ms is not None
-    assert transport._connection is None
+    assert transport.connection is None
 
 
 class EndlessQueue:
@@ -240,8 +240,8 @@ def test_an_answer_that_has_ended_is_whole_though_its_user_waits_for_a_turn(time
         sending = gevent.spawn(send, server, transport, timeout_s)
         while transport.last is None or transport.last.first_byte_ms is None:
             gevent.sleep(0.001)
-        assert transport._connection is not None
-        transport._connection._run_queue = EndlessQueue()  # type: ignore[assignment]
+        assert transport.connection is not None
+        transport.connection.run_queue = EndlessQueue()  # type: ignore[assignment]
         answered.set()
         while transport.last.end_ms is None:
             gevent.sleep(0.001)

@@ -60,7 +60,7 @@ def test_a_server_that_was_given_up_gets_a_new_connection_for_each_request() -> 
         transport = Transport()
         for _ in range(ENOUGH):
             assert send(server, transport).failure is None
-            while transport._connection is not None and transport._connection.is_usable():
+            while transport.connection is not None and transport.connection.is_usable():
                 pass  # until its end has come
         after = [send(server, transport) for _ in range(3)]
         assert server.accepted == ENOUGH + 3
