@@ -112,6 +112,8 @@ class StartForm:
     def _check_field(self, option: Option, value: str) -> list[str]:
         if len(value) > MAX_VALUE_LENGTH:
             return [f"{option.name}: expected at most {MAX_VALUE_LENGTH} characters, got {len(value)}"]
+        if option.choices and value not in ("", *option.choices):
+            return [f"{option.name}: expected one of {', '.join(option.choices)}, got {value!r:.80}"]
         if not option.is_file or not value or value in self._files(option):
             return []
         return [f"{option.name}: expected a file of {self._scenarios}/ or of the command line, got {value!r:.80}"]
