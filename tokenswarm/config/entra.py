@@ -18,7 +18,6 @@ from typing import Any
 from tokenswarm.config.chat_url import DEFAULT_SCOPE
 from tokenswarm.userinput import BadInput
 
-
 RENEW_BEFORE_S = 240.0
 """Seconds before expiry at which a token is renewed. Below 300, because azure-identity and MSAL hand out the cached
 token until five minutes before its end; asking earlier would bring nothing."""
