@@ -124,8 +124,8 @@ class ApiUser(User):
         return pause_s
 
     def _back_off_s(self) -> float:
-        """Seconds that a closed load waits at least after so many refusals in a row: whoever is refused at once and
-        does not think would else ask a thousand times a second."""
+        """Seconds that a closed load waits at least after so many refusals or 429s in a row: whoever is sent back at
+        once and does not think would else ask a thousand times a second."""
         if self.refusals == 0:
             return 0.0
         self.sender.note_back_off()
@@ -195,7 +195,8 @@ class ApiUser(User):
     def emit(self, record: RequestRecord) -> None:
         """Record one finished attempt."""
         self.due = None  # the arrival has a row now
-        self.refusals = self.refusals + 1 if record.refused else 0
+        sent_back = record.refused or record.outcome is Outcome.THROTTLED
+        self.refusals = self.refusals + 1 if sent_back else 0
         self.load_test.record(record)
 
     def compose(self, arrival: Arrival | None) -> tuple[Request, Encoded]:

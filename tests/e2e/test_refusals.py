@@ -29,7 +29,7 @@ def test_a_wrong_path_backs_off_and_stops_the_run(tmp_path: Path) -> None:
     assert {row.error for row in run.rows} == {error}
     assert run.facts["stop_reason"] == f"refused: 10 times in a row and no answer before: {error}"
     assert run.facts["verdict"]["has_failed"]
-    assert "Users who are refused wait" in finished.output
+    assert "Users who are refused or throttled wait" in finished.output
 
 
 def test_the_stop_can_be_turned_off_and_users_back_off_all_the_same(tmp_path: Path) -> None:
@@ -40,6 +40,16 @@ def test_the_stop_can_be_turned_off_and_users_back_off_all_the_same(tmp_path: Pa
     assert finished.code == run.code(3)  # nothing was answered
     assert run.facts["stop_reason"] is None
     assert 3 <= len(run.rows) <= 12
+
+
+def test_users_over_a_quota_do_not_ask_a_thousand_times_a_second(tmp_path: Path) -> None:
+    given = ["--deployment", "m", "-u", "1", "-r", "1", "-t", "2s", "--think-time", "0", "--stream", "no"]
+    limited = answer("429 Too Many", {"error": {"code": "429", "message": "slow"}})
+    with scripted_server([limited, lambda each: each.close()]) as server:
+        finished = run_locust(scenario("smoke", *given), {"OPENAI_BASE_URL": f"{server.url}/v1"}, tmp_path)
+    rows = finished.run().rows
+    assert 3 <= len(rows) <= 8 and {row.outcome for row in rows} == {Outcome.THROTTLED}
+    assert "Users who are refused or throttled wait" in finished.output
 
 
 def test_what_waits_to_be_sent_again_does_not_outlive_the_run(tmp_path: Path) -> None:

@@ -139,10 +139,12 @@ class Sender:
             self.telemetry.emit(record)
 
     def note_back_off(self) -> None:
-        """A user of a closed load waits longer than it would think, as it was refused: said once."""
+        """A user of a closed load waits longer than it would think, as it was refused or throttled: said once."""
         if not self._backed_off:
             self._backed_off = True
-            logger.warning("Users who are refused wait 0.1 s, then longer, up to 1 s, before they ask again")
+            logger.warning(
+                "Users who are refused or throttled wait 0.1 s, then longer, up to 1 s, before they ask again"
+            )
 
     @contextmanager
     def in_flight(self) -> Iterator[None]:
