@@ -17,6 +17,7 @@ from tokenswarm.userinput import BadInput, decode_text, parse_duration, read_fil
 
 GROUPS = {
     "target": "Target",
+    "app": "Application",
     "request": "Request",
     "load": "Load",
     "call": "Call",

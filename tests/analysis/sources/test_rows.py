@@ -183,7 +183,8 @@ def test_the_record_is_read_column_by_column(tmp_path: Path) -> None:
     """Every kept column equals what the record itself parses from the same row."""
     record = RequestRecord(
         call_id="c", attempt=2, worker="w", user=3, target="rag", name="n", turn=4, scheduled_at=T, started_at=T + 0.5,
-        lag_ms=500.0, connect_ms=1.5, headers_ms=2.5, first_byte_ms=3.5, ttft_ms=4.5, ttft_visible_ms=5.5,
+        lag_ms=500.0, connect_ms=1.5, headers_ms=2.5, first_byte_ms=3.5, first_progress_ms=4.0, ttft_ms=4.5,
+        ttft_visible_ms=5.5,
         last_token_ms=6.5, e2e_ms=7.5, chunks=8, chunks_interpolated=1, gap_max_ms=9.5, gap_p95_ms=10.5, tbt_ms=11.5,
         read_lag_ms=0.5, context_tokens=12, max_tokens=13, prompt_tokens=14, completion_tokens=15, reasoning_tokens=16,
         cached_tokens=17, outcome=Outcome.OK, status=200, region="r", model="m", finish_reason="stop",
