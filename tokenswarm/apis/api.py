@@ -22,6 +22,10 @@ class Encoded:
     body: bytes
     path: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    is_message: bool = False
+    """Whether the body is a message on a WebSocket, whose opening carries the headers."""
+    is_new: bool = False
+    """Whether that message needs a connection of its own."""
 
 
 @dataclass(slots=True)

@@ -26,6 +26,10 @@ _ACCEPT = {
 }
 """What a request says that it takes, by `app-stream`: some applications stream only when asked so."""
 
+_TELL_CONVERSATION = frozenset({"conversation_id", "session_id", "messages", "messages_with_ids", "history", "turns"})
+"""Placeholders of a message that says itself to which conversation it belongs. Where none is, the WebSocket is the
+conversation, and a new one begins on a new connection."""
+
 
 @dataclass(slots=True)
 class App:
@@ -53,8 +57,9 @@ class App:
     @property
     def headers(self) -> dict[str, str]:
         """What each question carries, unless the option `headers` says otherwise."""
-        accept = _ACCEPT.get(self.mapping.stream)
-        return {"Content-Type": "application/json", **({"Accept": accept} if accept else {})}
+        if self.mapping.stream == "websocket":
+            return {}
+        return {"Content-Type": "application/json", "Accept": _ACCEPT[self.mapping.stream]}
 
     @property
     def placeholders(self) -> frozenset[str]:
@@ -63,7 +68,11 @@ class App:
 
     def encode(self, request: ChatRequest) -> Encoded:
         body = self._template.fill(request)
-        return Encoded(encode_json({**body, **request.body} if isinstance(body, dict) else body))
+        data = encode_json({**body, **request.body} if isinstance(body, dict) else body)
+        if self.mapping.stream != "websocket":
+            return Encoded(data)
+        begins = request.turn is None or request.turn == 1
+        return Encoded(data, is_message=True, is_new=begins and not self.placeholders & _TELL_CONVERSATION)
 
     def reader(self, request: ChatRequest, status: int, headers: Mapping[str, str]) -> Reader:
         reads = self._reads

@@ -9,7 +9,7 @@ from pathlib import Path
 from tokenswarm.userinput import BadInput
 
 PRESETS = Path(__file__).parent / "presets"
-STREAMS = ("sse", "jsonl", "text", "json")
+STREAMS = ("sse", "jsonl", "text", "json", "websocket")
 DEFAULT_ERROR = "error"
 HEADER = "header:"
 """Begins an `app-conversation` that is a header's name."""

@@ -23,9 +23,13 @@ from tokenswarm.client.retry import wait_before_retry
 from tokenswarm.transport.exchange import Transport
 from tokenswarm.transport.proxies import proxy_for
 from tokenswarm.transport.reading import Exchange, SinkFor
+from tokenswarm.transport.websocket import Opening
 
 REQUEST_ID_HEADER = "x-ms-client-request-id"
 """Carries `<call_id>-<attempt>`; Azure services write it into their logs."""
+
+SWITCHED = 101
+"""Status of a WebSocket's opening."""
 
 Asked = TypeVar("Asked", bound=Request)
 
@@ -89,7 +93,8 @@ class Client(Generic[Asked]):
 
         def sink_for(status: int, headers: dict[str, str]) -> Reader | None:
             nonlocal reader
-            reader = self._api.reader(request, status, headers) if 200 <= status < 300 else None
+            answered = 200 <= status < 300 or status == SWITCHED
+            reader = self._api.reader(request, status, headers) if answered else None
             return reader
 
         try:
@@ -112,6 +117,10 @@ class Client(Generic[Asked]):
         headers = {**address.headers, **encoded.headers, REQUEST_ID_HEADER: call.request_id}
         if self._caller.trace_headers is not None:
             headers |= self._caller.trace_headers(call.call_id, call.attempt)
+        if encoded.is_message:
+            opening = Opening("ws" + address.url.removeprefix("http"), headers)
+            timeout_s = self._sending.timeout_s
+            return self.transport.converse(opening, encoded.body, sink_for, timeout_s, leave_after_s, encoded.is_new)
         absolute = self.transport.writes_absolute(origin)
         data = write_request("POST", address.url, headers, encoded.body, absolute)
         return self.transport.send(origin, data, sink_for, self._sending.timeout_s, leave_after_s)

@@ -76,8 +76,8 @@ OPTIONS: tuple[Option, ...] = (
            "JSON template of a question: {{question}}, {{messages}}, {{conversation_id}} and others stand in its texts",
            in_form=False),
     Option("app-stream", "app",
-           "how the answer comes: server-sent events (default), JSON lines, text, or one JSON body",
-           ("sse", "jsonl", "text", "json")),
+           "how the answer comes: server-sent events (default), JSON lines, text, one JSON body, or on a WebSocket",
+           ("sse", "jsonl", "text", "json", "websocket")),
     Option("app-text", "app", "JMESPath of the answer's text in an event (or the JSON body)", in_form=False),
     Option("app-conversation", "app",
            "JMESPath of the conversation's id, to be sent with the next turn; or header:NAME; of a text stream, a "

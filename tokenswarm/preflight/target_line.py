@@ -7,6 +7,7 @@ from typing import Any
 
 from tokenswarm.apis.named import path_of
 from tokenswarm.apis.request import ChatTarget
+from tokenswarm.apps.app import App
 from tokenswarm.client.sdk import chat_endpoint
 from tokenswarm.config.environment import (
     ENDPOINT_NAMES,
@@ -47,7 +48,8 @@ def _chat_line(target: ChatTarget, settings: Settings, options: Mapping[str, Any
     host = _host_source(options, environment, names)
     given = options.get("host") or environment.get(environment.first(names) or "")
     if target.app is not None:
-        return f"Target: POST {address.url} (host from {host}), {_app_words(options)}{_further(settings)}"
+        over = "a WebSocket at" if isinstance(target.app, App) and target.app.mapping.stream == "websocket" else "POST"
+        return f"Target: {over} {address.url} (host from {host}), {_app_words(options)}{_further(settings)}"
     return (
         f"Target: POST {address.url} (host from {host}), api {target.api} ({named}); "
         f"{_credentials(target, address.headers, environment, given)}; "

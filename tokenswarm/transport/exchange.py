@@ -6,33 +6,34 @@ see `reading`. Sockets come from `connect`.
 
 from __future__ import annotations
 
-import errno
 import socket
 import ssl
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import gevent
 import gevent.event
 from gevent import get_hub
 
-from tokenswarm.transport.connect import Tls, ask_for_stamps, dial, open_tunnel, shake_hands
+from tokenswarm.transport.connect import ask_for_stamps, dial, open_tunnel, shake_hands
+from tokenswarm.transport.connection import Connection
 from tokenswarm.transport.http1 import ProtocolError
 from tokenswarm.transport.keepalive import KeptConnections
-from tokenswarm.transport.loop_clock import LoopClock
 from tokenswarm.transport.proxies import Proxy
-from tokenswarm.transport.reading import Exchange, Failure, Reading, SinkFor, cut_short, describe
+from tokenswarm.transport.reading import Exchange, Failure, SinkFor, cut_short, describe
 from tokenswarm.transport.run_queue import RunQueue
-
-END_WITHIN_S = 0.1
-"""A body whose answer has ended is waited for this long: usually its end comes at once, and the connection is kept."""
+from tokenswarm.transport.websocket import Opening
 
 LOST_RACE_MS = 250.0
 """A peer that had closed a kept connection before a request reached it is heard of within a round trip. Whatever ends
 the connection later than twice the time it took to connect, and this, may be the service's failure."""
 
 Origin = tuple[str, str, int]
+
+Run = Callable[[Connection, Exchange], None]
+"""What is done on a connection."""
 
 
 class Transport:
@@ -70,18 +71,40 @@ class Transport:
         """
         if self._proxy is not None and self._proxy.authorization is not None and self.writes_absolute(origin):
             request = _with_header(request, f"Proxy-Authorization: {self._proxy.authorization}")
-        reused = self._is_kept(origin)
         limit = _Limit.of(timeout_s, leave_after_s)
-        exchange = self._send_once(origin, request, sink_for, limit, reused)
+        return self._send(origin, lambda connection, exchange: connection.run(exchange, request, sink_for), limit)
+
+    def converse(
+        self,
+        opening: Opening,
+        message: bytes,
+        sink_for: SinkFor,
+        timeout_s: float,
+        leave_after_s: float | None = None,
+        is_new: bool = False,
+    ) -> Exchange:
+        """The same for a message on a WebSocket, over a connection of its own where `is_new`. The kept one is opened
+        where there is none; status and headers are those of the opening, on a kept one as well."""
+        if is_new:
+            self.close()
+        return self._send(
+            origin_of(opening.url),
+            lambda connection, exchange: connection.converse(exchange, opening, message, sink_for),
+            _Limit.of(timeout_s, leave_after_s),
+        )
+
+    def _send(self, origin: Origin, run: Run, limit: _Limit) -> Exchange:
+        reused = self._is_kept(origin)
+        exchange = self._send_once(origin, run, limit, reused)
         if reused and self._was_lost(exchange):
             KeptConnections.of(get_hub()).note_lost(origin, self._idle_s)
-            exchange = self._send_once(origin, request, sink_for, limit, reused=False)
+            exchange = self._send_once(origin, run, limit, reused=False)
             exchange.resent = True
         if self._proxy is not None and exchange.status is None and exchange.failure not in (None, *_GIVEN_UP):
             exchange.error = f"{exchange.error}, through {self._proxy}"
         return exchange
 
-    def _send_once(self, origin: Origin, request: bytes, sink_for: SinkFor, limit: _Limit, reused: bool) -> Exchange:
+    def _send_once(self, origin: Origin, run: Run, limit: _Limit, reused: bool) -> Exchange:
         self.last = None
         if not reused:
             self.close()
@@ -95,7 +118,7 @@ class Transport:
                     self._origin = origin
                     exchange.connect_ms = self._connected_in_ms = exchange.ms(time.monotonic_ns())
                 assert self.connection is not None
-                self.connection.run(exchange, request, sink_for)
+                run(self.connection, exchange)
         except _Expired:
             cut_short(exchange, limit.failure, limit.error)
         except (OSError, ssl.SSLError, ProtocolError) as error:
@@ -153,10 +176,10 @@ class Transport:
         plain = dial(address)
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._proxy is not None and scheme == "https":
+            if self._proxy is not None and scheme != "http":
                 open_tunnel(plain, host, port, self._proxy)
             ask_for_stamps(plain)
-            tls = shake_hands(plain, self._tls, host) if scheme == "https" else None
+            tls = shake_hands(plain, self._tls, host) if scheme in ("https", "wss") else None
         except BaseException:
             plain.close()
             raise
@@ -180,109 +203,14 @@ class _Limit(NamedTuple):
         return cls(leave_after_s, Failure.ABORTED, f"its user left after {leave_after_s:.3g} s")
 
 
+def origin_of(url: str) -> Origin:
+    """Scheme, host and port of a URL."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme in ("https", "wss") else 80)
+
+
 class _Expired(BaseException):
     """The request's time is up. Not an Exception, so that no handler in between takes it."""
-
-
-class Connection:
-    """A connected socket and what reads and writes it; kept between exchanges."""
-
-    def __init__(self, plain: Any, tls: Tls | None) -> None:
-        self._plain = plain
-        self._raw = getattr(plain, "_sock", plain)
-        self.recvmsg = self._raw.recvmsg
-        self.tls = tls
-        hub = get_hub()
-        self._readable = hub.loop.io(plain.fileno(), 1)
-        self._writable = hub.loop.io(plain.fileno(), 2)
-        self.clock = LoopClock.of(hub)
-        self.run_queue = RunQueue.of(hub)
-        self._end = hub.loop.timer(END_WITHIN_S)
-        self._wake = gevent.event.Event()
-        self.keep_alive = False
-        self._last_read_ns = time.monotonic_ns()
-
-    def is_usable(self) -> bool:
-        """Whether the peer has neither closed nor sent anything while the connection lay idle."""
-        try:
-            self._raw.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except (BlockingIOError, InterruptedError):
-            return True
-        except OSError:
-            return False
-        return False
-
-    @property
-    def idle_s(self) -> float:
-        """s since something was last read."""
-        return (time.monotonic_ns() - self._last_read_ns) / 1e9
-
-    def close(self) -> None:
-        self._readable.stop()
-        self._writable.stop()
-        self._readable.close()
-        self._writable.close()
-        self._end.close()
-        self._plain.close()
-
-    def run(self, exchange: Exchange, request: bytes, sink_for: SinkFor) -> None:
-        """Send a request and wait for the end of its answer. Raises `OSError` when it cannot be written."""
-        self._wake.clear()
-        self.keep_alive = False
-        reading = Reading(self, exchange, sink_for)
-        self._readable.start(reading.read)
-        try:
-            self._write(reading, self.tls.encrypt(request) if self.tls else request)
-            while not reading.done:
-                self._wake.wait()
-                self._wake.clear()
-        finally:
-            self._readable.stop()
-            self._writable.stop()
-            self._end.stop()
-            self._last_read_ns = reading.last_read_ns
-            self.keep_alive = reading.keep_alive
-            reading.release()
-
-    def wait_for_end(self, give_up: Callable[[], None]) -> None:
-        """The answer has ended, its body has not: `give_up` after a while."""
-        self._end.start(give_up)
-
-    def stop_reading(self) -> None:
-        """Nothing more is wanted: the user goes on when its turn has come."""
-        self._readable.stop()
-        self.run_queue.wake_in_turn(self._wake)
-
-    def _write(self, reading: Reading, data: bytes) -> None:
-        view = memoryview(data)
-        while view and not reading.done:
-            try:
-                view = view[self._raw.send(view) :]
-            except (BlockingIOError, InterruptedError):
-                self._wait_writable()
-            except OSError as error:
-                # An early answer may be on its way even though the peer reads no more of the request.
-                if error.errno not in (errno.EPIPE, errno.ECONNRESET):
-                    raise
-                self._wait_for_early_answer(reading, error)
-                return
-        if not view:
-            reading.exchange.sent_ms = reading.exchange.ms(time.monotonic_ns())
-
-    def _wait_writable(self) -> None:
-        self._writable.start(self._wake.set)
-        try:
-            self._wake.wait()
-            self._wake.clear()
-        finally:
-            self._writable.stop()
-
-    def _wait_for_early_answer(self, reading: Reading, error: OSError) -> None:
-        while not reading.done:
-            self._wake.wait()
-            self._wake.clear()
-        if reading.exchange.status is None:
-            raise error
 
 
 def _with_header(request: bytes, header: str) -> bytes:

@@ -25,6 +25,9 @@ class ProtocolError(ValueError):
 class HttpAnswer:
     """Collects one final response; interim ones (HTTP 100, 103) are passed over."""
 
+    ends_with_answer = False
+    """Whether nothing more belongs to an answer that has ended: of HTTP, its body's own end does."""
+
     __slots__ = (
         "_body",
         "_headers",

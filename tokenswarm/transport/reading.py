@@ -20,6 +20,7 @@ from tokenswarm.transport.connect import READ_BYTES, Tls
 from tokenswarm.transport.content_encoding import decoder_of
 from tokenswarm.transport.http1 import HttpAnswer, ProtocolError
 from tokenswarm.transport.loop_clock import LoopClock
+from tokenswarm.transport.websocket import SocketAnswer
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """A body that is collected whole (errors, non-streamed answers) may not be larger."""
@@ -119,7 +120,10 @@ class Reading:
         "last_read_ns",
     )
 
-    def __init__(self, connection: Readable, exchange: Exchange, sink_for: SinkFor) -> None:
+    def __init__(
+        self, connection: Readable, exchange: Exchange, sink_for: SinkFor, socket: SocketAnswer | None = None
+    ) -> None:
+        """`socket`: of an answer on a WebSocket."""
         self._recvmsg = connection.recvmsg
         self._tls = connection.tls
         self._clock = connection.clock
@@ -128,7 +132,7 @@ class Reading:
         self._decode: Callable[[bytes], bytes] | None = None
         self._sink_for = sink_for
         self._sink: Sink | None = None
-        self._answer = HttpAnswer()
+        self._answer: HttpAnswer | SocketAnswer = HttpAnswer() if socket is None else socket
         self._body: list[bytes] = []
         self._collected = 0
         self.exchange = exchange
@@ -136,6 +140,8 @@ class Reading:
         self.ended = False
         self.done = False
         self.keep_alive = False
+        if socket is not None and socket.headers_complete:
+            self._take_answer_of_opening()
 
     def release(self) -> None:
         """Nothing more will be read."""
@@ -194,8 +200,12 @@ class Reading:
             self._finish(at_ms, answer.keep_alive)
 
     def _take_headers(self, at_ms: float) -> None:
+        self.exchange.headers_ms = at_ms
+        self._take_answer_of_opening()
+
+    def _take_answer_of_opening(self) -> None:
+        """Status and headers; on a kept WebSocket they have been there since it was opened."""
         exchange = self.exchange
-        exchange.headers_ms = at_ms
         exchange.status = self._answer.status
         exchange.headers = self._answer.headers
         if encoding := exchange.headers.get("content-encoding"):
@@ -210,7 +220,9 @@ class Reading:
         elif self._sink.feed(body, at_ms, since_ms):
             self.ended = True
             self.exchange.end_ms = at_ms
-            if not self._answer.complete:
+            if self._answer.ends_with_answer:
+                self._finish(at_ms, keep_alive=True)
+            elif not self._answer.complete:
                 self._wait_for_end(self._give_up)
 
     def _collect(self, body: bytes) -> None:

@@ -64,8 +64,11 @@ APPS = [
     App("openai", keeps_id=False, more={"deployment": "gpt-35-turbo"}),
     App("", progress=True, more=OWN | LINES),
     App("", more=OWN | TEXT | {"app-path": "/app/text"}),
+    App("", progress=True, more=OWN | LINES | {"app-path": "/app/ws", "app-stream": "websocket"}),
     App("", streamed=False, more=OWN | BODY | {"app-path": "/app/json"}),
 ]
+MANGLED = [a for a in APPS if a.fault == "error_event" and a.streamed and a.more.get("app-stream") != "websocket"]
+"""Those that the simulator mangles."""
 IDS = [f"{app.preset or 'own'}-{app.more.get('app-stream', 'as-it-is')}" for app in APPS]
 
 
@@ -117,8 +120,8 @@ def test_rows_are_what_was_sent(simulator: Simulator, app: App) -> None:
     assert len(truth) == len(replies) == 2
     for reply, line in zip(replies, truth, strict=True):
         row = reply.record
-        assert (row.outcome, row.error, row.status) == (Outcome.OK, None, 200)
-        assert line["client_request_id"] == f"{row.call_id}-{row.attempt}"
+        assert (row.outcome, row.error, row.status) == (Outcome.OK, None, line["status"])
+        assert line["client_request_id"] == f"{(reply if line['status'] == 200 else replies[0]).record.call_id}-1"
         assert app.preset == "openai" or len(reply.text.split()) == 12
         assert (row.conversation_id == line.get("conversation_id")) == app.keeps_id
         assert (row.first_progress_ms is not None) == app.progress
@@ -146,7 +149,11 @@ def test_an_error_under_200_is_a_failure(simulator: Simulator, app: App) -> None
     (reply,), (line,) = converse(simulator, app, turns=1, fault=app.fault)
     row = reply.record
     assert row.outcome in (Outcome.STREAM_ERROR, Outcome.HTTP_ERROR), row.error
-    assert (row.status, line["outcome"]) in ((200, "in_band_error"), (500, "http_error"))
+    assert (row.status, line["outcome"]) in (
+        (200, "in_band_error"),
+        (101, "in_band_error"),
+        (500, "http_error"),
+    )
     assert row.error and (
         "encountered an error" in row.error or "simulated failure" in row.error or "server" in row.error
     )
@@ -158,7 +165,9 @@ def test_an_error_under_200_is_a_failure(simulator: Simulator, app: App) -> None
     "fault", ["end_midway", "reset_midway", "invalid_json", "invalid_utf8", "one_byte", "bad_chunk"]
 )
 @pytest.mark.parametrize(
-    "app", [app for app in APPS if app.fault == "error_event" and app.streamed], ids=lambda a: a.preset
+    "app",
+    MANGLED,
+    ids=lambda a: a.preset,
 )
 def test_a_mangled_answer_is_one_row(
     simulator: Simulator, app: App, fault: str, caplog: pytest.LogCaptureFixture
@@ -177,7 +186,8 @@ def test_a_mangled_answer_is_one_row(
 def test_a_wrong_key_is_a_refusal(simulator: Simulator, app: App) -> None:
     options = {"headers": app.key.replace("simulator", "wrong")}
     (reply,), (line,) = converse(simulator, app, turns=1, **options)
-    assert (reply.record.status, reply.record.outcome, line["status"]) == (401, Outcome.HTTP_ERROR, 401)
+    assert (reply.record.status, reply.record.outcome) == (line["status"], Outcome.HTTP_ERROR)
+    assert line["status"] == (403 if app.more.get("app-stream") == "websocket" else 401)
 
 
 @pytest.mark.parametrize("name", preset_names())
