@@ -89,7 +89,8 @@ class ApiUser(User):
         self.client: Client[Any] = Client(self.make_api(), self.make_endpoint(), settings.sending, self.caller)
 
     def _make_composer(self, rng: random.Random) -> Composer:
-        return Composer(self.settings, self.sender.questions, rng, self.request_name, self.sender.replay)
+        name = self.settings.name_of(self.request_name)
+        return Composer(self.settings, self.sender.questions, rng, name, self.sender.replay)
 
     def make_api(self) -> Api[Any]:
         """How its target is asked."""
@@ -171,7 +172,7 @@ class ApiUser(User):
         with self.sender.in_flight():
             reply = self.client.call(request, emit, scheduled_at, encoded, due_at)
         record = reply.record
-        self.composer.answer(reply.text, record.conversation_id, record.outcome is Outcome.OK)
+        self.composer.answer(reply.text, record.conversation_id, record.outcome is Outcome.OK, reply.answer_id)
         return record
 
     def _go_through_session(self, request: Request, encoded: Encoded, scheduled_at: float | None) -> None:

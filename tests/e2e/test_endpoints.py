@@ -129,3 +129,19 @@ def test_users_who_leave_are_counted_apart_everywhere(target: Target, tmp_path: 
     assert "went on generating for nobody for" in report
     assert f'name="aborted" value="{len(left)}"' in (run.directory / "junit.xml").read_text()
     assert f"{len(left)} of chat aborted by their users" in finished.output
+
+
+def test_conversations_by_the_last_answers_id(target: Target, tmp_path: Path) -> None:
+    """The service counts the whole conversation as the prompt, though only the new turn is sent; rows have names by
+    what is asked, and one id for each conversation."""
+    more = ["--turns", "3", "--earlier-turns", "previous_response_id"]
+    run = run_locust(flags(target, "responses", *more), {"OPENAI_API_KEY": API_KEY}, tmp_path).run()
+    rows = run.outcomes(Outcome.OK)
+    assert {row.name for row in run.rows} == {"responses"}
+    assert {row.outcome for row in run.rows} <= {Outcome.OK, Outcome.CANCELLED}
+    whole = [
+        [row.prompt_tokens or 0 for row in sorted(rows, key=lambda row: row.turn or 0) if row.conversation_id == one]
+        for one in {row.conversation_id for row in rows}
+    ]
+    assert [tokens for tokens in whole if len(tokens) == 3]
+    assert all(tokens == sorted(set(tokens)) for tokens in whole)

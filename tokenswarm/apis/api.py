@@ -31,12 +31,13 @@ class Encoded:
 @dataclass(slots=True)
 class Found:
     """What an answer came to: its outcome with the error that explains it, its text (empty unless it is wanted for a
-    conversation), and further columns of the record by name."""
+    conversation), further columns of the record by name, and the id by which a later request may refer to it."""
 
     outcome: Outcome = Outcome.OK
     error: str | None = None
     text: str = ""
     columns: dict[str, Any] = field(default_factory=dict)
+    answer_id: str | None = None
 
 
 class Reader(Protocol):

@@ -30,6 +30,8 @@ from tokenswarm.record import Doubt, Outcome
 CHAT_PATH = "/chat/completions"
 
 _DONES = (b"[DONE]", b'"[DONE]"')
+_SAMPLING = ("frequency_penalty", "n", "presence_penalty", "temperature", "top_p")
+"""Arguments that options give."""
 _FINISH = b'"finish_reason":'
 _UNFINISHED = b'"finish_reason":null'
 _USAGE = b'"usage":'
@@ -60,14 +62,30 @@ def stream_of(
 
 def chat_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
     """The JSON body of a chat request."""
-    body: dict[str, Any] = {"model": deployment, "messages": request.messages, **request.body}
+    return sdk_body({"model": deployment, "messages": request.messages}, _arguments(request), request)
+
+
+def _arguments(request: ChatRequest) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     if request.max_tokens is not None:
-        body[request.max_tokens_field] = request.max_tokens
-    if request.stream:
-        body["stream"] = True
-        if request.stream_usage:
-            body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-    return body
+        found[request.max_tokens_field] = request.max_tokens
+    return found | usage_option(request)
+
+
+def usage_option(request: ChatRequest) -> dict[str, Any]:
+    """What asks for token counts in a stream, with what else is said of streams."""
+    if not request.stream or not request.stream_usage:
+        return {}
+    return {"stream_options": {**(request.body.get("stream_options") or {}), "include_usage": True}}
+
+
+def sdk_body(asked: dict[str, Any], arguments: Mapping[str, Any], request: ChatRequest) -> dict[str, Any]:
+    """A body as the openai SDK puts it together: the model, whether to stream, what is `asked`, the arguments by name,
+    then further fields (its `extra_body`) as they were given."""
+    named = {name: request.body[name] for name in _SAMPLING if name in request.body} | dict(arguments)
+    further = {name: value for name, value in request.body.items() if name not in named}
+    streamed = {"stream": True} if request.stream else {}
+    return {"model": asked["model"], **streamed, **asked, **dict(sorted(named.items())), **further}
 
 
 def encode_json(body: Mapping[str, Any]) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenswarm.apis.api import Encoded
-from tokenswarm.apis.chat_completions import ChatStream, encode_json, stream_of
+from tokenswarm.apis.chat_completions import ChatStream, encode_json, sdk_body, stream_of, usage_option
 from tokenswarm.apis.request import ChatRequest
 
 PATH = "/completions"
@@ -38,11 +38,5 @@ class CompletionStream(ChatStream):
 def completions_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
     """The JSON body of a request: all that was said, as one text."""
     prompt = "\n\n".join(message["content"] for message in request.messages)
-    body: dict[str, Any] = {"model": deployment, "prompt": prompt, **request.body}
-    if request.max_tokens is not None:
-        body["max_tokens"] = request.max_tokens
-    if request.stream:
-        body["stream"] = True
-        if request.stream_usage:
-            body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-    return body
+    limit = {} if request.max_tokens is None else {"max_tokens": request.max_tokens}
+    return sdk_body({"model": deployment, "prompt": prompt}, limit | usage_option(request), request)

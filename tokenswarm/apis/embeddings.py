@@ -36,7 +36,7 @@ class Embeddings:
         self._deployment = deployment
 
     def encode(self, request: EmbeddingsRequest) -> Encoded:
-        body = {"input": request.texts, "model": self._deployment, "encoding_format": "base64", **request.body}
+        body = {"model": self._deployment, "input": request.texts, "encoding_format": "base64", **request.body}
         return Encoded(encode_json(body), PATH)
 
     def reader(self, request: EmbeddingsRequest, status: int, headers: Mapping[str, str]) -> EmbeddingsBody:

@@ -28,6 +28,11 @@ _DELTAS = {
     "thinking_delta": Carries.HIDDEN,
     "input_json_delta": Carries.HIDDEN,
 }
+_ARGUMENTS = frozenset(
+    {"cache_control", "container", "inference_geo", "metadata", "output_config"}
+    | {"service_tier", "stop_sequences", "thinking", "tool_choice", "tools"}
+)
+"""What the SDK has a place for, by name, among what we write ourselves; other fields stand at the end."""
 _DELTA_TEXTS = ("text", "thinking", "partial_json")
 
 
@@ -45,7 +50,7 @@ class Messages:
 
 
 def messages_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
-    """The JSON body of a request; system messages stand apart from the others."""
+    """The JSON body of a request, in the order of Anthropic's SDK; system messages stand apart from the others."""
     system = [message["content"] for message in request.messages if message["role"] in ("system", "developer")]
     others = [message for message in request.messages if message["role"] not in ("system", "developer")]
     body: dict[str, Any] = {"model": deployment, "max_tokens": request.max_tokens or MAX_TOKENS, "messages": others}
@@ -53,7 +58,8 @@ def messages_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
         body["system"] = "\n\n".join(system)
     if request.stream:
         body["stream"] = True
-    return {**body, **request.body}
+    body |= {name: value for name, value in request.body.items() if name in _ARGUMENTS}
+    return {**dict(sorted(body.items())), **request.body}
 
 
 class MessageStream(TypedEventStream):

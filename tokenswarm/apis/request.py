@@ -99,6 +99,9 @@ class ChatRequest(Request):
     stream: bool = True
     stream_usage: bool = True
     keep_text: bool = False
+    previous_id: str | None = None
+    """Id of the last answer of the conversation, where the service has the earlier turns and only what follows it is
+    sent (Responses API)."""
     session_id: str | None = None
     """The id that was made up here for the conversation; `conversation_id` is the same until a service gives one."""
     name: str = "chat"

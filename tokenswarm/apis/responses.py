@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenswarm.apis.api import Encoded, Found
-from tokenswarm.apis.chat_completions import encode_json
+from tokenswarm.apis.chat_completions import encode_json, sdk_body
 from tokenswarm.apis.request import ChatRequest
 from tokenswarm.apis.typed_events import Carries, TypedEventStream, body_columns
 from tokenswarm.payload.ends import failed_end
@@ -47,13 +47,20 @@ class Responses:
 
 
 def responses_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
-    """The JSON body of a request: the whole conversation is its `input`."""
-    body: dict[str, Any] = {"model": deployment, "input": request.messages, **request.body}
+    """The JSON body of a request: the whole conversation is its `input`, or what follows the answer it refers to."""
+    asked: dict[str, Any] = {"model": deployment, "input": request.messages}
+    arguments: dict[str, Any] = {}
+    if request.previous_id is not None:
+        asked["input"] = _after_last_answer(request.messages)
+        arguments["previous_response_id"] = request.previous_id
     if request.max_tokens is not None:
-        body["max_output_tokens"] = request.max_tokens
-    if request.stream:
-        body["stream"] = True
-    return body
+        arguments["max_output_tokens"] = request.max_tokens
+    return sdk_body(asked, arguments, request)
+
+
+def _after_last_answer(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    answers = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+    return messages[answers[-1] + 1 :] if answers else messages
 
 
 class ResponseStream(TypedEventStream):
@@ -76,6 +83,7 @@ class ResponseStream(TypedEventStream):
         columns = body_columns(facts.usage, facts.finish_reason, facts.model)
         if facts.failure is None and not facts.has_output and not columns["completion_tokens"]:
             facts.failure = (Outcome.BAD_PAYLOAD, "response without output")
+        self.answer_id = facts.id
         return self.found(facts.failure or (Outcome.OK, None), facts.text, columns, facts.has_visible)
 
     def _take_delta(self, kind: str, delta: Any) -> Carries:
@@ -92,7 +100,7 @@ class ResponseStream(TypedEventStream):
         found = read_response(response, said)
         self.model = found.model or self.model
         self.usage, self.finish_reason = found.usage, found.finish_reason
-        self.has_output = found.has_output
+        self.has_output, self.answer_id = found.has_output, found.id
         if found.failure is not None:
             self.failure = found.failure
 
@@ -100,12 +108,13 @@ class ResponseStream(TypedEventStream):
 class ResponseFacts:
     """What a response object says."""
 
-    __slots__ = ("failure", "finish_reason", "has_output", "has_visible", "model", "text", "usage")
+    __slots__ = ("failure", "finish_reason", "has_output", "has_visible", "id", "model", "text", "usage")
 
     def __init__(self) -> None:
         self.failure: tuple[Outcome, str | None] | None = None
         self.finish_reason: str | None = None
         self.has_output = self.has_visible = False
+        self.id: str | None = None
         self.model: str | None = None
         self.text = ""
         self.usage: Usage | None = None
@@ -122,7 +131,7 @@ def read_response(response: Any, said: str | None = None) -> ResponseFacts:
     details = response.get("incomplete_details")
     reason = _text(details.get("reason")) if isinstance(details, dict) else None
     facts.finish_reason = reason if status == "incomplete" and reason else status
-    facts.model = _text(response.get("model"))
+    facts.id, facts.model = _text(response.get("id")), _text(response.get("model"))
     facts.usage = parse_usage(response["usage"]) if isinstance(response.get("usage"), dict) else None
     facts.text, facts.has_visible, facts.has_output = _output(response.get("output"))
     facts.failure = _status_failure(status, reason, response.get("error"))

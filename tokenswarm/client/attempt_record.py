@@ -27,10 +27,11 @@ Emit = Callable[[RequestRecord], None]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The last attempt of a call and the answer's text (empty unless it was kept)."""
+    """The last attempt of a call, the answer's text (empty unless it was kept) and its id, where the API has one."""
 
     record: RequestRecord
     text: str
+    answer_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -87,7 +88,7 @@ def attempt_record(request: Request, reader: Reader | None, exchange: Exchange, 
     for name in _SERVICE_TEXTS:
         if text := columns.get(name):
             columns[name] = printable(text)
-    return Reply(RequestRecord(**columns), found.text)
+    return Reply(RequestRecord(**columns), found.text, found.answer_id)
 
 
 def _tokens_so_far(columns: Mapping[str, Any]) -> dict[str, Any]:

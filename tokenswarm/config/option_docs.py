@@ -73,6 +73,7 @@ DOCS: dict[str, OptionDoc] = {
     "extra-body": OptionDoc("", "", '{"top_k": 40}'),
     "batch-size": OptionDoc("1", "texts", "16"),
     "turns": OptionDoc("1", "turns", "3..12"),
+    "earlier-turns": OptionDoc("sent", "", "previous_response_id"),
     "turns-per-conversation": OptionDoc("1", "turns", "3"),
     "history": OptionDoc("", "", "recorded"),
     "think-time": OptionDoc("0", "s", "uniform(1, 2)"),

@@ -125,6 +125,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("presence-penalty", "request", "-2 to 2"),
     Option("n", "request", "answers per request"),
     Option("turns", "request", "turns of a conversation, history fed back: 5, 3..12 or a distribution; default 1"),
+    Option("earlier-turns", "request",
+           "endpoint = responses: a conversation's earlier turns are sent again (sent, the default), or named by the "
+           "last answer's id (previous_response_id)", ("sent", "previous_response_id")),
     Option("turns-per-conversation", "request", "same as turns, for the orchestrator's conversations"),
     Option("history", "request",
            "what was said before in a conversation: the service's answers (answered) or those of the file (recorded); "

@@ -81,6 +81,8 @@ class Settings:
     think_time: Pause
     start_turn: Length
     abort: Abort | None
+    by_reference: bool
+    """Whether a conversation's earlier turns are named by the id of the last answer instead of being sent again."""
     plan: Plan | None
     arrival: str
     arrival_smoothness: float
@@ -115,6 +117,11 @@ class Settings:
     def target(self) -> str:
         """Whose arrivals nobody took, and what run.json says was asked first: chat, rag or other."""
         return "chat" if self.chat is not None else "rag" if self.rag is not None else OTHER
+
+    def name_of(self, declared: str) -> str:
+        """The name of requests whose user class names them `declared`: `chat`, which is every such class's name, gives
+        way to what is asked (responses, embeddings, ...)."""
+        return self.chat.asks if declared == "chat" and self.chat is not None else declared
 
     @property
     def url(self) -> str:
@@ -256,6 +263,7 @@ def build_settings(
         think_time=reader.read("think-time", parse_pause, Pause("fixed", 0.0)),
         start_turn=reader.read("start-conversations-at", lambda text: parse_length(text, 1000), Length("fixed", 1.0)),
         abort=reader.read("abort", parse_abort, None),
+        by_reference=_by_reference(reader, chat),
         plan=plan,
         arrival=reader.choice("arrival", "constant"),
         arrival_smoothness=_smoothness(reader),
@@ -292,6 +300,15 @@ def build_settings(
     if reader.problems:
         raise BadInput(dict.fromkeys(reader.problems))
     return settings
+
+
+def _by_reference(reader: _Reader, chat: ChatTarget | None) -> bool:
+    by_reference = reader.choice("earlier-turns", "sent") == "previous_response_id"
+    if by_reference and chat is not None and chat.asks != "responses":
+        reader.problems.append(
+            f"earlier-turns: expected endpoint = responses beside previous_response_id, got {chat.asks}"
+        )
+    return by_reference
 
 
 def _chat(reader: _Reader, environment: Environment, token: TokenProvider | None, owner: KeyOwner) -> ChatTarget | None:

@@ -220,7 +220,7 @@ class LoadTest:
     def _place(self, settings: Settings) -> Place:
         position, count = self._position()
         target = settings.target
-        return Place(self.worker_name, position, count, target, self.preparation.request_name(target))
+        return Place(self.worker_name, position, count, target, settings.name_of(self.preparation.request_name(target)))
 
     def _start_telemetry(self, settings: Settings) -> Telemetry | None:
         """With `--otel`, where Locust could set it up; otherwise OpenTelemetry is not even imported."""

@@ -38,6 +38,8 @@ class Conversation:
     turn: int = 0
     joined_after: int = 0
     messages: list[dict[str, str]] = field(default_factory=list)
+    answer_id: str | None = None
+    """Of the last answer, where the service gave one an id."""
 
     @property
     def over(self) -> bool:
@@ -90,6 +92,7 @@ class Composer:
             stream=self._settings.stream,
             stream_usage=self._settings.stream_usage,
             keep_text=multi,
+            previous_id=conversation.answer_id if self._settings.by_reference else None,
             name=self._name,
             conversation_id=conversation.id if multi else None,
             session_id=conversation.session_id if multi else None,
@@ -222,8 +225,9 @@ class Composer:
             abort_after_s=self._abort_after_s(arrival),
         )
 
-    def answer(self, text: str, conversation_id: str | None, ok: bool) -> None:
-        """What came back: a chat answer is fed back as history; a failed turn ends its conversation."""
+    def answer(self, text: str, conversation_id: str | None, ok: bool, answer_id: str | None = None) -> None:
+        """What came back: a chat answer is fed back as history; a failed turn ends its conversation. `answer_id`: by
+        which the service knows it."""
         conversation = self._conversation
         if not ok:
             self._places.clear()
@@ -238,6 +242,7 @@ class Composer:
             return
         conversation.messages.append({"role": "assistant", "content": text})
         conversation.id = conversation_id or conversation.id
+        conversation.answer_id = answer_id
 
     def _current(self, arrival: Arrival | None, is_chat: bool) -> Conversation:
         if self._conversation is None or self._conversation.over:

@@ -207,3 +207,13 @@ def test_the_sdk_sends_the_same() -> None:
     encoded = Responses("m").encode(ChatRequest(messages=messages, max_tokens=7, body={"temperature": 0.5}))
     assert json.loads(encoded.body) == json.loads(sent)
     assert head.startswith(b"POST /v1" + encoded.path.encode() + b" ")
+
+
+def test_a_conversation_by_the_last_answers_id_sends_what_follows_it() -> None:
+    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
+    encoded = Responses("gpt-5").encode(ChatRequest(messages=said, previous_id="resp_1"))
+    expected = {"model": "gpt-5", "input": said[2:], "previous_response_id": "resp_1", "stream": True}
+    assert json.loads(encoded.body) == expected
+    assert stream(*WHOLE).answer_id == "resp_1"
+    body = json.dumps(DONE).encode()
+    assert read(ResponseStream(), [body]).answer_id == "resp_1"

@@ -19,6 +19,7 @@ BESIDE = {
     "arrival-smoothness": {"arrival": "gamma", "rate": "10"},
     "stages": {"shape": "step"},
     "shape": {"stages": "by=10, every=1m, to=50"},
+    "earlier-turns": {"endpoint": "responses"},
     "search": {"failure-criteria": "p95(ttft_ms) > 1000"},
     "trace-window": {"trace": "scenarios/traces/sample-azure.csv"},
     "skip-bad": {"requests": "scenarios/traces/sample-requests.jsonl"},

@@ -5,8 +5,11 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.tokenswarm.config.test_settings import settings
 from tokenswarm.sender.composer import Composer
+from tokenswarm.userinput import BadInput
 from tokenswarm.workload.arrivals import Arrival
 from tokenswarm.workload.dataset import load_dataset
 from tokenswarm.workload.questions import Questions
@@ -154,3 +157,25 @@ def test_a_session_says_the_same_whoever_goes_through_it(tmp_path: Path) -> None
         made.append(texts)
     assert made[0] == made[1]
     assert 3 <= len(made[0]) <= 5
+
+
+def test_a_conversation_by_reference_names_the_last_answer() -> None:
+    source = composer(turns="3", context_tokens="50", endpoint="responses", earlier_turns="previous_response_id")
+    first = source.next_chat(None)
+    source.answer("b", None, True, "resp_1")
+    second = source.next_chat(None)
+    source.answer("d", None, True, "resp_2")
+    third = source.next_chat(None)
+    assert [each.previous_id for each in (first, second, third)] == [None, "resp_1", "resp_2"]
+    assert len({each.conversation_id for each in (first, second, third)}) == 1
+    assert (third.context_tokens or 0) > (second.context_tokens or 0) > 50, "the service counts all that was said"
+    source.answer("f", None, True, "resp_3")
+    assert source.next_chat(None).previous_id is None
+
+
+def test_history_by_reference_is_for_responses() -> None:
+    with pytest.raises(BadInput) as raised:
+        composer(turns="3", earlier_turns="previous_response_id")
+    assert raised.value.problems == [
+        "earlier-turns: expected endpoint = responses beside previous_response_id, got chat"
+    ]
