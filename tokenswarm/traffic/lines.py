@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import jiter
+import msgspec
 
 from tokenswarm.traffic.recorded import asks_of
 from tokenswarm.userinput import MAX_DEPTH
@@ -49,8 +50,48 @@ class Line(NamedTuple):
     is_conversation: bool = False
 
 
+class _Message(msgspec.Struct):
+    role: str
+
+
+class _Body(msgspec.Struct):
+    messages: list[_Message]
+
+
+class _BatchLine(msgspec.Struct):
+    body: _Body
+    method: str = "POST"
+    url: str | None = None
+    timestamp: float | str | None = None
+    session_id: str | int | None = None
+    conversations: msgspec.Raw = msgspec.Raw()
+
+
+_batch_line = msgspec.json.Decoder(_BatchLine)
+
+
 def read_line(data: bytes, asks: str) -> Line:
     """What a line's bytes are; `asks`: which API a body goes to whose line has no URL. Raises `BadLine`."""
+    return _read_plain(data, asks) or _read_any(data, asks)
+
+
+def _read_plain(data: bytes, asks: str) -> Line | None:
+    """The most frequent lines, messages within a body, checked without making objects of what they say: four times as
+    fast. `None` for all others, wrong ones too."""
+    try:
+        line = _batch_line.decode(data)
+        if not data.isascii():
+            data.decode("utf-8")  # what is passed over is not looked at that closely
+    except ValueError:  # of msgspec's errors, too
+        return None
+    found = asks if line.url is None else asks_of(line.url)
+    if found not in ("chat", "messages") or line.method != "POST" or not line.body.messages or line.conversations:
+        return None
+    at_s = math.nan if line.timestamp is None else read_timestamp(line.timestamp)
+    return Line(found, at_s, "" if line.session_id is None else str(line.session_id))
+
+
+def _read_any(data: bytes, asks: str) -> Line:
     try:
         entry = jiter.from_json(data, allow_inf_nan=False)
     except ValueError as error:

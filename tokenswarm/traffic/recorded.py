@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -49,6 +50,7 @@ class Recorded:
         return self._apis[request.asks].reader(request.like, status, headers)
 
 
+@lru_cache(maxsize=1024)
 def asks_of(url: str) -> str | None:
     """Which API a recorded URL or path is of, by its end; `None` for one of none that can be asked."""
     path = urlsplit(url).path.rstrip("/")
