@@ -130,6 +130,7 @@ class RequestRecord:
     session_id: str | None = None
     step: int | None = None
     session_s: float | None = None
+    path_s: float | None = None
     session_end: SessionEnd | None = None
 
     scheduled_at: float | None = None
@@ -334,6 +335,7 @@ COLUMN_DOCS: dict[str, str] = {
     "session_id": "session it belongs to, where sessions arrive (option arrivals-of)",
     "step": "step of the session, from 1 in the order of the sending",
     "session_s": "s from the instant at which the session was due to the end of this request",
+    "path_s": "s of the longest chain of requests and pauses of the session that ends with this request",
     "session_end": "on the row that ended its session: done or failed",
     "scheduled_at": "Unix s; instant at which the open-loop plan wanted it sent; absent in closed loop",
     "started_at": "Unix s; just before connecting, or before the first byte is written on a kept connection",

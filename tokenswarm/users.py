@@ -28,10 +28,12 @@ from tokenswarm.plugin import register
 from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.runner.load_test import load_test_of
 from tokenswarm.sender.composer import Composer
+from tokenswarm.sender.graph_run import GraphRun
 from tokenswarm.sender.schedule import Due
 from tokenswarm.sender.sender import Sender
-from tokenswarm.sender.session import Session, pause_until
+from tokenswarm.sender.session import Session, StepRows, pause_until
 from tokenswarm.traffic.recorded import Recorded
+from tokenswarm.traffic.replay import RecordedGraph
 from tokenswarm.workload.arrivals import Arrival
 from tokenswarm.workload.thread_group import Thread
 
@@ -86,7 +88,13 @@ class ApiUser(User):
         self.composed: tuple[Any, Encoded] | None = None
         self.thread: Thread | None = None
         self.refusals = 0
-        self.client: Client[Any] = Client(self.make_api(), self.make_endpoint(), settings.sending, self.caller)
+        self.client = self._make_client()
+        self._spare: list[Client[Any]] = []
+        """Further connections, for steps that are sent while others are under way."""
+        self._graph: RecordedGraph | None = None
+
+    def _make_client(self) -> Client[Any]:
+        return Client(self.make_api(), self.make_endpoint(), self.settings.sending, self.caller)
 
     def _make_composer(self, rng: random.Random) -> Composer:
         name = self.settings.name_of(self.request_name)
@@ -111,7 +119,10 @@ class ApiUser(User):
         if schedule is None:
             return self._think_s()
         self.due = schedule.take()
-        self.composed = self.compose(self.due.arrival)
+        if self.settings.traffic.graphs:
+            self._graph = self.composer.next_graph(self.due.arrival)
+        else:
+            self.composed = self.compose(self.due.arrival)
         self.due.come.wait()
         return 0.0
 
@@ -146,7 +157,8 @@ class ApiUser(User):
                 schedule.give_up(due, "the run ended before it was sent")
             else:
                 schedule.put_back(due)
-        self.client.close()
+        for client in (self.client, *self._spare):
+            client.close()
 
     @task
     def ask(self) -> None:
@@ -154,6 +166,10 @@ class ApiUser(User):
         if self.load_test.ended:
             raise StopUser
         due = self.due.scheduled_at if self.due else None
+        if self.settings.traffic.graphs:
+            graph, self._graph = self._graph or self.composer.next_graph(None), None
+            self._go_through_graph(graph, due)
+            return
         request, encoded = self.composed or self.compose(None)
         self.composed = None
         if self.settings.traffic.sessions:
@@ -179,19 +195,39 @@ class ApiUser(User):
         """A session from its first request to its end, or that of the run: each next one is due a pause after the
         answer."""
         session = Session(uuid.uuid4().hex, scheduled_at, self.emit)
-        due_at = None
-        try:
-            while True:
-                record = self._call(request, encoded, session.take, scheduled_at, due_at)
-                if session.end_of_step(is_last=not self.composer.goes_on):
+        due_at, path_s = None, 0.0
+        while True:
+            rows = session.next_step(path_s)
+            try:
+                record = self._call(request, encoded, rows.take, scheduled_at, due_at)
+                if rows.close(is_last=not self.composer.goes_on):
                     return
-                due_at = (record.ended_at or time.time()) + self.composer.pause_s()
-                request, encoded = self.compose(None)
-                scheduled_at = None
-                if pause_until(self.sender.stopping.wait, due_at):
-                    return
-        finally:
-            session.flush()
+            finally:
+                rows.flush()
+            pause_s = self.composer.pause_s()
+            due_at, path_s = (record.ended_at or time.time()) + pause_s, rows.path_s + pause_s
+            request, encoded = self.compose(None)
+            scheduled_at = None
+            if pause_until(self.sender.stopping.wait, due_at):
+                return
+
+    def _go_through_graph(self, graph: RecordedGraph, scheduled_at: float | None) -> None:
+        """A session of steps, several of which may be under way at once, each on a connection of its own."""
+        session = Session(uuid.uuid4().hex, scheduled_at, self.emit)
+
+        def ask(position: int, rows: StepRows, due_at: float | None) -> None:
+            request = self.composer.step_of(graph, position)
+            client = self._spare.pop() if self._spare else self._make_client()
+            encoded = client.encode(request)
+            try:
+                if due_at is None or not pause_until(self.sender.stopping.wait, due_at):
+                    first = scheduled_at if rows.number == 1 else None
+                    with self.sender.in_flight():
+                        client.call(request, rows.take, first, encoded, due_at)
+            finally:
+                self._spare.append(client)
+
+        GraphRun(graph.steps, session, ask, self.sender.stopping.is_set).go_through()
 
     def emit(self, record: RequestRecord) -> None:
         """Record one finished attempt."""

@@ -23,8 +23,10 @@ MOST_ANSWERS = 12
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionFigures:
     """begun = done + failed + unfinished (the run or its process ended first). `duration_s`: of those that are done;
+    `path_s`: of the same, their longest chain of requests and pauses, which is the least they could take; `model_s`: s
+    that all requests of a session took together;
     `to_answer_s`: from the due instant of a session to the end of its n-th answer, of all that got there. `cost`: in
-    the currency of the run's prices; `None` without them. The last three are means over the sessions begun."""
+    the currency of the run's prices; `None` without them. `model_s` and the last three are means over all begun."""
 
     begun: int
     done: int
@@ -33,6 +35,8 @@ class SessionFigures:
     most_at_once: int
     mean_at_once: float | None
     duration_s: Distribution
+    path_s: Distribution
+    model_s: float
     to_answer_s: Mapping[str, Distribution]
     requests: float
     tokens: float | None
@@ -67,11 +71,18 @@ def session_figures(run: Run) -> SessionFigures | None:
         most_at_once=most,
         mean_at_once=mean,
         duration_s=distribution("session_s", since_s[ended[SessionEnd.DONE] & populations.is_ok(rows)]),
+        path_s=distribution("path_s", _longest_s(run, ended[SessionEnd.DONE])),
+        model_s=float(np.nansum(numbers(rows["e2e_ms"])[in_session])) / 1000 / begun,
         to_answer_s={str(n): distribution("session_s", since_s[answered & (step == n)]) for n in steps},
         requests=float(in_session.sum()) / begun,
         tokens=None if tokens is None else tokens / begun,
         cost=_cost(run, in_session, begun),
     )
+
+
+def _longest_s(run: Run, done: populations.Mask) -> populations.Values:
+    """The chain that ends with a session's last answer is the longest but where a shorter one ended late."""
+    return numbers(run.rows["path_s"])[done]
 
 
 def _at_once(begins: populations.Values, ends: populations.Values, until: float) -> tuple[int, float | None]:

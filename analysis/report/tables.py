@@ -191,11 +191,15 @@ def sessions(summary: Summary, leave_out: Collection[str] = ()) -> Table | None:
     if found is None:
         return None
     rows = [Row("whole session", _spread(found.duration_s), is_strong=True)]
+    rows += [Row("critical path", _spread(found.path_s))] if found.path_s.n else []
     if len(found.to_answer_s) > 1:
         rows += [Row(f"to answer {n}", _spread(each)) for n, each in found.to_answer_s.items()]
     counts = f"{found.begun} begun = {found.done} done + {found.failed} failed + {found.unfinished} unfinished"
     at_once = f"{found.most_at_once} at once at most, {format_figure(found.mean_at_once)} on average"
-    one = f"a session: {format_figure(found.requests)} requests, {format_figure(found.tokens, 'tokens')} tokens"
+    one = (
+        f"a session: {format_figure(found.requests)} requests, {format_figure(found.model_s)} s of them in all, "
+        f"{format_figure(found.tokens, 'tokens')} tokens"
+    )
     cost = "" if found.cost is None else f", {found.cost:.4g} in the currency of the prices"
     return Table(
         "Sessions (s, from the instant they were due)", [Column(""), *_SPREAD], rows, [counts, at_once, one + cost]

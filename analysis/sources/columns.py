@@ -36,6 +36,7 @@ OFFSETS = (
     "utilization_pct",
     "retry_after_ms",
     "session_s",
+    "path_s",
 )
 INTEGERS = {
     "attempt": "int16",

@@ -19,6 +19,7 @@ SHORTENED = {
     "open-poisson": (*QUICK, "--rate", "900", "--run-time", "3s", "--warm-up", "0", "--cool-down", "1"),
     "rate-stages": (*QUICK, "--rate-stages", "0s:60, 1s:1200, 1s:1200, 1s:60"),
     "trace-replay": (*QUICK, "--trace-speed", "20"),
+    "agents": QUICK,
     "recorded-requests": (*QUICK, "--trace-speed", "10"),
     "stages": (*QUICK, "--stages", "1s:4, 2s:4, 1s:0", "--think-time", "0.2", "--max-tokens", "20"),
     "spike": (*QUICK, "--stages", "base=1, peak=6, at=1s, hold=1s, duration=3s", "--think-time", "0.1"),
@@ -137,6 +138,26 @@ def test_sessions_have_the_steps_that_they_should(runs: dict[str, LoadRun]) -> N
         recorded.setdefault(line["session_id"], []).append(str(number))
     sent = [[row.question_id for row in rows] for rows in by_session(runs["recorded-sessions"]).values()]
     assert sorted(map(str, sent)) == sorted(map(str, recorded.values()))
+
+
+def test_a_step_follows_the_answers_that_it_needs(runs: dict[str, LoadRun]) -> None:
+    run = runs["agents"]
+    graphs = [
+        json.loads(line)["steps"] for line in Path("scenarios/traces/sample-agents.jsonl").read_text().splitlines()
+    ]
+    rows = {row.question_id: row for row in run.rows}
+    assert len(rows) == len(run.rows) == sum(map(len, graphs))
+    for number, steps in enumerate(graphs, start=1):
+        by_id = {step["id"]: rows[f"{number}.{position}"] for position, step in enumerate(steps, start=1)}
+        for step in steps:
+            received_at = run.truth[request_id(by_id[step["id"]])]["received_at"]
+            for parent in step["parents"]:
+                before = by_id[parent]
+                assert received_at >= (before.ended_at or 0.0) + step["tool_s"] - 0.001
+        (last,) = (row for row in by_id.values() if row.session_end == SessionEnd.DONE)
+        late_s = sum(row.lag_ms or 0.0 for row in by_id.values()) / 1000
+        assert 0 <= (last.session_s or 0.0) - (last.path_s or 0.0) + 0.002 <= late_s + 0.004
+    assert any(len({step["tool_s"] for step in steps}) > 3 for steps in graphs)
 
 
 def test_each_run_has_a_salt_of_its_own(runs: dict[str, LoadRun]) -> None:

@@ -129,6 +129,11 @@ OPTIONS: tuple[Option, ...] = (
            "endpoint = responses: a conversation's earlier turns are sent again (sent, the default), or named by the "
            "last answer's id (previous_response_id)", ("sent", "previous_response_id")),
     Option("turns-per-conversation", "request", "same as turns, for the orchestrator's conversations"),
+    Option("steps", "request",
+           "steps of an agent's session, one after another: 3..12 or a distribution; sessions arrive, not requests"),
+    Option("tool-time", "request", "seconds between an answer and the session's next request; default think-time"),
+    Option("step-tokens", "request",
+           "tokens that each further turn or step adds besides the answer; default context-tokens"),
     Option("history", "request",
            "what was said before in a conversation: the service's answers (answered) or those of the file (recorded); "
            "default answered, of recorded requests recorded", ("answered", "recorded")),

@@ -421,7 +421,7 @@ def _endpoints(reader: _Reader, environment: Environment) -> list[PrometheusEndp
 
 def _turns(reader: _Reader) -> Length:
     turns = Length("fixed", 1.0, upper=MAX_TURNS)
-    for name in ("turns", "turns-per-conversation"):  # the second, of the orchestrator's conversations, wins
+    for name in ("turns", "turns-per-conversation", "steps"):  # the last wins
         turns = reader.read(name, partial(parse_count, upper=MAX_TURNS, where=name), turns)
     return turns
 

@@ -208,7 +208,11 @@ class LoadRun:
         """Wait until so many arrivals have been answered, or none can come any more: a session's next request comes
         after a pause, which is taken for not more than ten times its mean."""
         limit_s = self.settings.max_lag_s + self.settings.sending.timeout_s + ANSWERS_EXTRA_S
-        limit_s += PAUSES * self.settings.think_time.mean() if self.settings.traffic.sessions else 0.0
+        limit_s += (
+            PAUSES * (self.settings.traffic.tool_time or self.settings.think_time).mean()
+            if self.settings.traffic.sessions
+            else 0.0
+        )
         deadline, rows = time.monotonic() + limit_s, self.accounting.rows
         while self.answered < count and time.monotonic() < deadline:
             gevent.sleep(POLL_S)

@@ -13,7 +13,7 @@ from tokenswarm.apis.embeddings import EmbeddingsRequest
 from tokenswarm.apis.request import ChatRequest, RagRequest
 from tokenswarm.config.settings import Settings
 from tokenswarm.traffic.recorded import RecordedRequest
-from tokenswarm.traffic.replay import Changes, Replay, Sent
+from tokenswarm.traffic.replay import Changes, RecordedGraph, Replay, Sent
 from tokenswarm.workload.arrivals import Arrival
 from tokenswarm.workload.distributions import Length
 from tokenswarm.workload.prompts import build_messages, build_prompt, estimate_messages, estimate_tokens
@@ -115,6 +115,15 @@ class Composer:
         self._said = request.said
         return request
 
+    def next_graph(self, arrival: Arrival | None) -> RecordedGraph:
+        """The next recorded session of steps."""
+        assert self._replay is not None
+        return self._replay.graph(self._replay.next_number() if arrival is None else arrival.index)
+
+    def step_of(self, graph: RecordedGraph, position: int) -> RecordedRequest:
+        """A step's request, with what the run says of requests."""
+        return graph.request(position, self._changes(None), Sent(self._name, self._abort_after_s(None)))
+
     @property
     def goes_on(self) -> bool:
         """Whether the session that is on has a next request."""
@@ -122,7 +131,7 @@ class Composer:
 
     def pause_s(self) -> float:
         """s between an answer and the next request."""
-        return self._settings.think_time.sample(self._rng)
+        return (self._settings.traffic.tool_time or self._settings.think_time).sample(self._rng)
 
     def _changes(self, arrival: Arrival | None) -> Changes:
         chat, traffic = self._settings.chat, self._settings.traffic
@@ -276,7 +285,9 @@ class Composer:
         elif question is not None:
             text = self._question(None).question
         else:
-            text = build_prompt(self._words, self._context_tokens(None), unique=True)
+            further = self._settings.traffic.step_tokens
+            tokens = self._context_tokens(None) if further is None else further.sample(self._rng) or 1
+            text = build_prompt(self._words, tokens, unique=True)
         conversation.messages.append({"role": "user", "content": text})
 
     def _question(self, arrival: Arrival | None) -> Question:

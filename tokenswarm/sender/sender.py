@@ -24,6 +24,7 @@ from tokenswarm.generator.selfcheck_result import read_stored
 from tokenswarm.record import RequestRecord
 from tokenswarm.results.recorder import Batch, Recorder
 from tokenswarm.sender.schedule import Schedule
+from tokenswarm.traffic.lines import Form
 from tokenswarm.traffic.replay import Conversations, Replay
 from tokenswarm.workload.questions import Questions, QuestionSource
 
@@ -100,7 +101,7 @@ class Sender:
         recording = settings.traffic.recording
         self._recorded = Replay(recording, place.position, place.count) if recording is not None else None
         self.replay = self._recorded
-        if recording is not None and recording.index.has_conversations and self._recorded is not None:
+        if recording is not None and recording.index.form is Form.CONVERSATION and self._recorded is not None:
             self.questions, self.replay = Conversations(self._recorded), None
         self.schedule: Schedule | None = None
         if settings.open_load:

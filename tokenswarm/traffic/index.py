@@ -18,7 +18,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tokenswarm.traffic.lines import BadLine, Line, read_line
+from tokenswarm.traffic.bodies import BadLine
+from tokenswarm.traffic.lines import Form, Line, read_line
 from tokenswarm.userinput import BadInput, open_file
 
 MAX_FILE_BYTES = 64_000_000_000
@@ -26,7 +27,7 @@ CACHED_FROM_BYTES = 64_000_000
 """A smaller file is read again faster than anybody notices."""
 READ_BYTES = 1 << 20
 SHOWN_PROBLEMS = 20
-_VERSION = 2
+_VERSION = 3
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -46,8 +47,8 @@ class Index:
     sessions: array[int] = field(default_factory=lambda: array("Q"))
     """Of each request the number of its session, from 0 in the order in which they begin."""
     session_count: int = 0
-    has_conversations: bool = False
-    """Whether the file holds conversations, of which requests are made, in place of requests."""
+    form: Form = Form.REQUEST
+    """What each line of the file holds."""
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -74,14 +75,12 @@ class Index:
         elif math.isnan(line.timestamp_s) == self.has_timestamps:
             raise BadLine(f"timestamp: expected {'one as before' if self.has_timestamps else 'none as before'}, "
                           f"got {'none' if self.has_timestamps else 'one'}")  # fmt: skip
-        elif line.is_conversation != self.has_conversations:
-            raise BadLine(
-                f"expected {'conversations' if self.has_conversations else 'requests'} as before, got the other"
-            )
+        elif line.form is not self.form:
+            raise BadLine(f"expected {self.form} as before, got {line.form}")
         elif line.timestamp_s < self.instants_s[-1]:
             back_s = self.instants_s[-1] - line.timestamp_s
             raise BadLine(f"timestamp: expected one not before the request above, got one {back_s:.3f} s earlier")
-        self.has_conversations = line.is_conversation
+        self.form = line.form
         self.offsets.append(offset)
         self.lengths.append(length)
         self.instants_s.append(line.timestamp_s)
@@ -168,7 +167,7 @@ def _keep(index: Index, kept: Path, facts: list[object]) -> None:
     """Write an index down, whole or not at all; a directory that cannot be written is no fault of the run's."""
     partial = kept.with_suffix(f".{os.getpid()}.partial")
     header = {"facts": facts, "count": len(index), "first_asks": index.first_asks, "skipped": index.skipped}
-    header |= {"session_count": index.session_count, "has_conversations": index.has_conversations}
+    header |= {"session_count": index.session_count, "form": index.form}
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
@@ -192,7 +191,7 @@ def _read_kept(kept: Path, facts: list[object], path: Path, asks: str) -> Index 
             if header["facts"] != facts:
                 return None
             index = Index(path, asks, header["first_asks"], header["skipped"])
-            index.session_count, index.has_conversations = header["session_count"], header["has_conversations"]
+            index.session_count, index.form = header["session_count"], Form(header["form"])
             for column in _columns(index):
                 column.fromfile(file, header["count"])
     except (OSError, ValueError, KeyError, EOFError):

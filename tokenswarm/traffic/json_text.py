@@ -54,6 +54,20 @@ def read_object(text: str, begin: int = 0, within: str | None = None) -> ObjectT
     return ObjectText(begin, at + 1, members)
 
 
+def read_objects(text: str, begin: int, within: str) -> list[ObjectText]:
+    """The objects of the list that begins in `text` at `begin`, each as of `read_object`. Raises `ValueError`."""
+    _expect(text, begin, "[")
+    found: list[ObjectText] = []
+    at = _skip(text, begin + 1)
+    while text[at : at + 1] != "]":
+        if found:
+            _expect(text, at, ",")
+            at += 1
+        found.append(read_object(text, at, within))
+        at = _skip(text, found[-1].end)
+    return found
+
+
 def edited(text: str, found: ObjectText, changes: Mapping[str, str | None]) -> str:
     """An object's text with members put in (as JSON text) or taken out (`None`); all else stays as it is."""
     parts: list[str] = []

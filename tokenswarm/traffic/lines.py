@@ -4,29 +4,32 @@
     {"body": {...}}                                                                      the same, short
     {"model": ..., "messages": [...], ...}                                               a body by itself
     {"conversations": [{"from": "human", "value": ...}, {"from": "gpt", "value": ...}]}  ShareGPT's conversations
+    {"steps": [{"id": "a", "parents": [], "tool_s": 0.5, "body": {...}}, ...]}           an agent's session
 
 Any of them may have `timestamp`: seconds (Unix, or from the beginning), Unix milliseconds, or ISO 8601; and the first
-two `session_id`. Other keys beside `body` are not looked at.
+two `session_id`. Other keys beside `body` are not looked at. A step is like a line of the first form; `parents` are
+the ids of the steps whose answers it needs (without it: the step before), `tool_s` the seconds between those and it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import jiter
 import msgspec
 
+from tokenswarm.traffic.bodies import BadLine, check_body, kind, line_asks
+from tokenswarm.traffic.graph import read_steps
 from tokenswarm.traffic.recorded import asks_of
 from tokenswarm.userinput import MAX_DEPTH
 
 MILLISECONDS_FROM = 1e11
 """A timestamp above this is in milliseconds: as seconds it would be after the year 5000."""
 MAX_TIMESTAMP = 1e14
-_CONTENT = {"chat": "messages", "messages": "messages", "responses": "input", "embeddings": "input",
-            "completions": "prompt"}  # fmt: skip
+"""Roles by their names in ShareGPT's conversations."""
 
 
 ROLES = {
@@ -34,11 +37,14 @@ ROLES = {
     **dict.fromkeys(("gpt", "chatgpt", "assistant", "bard", "bing"), "assistant"),
     "system": "system",
 }
-"""Roles by their names in ShareGPT's conversations."""
 
 
-class BadLine(ValueError):
-    """A line that is no request: what was expected and of what kind it is, never what it says."""
+class Form(StrEnum):
+    """What a line holds."""
+
+    REQUEST = "requests"
+    CONVERSATION = "conversations"
+    GRAPH = "steps"
 
 
 class Line(NamedTuple):
@@ -47,7 +53,7 @@ class Line(NamedTuple):
     asks: str
     timestamp_s: float = math.nan
     session: str = ""
-    is_conversation: bool = False
+    form: Form = Form.REQUEST
 
 
 class _Message(msgspec.Struct):
@@ -65,6 +71,7 @@ class _BatchLine(msgspec.Struct):
     timestamp: float | str | None = None
     session_id: str | int | None = None
     conversations: msgspec.Raw = msgspec.Raw()
+    steps: msgspec.Raw = msgspec.Raw()
 
 
 _batch_line = msgspec.json.Decoder(_BatchLine)
@@ -85,7 +92,9 @@ def _read_plain(data: bytes, asks: str) -> Line | None:
     except ValueError:  # of msgspec's errors, too
         return None
     found = asks if line.url is None else asks_of(line.url)
-    if found not in ("chat", "messages") or line.method != "POST" or not line.body.messages or line.conversations:
+    if found not in ("chat", "messages") or line.method != "POST" or not line.body.messages:
+        return None
+    if line.conversations or line.steps:
         return None
     at_s = math.nan if line.timestamp is None else read_timestamp(line.timestamp)
     return Line(found, at_s, "" if line.session_id is None else str(line.session_id))
@@ -102,17 +111,17 @@ def _read_any(data: bytes, asks: str) -> Line:
     timestamp_s = math.nan if timestamp is None else read_timestamp(timestamp)
     if "conversations" in entry:
         turns_of(entry["conversations"])
-        return Line("chat", timestamp_s, is_conversation=True)
+        return Line("chat", timestamp_s, form=Form.CONVERSATION)
+    if "steps" in entry:
+        read_steps(entry["steps"], asks)
+        return Line(line_asks(entry["steps"][0], asks), timestamp_s, form=Form.GRAPH)
     body = entry
     if "body" in entry:
         body = entry["body"]
-        if entry.get("method", "POST") != "POST":
-            raise BadLine(f"method: expected POST, got {kind(entry['method'])} that is another")
-        if (url := entry.get("url")) is not None:
-            asks = _asks(url)
+        asks = line_asks(entry, asks)
         if not isinstance(body, dict):
             raise BadLine(f"body: expected an object, got {kind(body)}")
-    _check_body(body, asks)
+    check_body(body, asks)
     session = entry.get("session_id") if body is not entry else None
     return Line(asks, timestamp_s, "" if session is None else str(session))
 
@@ -146,49 +155,6 @@ def read_timestamp(value: Any) -> float:
     if not 0 <= value < MAX_TIMESTAMP:
         raise BadLine(f"timestamp: expected seconds from 0, or Unix milliseconds, got {value:g}")
     return value / 1000 if value >= MILLISECONDS_FROM else float(value)
-
-
-def _asks(url: Any) -> str:
-    found = asks_of(url) if isinstance(url, str) else None
-    if found is None:
-        raise BadLine(
-            "url: expected one that ends in /chat/completions, /responses, /embeddings, /completions or /messages, "
-            f"got {kind(url) if not isinstance(url, str) else 'another'}"
-        )
-    return found
-
-
-def _check_body(body: Mapping[str, Any], asks: str) -> None:
-    name = _CONTENT[asks]
-    content = body.get(name)
-    if name == "messages":
-        _check_messages(content)
-    elif not content or not isinstance(content, str | list):
-        raise BadLine(f"{name}: expected text or a list, as {asks} has it, got {kind(content)}")
-
-
-def _check_messages(messages: Any) -> None:
-    if not isinstance(messages, list) or not messages:
-        raise BadLine(f"messages: expected a list of messages, got {kind(messages)}")
-    for number, message in enumerate(messages, start=1):
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            got = "one without" if isinstance(message, dict) else kind(message)
-            raise BadLine(f"message {number}: expected an object with a role, got {got}")
-
-
-def kind(value: Any) -> str:
-    """What a JSON value is, in words."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return "a number"
-    if isinstance(value, str):
-        return "text" if value else "an empty text"
-    if isinstance(value, list):
-        return "a list" if value else "an empty list"
-    return "an object"
 
 
 def _reason(error: ValueError) -> str:

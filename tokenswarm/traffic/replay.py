@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tokenswarm.traffic.graph import AgentStep, read_steps
 from tokenswarm.traffic.index import Index
-from tokenswarm.traffic.json_text import ObjectText, edited, read_object
+from tokenswarm.traffic.json_text import ObjectText, edited, read_object, read_objects
 from tokenswarm.traffic.lines import turns_of
 from tokenswarm.traffic.recorded import RecordedRequest, asks_of, like
 from tokenswarm.traffic.sessions import Sessions
@@ -136,28 +137,59 @@ class Replay:
 
     def request(self, place: int, changes: Changes, sent: Sent) -> RecordedRequest:
         """The request at a place of the file as it is sent now; its id is its number in the file, from 1."""
-        asks, text, found = body_of(self._read(place), self._recording.index.asks)
-        made = changes.of(found, asks)
-        messages = found.value("messages")
-        if sent.answers and isinstance(messages, list):
-            made["messages"] = _json(answered(messages, sent.answers))
-        # As it is sent, for what of it decides how the answer is read.
-        body = {each.key: each.value for each in found.members}
-        body |= {key: json.loads(new) for key, new in made.items() if new is not None}
-        content = edited(text, found, made).encode("utf-8")
-        return RecordedRequest(
-            asks=asks,
-            content=content,
-            like=like(asks, body, sent.name, keep_text=sent.answers is not None),
-            said=len(messages) if isinstance(messages, list) else None,
-            name=sent.name,
-            question_id=str(place + 1),
-            abort_after_s=sent.abort_after_s,
-        )
+        return made_request(body_of(self._read(place), self._recording.index.asks), changes, sent, str(place + 1))
+
+    def graph(self, number: int) -> RecordedGraph:
+        """The steps of arrival `number`."""
+        (place,) = self.places(number)
+        text, asks = self._read(place), self._recording.index.asks
+        member = read_object(text).find("steps")
+        assert member is not None
+        entries = read_objects(text, member.begin, within="body")
+        bodies = [(_asks_of(entry, asks), text, entry.value("body")) for entry in entries]
+        return RecordedGraph(str(place + 1), read_steps(member.value, asks), bodies)
 
     def _read(self, place: int) -> str:
         index = self._recording.index
         return os.pread(self._file, index.lengths[place], index.offsets[place]).decode("utf-8")
+
+
+Body = tuple[str, str, ObjectText]
+"""Which API it goes to, a text, and where in that it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedGraph:
+    """A session of steps; `number`: its own in the file, from 1."""
+
+    number: str
+    steps: list[AgentStep]
+    bodies: list[Body]
+
+    def request(self, position: int, changes: Changes, sent: Sent) -> RecordedRequest:
+        """The request of a step."""
+        return made_request(self.bodies[position], changes, sent, f"{self.number}.{position + 1}")
+
+
+def made_request(body: Body, changes: Changes, sent: Sent, number: str) -> RecordedRequest:
+    """A recorded body as it is sent."""
+    asks, text, found = body
+    made = changes.of(found, asks)
+    messages = found.value("messages")
+    if sent.answers and isinstance(messages, list):
+        made["messages"] = _json(answered(messages, sent.answers))
+    # As it is sent, for what of it decides how the answer is read.
+    members = {each.key: each.value for each in found.members}
+    members |= {key: json.loads(new) for key, new in made.items() if new is not None}
+    return RecordedRequest(
+        asks=asks,
+        content=edited(text, found, made).encode("utf-8"),
+        like=like(asks, members, sent.name, keep_text=sent.answers is not None),
+        said=len(messages) if isinstance(messages, list) else None,
+        name=sent.name,
+        question_id=number,
+        abort_after_s=sent.abort_after_s,
+    )
 
 
 class Conversations:
@@ -185,14 +217,18 @@ def answered(messages: Sequence[Any], answers: Mapping[int, str]) -> list[Any]:
     return made
 
 
-def body_of(text: str, asks: str) -> tuple[str, str, ObjectText]:
-    """Which API a line goes to, and its body: a text, and where in that it stands. Raises `ValueError`."""
+def body_of(text: str, asks: str) -> Body:
+    """The body of a line. Raises `ValueError`."""
     line = read_object(text, within="body")
     body = line.value("body")
     if not isinstance(body, ObjectText):
         return asks, *_without(text, line, "timestamp")
-    url = line.value("url")
-    return (asks_of(url) or asks) if isinstance(url, str) else asks, text, body
+    return _asks_of(line, asks), text, body
+
+
+def _asks_of(entry: ObjectText, asks: str) -> str:
+    url = entry.value("url")
+    return (asks_of(url) or asks) if isinstance(url, str) else asks
 
 
 def _without(text: str, found: ObjectText, key: str) -> tuple[str, ObjectText]:

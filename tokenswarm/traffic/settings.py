@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tokenswarm.traffic.index import load_index
+from tokenswarm.traffic.lines import Form
 from tokenswarm.traffic.replay import Recording
 from tokenswarm.traffic.sessions import Sessions
 from tokenswarm.userinput import BadInput
 from tokenswarm.workload.arrivals import MAX_SPEED, RecordedPlan
+from tokenswarm.workload.distributions import Length, Pause, parse_length, parse_pause
 from tokenswarm.workload.traces import parse_trace_window
 
 MAX_SALT = 200
 MAX_SKIPPED = 1_000_000_000
 BESIDE = (
     "dataset", "context-tokens", "shape-profile", "system-prompt", "prompt-prefix", "turns", "batch-size",
-    "start-conversations-at", "trace",
+    "start-conversations-at", "trace", "steps", "step-tokens",
 )  # fmt: skip
 """Options that say what is asked: beside recorded requests they would be ignored."""
 
@@ -50,6 +52,12 @@ class Traffic:
     stream_usage: bool | None
     sessions: bool = False
     """Whether sessions arrive, not requests."""
+    graphs: bool = False
+    """Whether a session's steps are a graph."""
+    tool_time: Pause | None = None
+    """s between an answer and the session's next request; `None` for the think time."""
+    step_tokens: Length | None = None
+    """What a further turn says, in tokens; `None` for as much as a first one."""
     feeds_back: bool = True
     """Whether the service's own answers become history, not the recorded ones."""
 
@@ -62,13 +70,19 @@ class Traffic:
 
 def read_traffic(reader: OptionReader, targets: Collection[str]) -> Traffic:
     """All options of recorded traffic."""
-    sessions = reader.choice("arrivals-of", "requests") == "sessions"
-    recording = read_recording(reader, targets, sessions)
-    is_verbatim = recording is not None and not recording.index.has_conversations
+    recording = read_recording(reader, targets)
+    is_graph = recording is not None and recording.index.form is Form.GRAPH
+    by_default = "sessions" if is_graph or reader.get("steps") else "requests"
+    sessions = reader.choice("arrivals-of", by_default) == "sessions"
+    is_verbatim = recording is not None and recording.index.form is not Form.CONVERSATION
     given = {name: reader.get(name) if recording is not None else None for name in ("stream", "stream-usage")}
     stream, stream_usage = (None if text is None else text == "yes" for text in given.values())
     salt = reader.read("prompt-salt", parse_salt, "")
+    if by_default == "sessions" and not sessions:
+        reader.problems.append("arrivals-of: expected sessions for steps, got requests")
     history = reader.choice("history", "recorded" if is_verbatim else "answered")
+    if is_graph and history == "answered":
+        reader.problems.append("history: expected recorded for requests with steps, got answered")
     if is_verbatim and history == "answered" and not sessions:
         reader.problems.append(
             "history: expected arrivals-of = sessions beside answered and recorded requests, got none"
@@ -79,6 +93,9 @@ def read_traffic(reader: OptionReader, targets: Collection[str]) -> Traffic:
         stream=stream,
         stream_usage=stream_usage,
         sessions=sessions,
+        graphs=is_graph,
+        tool_time=reader.read("tool-time", lambda text: parse_pause(text, "tool-time"), None),
+        step_tokens=reader.read("step-tokens", lambda text: parse_length(text, where="step-tokens"), None),
         feeds_back=history == "answered",
     )
 
@@ -90,7 +107,7 @@ def parse_salt(text: str) -> str:
     return text
 
 
-def read_recording(reader: OptionReader, targets: Collection[str], sessions: bool) -> Recording | None:
+def read_recording(reader: OptionReader, targets: Collection[str]) -> Recording | None:
     """What `requests` names; `None` when it is not given, or wrong."""
     path = reader.get("requests")
     skip_bad = reader.whole("skip-bad", 0, MAX_SKIPPED, 0)
@@ -111,6 +128,7 @@ def read_recording(reader: OptionReader, targets: Collection[str], sessions: boo
     if window is not None and not index.has_timestamps:
         reader.problems.append("trace-window: expected requests with timestamps, got requests without")
         window = None
+    sessions = index.form is Form.GRAPH or reader.get("arrivals-of") == "sessions"
     grouped = Sessions(index) if sessions else None
     first, end = index.within(window) if grouped is None else grouped.within(window)
     if first == end:

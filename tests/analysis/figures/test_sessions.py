@@ -20,6 +20,7 @@ def row(at: float, step: int, session_s: float, end: SessionEnd | None = None, *
     """A request of 1 s that starts `at` s after the begin, 0.5 s of which were lag where it is the first."""
     given: dict[str, Any] = {
         "started_at": BEGIN + at, "e2e_ms": 1000.0, "step": step, "session_s": session_s, "session_end": end,
+        "path_s": session_s - 0.5,
         "session_id": "s", "outcome": Outcome.OK, "prompt_tokens": 10, "completion_tokens": 2,
         "token_source": TokenSource.USAGE,
     }  # fmt: skip
@@ -54,6 +55,7 @@ def test_sessions_by_hand(tmp_path: Path) -> None:
     assert found.most_at_once == 3
     assert found.mean_at_once == pytest.approx((3 + 5 + 1.5 + 1.5) / 9.5)
     assert (found.requests, found.tokens) == (7 / 4, 6 * 12 / 4)
+    assert (found.path_s.n, found.path_s.max, found.model_s) == (2, 4.5, 7 / 4)
     assert found.cost == pytest.approx((60 * 1 + 12 * 2) / 1000 / 4)
 
 

@@ -16,10 +16,10 @@ def rows_of(*steps: RequestRecord, due_at: float | None = 99.5) -> list[RequestR
     rows: list[RequestRecord] = []
     session = Session("s", due_at, rows.append)
     for number, step in enumerate(steps, start=1):
-        session.take(step)
-        if session.end_of_step(is_last=number == len(steps)):
+        taken = session.next_step()
+        taken.take(step)
+        if taken.close(is_last=number == len(steps)):
             break
-    session.flush()
     return rows
 
 
@@ -48,12 +48,14 @@ def test_what_the_end_of_the_run_cut_has_ended_no_session() -> None:
 
 def test_only_the_last_attempt_ends_a_session() -> None:
     rows: list[RequestRecord] = []
-    session = Session("s", 99.5, rows.append)
-    session.take(record(100.0, Outcome.THROTTLED))
+    taken = Session("s", 99.5, rows.append).next_step(path_before_s=2.0)
+    taken.take(record(100.0, Outcome.THROTTLED))
     assert rows == []  # another attempt may follow
-    session.take(record(101.0, attempt=2))
-    assert session.end_of_step(is_last=True)
+    taken.take(record(101.0, attempt=2))
+    assert taken.close(is_last=True)
     assert [(row.attempt, row.step, row.session_end) for row in rows] == [(1, 1, None), (2, 1, SessionEnd.DONE)]
+    # The wait between the attempts is part of the chain.
+    assert [row.path_s for row in rows] == [2.5, 3.5]
 
 
 def test_a_pause_ends_with_the_run() -> None:

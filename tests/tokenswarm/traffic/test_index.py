@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tokenswarm.traffic import index as module
+from tokenswarm.traffic.bodies import BadLine
 from tokenswarm.traffic.index import Index, build_index, load_index
-from tokenswarm.traffic.lines import BadLine, read_line, read_timestamp
+from tokenswarm.traffic.lines import read_line, read_timestamp
 from tokenswarm.userinput import BadInput
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
@@ -67,7 +68,7 @@ def test_each_line_is_found_again(tmp_path: Path) -> None:
         ({"conversations": [{"from": "gpt", "value": "x"}]}, "conversations: expected at least one message of a "
          "human, got none"),
         ({"conversations": [{"from": "human", "value": "x"}], "timestamp": 10}, "expected requests as before, "
-         "got the other"),
+         "got conversations"),
         ('{"body":' + "[" * 300, "expected a JSON object, got text that is none (nested deeper than 100 levels)"),
     ],
 )  # fmt: skip

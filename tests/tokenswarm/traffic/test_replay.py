@@ -130,7 +130,7 @@ def test_conversations_are_read_as_questions(tmp_path: Path) -> None:
     said = [("system", "Be kind."), ("human", "a"), ("gpt", "b"), ("human", "c"), ("gpt", "d")]
     line = {"id": "Anna", "conversations": [{"from": who, "value": text} for who, text in said]}
     found = recording(tmp_path, line, line)
-    assert found.index.has_conversations
+    assert found.index.form == "conversations"
     replay = Replay(found)
     question = Conversations(replay).at(3)
     replay.close()

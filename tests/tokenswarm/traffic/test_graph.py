@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from tests.tokenswarm.traffic.test_index import BODY
+from tokenswarm.traffic.bodies import BadLine
+from tokenswarm.traffic.graph import AgentStep, children_of, critical_path_s, read_steps
+
+
+def step(identity: str | None = None, **more: Any) -> dict[str, Any]:
+    return {**({"id": identity} if identity else {}), "body": BODY, **more}
+
+
+def test_without_parents_a_step_waits_for_the_one_before() -> None:
+    assert read_steps([step(), step(tool_s=0.5), step()], "chat") == [
+        AgentStep((), 0),
+        AgentStep((0,), 0.5),
+        AgentStep((1,), 0),
+    ]
+
+
+def test_a_fan_out_and_a_join_in_any_order_of_the_file() -> None:
+    steps = read_steps([step("join", parents=["a", "b"]), step("a", parents=["root"]), step("root", parents=[]),
+                        step("b", parents=["root"], tool_s=2)], "chat")  # fmt: skip
+    assert [each.parents for each in steps] == [(1, 3), (2,), (), (2,)]
+    assert children_of(steps) == [[], [0], [1, 3], [0]]
+    assert critical_path_s(steps, [1, 1, 1, 1]) == 5
+
+
+@pytest.mark.parametrize(
+    ("steps", "what"),
+    [
+        ([], "steps: expected a list of 1 to 10000 steps, got an empty list"),
+        (["Anna"], "step 1: expected an object, got text"),
+        ([{}], "step 1: body: expected an object, got none"),
+        ([step(body={"messages": "Anna"})], "step 1: messages: expected a list of messages, got text"),
+        ([step("a"), step("a")], "step 2: id: expected each once, got that of step 1"),
+        ([step("a"), step("b", parents=["a", "Anna"])],
+         "step 2: parents: expected ids of steps of this session, parent 2 is none"),
+        ([step("a"), step("b", parents="a")], "step 2: parents: expected a list of ids, got text"),
+        ([step("a", parents=["a"])],
+         "step 1: parents: expected no circle, got one among steps that wait for each other"),
+        ([step("a"), step("b", parents=["c"]), step("c", parents=["b"])],
+         "step 2: parents: expected no circle, got one among steps that wait for each other"),
+        ([step(tool_s=-1)], "step 1: tool_s: expected seconds from 0 to 86400, got a number"),
+    ],
+)  # fmt: skip
+def test_a_graph_that_is_none_is_named(steps: Any, what: str) -> None:
+    with pytest.raises(BadLine) as caught:
+        read_steps(steps, "chat")
+    assert str(caught.value) == what
+
+
+def random_steps(rng: random.Random) -> list[AgentStep]:
+    """A random graph whose steps stand in no order."""
+    count = rng.randrange(1, 12)
+    order = rng.sample(range(count), count)
+    place = {step: position for position, step in enumerate(order)}
+    steps = []
+    for step in range(count):
+        before = [other for other in order if place[other] < place[step]]
+        steps.append(AgentStep(tuple(sorted(rng.sample(before, min(len(before), rng.randrange(3))))), rng.random()))
+    return steps
+
+
+def test_the_critical_path_is_the_longest_of_all_paths() -> None:
+    rng = random.Random(4)
+    for _ in range(200):
+        steps = random_steps(rng)
+        took_s = [rng.random() for _ in steps]
+
+        def longest_to(position: int, steps: list[AgentStep] = steps, took_s: list[float] = took_s) -> float:
+            before = [longest_to(parent) for parent in steps[position].parents]
+            return max(before, default=0.0) + steps[position].tool_s + took_s[position]
+
+        assert critical_path_s(steps, took_s) == pytest.approx(max(map(longest_to, range(len(steps)))))

@@ -1,0 +1,102 @@
+"""A session of steps that wait for one another: agents that fan out and join, and call tools in between. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tokenswarm.traffic.bodies import BadLine, check_body, kind, line_asks
+
+MAX_STEPS = 10_000
+MAX_TOOL_S = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStep:
+    """`parents`: positions of the steps whose answers it needs; `tool_s`: s between the last of those and it."""
+
+    parents: tuple[int, ...]
+    tool_s: float
+
+
+def read_steps(value: Any, asks: str) -> list[AgentStep]:
+    """The steps of a session, from position 0, each checked as a request is. A step without `parents` waits for the
+    one before it. Raises `BadLine` for parents that do not exist, circles, and all else that is no step."""
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_STEPS:
+        raise BadLine(f"steps: expected a list of 1 to {MAX_STEPS} steps, got {kind(value)}")
+    positions: dict[str, int] = {}
+    for number, entry in enumerate(value, start=1):
+        _check_step(entry, number, asks)
+        identity = str(entry.get("id", number))
+        if identity in positions:
+            raise BadLine(f"step {number}: id: expected each once, got that of step {positions[identity] + 1}")
+        positions[identity] = number - 1
+    steps = [_step(entry, number, positions) for number, entry in enumerate(value, start=1)]
+    _check_order(steps)
+    return steps
+
+
+def _check_step(entry: Any, number: int, asks: str) -> None:
+    if not isinstance(entry, dict):
+        raise BadLine(f"step {number}: expected an object, got {kind(entry)}")
+    try:
+        body = entry.get("body")
+        if not isinstance(body, dict):
+            raise BadLine(f"body: expected an object, got {kind(body)}")
+        check_body(body, line_asks(entry, asks))
+    except BadLine as error:
+        raise BadLine(f"step {number}: {error}") from None
+
+
+def _step(entry: Mapping[str, Any], number: int, positions: Mapping[str, int]) -> AgentStep:
+    tool_s = entry.get("tool_s", 0)
+    if isinstance(tool_s, bool) or not isinstance(tool_s, int | float) or not 0 <= tool_s <= MAX_TOOL_S:
+        raise BadLine(f"step {number}: tool_s: expected seconds from 0 to {MAX_TOOL_S:.0f}, got {kind(tool_s)}")
+    parents = entry.get("parents")
+    if parents is None:
+        return AgentStep(() if number == 1 else (number - 2,), float(tool_s))
+    if not isinstance(parents, list):
+        raise BadLine(f"step {number}: parents: expected a list of ids, got {kind(parents)}")
+    missing = [position for position, parent in enumerate(parents, start=1) if str(parent) not in positions]
+    if missing:
+        raise BadLine(f"step {number}: parents: expected ids of steps of this session, parent {missing[0]} is none")
+    return AgentStep(tuple(sorted({positions[str(parent)] for parent in parents})), float(tool_s))
+
+
+def _check_order(steps: Sequence[AgentStep]) -> None:
+    done: set[int] = set()
+    left = set(range(len(steps)))
+    while ready := {position for position in left if done.issuperset(steps[position].parents)}:
+        done |= ready
+        left -= ready
+    if left:
+        raise BadLine(
+            f"step {min(left) + 1}: parents: expected no circle, got one among steps that wait for each other"
+        )
+
+
+def children_of(steps: Sequence[AgentStep]) -> list[list[int]]:
+    """Of each step the positions of those that need its answer."""
+    children: list[list[int]] = [[] for _ in steps]
+    for position, step in enumerate(steps):
+        for parent in step.parents:
+            children[parent].append(position)
+    return children
+
+
+def critical_path_s(steps: Sequence[AgentStep], took_s: Sequence[float]) -> float:
+    """The longest chain of steps and tools, in s, where each step takes `took_s`: the shortest that the session can
+    take."""
+    ends: dict[int, float] = {}
+
+    def end_of(position: int) -> float:
+        step = steps[position]
+        return max((ends[parent] for parent in step.parents), default=0.0) + step.tool_s + took_s[position]
+
+    left = list(range(len(steps)))
+    while left:
+        ready = [position for position in left if all(parent in ends for parent in steps[position].parents)]
+        ends |= {position: end_of(position) for position in ready}
+        left = [position for position in left if position not in ends]
+    return max(ends.values(), default=0.0)
