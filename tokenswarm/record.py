@@ -52,6 +52,9 @@ def error_kind(error: str) -> str:
 COME_AGAIN = frozenset({408, 409, 425, 429})
 """Statuses of the 4xx with which a service says that the same request may be answered later."""
 
+RIGHT = "right"
+"""`answer_check` of an answer that is as the dataset expects it."""
+
 NOT_SENT = frozenset({Outcome.DROPPED})
 """Outcomes of arrivals that never became an HTTP request."""
 
@@ -180,6 +183,9 @@ class RequestRecord:
     retry_after_ms: float | None = None
 
     stages: str | None = None
+
+    answer_check: str | None = None
+    answer_hash: str | None = None
 
     doubts: str | None = None
     end_note: str | None = None
@@ -382,6 +388,9 @@ COLUMN_DOCS: dict[str, str] = {
     "remaining_requests": "requests left in the quota window, from the response headers",
     "retry_after_ms": "ms the service asked to wait",
     "stages": "server-side stages as name=ms pairs joined by ';'",
+    "answer_check": "right, or the checks of the dataset's `expect` that the answer missed; absent where nothing was "
+    "expected or the answer is not ok",
+    "answer_hash": "16 hex digits, the same for answers of the same words; where answer_check is",
     "doubts": "what is not as it should be with an answer that counts all the same, joined by ';'",
     "end_note": "how body or connection went on after the answer had ended, where that is not in good order",
 }

@@ -188,6 +188,8 @@ class ApiUser(User):
         with self.sender.in_flight():
             reply = self.client.call(request, emit, scheduled_at, encoded, due_at)
         record = reply.record
+        if self.sender.answers is not None:
+            self.sender.answers.offer(record, reply.text)
         self.composer.answer(reply.text, record.conversation_id, record.outcome is Outcome.OK, reply.answer_id)
         return record
 

@@ -46,8 +46,8 @@ SAME = "not distinguishable"
 TOO_FEW = "too few"
 NO_DATA = "no data"
 KEY_METRICS = (
-    "error_pct", "throttled_pct", "dropped_pct", "goodput_pct", "calls_ok_pct", "rpm_started", "rpm", "tpm",
-    "tpm_estimated", "ttft_ms", "tbt_ms", "e2e_ms", "e2e_from_due_ms", "call_e2e_ms", "tokens_per_s_per_user",
+    "error_pct", "throttled_pct", "dropped_pct", "goodput_pct", "wrong_pct", "calls_ok_pct", "rpm_started", "rpm",
+    "tpm", "tpm_estimated", "ttft_ms", "tbt_ms", "e2e_ms", "e2e_from_due_ms", "call_e2e_ms", "tokens_per_s_per_user",
 )  # fmt: skip
 """What a decision rests on; the other figures explain it."""
 

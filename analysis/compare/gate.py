@@ -22,7 +22,13 @@ _SHAPE = re.compile(
     r"(?P<direction>worse|better|different)\s*>\s*(?P<threshold>[\d.]+)\s*(?P<relative>%)?\s*"
 )
 _EXAMPLE = "p95(ttft_ms) worse > 10 %"
-_ALIASES = {"error": "error_pct", "throttled": "throttled_pct", "dropped": "dropped_pct", "goodput": "goodput_pct"}
+_ALIASES = {
+    "error": "error_pct",
+    "throttled": "throttled_pct",
+    "dropped": "dropped_pct",
+    "goodput": "goodput_pct",
+    "wrong": "wrong_pct",
+}
 """Names of criteria for shares, with their aggregation `percentage`."""
 
 

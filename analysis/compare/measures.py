@@ -26,9 +26,11 @@ from analysis.figures.populations import (
     ended,
     estimated_tokens,
     is_failed,
+    is_judged,
     is_offered,
     is_ok,
     is_sent,
+    is_wrong,
     outcome_is,
     started,
     usage_tokens,
@@ -46,7 +48,7 @@ BASELINE_VERSION = 1
 _LOCAL_PORT = re.compile(r"(//(?:localhost|127\.0\.0\.1|\[::1\])):\d+")
 OVERALL = ""
 RATES = ("rpm_offered", "rpm_started", "rpm", "goodput_rpm", "tpm_prompt", "tpm_generated", "tpm", "tpm_estimated")
-SHARES = ("error_pct", "throttled_pct", "dropped_pct", "goodput_pct", "calls_ok_pct")
+SHARES = ("error_pct", "throttled_pct", "dropped_pct", "goodput_pct", "wrong_pct", "calls_ok_pct")
 DISTRIBUTIONS = (*PER_REQUEST, "call_e2e_ms")
 
 
@@ -245,6 +247,8 @@ def _flags(name: str, part: _Part) -> np.ndarray[Any, Any] | None:
         return outcome_is(rows, Outcome.DROPPED)[is_offered(rows)]
     if name == "goodput_pct":
         return None if part.goodput is None else is_good(rows, part.goodput)[settled]
+    if name == "wrong_pct":
+        return is_wrong(rows)[is_judged(rows)]
     calls, answered, _ = call_latencies(rows)
     return np.arange(calls) < answered if int(rows["attempt"].max() or 1) > 1 else None
 

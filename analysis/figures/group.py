@@ -58,6 +58,7 @@ def _shares(rows: RowTable, found: Counts) -> dict[str, float | None]:
     return {
         "dropped_pct": percentage(found.dropped or 0, float(populations.is_offered(rows).sum())),
         "usage_pct": percentage(float(usage.sum()), found.ok),
+        "wrong_pct": percentage(float(populations.is_wrong(rows).sum()), float(populations.is_judged(rows).sum())),
     }
 
 

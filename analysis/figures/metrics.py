@@ -79,6 +79,8 @@ _TABLE = (
      "Arrivals that were not sent", "dropped / offered x 100"),
     ("goodput_pct", "Goodput", "%", "higher", "share",
      "Requests that met every limit of the option goodput", "met / (sent + dropped - cancelled - aborted) x 100"),
+    ("wrong_pct", "Wrong answers", "%", "lower", "share",
+     "Answers that missed what the dataset expects", "answer_check other than right / answers with answer_check x 100"),
     ("rpm_offered", "RPM offered", "1/min", None, "rate",
      "Arrivals that were due, retries not counted", "(first attempts by their due instant + dropped) / window length"),
     ("rpm_started", "RPM started", "1/min", None, "rate",

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.sources.rows import RowTable
 from analysis.statistics import Counts
-from tokenswarm.record import NOT_FAILED, Outcome, TokenSource
+from tokenswarm.record import NOT_FAILED, RIGHT, Outcome, TokenSource
 
 Values = npt.NDArray[Any]
 
@@ -50,6 +50,16 @@ def is_ok(rows: RowTable) -> Mask:
 def is_failed(rows: RowTable) -> Mask:
     """Rows that count as failed: not ok, throttled, cancelled, aborted or dropped."""
     return ~outcome_is(rows, *NOT_FAILED)
+
+
+def is_judged(rows: RowTable) -> Mask:
+    """Rows whose answers were compared with what the dataset expects."""
+    return rows["answer_check"].notna().to_numpy(bool)
+
+
+def is_wrong(rows: RowTable) -> Mask:
+    """Of these, rows whose answers were not as expected."""
+    return is_judged(rows) & (rows["answer_check"] != RIGHT).to_numpy(bool)
 
 
 def started(rows: RowTable) -> Values:

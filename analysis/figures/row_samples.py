@@ -93,9 +93,16 @@ class RowSamples(Samples):
             return np.zeros(len(rows), bool) if self.goodput is None else metrics.is_good(rows, self.goodput)
         if what in ("ok", "throttled", "cancelled", "aborted", "dropped"):
             return populations.outcome_is(rows, Outcome(what))
-        return {"sent": populations.is_sent, "failed": populations.is_failed, "offered": populations.is_offered}[what](
-            rows
-        )
+        return _CHOSEN_BY[what](rows)
+
+
+_CHOSEN_BY = {
+    "sent": populations.is_sent,
+    "failed": populations.is_failed,
+    "offered": populations.is_offered,
+    "judged": populations.is_judged,
+    "wrong": populations.is_wrong,
+}
 
 
 def _instants(rows: RowTable, by_end: bool) -> npt.NDArray[Any]:

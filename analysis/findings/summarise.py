@@ -22,6 +22,7 @@ from analysis.figures.group import group
 from analysis.figures.minutes import minute_table
 from analysis.figures.sessions import session_figures
 from analysis.figures.window import Window, window_of
+from analysis.findings.correctness import by_load, same_answer_pct
 from analysis.findings.quota import quota_truth
 from analysis.findings.routes import routes_of, spillover_of
 from analysis.findings.summary import Summary
@@ -109,6 +110,8 @@ def _of_rows(run: Run, window: Window, common: dict[str, Any]) -> Summary:
         sessions=session_figures(run),
         by_route={key: group(part(rows, served), window, key, goodput) for key, served in routes_of(rows)},
         spillover=spillover_of(part(rows, inside)),
+        by_load=by_load(rows, inside),
+        same_answer_pct=same_answer_pct(rows, inside),
         by_stage=_stages(run, inside & populations.is_ok(rows)),
         minutes=minute_table(rows, window),
         quota=quota_truth(run, window),

@@ -17,6 +17,7 @@ import pandas as pd
 from analysis.figures.accounting import AccountingCheck
 from analysis.figures.sessions import SessionFigures
 from analysis.figures.window import Window
+from analysis.findings.correctness import LoadLevel
 from analysis.findings.quota import QuotaTruth
 from analysis.findings.routes import Spillover
 from analysis.findings.verdict import Judgement
@@ -44,6 +45,9 @@ class Summary:
     by_route: Mapping[str, Group] = field(default_factory=dict)
     """By what served a request: deployment or backend, region, service tier; empty where all were served alike."""
     spillover: Spillover | None = None
+    by_load: Sequence[LoadLevel] = ()
+    """Right and wrong answers by how many requests were in progress; empty where none was judged."""
+    same_answer_pct: float | None = None
     by_stage: Mapping[str, Distribution] = field(default_factory=dict)
     minutes: pd.DataFrame
     accounting: AccountingCheck

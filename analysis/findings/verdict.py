@@ -196,6 +196,7 @@ _SCALARS = {
     ("tpm", "avg"): "tpm",
     ("throttled", "percentage"): "throttled_pct",
     ("throttled", "count"): "throttled",
+    ("wrong", "percentage"): "wrong_pct",
 }
 
 

@@ -166,6 +166,7 @@ def _latency(summaries: Sequence[Summary], labels: Sequence[str], drawn: Sequenc
         parts += [
             _tabled(make(summary, WIDE_COLUMNS), label) for make in (tables.by_name, tables.by_turn, tables.sessions)
         ]
+        parts.append(_tabled(tables.by_load(summary), label))
     return "\n".join(part for part in parts if part)
 
 

@@ -221,6 +221,25 @@ def by_route(summary: Summary, leave_out: Collection[str] = ()) -> Table | None:
     return replace(made, notes=[note])
 
 
+def by_load(summary: Summary) -> Table | None:
+    """Wrong answers by how many requests were in progress; `None` where none was judged."""
+    if not summary.by_load:
+        return None
+    rows = [
+        Row(
+            str(level.low) if level.low == level.high else f"{level.low} to {level.high}",
+            [Cell(f"{level.judged:,}"), Cell(f"{level.wrong:,}"), _share(level.wrong, level.judged)],
+        )
+        for level in summary.by_load
+    ]
+    same = summary.same_answer_pct
+    note = (
+        "" if same is None else f"{format_figure(same, '%')} of the questions asked again got the same words each time."
+    )
+    columns = [Column("requests in progress"), Column("answers judged"), Column("wrong"), Column("wrong, share")]
+    return Table("Right and wrong answers by load", columns, rows, [note] if note else [])
+
+
 def by_stage(summary: Summary) -> Table | None:
     """Where an answer's time went, by the server's own account; `None` when it gave none."""
     if not summary.by_stage:
@@ -434,3 +453,7 @@ def _quota_rows(summaries: Sequence[Summary]) -> Iterator[Row]:
     for title, name, unit in (("Quota TPM", "tpm", "tokens"), ("Quota RPM", "rpm", ""), ("PTU", "ptu", "")):
         cells = [format_figure(getattr(summary.quota, name) if summary.quota else None, unit) for summary in summaries]
         yield Row(title, [Cell(text) for text in cells])
+
+
+DETAILS = (search, by_name, by_turn, sessions, by_route, by_load, by_stage)
+"""Tables of one run that stand below the others, each absent where it has nothing to say."""

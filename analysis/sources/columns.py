@@ -55,11 +55,11 @@ INTEGERS = {
 }
 LABELS = (
     "worker", "target", "name", "token_source", "outcome", "error", "doubts", "end_note", "session_end", "route",
-    "spilled_from",
+    "spilled_from", "answer_check",
 )  # fmt: skip
 EXTRA_OFFSETS = ("connect_ms", "headers_ms", "last_token_ms", "gap_p95_ms")
 EXTRA_INTEGERS = {"chunks_interpolated": "int32", "user": "int32"}
-EXTRA_LABELS = ("region", "service_tier", "model", "finish_reason")
+EXTRA_LABELS = ("region", "service_tier", "model", "finish_reason", "question_id", "answer_hash")
 """Extra columns are left out of files of `COMPACT_FROM` bytes and more: ask `column in rows`."""
 
 DISTINCT_ERRORS = 2_000

@@ -85,6 +85,8 @@ def attempt_record(request: Request, reader: Reader | None, exchange: Exchange, 
     columns |= found.columns
     if outcome is Outcome.ABORTED:
         columns |= _tokens_so_far(columns)
+    if request.judge is not None and outcome is Outcome.OK:
+        columns |= request.judge(found.text)
     for name in _SERVICE_TEXTS:
         if text := columns.get(name):
             columns[name] = printable(text)

@@ -119,6 +119,7 @@ DOCS: dict[str, OptionDoc] = {
     "test-name": OptionDoc("", "", "nightly"),
     "web-allowed-hosts": OptionDoc("", "", "load.example.com"),
     "output-format": OptionDoc("human", "", "jsonl"),
+    "answers-sample": OptionDoc("0", "%", "5"),
     "prometheus": OptionDoc("none", "", "9464"),
     "report": OptionDoc("yes", "", "no"),
     "output-interval": OptionDoc("10", "s", "2"),

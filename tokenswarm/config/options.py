@@ -182,6 +182,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("test-name", "results", "name of the run directory's parent; default the scenario's name"),
     Option("output-format", "results",
            "headless: human (default), jsonl, or Locust's own tables", ("human", "jsonl", "locust"), in_form=False),
+    Option("answers-sample", "results",
+           "percent of the answers whose text is kept in answers.jsonl, with secrets taken out; default 0"),
     Option("prometheus", "results", "[host:]port where a Prometheus server reads the run's figures; default none",
            in_form=False),
     Option("report", "results", "headless: make the report at the end", YES_NO, in_form=False),

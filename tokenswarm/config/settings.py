@@ -83,6 +83,7 @@ class Settings:
     abort: Abort | None
     by_reference: bool
     """Whether a conversation's earlier turns are named by the id of the last answer instead of being sent again."""
+    answers_sample_pct: float
     plan: Plan | None
     arrival: str
     arrival_smoothness: float
@@ -264,6 +265,7 @@ def build_settings(
         start_turn=reader.read("start-conversations-at", lambda text: parse_length(text, 1000), Length("fixed", 1.0)),
         abort=reader.read("abort", parse_abort, None),
         by_reference=_by_reference(reader, chat),
+        answers_sample_pct=reader.number("answers-sample", 0, 100) or 0.0,
         plan=plan,
         arrival=reader.choice("arrival", "constant"),
         arrival_smoothness=_smoothness(reader),

@@ -44,7 +44,7 @@ _OURS = {
         if metric not in _OF_SERVICE
     },
     **{metric: _Metric(("avg", "min", "max"), ("/min",)) for metric in ("tpm", "rpm")},
-    **{metric: _Metric(("percentage", "count"), ("%",)) for metric in ("throttled", "dropped", "goodput")},
+    **{metric: _Metric(("percentage", "count"), ("%",)) for metric in ("throttled", "dropped", "goodput", "wrong")},
 }
 METRICS = {**_OF_SERVICE, **_OURS}
 """Every metric a criterion can be about."""
@@ -335,6 +335,10 @@ def _settled_or_dropped(samples: Facts, name: str | None, window: TimeSpan | Non
     return _settled(samples, name, window) + samples.count("dropped", name, window)
 
 
+def _judged(samples: Facts, name: str | None, window: TimeSpan | None) -> int:
+    return samples.count("judged", name, window)
+
+
 def _sent(samples: Facts, name: str | None, window: TimeSpan | None) -> int:
     return samples.count("sent", name, window)
 
@@ -346,6 +350,7 @@ _COUNTS = {
     "throttled": "throttled",
     "dropped": "dropped",
     "goodput": "goodput",
+    "wrong": "wrong",
 }
 _BASES: dict[str, Callable[[Facts, str | None, TimeSpan | None], int]] = {
     "error": _settled,
@@ -353,4 +358,5 @@ _BASES: dict[str, Callable[[Facts, str | None, TimeSpan | None], int]] = {
     "throttled": _settled,
     "dropped": _offered,
     "goodput": _settled_or_dropped,
+    "wrong": _judged,
 }

@@ -14,11 +14,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from tokenswarm.metrics.goodput import Goodput
-from tokenswarm.record import Outcome, RequestRecord, TokenSource
+from tokenswarm.record import RIGHT, Outcome, RequestRecord, TokenSource
 
 TimeSpan = tuple[float, float]
 
-_OK, _THROTTLED, _FAILED, _CANCELLED, _DROPPED, _FIRST, _GOOD, _ABORTED = (1 << bit for bit in range(8))
+_OK, _THROTTLED, _FAILED, _CANCELLED, _DROPPED, _FIRST, _GOOD, _ABORTED, _RIGHT, _WRONG = (
+    1 << bit for bit in range(10)
+)
 _SENT = _OK | _THROTTLED | _FAILED | _CANCELLED | _ABORTED
 _KIND_OF = {
     Outcome.OK: _OK,
@@ -36,6 +38,8 @@ COUNTED = {
     "aborted": _ABORTED,
     "dropped": _DROPPED,
     "goodput": _GOOD,
+    "wrong": _WRONG,
+    "judged": _RIGHT | _WRONG,
     "offered": _FIRST | _DROPPED,
 }
 """What `count` counts, as bits of a record's kind (see `kind_of`)."""
@@ -113,6 +117,8 @@ def kind_of(record: RequestRecord, goodput: Goodput | None = None) -> int:
         kind |= _FIRST
     if goodput is not None and goodput.met(record):
         kind |= _GOOD
+    if record.answer_check is not None:
+        kind |= _RIGHT if record.answer_check == RIGHT else _WRONG
     return kind
 
 
@@ -168,7 +174,7 @@ class Samples:
     def __init__(self, goodput: Goodput | None = None) -> None:
         self.goodput = goodput
         self._names: dict[str, int] = {}
-        self._kind = array("B")
+        self._kind = array("H")
         self._name = array("L")
         self._at = array("d")
         self._ended = array("d")
@@ -239,7 +245,7 @@ class Samples:
         return ExactSpread(self.values(metric, name, window))
 
     def count(self, what: str, name: str | None = None, window: TimeSpan | None = None, *, by_end: bool = False) -> int:
-        """Number of records: sent, ok, throttled, failed, cancelled, aborted, dropped, goodput, or
+        """Number of records: sent, ok, throttled, failed, cancelled, aborted, dropped, goodput, judged, wrong, or
         offered.
 
         Offered are first attempts and dropped arrivals, started or due in `window`; retries offer nothing new.

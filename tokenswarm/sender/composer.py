@@ -84,6 +84,7 @@ class Composer:
         question = conversation.question
         output = self._output_tokens(arrival, question)
         multi = conversation.last_turn > 1
+        expect = question.expected_at(conversation.turn) if question else None
         return ChatRequest(
             messages=list(conversation.messages),
             max_tokens=output,
@@ -91,7 +92,8 @@ class Composer:
             context_tokens=context_tokens,
             stream=self._settings.stream,
             stream_usage=self._settings.stream_usage,
-            keep_text=multi,
+            keep_text=multi or expect is not None or self._settings.answers_sample_pct > 0,
+            judge=expect.columns if expect else None,
             previous_id=conversation.answer_id if self._settings.by_reference else None,
             name=self._name,
             conversation_id=conversation.id if multi else None,
@@ -221,11 +223,12 @@ class Composer:
         question = conversation.question
         if question is None or (conversation.turn > 1 and len(question.turns) < conversation.turn):
             question = self._question(arrival)
-            text = question.question
+            text, expect = question.question, question.expected_at(1)
         else:
-            text = question.turns[conversation.turn - 1]
+            text, expect = question.turns[conversation.turn - 1], question.expected_at(conversation.turn)
         return RagRequest(
             question=text,
+            judge=expect.columns if expect else None,
             conversation_id=conversation.id,
             turn=conversation.turn,
             question_id=question.id,

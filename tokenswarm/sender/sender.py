@@ -22,6 +22,7 @@ from tokenswarm.generator.influence import Stall
 from tokenswarm.generator.overload import Overload
 from tokenswarm.generator.selfcheck_result import read_stored
 from tokenswarm.record import RequestRecord
+from tokenswarm.results.answers_sample import AnswersSample
 from tokenswarm.results.recorder import Batch, Recorder
 from tokenswarm.sender.schedule import Schedule
 from tokenswarm.traffic.lines import Form
@@ -86,6 +87,7 @@ class Sender:
         """Set when the run ends: only what is under way goes on."""
         send = (lambda batch: ship(batch, self._condition())) if ship is not None else None
         self.recorder = Recorder(place.worker, journal, observe, send)
+        self.answers = AnswersSample(settings.answers_sample_pct, journal) if settings.answers_sample_pct else None
         self._done = False
         self.clock_shift_s: Callable[[], float | None] = lambda: 0.0
         """What is taken off this process's instants so that they are the master's; `None` while it is unknown."""
@@ -172,6 +174,8 @@ class Sender:
         self._done = True
         if self._recorded is not None:
             self._recorded.close()
+        if self.answers is not None:
+            self.answers.close()
         self.recorder.close()
         gc.set_threshold(*self._thresholds)
         gc.unfreeze()

@@ -1,10 +1,10 @@
 """Questions and conversations from a file, read strictly: all that is wrong with it is said at once, with its line.
 
 CSV: one question a line, or a header with `question` (also `prompt`, `query`, `text`, `input` and their plurals) and
-optionally `id`, `system`, `max_tokens`, separated by commas, or by `;`, tab or `|` where a header or a first line
-`sep=;` shows it. JSONL: one object a
-line with `question`, with `turns` (the user's texts) or with `messages` (OpenAI's role and content), and optionally
-`id`, `system`, `max_tokens`. UTF-8, with or without a byte order mark.
+optionally `id`, `system`, `max_tokens`, `expect`, separated by commas, or by `;`, tab or `|` where a header or a first
+line `sep=;` shows it. JSONL: one object a line with `question`, with `turns` (the user's texts) or with `messages`
+(OpenAI's role and content), and optionally `id`, `system`, `max_tokens`, `expect`. UTF-8, with or without a byte order
+mark.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from tokenswarm.userinput import BadInput, decode_text, read_file
+from tokenswarm.workload.expectation import Expectation, parse_expectation
 from tokenswarm.workload.questions import Message, Question
 
-COLUMNS = ("id", "question", "system", "max_tokens")
+COLUMNS = ("id", "question", "system", "max_tokens", "expect")
 KEYS = (*COLUMNS, "turns", "messages")
 ROLES = ("system", "developer", "user", "assistant")
 MAX_TOKENS_LIMIT = 1_000_000
@@ -240,9 +241,11 @@ def _read_entry(line: int, entry: dict[str, Any], problems: _Problems) -> Questi
         turns = [_read_text(entry.get("question", ""), "question", add)]
     identity = _read_id(entry.get("id"), add)
     max_tokens = _read_max_tokens(entry.get("max_tokens"), add)
+    expect = _read_expectation(entry.get("expect"), add)
     if len(problems.lines) > before:
         return None
-    return Question(identity, turns[0], line, tuple(turns), system, max_tokens, tuple(messages) if messages else None)
+    recorded = tuple(messages) if messages else None
+    return Question(identity, turns[0], line, tuple(turns), system, max_tokens, recorded, expect)
 
 
 def _read_text(value: Any, what: str, add: Callable[[str], None]) -> str:
@@ -318,6 +321,14 @@ def _read_max_tokens(value: Any, add: Callable[[str], None]) -> int | None:
         add(f"max_tokens: expected a whole number from 1 to {MAX_TOKENS_LIMIT}, got {_shown(value)}")
         return None
     return number
+
+
+def _read_expectation(value: Any, add: Callable[[str], None]) -> Expectation | None:
+    try:
+        return None if value is None else parse_expectation(value)
+    except ValueError as error:
+        add(f"expect: {error}")
+        return None
 
 
 def _with_ids(questions: list[Question], problems: _Problems) -> list[Question]:

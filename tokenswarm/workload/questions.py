@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tokenswarm.userinput import BadInput
+from tokenswarm.workload.expectation import Expectation
 
 ORDERS = ("sequential", "random")
 
@@ -39,6 +40,12 @@ class Question:
     system: str | None = None
     max_tokens: int | None = None
     messages: tuple[Message, ...] | None = None
+    expect: Expectation | None = None
+    """What the answer to its last turn must be; `None` when the file says nothing about it."""
+
+    def expected_at(self, turn: int) -> Expectation | None:
+        """What the answer to a turn, from 1, must be."""
+        return self.expect if turn == len(self.turns) else None
 
 
 class QuestionSource(Protocol):

@@ -56,6 +56,7 @@ WORKED = {
     "throttled": 1,
     "cancelled": 1,
     "aborted": 0,
+    "wrong_pct": None,
     "dropped": 1,
     # of the 7 that were not cancelled
     "error_pct": 100 / 7,
@@ -163,7 +164,7 @@ def test_metrics_that_the_worked_run_lacks(tmp_path: Path) -> None:
     # the refused request has one, too: (50 + 70 + 102) / 3
     assert overall.distribution("utilization_pct").avg.value == 74.0
     assert set(METRICS) == set(WORKED) | set(WORKED_DISTRIBUTIONS) | {
-        "ttft_visible_ms", "gap_max_ms", "read_lag_ms", "utilization_pct", "session_s"
+        "ttft_visible_ms", "gap_max_ms", "read_lag_ms", "utilization_pct", "session_s", "first_progress_ms"
     }  # fmt: skip
 
 

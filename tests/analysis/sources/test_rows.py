@@ -189,7 +189,8 @@ def test_the_record_is_read_column_by_column(tmp_path: Path) -> None:
         read_lag_ms=0.5, context_tokens=12, max_tokens=13, prompt_tokens=14, completion_tokens=15, reasoning_tokens=16,
         cached_tokens=17, outcome=Outcome.OK, status=200, region="r", model="m", finish_reason="stop",
         route="b", spilled_from="p", service_tier="default",
-        doubts="unknown end", end_note="body left open",
+        doubts="unknown end", end_note="body left open", question_id="q", answer_check="right", answer_hash="ab",
+        step=3, session_end="done", session_s=7.25,
         utilization_pct=18.5, remaining_tokens=19, remaining_requests=20, retry_after_ms=21.5,
     )  # fmt: skip
     rows = read_rows(write_rows(tmp_path / "r.csv", [record])).rows

@@ -75,7 +75,7 @@ def test_a_question_longer_than_the_csv_modules_own_limit():
         ("id,system\n1,x", ["d:1: header: expected a column question, got id, system"]),
         (
             "question,max_token\na,5",
-            ["d:1: header: expected columns among id, question, system, max_tokens, got 'max_token'"],
+            ["d:1: header: expected columns among id, question, system, max_tokens, expect, got 'max_token'"],
         ),
         ("question,id,id\na,1,1", ["d:1: header: expected each column once, got 'id' 2 times"]),
         ("id,question\n1", ["d:2: expected 2 columns, got 1"]),
@@ -163,7 +163,7 @@ def test_conversations():
         ('{"question": "a", "turns": ["b"]}', "expected one of question, turns and messages, got question and turns"),
         (
             '{"question": "a", "max_token": 1}',
-            "expected keys among id, question, system, max_tokens, turns, messages, got 'max_token'",
+            "expected keys among id, question, system, max_tokens, expect, turns, messages, got 'max_token'",
         ),
         ('{"question": "a", "question": "b"}', "expected a JSON object, got: key 'question' twice"),
         ('{"question": NaN}', "expected a JSON object, got: NaN"),
