@@ -251,11 +251,17 @@ _OURS = re.compile(r"(?:\w+: )?(?:Type|Key|Index|Attribute|Assertion|Value|Unico
 
 
 def _is_json(answer: Answer) -> bool:
-    """As the standard library reads it."""
+    """Whether the body, or one that stands whole behind blank lines as in a stream, is JSON to the standard library;
+    or a stream was mangled into it."""
+    text = answer.body.decode("utf-8", "replace").lstrip("\ufeff")
+    return b"data:" in answer.body or any(map(_is_value, [text, *re.split(r"\n\n|\r\r|\r\n\r\n", text)]))
+
+
+def _is_value(text: str) -> bool:
     try:
-        json.loads(answer.body.decode("utf-8", "replace").lstrip("\ufeff"), strict=False)
+        json.loads(text, strict=False)
     except ValueError:
-        return b"data:" in answer.body  # a stream that was mangled into it
+        return False
     return True
 
 

@@ -76,6 +76,7 @@ class DataFile:
     quoted: bool
     recycles: bool
     shared: str
+    skips_first_line: bool = False
 
 
 @dataclass(slots=True)
@@ -263,6 +264,7 @@ class _TestPlanReader:
             quoted=self._text(element, "quotedData") == "true",
             recycles=self._text(element, "recycle") != "false",
             shared=self._text(element, "shareMode").removeprefix("shareMode.") or "all",
+            skips_first_line=self._text(element, "ignoreFirstLine") == "true" or not names,
         )
 
     def _headers(self, elements: Iterator[ElementTree.Element]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenswarm.jmx.__main__ import Scenario, main, scenario_of, write_scenario
+from tokenswarm.jmx.__main__ import main
+from tokenswarm.jmx.load_test_config import read_config
 from tokenswarm.jmx.plan import parse_properties, read_plan
+from tokenswarm.jmx.scenario import Scenario, scenario_of, write_scenario
+from tokenswarm.metrics.criteria import parse_criteria
 from tokenswarm.userinput import BadInput
 from tokenswarm.workload.dataset import load_dataset
 from tokenswarm.workload.distributions import parse_pause
@@ -465,7 +469,7 @@ def test_command_line_of_a_user_who_errs(tmp_path):
     assert main([str(tmp_path / "loadtest.jmx"), str(tmp_path)]) == 2
 
 
-def test_a_body_that_is_one_variable_is_refused() -> None:
+def test_a_body_that_is_one_variable_is_refused_but_for_chat_completions() -> None:
     xml = plan(group(request(body="${randomquestion}")) + questions())
     assert ["${randomquestion} alone" in problem for problem in problems_of(xml)] == [True]
 
@@ -476,3 +480,105 @@ def test_a_question_with_a_comma_and_no_quotes_does_not_block_a_conversion(tmp_p
     scenario = translate(VIRTUAL_TESTERS, dataset=dataset)
     assert scenario.values["dataset"] == str(dataset)
     assert warnings_with(scenario, "has to be mended before the run")
+
+
+BODIES = (
+    '"{""messages"": [{""role"": ""user"", ""content"": ""a""}], ""stream"": true}"\n'
+    '"{\n  ""messages"": [\n    {""role"": ""user"", ""content"": ""b\\nc""}\n  ]\n}"\n'
+)
+BODY_ROWS = plan(
+    group(
+        request(path="/openai/deployments/d/chat/completions?api-version=1", body="${row}", domain="r.openai.azure.com")
+    )
+    + questions(filename="rows.csv", variableNames="row", delimiter="\\t", quotedData="true")
+)
+
+
+def test_rows_that_are_whole_bodies_become_recorded_requests(tmp_path: Path) -> None:
+    (tmp_path / "loadtest.jmx").write_bytes(BODY_ROWS)
+    (tmp_path / "rows.csv").write_text(BODIES, encoding="utf-8")
+    out = tmp_path / "out.conf"
+    assert main([str(tmp_path / "loadtest.jmx"), "-o", str(out)]) == 0
+    values = conf_values(out.read_text())
+    assert values["requests"] == str(tmp_path / "rows.requests.jsonl")
+    assert (values["deployment"], {"stream", "dataset"} & values.keys()) == ("d", set())  # as each body says
+    with Path(values["requests"]).open(encoding="utf-8") as lines:
+        said = [json.loads(line)["messages"][0]["content"] for line in lines]
+    assert said == ["a", "b\nc"]
+    assert main([str(tmp_path / "loadtest.jmx")]) == 2  # there is no place for the file
+
+
+def test_rows_that_are_no_bodies_are_named(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text('"{""messages"": []}"\nWhy?\n"[]"\n', encoding="utf-8")
+    with pytest.raises(BadInput) as caught:
+        translate(BODY_ROWS, dataset=rows)
+    assert [problem.partition(",")[0] for problem in caught.value.problems] == [
+        f"rows.csv row {number}: expected a JSON object with messages" for number in (2, 3)
+    ]
+
+
+CONFIG = """
+version: v0.1
+testPlan: loadtest.jmx
+engineInstances: 2
+properties:
+  userPropertyFile: user.properties
+failureCriteria:
+  - avg(response_time_ms) > 5000
+  - percentage(error) > 20
+  - HTTP Request: p95(response_time_ms) > 10000
+  - "Login: p95(response_time_ms) > 1"
+autoStop:
+  errorPercentage: 80
+  timeWindow: 60
+"""
+
+
+def test_the_configuration_of_a_load_test_gives_its_criteria(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    (tmp_path / "loadtest.jmx").write_bytes(VIRTUAL_TESTERS)
+    (tmp_path / "user.properties").write_text(PEAK_LOAD)
+    assert main([str(tmp_path / "config.yaml")]) == 0
+    output = capsys.readouterr()
+    values = conf_values(output.out)
+    criteria = "avg(response_time_ms) > 5000; percentage(error) > 20; orchestrator: p95(response_time_ms) > 10000"
+    assert values["failure-criteria"] == criteria
+    assert (values["auto-stop"], values["users"]) == ("80% / 60s", "10")
+    assert parse_criteria(criteria) is not None
+    assert "engineInstances is 2: each engine runs all threads of the plan, 20 users in all" in output.err
+    assert "criterion Login: p95(response_time_ms) > 1 is not taken over" in output.err
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: [", "expected the YAML of a load test"),
+        ("testPlan: locustfile.py", "expected a testPlan that is a JMeter plan (.jmx), got 'locustfile.py'"),
+        ("[]", "expected a testPlan that is a JMeter plan (.jmx), got None"),
+        ("testPlan: a.jmx\nengineInstances: 0", "engineInstances: expected a whole number from 1, got 0"),
+        (
+            "testPlan: a.jmx\nfailureCriteria: [fast]",
+            "failureCriteria[0]: expected [Name:] aggregation(metric) > value",
+        ),
+    ],
+)
+def test_a_configuration_that_is_none(text: str, problem: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        read_config(text, "config.yaml")
+    assert caught.value.problems[0].startswith(f"config.yaml: {problem}")
+
+
+@pytest.mark.parametrize(
+    ("criteria", "stop"),
+    [
+        ("failureCriteria: {clientMetrics: ['p95(latency) > 9'], serverMetrics: []}", "autoStop: disable"),
+        ("failureCriteria: ['p95(latency)  >  9']", "autoStop: [{errorPercentage: 90}, {timeWindow: 30}]"),
+    ],
+)
+def test_other_forms_of_the_configuration(criteria: str, stop: str) -> None:
+    config = read_config(f"testPlan: a.jmx\n{criteria}\n{stop}", "c")
+    assert config.criteria == (("", "p95(latency) > 9"),)
+    assert config.auto_stop == ("disable" if "disable" in stop else "90% / 30s")
