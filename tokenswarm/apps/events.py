@@ -1,7 +1,8 @@
 """One answer of an application as a stream of events: JSON in server-sent events, in lines, in messages. No I/O.
 
 Most events of an answer differ from the one before in a few letters of its text. What stands around the text is
-remembered, and a read that is nothing else is not parsed: it can only mean what the last one meant.
+remembered, and a read that is nothing else is not parsed: it can only mean what the last one meant. Where events are
+numbered, or have a time, that number may be another one.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ from tokenswarm.record import Doubt, Outcome
 _PLAIN = re.compile(rb"[ !#-\[\]-~]+")
 """Characters that stand for themselves inside a JSON string: printable ASCII but quote and backslash."""
 _KEY = re.compile(rb'"(\w+)"\s*:\s*"$')
+_NUMBER = re.compile(rb'"(\w+)"\s*:\s*(\d+)(?=[\s,}])')
+_MAX_DIGITS = 20
 _MAX_MISSES = 8
-"""Of what was remembered and did not come again, so often that events are numbered, or otherwise never alike."""
+"""Of what was remembered and did not come again, so often that events are never alike."""
 _DONE = b"[DONE]"
 
 
@@ -40,6 +43,8 @@ class AppEvents:
         "_before",
         "_decoder",
         "_keep_text",
+        "_known",
+        "_middle",
         "_misses",
         "_paths",
         "_stages",
@@ -63,7 +68,7 @@ class AppEvents:
         self._decoder = decoder
         self._keep_text = request.keep_text
         self._text: list[str] = []
-        self._before = self._after = b""
+        self._before = self._middle = self._after = self._known = b""
         self._misses = 0
         self._tail_ms = 0.0
         self.conversation_id = paths.in_headers(headers)
@@ -84,17 +89,13 @@ class AppEvents:
         Raises `EventTooLarge`.
         """
         before, after, decoder = self._before, self._after, self._decoder
-        if (
-            before
-            and data.startswith(before)
-            and data.endswith(after)
-            and decoder.at_boundary
-            and _PLAIN.fullmatch(data, len(before), len(data) - len(after)) is not None
-        ):
-            self.times.add(1, at_ms, since_ms)
-            if self._keep_text:
-                self._text.append(data[len(before) : len(data) - len(after)].decode("ascii"))
-            return False
+        if before and data.startswith(before) and data.endswith(after) and decoder.at_boundary:
+            begin = len(before) if not self._middle else self._behind_number(data)
+            if _PLAIN.fullmatch(data, begin, len(data) - len(after)) is not None:
+                self.times.add(1, at_ms, since_ms)
+                if self._keep_text:
+                    self._text.append(data[begin : len(data) - len(after)].decode("ascii"))
+                return False
         begins = decoder.at_boundary
         self._take_all(decoder.feed(data), at_ms, since_ms, data if begins and decoder.at_boundary else b"")
         self._tail_ms = at_ms
@@ -122,8 +123,27 @@ class AppEvents:
             return
         at = read.find(quoted) + 1
         key = _KEY.search(read, 0, at)
-        if key is not None and key[1] in self._paths.text_keys:
-            self._before, self._after = read[:at], read[at + len(quoted) - 2 :]
+        if key is None or key[1] not in self._paths.text_keys:
+            return
+        known, self._known = self._known, read[:at]
+        self._before, self._middle, self._after = read[:at], b"", read[at + len(quoted) - 2 :]
+        if span := self._number_between(known, read[:at]):
+            self._before, self._middle = read[: span[0]], read[span[1] : at]
+
+    def _number_between(self, known: bytes, now: bytes) -> tuple[int, int] | None:
+        """Where two events of one form differ in a number first, as where they are counted, and nobody looks at it."""
+        at = next((at for at, (one, other) in enumerate(zip(known, now, strict=False)) if one != other), -1)
+        for found in _NUMBER.finditer(now):
+            if found.start(2) <= at <= found.end(2) and found[1] not in self._paths.words:
+                return found.span(2)
+        return None
+
+    def _behind_number(self, data: bytes) -> int:
+        """Where the text begins behind a number that is another one in each event; the end of `data` where it does
+        not."""
+        begin = len(self._before)
+        end = data.find(self._middle, begin, begin + _MAX_DIGITS + len(self._middle))
+        return end + len(self._middle) if end > begin and data[begin:end].isdigit() else len(data)
 
     def _take(self, event: bytes, at_ms: float) -> str:
         """Read one event; the answer's text in it."""

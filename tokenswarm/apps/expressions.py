@@ -20,6 +20,7 @@ from tokenswarm.userinput import BadInput
 Evaluate = Callable[[Any], Any]
 
 _WORD = re.compile(r"\w+")
+_TEXT = re.compile(r"'(?:[^'\\]|\\.)*'")
 
 
 class Expression:
@@ -36,7 +37,7 @@ class Expression:
             raise BadInput([f"{option}: expected a JMESPath expression, got {text!r} ({said})"]) from None
         compiled = _compiled(parsed.parsed)
         self.text = text
-        self.words = _WORD.findall(text)
+        self.words = _WORD.findall(_TEXT.sub("", text))
         self.is_compiled = compiled is not None
         self.evaluate: Evaluate = compiled if compiled is not None else _interpreted(parsed)
 

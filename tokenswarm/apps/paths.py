@@ -41,13 +41,16 @@ class Paths:
         self.text, self.error = found_text, found_error
         self.takes_text = mapping.text.strip() == WHOLE
         self.text_keys = self._keys()
+        found = (self.text, self.error, self.conversation, self.end, self.progress, self.usage)
+        self.words = frozenset(word.encode() for each in found if each is not None for word in each.words)
+        """All names in the expressions."""
 
     def _keys(self) -> frozenset[bytes]:
         """Names of fields whose value only `text` looks at, and only to give it: an event in which nothing else is
         new means what the one before meant."""
         others = [self.error, self.conversation, self.end, self.progress, self.usage]
         known = [each for each in others if each is not None]
-        if not all(each.is_compiled for each in (self.text, *known)) or any("@" in each.text for each in known):
+        if not all(each.is_compiled for each in (self.text, *known)):
             return frozenset()
         words = self.text.words
         elsewhere = {word for each in known for word in each.words}
