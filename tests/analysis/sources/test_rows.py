@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from analysis.sources import rows as rows_module
 from analysis.sources.columns import stage_pairs
 from analysis.sources.rows import frame, read_rows, texts
 from tests.analysis.run_directories import T, answered, dropped, refused, worked_records, write_rows
-from tokenswarm.record import COLUMNS, Outcome, RequestRecord
+from tokenswarm.record import COLUMN_TYPES, COLUMNS, Outcome, RequestRecord, TokenSource
 from tokenswarm.userinput import BadInput
 
 
@@ -181,18 +182,12 @@ def test_frame_of_another_source() -> None:
 
 def test_the_record_is_read_column_by_column(tmp_path: Path) -> None:
     """Every kept column equals what the record itself parses from the same row."""
-    record = RequestRecord(
-        call_id="c", attempt=2, worker="w", user=3, target="rag", name="n", turn=4, scheduled_at=T, started_at=T + 0.5,
-        lag_ms=500.0, connect_ms=1.5, headers_ms=2.5, first_byte_ms=3.5, first_progress_ms=4.0, ttft_ms=4.5,
-        ttft_visible_ms=5.5,
-        last_token_ms=6.5, e2e_ms=7.5, chunks=8, chunks_interpolated=1, gap_max_ms=9.5, gap_p95_ms=10.5, tbt_ms=11.5,
-        read_lag_ms=0.5, context_tokens=12, max_tokens=13, prompt_tokens=14, completion_tokens=15, reasoning_tokens=16,
-        cached_tokens=17, outcome=Outcome.OK, status=200, region="r", model="m", finish_reason="stop",
-        route="b", spilled_from="p", service_tier="default",
-        doubts="unknown end", end_note="body left open", question_id="q", answer_check="right", answer_hash="ab",
-        step=3, session_end="done", session_s=7.25,
-        utilization_pct=18.5, remaining_tokens=19, remaining_requests=20, retry_after_ms=21.5,
-    )  # fmt: skip
+    given: dict[str, Any] = {
+        name: {"int": number, "float": number + 0.5}.get(hint.removesuffix(" | None"), name)
+        for number, (name, hint) in enumerate(COLUMN_TYPES.items(), start=1)
+    }
+    given |= {"outcome": Outcome.OK, "token_source": TokenSource.USAGE, "stages": None}
+    record = RequestRecord(**given | {"scheduled_at": T, "started_at": T + 0.5})
     rows = read_rows(write_rows(tmp_path / "r.csv", [record])).rows
     kept = [column for column in COLUMNS if column in rows and column not in ("error", "token_source")]
     assert len(kept) > 30
