@@ -111,10 +111,11 @@ def _await_rows(run: LocustRun) -> None:
 
 
 def strike(schedule: Schedule, found: Begun) -> bool:
-    """Its fault, and whether the run had no verdict yet. Of processes and files that are gone there is nothing to
-    spoil."""
+    """Its fault, and whether there was something to spoil: a run without a verdict, for signals one whose time was not
+    over. Of processes and files that are gone there is nothing left."""
     time.sleep(schedule.after_s)
-    in_time = "Verdict: " not in found.run.output
+    output = found.run.output
+    in_time = "Verdict: " not in output and not (schedule.fault in SIGNALS and "limit reached" in output)
     with contextlib.suppress(OSError, ValueError, psutil.Error):
         {**ANYWHERE, **WITH_WORKERS}[schedule.fault](found, schedule)
     return in_time
@@ -168,6 +169,8 @@ def _limit_files() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (FULL_AT, FULL_AT))
 
 
+SIGNALS = ("term", "term twice", "int, term", "hangup")
+"""Faults that end a run before its time."""
 ANYWHERE: dict[str, Act] = {
     "nothing": _nothing,
     "kill": _signal(signal.SIGKILL),

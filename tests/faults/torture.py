@@ -27,10 +27,10 @@ from typing import Any
 
 import psutil
 
-from analysis.figures.summarise import summarise
+from analysis.findings.summarise import summarise
 from analysis.sources.loading import load_run
 from tests.faults.locust_run import LocustRun
-from tests.faults.schedules import Begun, Schedule, begun, strike
+from tests.faults.schedules import SIGNALS, Begun, Schedule, begun, strike
 from tests.simulator_process import ROOT, Simulator, running_simulator
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.record import COLUMNS
@@ -46,9 +46,9 @@ faults = [{fault = "http_500", share = %s}]
 """
 FAILING = (0.0, 0.02, 0.5)
 """Shares of failed answers: with the criterion of a schedule they pass, pass, and fail."""
-NEVER_PASSED = ("term", "term twice", "int, term", "hangup", "rows removed", "rows cut", "directory removed",
+NEVER_PASSED = (*SIGNALS, "rows removed", "rows cut", "directory removed",
                 "directory renamed", "disk full", "clock step")  # fmt: skip
-TOO_LATE = "came after the verdict"
+TOO_LATE = "came too late"
 WORKERS_END_S = 30.0
 
 
