@@ -49,6 +49,8 @@ def _add_counts(suite: ElementTree.Element, summary: Summary) -> None:
     """How the requests of the whole run ended, as properties; what a source cannot tell is left out."""
     counted = summary.accounting
     properties = ElementTree.SubElement(suite, "properties")
+    scope = "whole run, warm-up and cool-down included"
+    ElementTree.SubElement(properties, "property", name="scope", value=scope)
     for name in ("sent", "ok", "failed", "throttled", "cancelled", "aborted", "dropped", "lost"):
         ElementTree.SubElement(properties, "property", name=name, value=str(getattr(counted, name)))
 

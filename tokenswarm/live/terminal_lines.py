@@ -183,7 +183,7 @@ def failure_lines(errors: Iterable[Any]) -> list[str]:
     lines = [f"  {error.occurrences} x {error.name}: {error.error}" for error in most[:SHOWN_FAILURES]]
     if len(most) > SHOWN_FAILURES:
         lines.append(f"  and {len(most) - SHOWN_FAILURES} other kinds of failure: see locust_failures.csv")
-    return ["Failures:", *lines] if lines else []
+    return ["Failures (of the whole run):", *lines] if lines else []
 
 
 def row(cells: Sequence[str], columns: Sequence[Column]) -> str:
