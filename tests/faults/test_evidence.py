@@ -14,7 +14,7 @@ from tests.faults.locust_run import headless, read_rows, running_locust
 from tests.simulator_process import Simulator, running_simulator
 from tokenswarm.metrics.accounting import Accounting
 from tokenswarm.record import Outcome, RequestRecord
-from tokenswarm.results.journal import HEADER, format_row
+from tokenswarm.results.journal import HEADER, Journal, format_row
 from tokenswarm.results.read_back import WrittenFiles
 
 FAST = "[deployments.gpt-35-turbo]\nttft_base_ms = 5\nttft_std_ms = 0\ntbt_ms = 1\ntbt_std_ms = 0\n"
@@ -45,6 +45,22 @@ def remove(directory: Path) -> None:
     shutil.rmtree(directory)
 
 
+def edit(directory: Path) -> None:
+    """As long as before, and better."""
+    with (directory / "requests.csv").open("r+b") as file:
+        before = file.read()
+        begin = before.index(b"\n") + 1
+        file.seek(begin)
+        file.write(before[begin : begin + 8].translate(bytes.maketrans(b"0123456789abcdef", b"123456789abcdef0")))
+
+
+def append(directory: Path) -> None:
+    path = directory / "requests.csv"
+    last = path.read_text().splitlines(keepends=True)[-1]
+    with path.open("a") as file:
+        file.write(last)
+
+
 def rename(directory: Path) -> None:
     directory.rename(directory.with_name("elsewhere"))
 
@@ -56,6 +72,8 @@ def rename(directory: Path) -> None:
         (delete, "requests.csv is gone"),
         (truncate, "requests.csv does not begin with its header"),
         (replace, "requests.csv is another one than at the start"),
+        (edit, "requests.csv is not what was written"),
+        (append, "requests.csv is not what was written"),
         (remove, "the run directory is gone"),
         (rename, "the run directory is gone"),
     ],
@@ -97,6 +115,20 @@ def test_rows_are_counted_as_they_lie_on_disk(tmp_path: Path) -> None:
     found, problems = files.read_back()
     assert (found.rows, found.sent, found.first_attempts) == (3, 2, 1)
     assert problems == ["requests.csv has 2 lines that are no rows"]
+
+
+def test_rows_that_somebody_else_has_changed_are_not_what_was_written(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "requests.csv")
+    files = WrittenFiles(tmp_path)
+    for number in (1, 2):
+        journal.add(row(number))
+        journal.flush()
+    assert files.read_back(journal.written)[1] == []
+    rows = (tmp_path / "requests.csv").read_text()
+    for changed in (rows.replace(",ok,", ",timeout,", 1), rows + row(3), rows.replace("c2", "c9"), rows + rows[-1:]):
+        (tmp_path / "requests.csv").write_text(changed)
+        _, problems = files.read_back(journal.written)
+        assert len(problems) == 1 and problems[0].startswith("requests.csv "), changed
 
 
 def test_a_whole_file_has_no_problem(tmp_path: Path) -> None:

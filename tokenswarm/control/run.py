@@ -30,6 +30,7 @@ from tokenswarm.metrics.refusals import RefusalMonitor
 from tokenswarm.metrics.samples import Samples, TimeSpan
 from tokenswarm.metrics.verdict import Evidence, Reason, ReasonKind, Verdict, decide, delivery, not_delivered
 from tokenswarm.record import Outcome, RequestRecord
+from tokenswarm.results.journal import WrittenBytes
 from tokenswarm.results.read_back import WrittenFiles
 from tokenswarm.results.run_directory import describe_tools, name_directory, read_run_json, write_run_json
 from tokenswarm.transport.connect import kernel_timestamps
@@ -131,6 +132,8 @@ class LoadRun:
         """Messages to the master that were left out."""
         self.is_written = False
         """Whether the rows and run.json were found on disk at the end."""
+        self.written: WrittenBytes | None = None
+        """What the process that keeps requests.csv has written to it; known at the end."""
         self.stop_reason: str | None = None
         self.interrupted = False
         self.verdict: Verdict | None = None
@@ -254,7 +257,7 @@ class LoadRun:
         assert self.ended_at is not None
         if self._files is None:
             return []
-        found, problems = self._files.read_back()
+        found, problems = self._files.read_back(self.written)
         for problem in problems:
             self.note_problem(problem)
         missing = self.accounting.rows - found.rows

@@ -25,7 +25,7 @@ from tokenswarm.metrics.accounting import Lost
 from tokenswarm.metrics.verdict import Reason, ReasonKind
 from tokenswarm.record import RequestRecord
 from tokenswarm.results.in_flight import in_flight_path, read_in_flight
-from tokenswarm.results.journal import Journal
+from tokenswarm.results.journal import Journal, WrittenBytes
 from tokenswarm.results.recorder import parse_rows, read_journal_after
 from tokenswarm.results.remote_workers import RemoteWorker, discard_remote_workers, write_remote_workers
 from tokenswarm.workload.arrivals import Assignment, Plan
@@ -349,6 +349,11 @@ class Workers:
         """Arrivals that were due while no worker was there to be given them."""
         owned = sum(offer.owned(client_id, ended_at) for offer in self._offers for client_id in self._workers)
         return sum(offer.count_before(ended_at) for offer in self._offers) - owned
+
+    @property
+    def written(self) -> WrittenBytes | None:
+        """What of the last run's rows went to requests.csv."""
+        return self._journal.written if self._journal is not None else None
 
     def discard_journals(self) -> None:
         """Journals beside a complete requests.csv say nothing more."""

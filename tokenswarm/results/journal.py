@@ -6,6 +6,8 @@ import csv
 import io
 import logging
 import os
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from tokenswarm.record import COLUMNS, RequestRecord
@@ -26,6 +28,18 @@ def format_row(record: RequestRecord) -> str:
 HEADER = ",".join(COLUMNS) + "\n"
 
 
+@dataclass(slots=True)
+class WrittenBytes:
+    """Bytes that were written to a file: how many, and their CRC-32."""
+
+    size: int = 0
+    checksum: int = 0
+
+    def add(self, data: bytes) -> None:
+        self.size += len(data)
+        self.checksum = zlib.crc32(data, self.checksum)
+
+
 class Journal:
     """A CSV file of rows that is only appended to. Raises `OSError` when it cannot be created."""
 
@@ -34,11 +48,13 @@ class Journal:
         self.rows = 0
         self.rows_lost = 0
         self.problem: str | None = None
+        self.written = WrittenBytes()
+        """Everything in the file, its header too, if nobody else writes to it."""
         self._held: list[str] = []
         self._held_bytes = 0
         self._descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
         if os.fstat(self._descriptor).st_size == 0:
-            os.write(self._descriptor, HEADER.encode())
+            self.written.add(HEADER.encode()[: os.write(self._descriptor, HEADER.encode())])
 
     @property
     def rows_written(self) -> int:
@@ -64,6 +80,7 @@ class Journal:
         except OSError as error:
             self._report(error)
             return
+        self.written.add(data[:written])
         rest = data[written:]
         if rest:  # a full disk may take a part
             self._held = [rest.decode("utf-8", "surrogateescape")]

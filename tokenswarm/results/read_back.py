@@ -14,7 +14,7 @@ import gevent
 
 from tokenswarm.metrics.accounting import Accounting
 from tokenswarm.record import COLUMNS, Outcome, SessionEnd
-from tokenswarm.results.journal import HEADER
+from tokenswarm.results.journal import HEADER, WrittenBytes
 
 _OUTCOME, _ATTEMPT, _RESENT, _STEP, _SESSION_END = (
     COLUMNS.index(name) for name in ("outcome", "attempt", "resent", "step", "session_end")
@@ -33,13 +33,16 @@ class WrittenFiles:
         self._directory = directory
         self._identities = {path: _identity(path) for path in (directory, self.rows_path)}
 
-    def read_back(self) -> tuple[Accounting, list[str]]:
-        """What the rows on disk come to, and what is wrong with them."""
-        found = Accounting()
+    def read_back(self, expected: WrittenBytes | None = None) -> tuple[Accounting, list[str]]:
+        """What the rows on disk come to, and what is wrong with them. `expected`: what this process wrote there."""
+        found, on_disk = Accounting(), WrittenBytes()
         try:
             if problem := self._replaced():
                 return found, [problem]
-            return found, list(_count(self.rows_path, found))
+            problems = list(_count(self.rows_path, found, on_disk))
+            if expected is not None and on_disk != expected and not problems:
+                problems.append(f"{self.rows_path.name} is not what was written: somebody else has changed it")
+            return found, problems
         except OSError as error:
             return found, [f"{self.rows_path.name} cannot be read at the end of the run: {error.strerror or error}"]
 
@@ -58,17 +61,20 @@ def _identity(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _count(path: Path, found: Accounting) -> Iterator[str]:
-    """Count the rows of a file; yields what is wrong with it. Raises `OSError`."""
+def _count(path: Path, found: Accounting, on_disk: WrittenBytes) -> Iterator[str]:
+    """Count the rows of a file, and its bytes; yields what is wrong with it. Raises `OSError`."""
     unreadable = 0
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        if file.readline() != HEADER:
-            file.seek(0)
-            yield f"{path.name} does not begin with its header any more: cut or overwritten while the run was on"
+    with path.open("rb") as file:
         for number, line in enumerate(file):
+            on_disk.add(line)
             if number % YIELD_EVERY == 0:
                 gevent.sleep(0)
-            unreadable += not _count_line(line, found)
+            text = line.decode("utf-8", "replace")
+            if number == 0 and text == HEADER:
+                continue
+            if number == 0:
+                yield f"{path.name} does not begin with its header any more: cut or overwritten while the run was on"
+            unreadable += not _count_line(text, found)
     if unreadable:
         yield f"{path.name} has {unreadable} {'line that is no row' if unreadable == 1 else 'lines that are no rows'}"
 

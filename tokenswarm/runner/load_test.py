@@ -328,6 +328,10 @@ class LoadTest:
         assert part.ended_at is not None
         lost = self.workers.finish(part.ended_at) if self.workers is not None else []
         if self.workers is not None:
+            run.written = self.workers.written
+        elif part.sender is not None:
+            run.written = part.sender.recorder.journal.written
+        if self.workers is not None:
             run.clocks, run.messages_refused = self.workers.clocks(), self.workers.refused
             for reason in self.workers.reasons():
                 run.note_reason(reason)
