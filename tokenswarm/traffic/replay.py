@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tokenswarm.traffic.graph import AgentStep, read_steps
 from tokenswarm.traffic.index import Index
 from tokenswarm.traffic.json_text import ObjectText, edited, read_object, read_objects
-from tokenswarm.traffic.lines import turns_of
+from tokenswarm.traffic.lines import Form, turns_of
 from tokenswarm.traffic.recorded import RecordedRequest, asks_of, like
 from tokenswarm.traffic.sessions import Sessions
 from tokenswarm.workload.questions import Message, Question
@@ -148,6 +148,18 @@ class Replay:
         entries = read_objects(text, member.begin, within="body")
         bodies = [(_asks_of(entry, asks), text, entry.value("body")) for entry in entries]
         return RecordedGraph(str(place + 1), read_steps(member.value, asks), bodies)
+
+    def bodies(self) -> Iterator[tuple[dict[str, Any], str]]:
+        """Every body of the part that is replayed, in the order of the file, and which API it goes to."""
+        index = self._recording.index
+        for number in range(self._recording.count):
+            for place in self.places(number):
+                if index.form is Form.GRAPH:
+                    found = self.graph(number).bodies
+                else:
+                    found = [body_of(self._read(place), index.asks)]
+                for asks, _, body in found:
+                    yield {each.key: each.value for each in body.members}, asks
 
     def _read(self, place: int) -> str:
         index = self._recording.index

@@ -1,0 +1,236 @@
+"""Logs of other programs, read as the requests that they tell of. Pure.
+
+otel       OpenTelemetry's GenAI spans: a span a line as the SDK writes them (`ReadableSpan.to_json`), or OTLP JSON
+           as a collector's file exporter does
+litellm    a StandardLoggingPayload a line, as LiteLLM hands it to its loggers
+azure      an exported log record a line: RequestResponse of Azure OpenAI, GatewayLlmLogs of API Management
+access     a web server's access log in the combined format, with the request's length as a last number if it has one
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from tokenswarm.traffic.bodies import BadLine, kind
+from tokenswarm.traffic.recorded import asks_of
+from tokenswarm.userinput import parse_json
+
+BYTES_PER_TOKEN = 4
+"""Where a log has lengths in bytes only: OpenAI's rule of thumb for English."""
+_ACCESS = re.compile(
+    rb'\S+ \S+ \S+ \[(?P<at>[^\]]+)\] "(?P<method>[A-Z]+) (?P<url>\S+)[^"]*" (?P<status>\d{3}) (?P<sent>\d+|-)'
+    rb'(?: "[^"]*" "[^"]*")?(?: (?P<received>\d+))?\s*'
+)
+_PARAMETERS: dict[str, tuple[type, ...]] = {
+    "max_tokens": (int,),
+    "temperature": (int, float),
+    "top_p": (int, float),
+    "stream": (bool,),
+    "n": (int,),
+}
+
+
+@dataclass(slots=True)
+class LoggedRequest:
+    """One request of a log. `body`: what was asked, where the log has it; tokens are `None` where it has none."""
+
+    at_s: float
+    url: str = "/v1/chat/completions"
+    body: dict[str, Any] | None = None
+    session: str | None = None
+    context_tokens: int | None = None
+    max_tokens: int | None = None
+
+
+@dataclass(slots=True)
+class Fields:
+    """A log entry's fields, each asked for under the names that it has had over the years."""
+
+    values: Mapping[str, Any]
+    missing: list[str] = field(default_factory=list)
+
+    def get(self, *names: str) -> Any:
+        return next((self.values[name] for name in names if self.values.get(name) not in (None, "")), None)
+
+    def count(self, *names: str) -> int | None:
+        found = self.get(*names)
+        try:
+            number = float(found) if found is not None and not isinstance(found, bool) else None
+        except (TypeError, ValueError):
+            return None
+        return int(number) if number is not None and math.isfinite(number) and number >= 0 else None
+
+
+def read_otel(data: bytes) -> Iterator[LoggedRequest]:
+    """The model calls among the spans of a line. Raises `BadLine`."""
+    entry = _object(data)
+    for span in _otlp_spans(entry) if "resourceSpans" in entry else [entry]:
+        fields = Fields(_attributes(span.get("attributes")))
+        if fields.get("gen_ai.operation.name", "llm.request.type") not in ("chat", "text_completion", "completion"):
+            continue
+        yield LoggedRequest(
+            at_s=_instant(span.get("startTimeUnixNano") or span.get("start_time")),
+            body=_otel_body(fields),
+            session=fields.get("gen_ai.conversation.id"),
+            context_tokens=fields.count("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens"),
+            max_tokens=fields.count("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens"),
+        )
+
+
+def read_litellm(data: bytes) -> Iterator[LoggedRequest]:
+    """The request of a payload. Raises `BadLine`."""
+    entry = Fields(_object(data))
+    if str(entry.get("call_type") or "completion") not in ("completion", "acompletion"):
+        return
+    messages, given = entry.get("messages"), entry.get("model_parameters")
+    body = None
+    if isinstance(messages, list) and messages:
+        parameters = {str(name): value for name, value in (given if isinstance(given, dict) else {}).items()}
+        body = {"model": str(entry.get("model") or ""), "messages": messages, **_known(parameters)}
+        body |= {name: parameters[name] for name in ("tools", "tool_choice", "response_format") if name in parameters}
+        body |= {"stream": True} if entry.get("stream") is True else {}
+    yield LoggedRequest(
+        at_s=_instant(entry.get("startTime")),
+        body=body,
+        session=entry.get("session_id", "litellm_session_id", "trace_id"),
+        context_tokens=entry.count("prompt_tokens"),
+        max_tokens=entry.count("completion_tokens"),
+    )
+
+
+def read_azure(data: bytes) -> Iterator[LoggedRequest]:
+    """The request of a log record, with lengths alone. Raises `BadLine`."""
+    entry = Fields(_object(data))
+    properties = entry.get("properties", "properties_s")
+    if isinstance(properties, str):
+        properties = _object(properties.encode())
+    found = Fields({**entry.values, **(properties if isinstance(properties, dict) else {})})
+    category = str(found.get("category", "Category") or "")
+    if category not in ("RequestResponse", "GatewayLlmLogs", ""):
+        return
+    context = found.count("promptTokens", "PromptTokens")
+    answer = found.count("completionTokens", "CompletionTokens")
+    context = _tokens(found.count("requestLength", "RequestLength")) if context is None else context
+    answer = _tokens(found.count("responseLength", "ResponseLength")) if answer is None else answer
+    if context is None:
+        raise BadLine("expected requestLength or promptTokens in properties, got neither")
+    yield LoggedRequest(_instant(found.get("time", "TimeGenerated")), context_tokens=context, max_tokens=answer)
+
+
+def read_access(data: bytes) -> Iterator[LoggedRequest]:
+    """The request of a line, if it went to an API that can be asked. Raises `BadLine`."""
+    found = _ACCESS.fullmatch(data)
+    if found is None:
+        raise BadLine("expected a line in the combined format, got another")
+    if found["method"] != b"POST" or asks_of(found["url"].decode("ascii", "replace")) is None:
+        return
+    try:
+        at = datetime.strptime(found["at"].decode("ascii"), "%d/%b/%Y:%H:%M:%S %z")
+    except ValueError:
+        raise BadLine("expected a time as 28/Nov/2026:09:00:00 +0000, got another") from None
+    sent, received = (None if value in (None, b"-") else int(value) for value in (found["sent"], found["received"]))
+    if received is None:
+        raise BadLine("expected the request's length as the last number of the line, got none")
+    yield LoggedRequest(at.timestamp(), context_tokens=_tokens(received), max_tokens=_tokens(sent))
+
+
+READERS: dict[str, Callable[[bytes], Iterator[LoggedRequest]]] = {
+    "otel": read_otel,
+    "litellm": read_litellm,
+    "azure": read_azure,
+    "access": read_access,
+}
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        entry = parse_json(data)
+    except ValueError:
+        raise BadLine("expected a JSON object, got text that is none") from None
+    if not isinstance(entry, dict):
+        raise BadLine(f"expected a JSON object, got {kind(entry)}")
+    return entry
+
+
+def _otlp_spans(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for resource in entry.get("resourceSpans") or []:
+        for scope in resource.get("scopeSpans") or []:
+            yield from scope.get("spans") or []
+
+
+def _attributes(given: Any) -> dict[str, Any]:
+    """By name, from the SDK's object or from OTLP's list of typed values."""
+    if isinstance(given, dict):
+        return given
+    found = {}
+    for item in given if isinstance(given, list) else []:
+        value = item.get("value") or {}
+        found[str(item.get("key"))] = next(iter(value.values()), None)
+    return found
+
+
+def _otel_body(fields: Fields) -> dict[str, Any] | None:
+    text = fields.get("gen_ai.input.messages")
+    if not isinstance(text, str):
+        return None
+    said = json.loads(text)
+    system = fields.get("gen_ai.system_instructions")
+    parts = json.loads(system) if isinstance(system, str) else []
+    messages = [{"role": "system", "content": _text_of(parts)}] if parts else []
+    for message in said if isinstance(said, list) else []:
+        messages += _chat_messages(message)
+    parameters = {
+        name: fields.get(f"gen_ai.request.{name}") for name in ("temperature", "top_p", "max_tokens", "stream")
+    }
+    return {"model": str(fields.get("gen_ai.request.model") or ""), "messages": messages, **_known(parameters)}
+
+
+def _chat_messages(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A message of the conventions as those of a chat request: what a tool said is one by itself."""
+    parts = [part for part in message.get("parts") or [] if isinstance(part, dict)]
+    for part in parts:
+        if part.get("type") == "tool_call_response":
+            yield {"role": "tool", "tool_call_id": str(part.get("id") or ""), "content": _string(part.get("response"))}
+    calls = [_call(part) for part in parts if part.get("type") == "tool_call"]
+    if calls or any(part.get("type") == "text" for part in parts):
+        made: dict[str, Any] = {"role": str(message.get("role") or "user"), "content": _text_of(parts) or None}
+        yield made | ({"tool_calls": calls} if calls else {})
+
+
+def _call(part: Mapping[str, Any]) -> dict[str, Any]:
+    function = {"name": str(part.get("name") or ""), "arguments": _string(part.get("arguments"))}
+    return {"id": str(part.get("id") or ""), "type": "function", "function": function}
+
+
+def _text_of(parts: Any) -> str:
+    return "".join(str(part.get("content") or "") for part in parts if part.get("type") == "text")
+
+
+def _string(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _known(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if isinstance(value, _PARAMETERS.get(name, ()))}
+
+
+def _tokens(length: int | None) -> int | None:
+    return None if length is None else -(-length // BYTES_PER_TOKEN)
+
+
+def _instant(value: Any) -> float:
+    """Unix s of nanoseconds as text, of seconds, or of ISO 8601. Raises `BadLine`."""
+    try:
+        if isinstance(value, str) and not value.isdigit():
+            instant = datetime.fromisoformat(value)
+            return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise BadLine(f"expected an instant, got {kind(value)}") from None
+    return number / 1e9 if number > 1e17 else number
