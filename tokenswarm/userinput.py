@@ -129,15 +129,25 @@ def _children(value: Any) -> Iterable[Any]:
 def decode_text(data: bytes, name: str) -> str:
     """UTF-8 text of a file without its byte order mark. Raises `BadInput` as "name:line: ..." for anything else."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise BadInput([f"{name}: expected UTF-8, got UTF-16 (save it as UTF-8)"])
+        raise BadInput([f'{name}: expected UTF-8, got UTF-16 (save it as UTF-8; in Excel "CSV UTF-8")'])
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         # From error.object: the decoder counts from after the byte order mark.
-        raise BadInput([f"{name}:{_line(error.object, error.start)}: expected UTF-8, got other bytes"]) from error
+        line = _line(error.object, error.start)
+        raise BadInput([f"{name}:{line}: expected UTF-8, got other bytes{_guess(error.object)}"]) from error
     if "\0" in text:
         raise BadInput([f"{name}:{_line(data, data.index(0))}: expected text, got a NUL character"])
     return text
+
+
+def _guess(data: bytes) -> str:
+    """What bytes that are no UTF-8 may be, and what to do then; empty where they look like nothing."""
+    try:
+        data.decode("cp1252")
+    except UnicodeDecodeError:
+        return ""
+    return "; by its look it is Windows-1252 (Excel's plain CSV): save it as UTF-8, or iconv -f WINDOWS-1252 -t UTF-8"
 
 
 def _line(data: bytes, offset: int) -> int:

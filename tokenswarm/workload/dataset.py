@@ -32,6 +32,7 @@ MAX_FILE_BYTES = 1_000_000_000
 _SUFFIXES = {".csv": "csv", ".txt": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _CONTROL = {*map(chr, range(32)), "\x7f"}
 _SHOWN_PROBLEMS = 20
+_RECORDED = "requests = FILE sends such requests as they are, in place of dataset = FILE"
 _OTHER_DELIMITERS = (";", "\t", "|")
 _SEPARATOR_LINE = re.compile(r"\ufeff?\"?sep=([,;|\t]|\\t)\"?", re.IGNORECASE)
 _QUESTION_NAMES = frozenset({"question", "questions", "prompt", "prompts", "query", "queries", "text", "input"})
@@ -91,8 +92,14 @@ def _csv_entries(text: str, problems: _Problems) -> Iterator[tuple[int, dict[str
     line, cells = first
     header = _column_names(cells)
     if "question" not in header and not (len(header) > 1 and set(header) <= set(COLUMNS)):
+        if (columns := _unnamed_columns(text)) is not None and not skipped:
+            problems.add(line, columns)
+            return
+        hint = "; a question with a comma needs quotes"
+        if delimiter != ",":
+            hint = f" by {delimiter!r}: name the columns in a first line, question among them"
         for line, cells in (first, *records):
-            if _has_width(line, cells, 1, problems, "; a question with a comma needs quotes"):
+            if _has_width(line, cells, 1, problems, hint):
                 yield line, {"question": cells[0]}
         return
     if _is_good_header(line, header, problems):
@@ -115,6 +122,20 @@ def _delimiter_of(text: str) -> tuple[str, str, int]:
         if len(names) > 1 and "question" in names:
             return delimiter, text, 0
     return ",", text, 0
+
+
+def _unnamed_columns(text: str) -> str | None:
+    """What is wrong with a file without a header whose every line looks like as many columns, of which nobody knows
+    which one is the question; `None` where it does not."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    for delimiter in _OTHER_DELIMITERS:
+        widths = {line.count(delimiter) + 1 for line in lines}
+        if len(lines) > 1 and len(widths) == 1 and widths != {1}:
+            return (
+                f"expected a header, got lines that look like {widths.pop()} columns separated by {delimiter!r}: name "
+                "them in a first line (id;question), or write question there if each line is one question"
+            )
+    return None
 
 
 def _column_names(cells: Iterable[str]) -> list[str]:
@@ -213,6 +234,9 @@ def _is_good_object(line: int, entry: Any, problems: _Problems) -> bool:
         problems.add(line, f"expected a JSON object, got {_kind(entry)}")
         return False
     before = len(problems.lines)
+    if (other := _other_form(entry)) is not None:
+        problems.add(line, f"expected a question, turns or messages, got {other}: {_RECORDED}")
+        return False
     for key in entry:
         if key not in KEYS:
             problems.add(line, f"expected keys among {', '.join(KEYS)}, got {key!r:.40}")
@@ -221,6 +245,13 @@ def _is_good_object(line: int, entry: Any, problems: _Problems) -> bool:
         got = " and ".join(given) or "none of them"
         problems.add(line, f"expected one of question, turns and messages, got {got}")
     return len(problems.lines) == before
+
+
+def _other_form(entry: dict[str, Any]) -> str | None:
+    """The format that an entry is in by its look, where it is another tool's."""
+    if "body" in entry or "custom_id" in entry:
+        return "a line of OpenAI's Batch API (custom_id, body)"
+    return "a conversation in ShareGPT's form (conversations)" if "conversations" in entry else None
 
 
 def _read_entry(line: int, entry: dict[str, Any], problems: _Problems) -> Question | None:
@@ -280,6 +311,10 @@ def _read_messages(value: Any, add: Callable[[str], None]) -> list[Message]:
         elif item["role"] not in ROLES:
             add(f"message {number}: role: expected one of {', '.join(ROLES)}, got {_shown(item['role'])}")
         else:
+            if isinstance(item["content"], list):
+                add(f"message {number}: expected text, got a list of content parts: {_RECORDED}")
+                messages.append(Message(item["role"], ""))
+                continue
             messages.append(Message(item["role"], _read_text(item["content"], f"message {number}", add)))
     if not any(message.role == "user" for message in messages):
         add("messages: expected at least one of the user, got none")

@@ -10,6 +10,8 @@ from tokenswarm.userinput import BadInput
 from tokenswarm.workload.dataset import load_dataset, parse_dataset
 from tokenswarm.workload.questions import Message, Question
 
+CP1252 = "; by its look it is Windows-1252 (Excel's plain CSV): save it as UTF-8, or iconv -f WINDOWS-1252 -t UTF-8"
+
 
 def problems_of(data: bytes | str, form: str = "csv") -> list[str]:
     with pytest.raises(BadInput) as caught:
@@ -119,8 +121,8 @@ def test_a_flood_of_problems_is_cut():
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (b"ok\nfine\nGr\xfc\xdfe", "d:3: expected UTF-8, got other bytes"),
-        ("où?".encode("utf-16"), "d: expected UTF-8, got UTF-16 (save it as UTF-8)"),
+        (b"ok\nfine\nGr\xfc\xdfe", "d:3: expected UTF-8, got other bytes" + CP1252),
+        ("où?".encode("utf-16"), 'd: expected UTF-8, got UTF-16 (save it as UTF-8; in Excel "CSV UTF-8")'),
         (b"a\r\nb\0c", "d:2: expected text, got a NUL character"),
     ],
 )
@@ -304,3 +306,31 @@ def test_lines_count_from_the_files_first_one() -> None:
 def test_two_columns_of_questions_are_refused() -> None:
     with pytest.raises(BadInput, match="header: expected each column once, got 'question' 2 times"):
         parse_dataset(b"prompt;question\na;b\n", "csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [("What?;50\nHow?;20\n", "2 columns separated by ';'"), ("a\tb\tc\nd\te\tf\n", "3 columns separated by '\\t'")],
+)
+def test_columns_without_a_header_are_refused_with_the_guess(text: str, columns: str) -> None:
+    (problem,) = problems_of(text.encode())
+    assert problem.startswith(f"d:1: expected a header, got lines that look like {columns}: name them in a first line")
+    assert [each.question for each in parse_dataset(f"question\n{text}".encode(), "csv", "d")] == text.splitlines()
+
+
+def test_columns_under_a_separator_line_need_a_header() -> None:
+    (problem, _) = problems_of(b"sep=;\nWhat?;1\nHow?;2\n")
+    assert problem == "d:2: expected 1 column, got 2 by ';': name the columns in a first line, question among them"
+
+
+@pytest.mark.parametrize(
+    ("line", "form"),
+    [
+        ('{"custom_id":"a","url":"/v1/chat/completions","body":{"messages":[]}}', "a line of OpenAI's Batch API"),
+        ('{"conversations":[{"from":"human","value":"Hi"}]}', "a conversation in ShareGPT's form"),
+        ('{"messages":[{"role":"user","content":[{"type":"text","text":"Hi"}]}]}', "a list of content parts"),
+    ],
+)  # fmt: skip
+def test_other_tools_forms_are_named_with_what_reads_them(line: str, form: str) -> None:
+    (problem,) = problems_of(line.encode(), "jsonl")
+    assert form in problem and "requests = FILE sends such requests as they are" in problem
