@@ -19,6 +19,11 @@ minute_from = "first-request"
 {QUICK}
 [deployments.gpt-35-turbo]
 {QUICK}
+[deployments.gpt-5-mini]
+model = "gpt-5-mini"
+reasoning = true
+ttft_base_ms = 60
+tbt_ms = 1
 [deployments.slow]
 ttft_base_ms = 50
 tbt_ms = 20

@@ -31,6 +31,10 @@ SHORTENED = {
         *("--deployment", "gpt-35-turbo-200k", "--rate", "500", "--run-time", "60s"),
         *("--max-total-requests", "50"),
     ),
+    "reasoning-model": (
+        *("-u", "6", "-r", "6", "-t", "60s", "--think-time", "0.1", "--max-total-requests", "12"),
+        *("--abort", "30 % after 0.05 s", "--max-tokens", "2000", "--deployment", "gpt-5-mini"),
+    ),
     "rag-peak": ("--stages", "threads=6, ramp=1s, duration=4s", "--think-time", "uniform(0.1, 0.2)"),
     "smoke": ("-u", "3", "-r", "3", "-t", "60s", "--max-total-requests", "6"),
 }
@@ -53,6 +57,15 @@ def test_chat_scenarios(name: str, target: Target, tmp_path: Path) -> None:
     assert {(row.prompt_tokens, row.completion_tokens) for row in run.sent} == {TOKENS.get(name, (100, 50))}
     assert run.directory.parent.name == name
     assert run.facts["scenario"]["text"] == (ROOT / "scenarios" / f"{name}.conf").read_text()
+
+
+def test_a_reasoning_model_and_people_who_leave(target: Target, tmp_path: Path) -> None:
+    name = "reasoning-model"
+    run = run_locust(scenario(name, *SHORTENED[name]), credentials(target), tmp_path).run()
+    assert {row.outcome for row in run.sent} == {Outcome.OK, Outcome.ABORTED}
+    assert all(row.reasoning_tokens for row in run.outcomes(Outcome.OK))
+    assert {row.model for row in run.outcomes(Outcome.OK)} == {"gpt-5-mini"}
+    assert not run.facts["verdict"]["has_failed"]
 
 
 def test_four_requests_a_minute_fit_into_20k(target: Target, tmp_path: Path) -> None:

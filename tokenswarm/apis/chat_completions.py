@@ -62,7 +62,11 @@ def stream_of(
 
 def chat_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
     """The JSON body of a chat request."""
-    return sdk_body({"model": deployment, "messages": request.messages}, _arguments(request), request)
+    messages = request.shown(
+        lambda text: {"type": "text", "text": text},
+        lambda url: {"type": "image_url", "image_url": {"url": url}},
+    )
+    return sdk_body({"model": deployment, "messages": messages}, _arguments(request), request)
 
 
 def _arguments(request: ChatRequest) -> dict[str, Any]:

@@ -52,7 +52,8 @@ class Messages:
 def messages_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
     """The JSON body of a request, in the order of Anthropic's SDK; system messages stand apart from the others."""
     system = [message["content"] for message in request.messages if message["role"] in ("system", "developer")]
-    others = [message for message in request.messages if message["role"] not in ("system", "developer")]
+    shown = request.shown(lambda text: {"type": "text", "text": text}, _image)
+    others = [message for message in shown if message["role"] not in ("system", "developer")]
     body: dict[str, Any] = {"model": deployment, "max_tokens": request.max_tokens or MAX_TOKENS, "messages": others}
     if system:
         body["system"] = "\n\n".join(system)
@@ -60,6 +61,11 @@ def messages_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
         body["stream"] = True
     body |= {name: value for name, value in request.body.items() if name in _ARGUMENTS}
     return {**dict(sorted(body.items())), **request.body}
+
+
+def _image(url: str) -> dict[str, Any]:
+    kind, _, data = url.removeprefix("data:").partition(";base64,")
+    return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}
 
 
 class MessageStream(TypedEventStream):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -101,6 +101,8 @@ class ChatRequest(Request):
     stream: bool = True
     stream_usage: bool = True
     keep_text: bool = False
+    images: Sequence[str] = ()
+    """Data URLs of images that stand behind the last message's text."""
     previous_id: str | None = None
     """Id of the last answer of the conversation, where the service has the earlier turns and only what follows it is
     sent (Responses API)."""
@@ -108,6 +110,14 @@ class ChatRequest(Request):
     """The id that was made up here for the conversation; `conversation_id` is the same until a service gives one."""
     name: str = "chat"
     body: Mapping[str, Any] = field(default_factory=dict)
+
+    def shown(self, text: Callable[[str], Any], image: Callable[[str], Any]) -> list[dict[str, Any]]:
+        """The messages, the last one with its images as an API writes parts of a `text` and of an `image`."""
+        if not self.images:
+            return list(self.messages)
+        *before, last = self.messages
+        parts = [text(last["content"]), *(image(url) for url in self.images)]
+        return [*before, {**last, "content": parts}]
 
     @property
     def service_conversation(self) -> str | None:

@@ -48,10 +48,14 @@ class Responses:
 
 def responses_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
     """The JSON body of a request: the whole conversation is its `input`, or what follows the answer it refers to."""
-    asked: dict[str, Any] = {"model": deployment, "input": request.messages}
+    messages = request.shown(
+        lambda text: {"type": "input_text", "text": text},
+        lambda url: {"type": "input_image", "image_url": url},
+    )
+    asked: dict[str, Any] = {"model": deployment, "input": messages}
     arguments: dict[str, Any] = {}
     if request.previous_id is not None:
-        asked["input"] = _after_last_answer(request.messages)
+        asked["input"] = _after_last_answer(messages)
         arguments["previous_response_id"] = request.previous_id
     if request.max_tokens is not None:
         arguments["max_output_tokens"] = request.max_tokens

@@ -6,15 +6,17 @@ import random
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from tokenswarm.userinput import BadInput, parse_json
+from tokenswarm.userinput import BadInput, parse_json, read_file
 from tokenswarm.workload.distributions import Draw, parse_draw
 
 Lookup = Callable[[str], str | None]
 """The value of a name in the environment, resolved from a Key Vault where it refers to one; `None` without."""
 
+MAX_SCHEMA_BYTES = 1_000_000
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 MAX_HEADER_NAME = 100
@@ -158,6 +160,25 @@ def parse_extra_body(text: str) -> BodyFields:
         raise BadInput(problems)
     parsed = {name: _parsed(value) for name, value in fields.items()}
     return BodyFields(parsed, _has_draws(parsed))
+
+
+def parse_json_schema(path: str) -> tuple[str, dict[str, Any]]:
+    """Name and JSON schema of a file; the name is the file's. Raises `BadInput`."""
+    data = read_file(path, "json-schema", MAX_SCHEMA_BYTES)
+    schema = _json_object(data.decode("utf-8", "replace"), "json-schema")
+    return re.sub(r"[^0-9A-Za-z_-]", "_", Path(path).stem)[:64] or "answer", schema
+
+
+def schema_field(name: str, schema: Mapping[str, Any], asks: str) -> tuple[str, Any]:
+    """The body's field that wants answers of a schema, and its value, as an API has it; "" where it has none."""
+    wanted = {"name": name, "schema": schema, "strict": True}
+    if asks == "chat":
+        return "response_format", {"type": "json_schema", "json_schema": wanted}
+    if asks == "responses":
+        return "text", {"format": {"type": "json_schema", **wanted}}
+    if asks == "messages":
+        return "output_config", {"format": {"type": "json_schema", "schema": schema}}
+    return "", None
 
 
 def _parsed(value: Any) -> Any:

@@ -21,7 +21,9 @@ from tokenswarm.config.request_extras import (
     parse_extra_body,
     parse_header_name,
     parse_headers,
+    parse_json_schema,
     parse_query,
+    schema_field,
 )
 from tokenswarm.config.scraping import read_endpoints
 from tokenswarm.config.targets import build_app_target, build_chat_target, build_host, build_rag_target, takes_limit
@@ -40,6 +42,7 @@ from tokenswarm.workload.abort import Abort, parse_abort
 from tokenswarm.workload.arrivals import Plan, parse_rate
 from tokenswarm.workload.dataset import load_dataset
 from tokenswarm.workload.distributions import Length, Pause, parse_count, parse_length, parse_pause
+from tokenswarm.workload.images import Images, parse_images
 from tokenswarm.workload.prompts import SHAPE_PROFILES
 from tokenswarm.workload.questions import Question
 from tokenswarm.workload.stages import Shape, parse_shape, parse_stages
@@ -81,6 +84,7 @@ class Settings:
     think_time: Pause
     start_turn: Length
     abort: Abort | None
+    images: Images | None
     by_reference: bool
     """Whether a conversation's earlier turns are named by the id of the last answer instead of being sent again."""
     answers_sample_pct: float
@@ -258,12 +262,13 @@ def build_settings(
         system_prompt=reader.get("system-prompt"),
         stream=reader.choice("stream", "yes") == "yes",
         stream_usage=reader.choice("stream-usage", "yes") == "yes",
-        body=_body(reader),
+        body=_body(reader, chat),
         batch=reader.read("batch-size", lambda text: parse_length(text, 2048, "batch-size"), Length("fixed", 1.0)),
         turns=_turns(reader),
         think_time=reader.read("think-time", parse_pause, Pause("fixed", 0.0)),
         start_turn=reader.read("start-conversations-at", lambda text: parse_length(text, 1000), Length("fixed", 1.0)),
         abort=reader.read("abort", parse_abort, None),
+        images=_images(reader, chat),
         by_reference=_by_reference(reader, chat),
         answers_sample_pct=reader.number("answers-sample", 0, 100) or 0.0,
         plan=plan,
@@ -302,6 +307,13 @@ def build_settings(
     if reader.problems:
         raise BadInput(dict.fromkeys(reader.problems))
     return settings
+
+
+def _images(reader: _Reader, chat: ChatTarget | None) -> Images | None:
+    images = reader.read("images", parse_images, None)
+    if images is not None and chat is not None and chat.asks not in ("chat", "responses", "messages"):
+        reader.problems.append(f"images: expected endpoint = chat, responses or messages, got {chat.asks}")
+    return images
 
 
 def _by_reference(reader: _Reader, chat: ChatTarget | None) -> bool:
@@ -428,7 +440,7 @@ def _turns(reader: _Reader) -> Length:
     return turns
 
 
-def _body(reader: _Reader) -> BodyFields:
+def _body(reader: _Reader, chat: ChatTarget | None) -> BodyFields:
     ranges = {
         "temperature": (0.0, 2.0),
         "top-p": (0.0, 1.0),
@@ -440,6 +452,14 @@ def _body(reader: _Reader) -> BodyFields:
     if reader.get("n"):
         body["n"] = reader.whole("n", 1, 128, 1)
     extra = reader.read("extra-body", parse_extra_body, BodyFields())
+    schema = reader.read("json-schema", parse_json_schema, None)
+    if schema is not None and chat is not None:
+        field_name, value = schema_field(*schema, chat.asks)
+        if not field_name:
+            reader.problems.append(f"json-schema: expected endpoint = chat, responses or messages, got {chat.asks}")
+        elif field_name in extra.fields:
+            reader.problems.append(f"extra-body: expected no {field_name!r} beside json-schema, got both")
+        body[field_name] = value
     return BodyFields({**body, **extra.fields}, extra.is_drawn)
 
 

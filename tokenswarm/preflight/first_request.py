@@ -102,6 +102,7 @@ def _ask_chat(found: FirstRequests, target: ChatTarget) -> RequestRecord:
             max_tokens_field=settings.max_tokens_field,
             stream=settings.stream,
             stream_usage=settings.stream_usage,
+            images=settings.images.sample(random.Random(settings.seed)) if settings.images is not None else (),
             body=body,
         )
     return _send(found, api_of(target), chat_endpoint(target, settings.sending), request, "chat")

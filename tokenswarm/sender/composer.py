@@ -94,6 +94,7 @@ class Composer:
             stream_usage=self._settings.stream_usage,
             keep_text=multi or expect is not None or self._settings.answers_sample_pct > 0,
             judge=expect.columns if expect else None,
+            images=self._images(arrival),
             previous_id=conversation.answer_id if self._settings.by_reference else None,
             name=self._name,
             conversation_id=conversation.id if multi else None,
@@ -178,6 +179,10 @@ class Composer:
         """s after which the next request's user leaves."""
         abort = self._settings.abort
         return None if abort is None else abort.sample(self._draws(arrival, "abort"))
+
+    def _images(self, arrival: Arrival | None) -> list[str]:
+        images = self._settings.images
+        return [] if images is None else images.sample(self._words_of(arrival, "images"))
 
     def _draws(self, arrival: Arrival | None, what: str) -> random.Random:
         """Chance for one thing of a request: an arrival's own, whoever sends it."""
