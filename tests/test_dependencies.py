@@ -44,7 +44,9 @@ ROOMS: dict[str, str] = {
     "tokenswarm.cli": "redaction installation userinput exit_codes record transport config preflight selfcheck",
     "analysis.sources": "redaction analysis.statistics record userinput metrics",
     "analysis.figures": "analysis.statistics analysis.sources record userinput metrics",
-    "analysis.findings": "analysis.statistics analysis.sources analysis.figures record userinput exit_codes metrics",
+    "analysis.sizing": "userinput metrics",
+    "analysis.findings": "analysis.statistics analysis.sources analysis.figures analysis.sizing record userinput "
+    "exit_codes metrics",
     "analysis.server": "record userinput exit_codes metrics analysis.statistics analysis.sources analysis.figures "
     "analysis.findings",
     "analysis.plots": "metrics analysis.statistics analysis.sources analysis.figures analysis.findings analysis.server",
@@ -55,7 +57,6 @@ ROOMS: dict[str, str] = {
     "analysis.history": "record userinput exit_codes metrics analysis.statistics analysis.sources analysis.figures "
     "analysis.findings analysis.report analysis.compare",
     "analysis.export": "record userinput analysis.statistics analysis.sources analysis.figures analysis.findings",
-    "analysis.sizing": "userinput",
     "analysis.commands": "lease redaction record userinput exit_codes metrics analysis.statistics analysis.sources "
     "analysis.figures analysis.findings analysis.server analysis.plots analysis.report analysis.compare "
     "analysis.history analysis.export analysis.sizing",

@@ -18,6 +18,7 @@ from analysis.sources.loading import load_runs
 from analysis.sources.run import Run
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.metrics.criteria import parse_criteria
+from tokenswarm.metrics.prices import read_table
 from tokenswarm.redaction import SECRETS, write_line
 from tokenswarm.userinput import BadInput
 
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, or another tool's results")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="where to write (default: the run directory)")
     parser.add_argument("--failure-criteria", metavar="TEXT", help="judge by these instead of the run's own")
+    parser.add_argument("--price-table", type=Path, metavar="FILE", help="TOML of prices by model, not the run's own")
     parser.add_argument("--no-azure", action="store_true", help="do not ask Azure Monitor about the run's resources")
     parser.add_argument("--no-html", action="store_true", help="leave out the HTML page")
     parser.add_argument(
@@ -38,12 +40,13 @@ def main(args: argparse.Namespace) -> int:
     """Report the runs. The exit code says whether a report could be made; `check` says the verdict."""
     if args.failure_criteria is not None:
         parse_criteria(args.failure_criteria)
+    prices = None if args.price_table is None else read_table(args.price_table)
     runs = load_runs(args.runs)
     said = (
         [] if args.no_azure else [line for run in runs for line in azure_monitor.complete(run, os.environ, time.time())]
     )
     directory = args.output or output_directory(runs)
-    summaries = [summarise(run, args.failure_criteria) for run in runs]
+    summaries = [summarise(run, args.failure_criteria, prices) for run in runs]
     text.print_report(summaries)
     for line in said:
         write_line(line)

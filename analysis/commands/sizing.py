@@ -15,12 +15,12 @@ from analysis.sizing.demand import (
     WORK_DAYS_PER_MONTH,
     Demand,
     Model,
-    Prices,
     Sizing,
     Tokens,
     read_models,
     size,
 )
+from tokenswarm.metrics.prices import PRICES, Prices, built_in, read_table
 from tokenswarm.redaction import write_line
 from tokenswarm.userinput import BadInput
 
@@ -77,7 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     quota.add_argument("--price-cached", type=float, help="per million cached prompt tokens (default: --price-prompt)")
     quota.add_argument("--price-completion", type=float, help="per million completion tokens")
     quota.add_argument("--price-ptu-hour", type=float, help="per provisioned unit and hour")
-    quota.add_argument("--currency", default="USD")
+    quota.add_argument("--price-table", type=Path, metavar="FILE", help="TOML of prices by model (with one --model)")
+    quota.add_argument("--currency", help="of the prices given (default: the table's)")
     quota.add_argument("--busy-hours", type=float, help="hours a month at this rate (peak hours x 22 days)")
     parser.add_argument("--format", choices=("text", "json"), default="text")
 
@@ -91,19 +92,21 @@ def main(args: argparse.Namespace) -> int:
         rpm,
         tokens,
         margin=margin,
-        prices=Prices(
-            prompt=args.price_prompt,
-            cached=args.price_cached,
-            completion=args.price_completion,
-            ptu_hour=args.price_ptu_hour,
-            currency=args.currency,
-        ),
+        prices=_prices(args),
         busy_hours=args.busy_hours or args.peak_hours * WORK_DAYS_PER_MONTH,
         rpm_per_1000_tpm=args.rpm_per_1000_tpm,
         models=_chosen(args.model),
     )
     write_line(to_json(sizing, demand, tokens) if args.format == "json" else to_text(sizing, demand, tokens, margin))
     return 0
+
+
+def _prices(args: argparse.Namespace) -> Prices:
+    """Of the one model that is sized for, by the price table; single prices stand in place of its own."""
+    given = {name: getattr(args, f"price_{name}") for name in PRICES}
+    table = (built_in() if args.price_table is None else read_table(args.price_table)).with_given(given)
+    found = table.of(args.model[0] if args.model and len(args.model) == 1 else "")
+    return found if args.currency is None else dataclasses.replace(found, currency=args.currency)
 
 
 def _inputs(args: argparse.Namespace) -> tuple[Demand | None, Tokens]:

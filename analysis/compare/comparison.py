@@ -36,7 +36,8 @@ NOT_COMPARED = frozenset(
         "server-metrics", "processes", "expect-workers", "worker", "master", "master-host", "master-port", "headless",
         "autostart", "autoquit", "stop-timeout", "loglevel", "logfile", "csv", "csv-full-history", "html", "json",
         "json-file", "only-summary", "print-stats", "web-host", "web-port", "failure-criteria", "auto-stop",
-        "max-total-tokens", "max-total-requests", "price-prompt", "price-completion",
+        "max-total-tokens", "max-total-requests", "max-cost", "price-table",
+        "price-prompt", "price-cached", "price-completion", "price-ptu-hour",
     }
 )  # fmt: skip
 """Options that identify a run, judge it or store it, and leave the load and the request as they are."""

@@ -42,6 +42,15 @@ def format_duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def money(value: float | None, currency: str) -> str:
+    """An amount with its currency: three digits at least, cents from 10 on; an en dash for an unknown one."""
+    if value is None or not math.isfinite(value):
+        return ABSENT
+    if value == 0 or value >= 10:
+        return f"{value:,.2f} {currency}"
+    return f"{value:.{max(2, 2 - math.floor(math.log10(value)))}f} {currency}"
+
+
 _STAMP = re.compile(r"\d{8}T\d{6}Z")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from analysis.figures import populations
 from analysis.figures.populations import numbers
+from analysis.sources.rows import RowTable
 from analysis.sources.run import Run
 from analysis.statistics import Distribution, distribution
 from tokenswarm.record import SessionEnd
@@ -25,8 +26,8 @@ class SessionFigures:
     """begun = done + failed + unfinished (the run or its process ended first). `duration_s`: of those that are done;
     `path_s`: of the same, their longest chain of requests and pauses, which is the least they could take; `model_s`: s
     that all requests of a session took together;
-    `to_answer_s`: from the due instant of a session to the end of its n-th answer, of all that got there. `cost`: in
-    the currency of the run's prices; `None` without them. `model_s` and the last three are means over all begun."""
+    `to_answer_s`: from the due instant of a session to the end of its n-th answer, of all that got there. `model_s` and
+    the last two are means over all begun."""
 
     begun: int
     done: int
@@ -40,15 +41,17 @@ class SessionFigures:
     to_answer_s: Mapping[str, Distribution]
     requests: float
     tokens: float | None
-    cost: float | None
+
+
+def is_in_session(rows: RowTable) -> populations.Mask:
+    """Requests that belong to a session."""
+    return populations.is_sent(rows) & (numbers(rows["step"]) >= 1)
 
 
 def session_figures(run: Run) -> SessionFigures | None:
     """The sessions of a run; `None` where it had none."""
     rows = run.rows
-    step = numbers(rows["step"])
-    sent = populations.is_sent(rows)
-    in_session = sent & (step >= 1)
+    step, in_session = numbers(rows["step"]), is_in_session(rows)
     first = in_session & (step == 1) & populations.is_first(rows)
     begun = int(first.sum())
     if begun == 0:
@@ -76,7 +79,6 @@ def session_figures(run: Run) -> SessionFigures | None:
         to_answer_s={str(n): distribution("session_s", since_s[answered & (step == n)]) for n in steps},
         requests=float(in_session.sum()) / begun,
         tokens=None if tokens is None else tokens / begun,
-        cost=_cost(run, in_session, begun),
     )
 
 
@@ -95,23 +97,6 @@ def _at_once(begins: populations.Values, ends: populations.Values, until: float)
     length_s = until - float(begins.min())
     busy_s = float((until - begins).sum() - (until - ends).sum())
     return most, busy_s / length_s if length_s > 0 else None
-
-
-def _cost(run: Run, in_session: populations.Mask, begun: int) -> float | None:
-    prices = [_price(run, name) for name in ("price-prompt", "price-completion")]
-    if prices == [None, None]:
-        return None
-    sums = [_sum(populations.usage_tokens(run.rows, f"{kind}_tokens")[in_session]) for kind in ("prompt", "completion")]
-    if sums == [None, None]:
-        return None
-    return sum((price or 0.0) * (tokens or 0.0) / 1000 for price, tokens in zip(prices, sums, strict=True)) / begun
-
-
-def _price(run: Run, name: str) -> float | None:
-    try:
-        return float(run.setting("options", name))
-    except (TypeError, ValueError):
-        return None
 
 
 def _sum(values: populations.Values) -> float | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.figures.formats import ABSENT, format_figure
+from analysis.figures.formats import ABSENT, format_figure, money
 from analysis.findings.kind import Kind, kind_of, tested
 from analysis.findings.summary import Summary
 from analysis.findings.verdict import Judged
@@ -237,7 +237,7 @@ def _when_failed(summary: Summary, reason: Reason) -> str:
 def _tiles(summary: Summary) -> list[Tile]:
     if not summary.overall.counts.sent:
         return []
-    return [_capacity(summary), _ttft(summary), _speed(summary)]
+    return [_capacity(summary), _ttft(summary), _speed(summary), _cost(summary)]
 
 
 def _capacity(summary: Summary) -> Tile:
@@ -281,6 +281,21 @@ def _speed(summary: Summary) -> Tile:
     if limit is None:
         return tile
     return Tile(tile.name, tile.value, f"{must(limit.criterion)}", _room(headroom_pct(limit)), state=_state(limit))
+
+
+def _cost(summary: Summary) -> Tile:
+    """What 1,000 answers cost, and the whole run beside its budget."""
+    found = summary.cost
+    if found is None:
+        return Tile("Cost", ABSENT, note="no answer said what it used")
+    if found.missing:
+        return Tile("Cost", ABSENT, note=f"no price of {', '.join(found.missing)} is known")
+    value = f"{money(found.per_1000_answers, found.currency)} / 1,000"
+    spent = f"the run: {money(found.run, found.currency)}"
+    if found.max_cost is None or found.run is None:
+        return Tile("Cost", value, note=f"{spent}; a month of it {money(found.per_month, found.currency)}")
+    room = 100.0 * (found.max_cost - found.run) / found.max_cost
+    return Tile("Cost", value, f"{spent} of {money(found.max_cost, found.currency)}", _room(room))
 
 
 def _latency(name: str, metric: str, key: str, unit: str, summary: Summary) -> Tile:

@@ -23,6 +23,7 @@ from analysis.figures.minutes import minute_table
 from analysis.figures.sessions import session_figures
 from analysis.figures.window import Window, window_of
 from analysis.findings.correctness import by_load, same_answer_pct
+from analysis.findings.cost import cost_of
 from analysis.findings.quota import quota_truth
 from analysis.findings.routes import routes_of, spillover_of
 from analysis.findings.summary import Summary
@@ -32,6 +33,7 @@ from analysis.sources.rows import RowTable, part
 from analysis.sources.run import Run
 from analysis.statistics import Distribution, Group, distribution
 from tokenswarm.metrics.goodput import Goodput, parse_goodput
+from tokenswarm.metrics.prices import PriceTable
 from tokenswarm.userinput import BadInput
 
 NETWORK = "network and the rest"
@@ -44,8 +46,9 @@ TOTAL_STAGE = "total"
 Mask = npt.NDArray[np.bool_]
 
 
-def summarise(run: Run, failure_criteria: str | None = None) -> Summary:
-    """Summary of `run`. `failure_criteria` is judged instead of what run.json has. Raises `BadInput` for bad text."""
+def summarise(run: Run, failure_criteria: str | None = None, prices: PriceTable | None = None) -> Summary:
+    """Summary of `run`. `failure_criteria` is judged instead of what run.json has, `prices` stand in place of the run's
+    own. Raises `BadInput` for bad text."""
     window, accounting = window_of(run), account(run)
     common: dict[str, Any] = {
         "label": run.label,
@@ -71,7 +74,7 @@ def summarise(run: Run, failure_criteria: str | None = None) -> Summary:
             **common, left_out=0, overall=Group("", populations.counts(run.rows)), minutes=minute_table(run.rows, None)
         )
     else:
-        summary = _of_rows(run, window, common)
+        summary = _of_rows(run, window, common, prices)
     return dataclasses.replace(summary, warnings=warnings_of(summary))
 
 
@@ -93,8 +96,8 @@ def goodput_of(run: Run) -> Goodput | None:
         return None
 
 
-def _of_rows(run: Run, window: Window, common: dict[str, Any]) -> Summary:
-    rows, goodput = run.rows, goodput_of(run)
+def _of_rows(run: Run, window: Window, common: dict[str, Any], prices: PriceTable | None) -> Summary:
+    rows, goodput, sessions = run.rows, goodput_of(run), session_figures(run)
     inside = window.contains(populations.started(rows))
     overall = group(rows, window, "", goodput)
     by_name, by_turn = (
@@ -107,11 +110,12 @@ def _of_rows(run: Run, window: Window, common: dict[str, Any]) -> Summary:
         overall=overall,
         by_name=by_name,
         by_turn=by_turn,
-        sessions=session_figures(run),
+        sessions=sessions,
         by_route={key: group(part(rows, served), window, key, goodput) for key, served in routes_of(rows)},
         spillover=spillover_of(part(rows, inside)),
         by_load=by_load(rows, inside),
         same_answer_pct=same_answer_pct(rows, inside),
+        cost=cost_of(run, window, 0 if sessions is None else sessions.begun, prices),
         by_stage=_stages(run, inside & populations.is_ok(rows)),
         minutes=minute_table(rows, window),
         quota=quota_truth(run, window),

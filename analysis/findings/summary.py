@@ -18,6 +18,7 @@ from analysis.figures.accounting import AccountingCheck
 from analysis.figures.sessions import SessionFigures
 from analysis.figures.window import Window
 from analysis.findings.correctness import LoadLevel
+from analysis.findings.cost import Cost
 from analysis.findings.quota import QuotaTruth
 from analysis.findings.routes import Spillover
 from analysis.findings.verdict import Judgement
@@ -48,6 +49,7 @@ class Summary:
     by_load: Sequence[LoadLevel] = ()
     """Right and wrong answers by how many requests were in progress; empty where none was judged."""
     same_answer_pct: float | None = None
+    cost: Cost | None = None
     by_stage: Mapping[str, Distribution] = field(default_factory=dict)
     minutes: pd.DataFrame
     accounting: AccountingCheck

@@ -99,6 +99,12 @@ def _tabled(table: Table | None, label: str = "") -> str:
     return "" if table is None else _part(table.title, render_table(table), label)
 
 
+def _noted(table: Table | None, label: str) -> str:
+    """A table under its title, with its notes below it."""
+    notes = table.notes if table is not None else ()
+    return _tabled(table, label) + "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
+
+
 def _header(summaries: Sequence[Summary]) -> str:
     if len(summaries) > 1:
         facts = _facts(summary.label for summary in summaries)
@@ -182,8 +188,7 @@ def _quota(summaries: Sequence[Summary], labels: Sequence[str], drawn: Sequence[
     parts = [_quota_of(summary, label) for summary, label in zip(summaries, _said(labels), strict=True)]
     for summary, label in zip(summaries, _said(labels), strict=True):
         routes = tables.by_route(summary, WIDE_COLUMNS)
-        notes = "".join(f'<p class="note">{escape(note)}</p>' for note in routes.notes) if routes else ""
-        parts.append(_tabled(routes, label) + notes)
+        parts += [_noted(table, label) for table in (routes, tables.cost(summary), tables.ways_to_buy(summary))]
     parts.append(_plots("Load over time", TIME_NOTE, plots.load_over_time(drawn), shown))
     parts.append(_plots("At the server", SERVER_NOTE, server_plots(drawn), shown))
     return "\n".join(part for part in parts if part)

@@ -93,6 +93,8 @@ def _details(summary: Summary, several: bool) -> Iterator[list[str]]:
         tables.sessions,
         tables.by_route,
         tables.by_load,
+        tables.cost,
+        tables.ways_to_buy,
         tables.by_stage,
     ):
         made = make(summary)

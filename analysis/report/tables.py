@@ -13,9 +13,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.figures.formats import ABSENT, format_duration, format_figure, format_time, short_labels
+from analysis.figures.formats import ABSENT, format_duration, format_figure, format_time, money, short_labels
 from analysis.figures.metrics import LIKE, LOW_IS_BAD, METRICS, says_more
 from analysis.findings.answer import in_words
+from analysis.findings.cost import HOURS_PER_MONTH, Cost
 from analysis.findings.summary import Summary
 from analysis.findings.verdict import Judged
 from analysis.report.table import BAD, GOOD, Cell, Column, Row, Table
@@ -200,9 +201,10 @@ def sessions(summary: Summary, leave_out: Collection[str] = ()) -> Table | None:
         f"a session: {format_figure(found.requests)} requests, {format_figure(found.model_s)} s of them in all, "
         f"{format_figure(found.tokens, 'tokens')} tokens"
     )
-    cost = "" if found.cost is None else f", {found.cost:.4g} in the currency of the prices"
+    cost = summary.cost.per_session if summary.cost is not None else None
+    paid = "" if cost is None or summary.cost is None else f", {money(cost, summary.cost.currency)}"
     return Table(
-        "Sessions (s, from the instant they were due)", [Column(""), *_SPREAD], rows, [counts, at_once, one + cost]
+        "Sessions (s, from the instant they were due)", [Column(""), *_SPREAD], rows, [counts, at_once, one + paid]
     )
 
 
@@ -238,6 +240,59 @@ def by_load(summary: Summary) -> Table | None:
     )
     columns = [Column("requests in progress"), Column("answers judged"), Column("wrong"), Column("wrong, share")]
     return Table("Right and wrong answers by load", columns, rows, [note] if note else [])
+
+
+def cost(summary: Summary) -> Table | None:
+    """What the run cost and its load would cost; `None` where no answer says what it used."""
+    found = summary.cost
+    if found is None:
+        return None
+    figures = (
+        ("the run", found.run),
+        ("an answered request", found.per_request),
+        ("a session", found.per_session),
+        ("1,000 answers", found.per_1000_answers),
+        ("a month (730 h) at this load", found.per_month),
+    )
+    shown = [Row(title, [Cell(money(value, found.currency))]) for title, value in figures if _is_shown(title, value)]
+    return Table("Cost", [Column("of"), Column(found.currency)], shown, _cost_notes(found))
+
+
+def ways_to_buy(summary: Summary) -> Table | None:
+    """What a month of the measured load costs in three ways; `None` where throughput or prices are not known."""
+    found = summary.cost.ways if summary.cost is not None else None
+    if found is None:
+        return None
+    spilled = f"{found.spill_units} PTUs; {format_figure(found.spilled_pct, '%')} of the cost of tokens passed on"
+    ways = (
+        ("pay-as-you-go", found.pay_as_you_go, ""),
+        ("provisioned", found.provisioned, f"{found.units} PTUs carry the fullest minute"),
+        ("provisioned with spillover", found.with_spillover, spilled),
+    )
+    rows = [
+        Row(name, [Cell(money(value, found.currency)), Cell(note)], "", name == found.cheapest)
+        for name, value, note in ways
+    ]
+    hours = found.provisioned_from_h
+    never = f"; a month has {HOURS_PER_MONTH}" if hours > HOURS_PER_MONTH else ""
+    note = f"Provisioned is cheaper than pay-as-you-go from {hours:,.0f} h a month at this load on{never}."
+    columns = [Column("730 h at this load"), Column(found.currency), Column("how", words=True)]
+    return Table("Ways to buy it", columns, rows, [note])
+
+
+def _is_shown(title: str, value: float | None) -> bool:
+    return value is not None or title != "a session"
+
+
+def _cost_notes(found: Cost) -> list[str]:
+    notes = [f"Prices: {found.source}{f', as of {found.as_of}' if found.as_of else ''}; used tokens only."]
+    if found.missing:
+        notes.append(
+            f"–: no price is known of {', '.join(found.missing)} (price-table, price-prompt, price-completion)."
+        )
+    if found.of_answers < found.answers:
+        notes.append(f"Of {found.of_answers:,} of {found.answers:,} answers: the others do not say what they used.")
+    return notes
 
 
 def by_stage(summary: Summary) -> Table | None:

@@ -69,6 +69,8 @@ def _details(summary: Summary) -> Iterator[Table]:
         tables.sessions,
         tables.by_route,
         tables.by_load,
+        tables.cost,
+        tables.ways_to_buy,
         tables.by_stage,
     ):
         table = make(summary)

@@ -1,4 +1,4 @@
 """How much a number of users needs.
 
-May import: userinput.
+May import: userinput, metrics.
 """

@@ -14,6 +14,8 @@ import math
 from dataclasses import dataclass
 from importlib import resources
 
+from tokenswarm.metrics.prices import Prices
+
 HOURS_PER_MONTH = 730
 WORK_DAYS_PER_MONTH = 22
 CORRECTION = (
@@ -49,17 +51,6 @@ class Tokens:
     completion: float
     max_tokens: float
     cached_share: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prices:
-    """Prices in one currency: per million tokens, and per provisioned unit and hour; `None` where not given."""
-
-    prompt: float | None = None
-    cached: float | None = None
-    completion: float | None = None
-    ptu_hour: float | None = None
-    currency: str = "USD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,14 +174,10 @@ def burst_rpm(rpm: float, slice_s: float = 10.0, risk: float = 0.01) -> int:
 
 
 def _monthly(requests: float, tokens: Tokens, prices: Prices) -> float | None:
-    if prices.prompt is None or prices.completion is None:
+    if prices.completion is None:
         return None
-    cached_price = prices.prompt if prices.cached is None else prices.cached
-    cached = tokens.prompt * tokens.cached_share
-    per_request = (
-        (tokens.prompt - cached) * prices.prompt + cached * cached_price + tokens.completion * prices.completion
-    )
-    return requests * per_request / 1e6
+    each = prices.cost(tokens.prompt, tokens.prompt * tokens.cached_share, tokens.completion)
+    return None if each is None else requests * each
 
 
 def _units(model: Model, rpm: float, tokens: Tokens, prices: Prices) -> Units:

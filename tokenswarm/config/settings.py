@@ -30,6 +30,7 @@ from tokenswarm.config.targets import build_app_target, build_chat_target, build
 from tokenswarm.metrics.autostop import AutoStop, parse_auto_stop
 from tokenswarm.metrics.criteria import Criterion, parse_criteria
 from tokenswarm.metrics.goodput import Goodput, parse_goodput
+from tokenswarm.metrics.prices import PRICES, Prices, PriceTable, built_in, price_problem, read_table
 from tokenswarm.metrics.refusals import DEFAULT_LIMIT
 from tokenswarm.metrics.server_metrics import PrometheusEndpoint
 from tokenswarm.redaction import printable, secret_query_values
@@ -106,8 +107,8 @@ class Settings:
     cool_down_s: float
     max_total_tokens: float | None
     max_total_requests: float | None
-    price_prompt: float | None
-    price_completion: float | None
+    max_cost: float | None
+    prices: PriceTable
     search: tuple[float, float] | None
     search_hold_s: float
     search_precision_pct: float
@@ -140,6 +141,16 @@ class Settings:
         """Where requests go."""
         chat = [self.chat.endpoint] if self.chat is not None else []
         return chat + ([self.rag.url] if self.rag is not None else [])
+
+    @property
+    def model(self) -> str:
+        """The model or deployment that is asked; empty where none is named."""
+        return self.chat.deployment if self.chat is not None else ""
+
+    @property
+    def price_of_run(self) -> Prices:
+        """What tokens of the model that is asked cost."""
+        return self.prices.of(self.model)
 
     @property
     def open_load(self) -> bool:
@@ -289,8 +300,8 @@ def build_settings(
         cool_down_s=reader.duration("cool-down", 0.0),
         max_total_tokens=reader.number("max-total-tokens", 1, 1e15),
         max_total_requests=reader.number("max-total-requests", 1, 1e12),
-        price_prompt=reader.number("price-prompt", 0, 1e6),
-        price_completion=reader.number("price-completion", 0, 1e6),
+        max_cost=reader.number("max-cost", 0.000001, 1e9),
+        prices=_price_table(reader),
         search=reader.read("search", _parse_search, None),
         search_hold_s=reader.duration("search-hold", 60.0),
         search_precision_pct=reader.number("search-precision", 0.5, 50, 5.0) or 5.0,
@@ -407,6 +418,13 @@ def _shape(reader: _Reader) -> Shape | None:
     return reader.read("stages", lambda text: parse_shape(kind, text), None)
 
 
+def _price_table(reader: _Reader) -> PriceTable:
+    given = {name: reader.number(f"price-{name.replace('_', '-')}", 0, 1e6) for name in PRICES}
+    per_million = {name: value for name, value in given.items() if name in ("prompt", "completion")}
+    reader.problems += filter(None, (price_problem(f"price-{name}", value) for name, value in per_million.items()))
+    return (reader.read("price-table", read_table, None) or built_in()).with_given(given)
+
+
 def _sending(reader: _Reader) -> Sending:
     verify = reader.choice("tls-verify", "yes") == "yes"
     ca_file = reader.get("ca-file")
@@ -491,6 +509,11 @@ def _check_together(reader: _Reader, settings: Settings, targets: set[str]) -> N
     _check_proxies(reader, settings.urls)
     if settings.shape is not None and (settings.plan is not None or settings.search is not None):
         reader.problems.append("shape: expected no rate, rate-stages, trace or search beside it, got both")
+    if settings.max_cost is not None and settings.price_of_run.cost(1, 0, 1) is None:
+        reader.problems.append(
+            f"max-cost: expected prices of {settings.model or 'the model'} (price-table, or price-prompt and "
+            "price-completion), got none"
+        )
     if settings.search is not None and not settings.criteria:
         reader.problems.append("search: expected failure-criteria that say what the highest rate must hold, got none")
     if "rag" in targets and settings.questions is None and reader.get("dataset") is None:

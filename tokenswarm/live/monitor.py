@@ -215,16 +215,14 @@ class Monitor:
 
     def _budget(self) -> dict[str, Any]:
         settings, spent = self.run.settings, self.live.run()
-        prices = settings.price_prompt, settings.price_completion
-        cost = None
-        if prices != (None, None):
-            cost = spent.prompt / 1000 * (prices[0] or 0.0) + spent.generated / 1000 * (prices[1] or 0.0)
         return {
             "tokens": spent.prompt + spent.generated if spent.counted else None,
             "max_tokens": settings.max_total_tokens,
             "requests": spent.sent,
             "max_requests": settings.max_total_requests,
-            "cost": cost,
+            "cost": self.run.cost,
+            "max_cost": settings.max_cost,
+            "currency": settings.prices.currency,
         }
 
 

@@ -21,10 +21,17 @@ def describe_forecast(settings: Settings, options: Mapping[str, Any]) -> list[st
     if settings.chat is not None and tokens is not None:
         prompt, most = tokens
         lines.append(f"Forecast: at most {prompt + most:.0f} tokens ({prompt:.0f} prompt, {most:.0f} completion)")
-        if settings.price_prompt is not None or settings.price_completion is not None:
-            cost = (prompt * (settings.price_prompt or 0) + most * (settings.price_completion or 0)) / 1000
-            lines.append(f"Forecast: at most {cost:.2f} in the currency of the prices given")
+        lines += _cost(settings, prompt, most)
     return lines
+
+
+def _cost(settings: Settings, prompt: float, completion: float) -> list[str]:
+    prices, table = settings.price_of_run, settings.prices
+    cost = prices.cost(prompt, 0.0, completion)
+    if cost is None:
+        return [f"Forecast: no price of {settings.model} is known (price-table, price-prompt, price-completion)"]
+    whose = "the prices given" if table.given else f"{table.source}, as of {table.as_of or 'an unknown day'}"
+    return [f"Forecast: at most {cost:.2f} {table.currency}, by {whose}"]
 
 
 def forecast_tokens(settings: Settings, options: Mapping[str, Any]) -> float | None:

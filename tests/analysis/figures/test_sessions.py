@@ -43,7 +43,7 @@ def written(tmp_path: Path, rows: list[RequestRecord], **meta: Any) -> Path:
 
 
 def test_sessions_by_hand(tmp_path: Path) -> None:
-    options = {"price-prompt": "1", "price-completion": "2"}
+    options = {"price-prompt": 1, "price-completion": 2}
     found = session_figures(load_run(written(tmp_path, ROWS, options=options)))
     assert found is not None
     assert (found.begun, found.done, found.failed, found.unfinished) == (4, 2, 1, 1)
@@ -56,7 +56,8 @@ def test_sessions_by_hand(tmp_path: Path) -> None:
     assert found.mean_at_once == pytest.approx((3 + 5 + 1.5 + 1.5) / 9.5)
     assert (found.requests, found.tokens) == (7 / 4, 6 * 12 / 4)
     assert (found.path_s.n, found.path_s.max, found.model_s) == (2, 4.5, 7 / 4)
-    assert found.cost == pytest.approx((60 * 1 + 12 * 2) / 1000 / 4)
+    cost = summarise(load_run(tmp_path / "run")).cost
+    assert cost is not None and cost.per_session == pytest.approx((60 * 1 + 12 * 2) / 1e6 / 4)
 
 
 def test_only_first_steps_are_arrivals(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ BESIDE = {
     "shape": {"stages": "by=10, every=1m, to=50"},
     "earlier-turns": {"endpoint": "responses"},
     "search": {"failure-criteria": "p95(ttft_ms) > 1000"},
+    "max-cost": {"price-prompt": "2", "price-completion": "8"},
     "trace-window": {"trace": "scenarios/traces/sample-azure.csv"},
     "skip-bad": {"requests": "scenarios/traces/sample-requests.jsonl"},
     **{
@@ -35,7 +36,7 @@ BESIDE = {
 }
 """What an option needs beside it."""
 
-ELSEWHERE = {"env-file", "auth", "auth-scope", "ca-file", "server-failure-criteria"}
+ELSEWHERE = {"env-file", "auth", "auth-scope", "ca-file", "server-failure-criteria", "price-table"}
 """Read before the settings, or needing a file or an account."""
 
 

@@ -82,7 +82,7 @@ function stateTiles(run, all) {
   }
   const spent = [budget.max_tokens ? `of ${formatNumber(budget.max_tokens)} tokens` : "tokens",
     budget.max_requests ? `${formatNumber(budget.requests)} of ${counted(budget.max_requests, "request")}` : counted(budget.requests, "request")];
-  if (budget.cost !== null) spent.push(`cost ${budget.cost.toFixed(4)}`);
+  if (budget.cost !== null) spent.push(`cost ${budget.cost.toFixed(4)} ${budget.currency}` + (budget.max_cost === null ? "" : ` of ${budget.max_cost}`));
   tiles.push(tile("Spent in this run", formatNumber(budget.tokens), { more: spent.join("; "), meter: budget.max_tokens && budget.tokens !== null ? percent(budget.tokens, budget.max_tokens) : null }));
   return tiles;
 }
