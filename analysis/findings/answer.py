@@ -140,8 +140,15 @@ def _why(summary: Summary) -> str:
     if judgement.state == "failed":
         return _some([*others, *broken])
     if judgement.state == "passed":
-        return _all_held(summary)
-    return f"no criterion was given; {summary.accounting.ok:,} of {summary.accounting.sent:,} requests were answered"
+        return _all_held(summary) + _stopped(summary)
+    answered = f"{summary.accounting.ok:,} of {summary.accounting.sent:,} requests were answered"
+    return f"no criterion was given; {answered}{_stopped(summary)}"
+
+
+def _stopped(summary: Summary) -> str:
+    """That a budget ended the run before its time; empty where none did."""
+    reason = summary.settings.get("stop_reason")
+    return f"; stopped early, {reason}" if isinstance(reason, str) and reason.startswith("budget") else ""
 
 
 def _so_far(summary: Summary) -> str:

@@ -80,6 +80,12 @@ def test_a_run_that_was_interrupted(tmp_path):
     assert found.to_do == "Run it to its end before you decide."
 
 
+def test_a_budget_that_ended_the_run_is_said(tmp_path):
+    found = answer(tmp_path, good(), stop_reason="budget: max-cost of 5 USD reached (5.01 USD spent)")
+    assert found.word == "Passed"
+    assert found.why.endswith("; stopped early, budget: max-cost of 5 USD reached (5.01 USD spent)")
+
+
 def test_a_run_without_criteria_does_not_pass(tmp_path):
     found = answer(tmp_path, good(), criteria="")
     assert found.word == "No verdict"
