@@ -26,7 +26,9 @@ _ACCEPT = {
 }
 """What a request says that it takes, by `app-stream`: some applications stream only when asked so."""
 
-_TELL_CONVERSATION = frozenset({"conversation_id", "session_id", "messages", "messages_with_ids", "history", "turns"})
+_TELL_CONVERSATION = frozenset(
+    {"conversation_id", "session_id", "messages", "messages_with_ids", "ui_messages", "history", "turns"}
+)
 """Placeholders of a message that says itself to which conversation it belongs. Where none is, the WebSocket is the
 conversation, and a new one begins on a new connection."""
 

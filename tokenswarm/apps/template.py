@@ -16,7 +16,7 @@ from tokenswarm.apis.request import ChatRequest
 from tokenswarm.userinput import BadInput, parse_json
 
 _PLACEHOLDER = re.compile(r"\{\{\s*(\w*)\s*\}\}")
-_ASKS = frozenset({"question", "messages", "messages_with_ids"})
+_ASKS = frozenset({"question", "messages", "messages_with_ids", "ui_messages"})
 
 
 def question_of(messages: list[dict[str, Any]]) -> str:
@@ -38,10 +38,19 @@ def _numbered(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"id": f"message-{number}", **message} for number, message in enumerate(messages, 1)]
 
 
+def _in_parts(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    numbered = enumerate(messages, 1)
+    return [
+        {"id": f"message-{number}", "role": each["role"], "parts": [{"type": "text", "text": each["content"]}]}
+        for number, each in numbered
+    ]
+
+
 PLACEHOLDERS: Mapping[str, tuple[str, Callable[[ChatRequest], Any]]] = {
     "question": ("the last thing the user says", lambda asked: question_of(asked.messages)),
     "messages": ("all that was said, as role and content", lambda asked: asked.messages),
     "messages_with_ids": ("the same with an id for each message", lambda asked: _numbered(asked.messages)),
+    "ui_messages": ("the same with ids and parts, as Vercel's AI SDK has it", lambda asked: _in_parts(asked.messages)),
     "history": ("all that was said before, as role and content", lambda asked: asked.messages[:-1]),
     "turns": ("earlier turns, as Prompt Flow takes a chat_history", lambda asked: _turns(asked.messages)),
     "conversation_id": ("what app-conversation found in the answer before; left out in the first turn",

@@ -1,6 +1,7 @@
 """Token counts as services report them, and whether they can be. No I/O, no clock.
 
-Names: OpenAI's usage object; `input_tokens`/`output_tokens` of its Responses and of Anthropic; cached prompt tokens as
+Names: OpenAI's usage object; `input_tokens`/`output_tokens` of its Responses and of Anthropic; Ollama's `eval_count`s;
+cached prompt tokens as
 DeepSeek (`prompt_cache_hit_tokens`), Anthropic (`cache_read_input_tokens`) and Moonshot (`cached_tokens`) name them.
 """
 
@@ -15,8 +16,8 @@ from tokenswarm.record import Doubt, TokenSource
 MAX_COUNT = 100_000_000
 """A count beyond this is no token count of one request."""
 
-_PROMPT = (("prompt_tokens",), ("input_tokens",))
-_COMPLETION = (("completion_tokens",), ("output_tokens",))
+_PROMPT = (("prompt_tokens",), ("input_tokens",), ("prompt_eval_count",))
+_COMPLETION = (("completion_tokens",), ("output_tokens",), ("eval_count",))
 _REASONING = (
     ("completion_tokens_details", "reasoning_tokens"),
     ("output_tokens_details", "reasoning_tokens"),

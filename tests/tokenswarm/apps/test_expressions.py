@@ -74,4 +74,4 @@ def test_presets_of_streams_cost_no_interpreter(name: str) -> None:
     options = read_preset(name)
     fields = ("text", "conversation", "error", "end", "progress", "usage")
     texts = [options[f"app-{field}"] for field in fields if f"app-{field}" in options]
-    assert len(texts) >= 2 and all(Expression(text, "app").is_compiled for text in texts)
+    assert texts and all(Expression(text, "app").is_compiled for text in texts)

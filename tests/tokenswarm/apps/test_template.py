@@ -36,6 +36,10 @@ def test_each_placeholder() -> None:
         "question": MESSAGES[-1]["content"],
         "messages": MESSAGES,
         "messages_with_ids": [{"id": f"message-{n}", **each} for n, each in enumerate(MESSAGES, 1)],
+        "ui_messages": [
+            {"id": f"message-{n}", "role": each["role"], "parts": [{"type": "text", "text": each["content"]}]}
+            for n, each in enumerate(MESSAGES, 1)
+        ],
         "history": MESSAGES[:-1],
         "turns": [{"inputs": {"question": "One?"}, "outputs": {"answer": "Two."}}],
         "conversation_id": "c",
