@@ -19,10 +19,11 @@ from typing import Any
 import msgpack  # type: ignore[import-untyped]
 
 from benchmarks.figures import markdown_table
+from tokenswarm.control.messages import Rows, decode, encode
 from tokenswarm.metrics.samples import Samples
 from tokenswarm.record import Outcome, RequestRecord, TokenSource
 from tokenswarm.results.journal import Journal
-from tokenswarm.results.recorder import SHIP_ROWS, Recorder, parse_rows
+from tokenswarm.results.recorder import SHIP_ROWS, Batch, Recorder, parse_rows
 
 
 def typical_record(number: int) -> RequestRecord:
@@ -63,6 +64,16 @@ def typical_record(number: int) -> RequestRecord:
     )
 
 
+def packed(batch: Batch) -> bytes:
+    """The message of a batch, as Locust packs it."""
+    message = Rows(
+        "w0", "rows", batch.rows, batch.text, batch.started, batch.finished, batch.made, batch.written,
+        str(batch.journal), batch.problem,
+    )  # fmt: skip
+    data: bytes = msgpack.dumps(encode(message))
+    return data
+
+
 def us_per_row(rows: int, work: Callable[[], object]) -> float:
     """CPU microseconds of `work` for each of `rows`."""
     before = process_time()
@@ -77,9 +88,7 @@ def main() -> int:
     records = [typical_record(number) for number in range(rows)]
     shipped: list[bytes] = []
     with tempfile.TemporaryDirectory() as name:
-        recorder = Recorder(
-            "w0", Path(name, "journal.csv"), ship=lambda message: shipped.append(msgpack.dumps(message))
-        )
+        recorder = Recorder("w0", Path(name, "journal.csv"), ship=lambda batch: shipped.append(packed(batch)))
 
         def record_all() -> None:
             for index, record in enumerate(records):
@@ -92,10 +101,10 @@ def main() -> int:
 
         def take_all() -> None:
             for message in shipped:
-                content: dict[str, Any] = msgpack.loads(message)
-                for record in parse_rows(content["text"]):
+                received = decode(Rows, msgpack.loads(message))
+                for record in parse_rows(received.text):
                     samples.add(record)
-                journal.add(content["text"], content["rows"])
+                journal.add(received.text, received.rows)
                 journal.flush()
 
         worker = us_per_row(rows, record_all)

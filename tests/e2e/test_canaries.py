@@ -19,6 +19,7 @@ import pytest
 
 from tests.e2e.locust_process import Finished, free_port, run_locust, scenario
 from tests.simulator_process import ROOT
+from tests.webui.web_process import running_locust
 
 MARK = "canary"
 
@@ -32,7 +33,9 @@ AZURE, FUNCTION, BEARER, CLUSTER = map(canary, ("azure", "function", "bearer", "
 OF_FILE, HEADER, NAMED, QUERY, PATH, PROXY, ALONE = map(
     canary, ("file", "header", "named", "query", "path", "proxy", "alone")
 )
+OPENAI, ANTHROPIC, APP, DAPR = map(canary, ("openai", "anthropic", "app", "dapr"))
 PLANTED = (AZURE, FUNCTION, BEARER, CLUSTER, OF_FILE, HEADER, NAMED, QUERY, PATH, PROXY, ALONE)
+PLANTED += (OPENAI, ANTHROPIC, APP, DAPR)
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,10 @@ def report(finished: Finished) -> str:
     return made.stdout + made.stderr
 
 
+PAGES = ("/", "/llm", "/llm/live", "/llm/form", "/stats/requests", "/stats/requests/csv", "/stats/failures/csv",
+         "/stats/report", "/exceptions", "/exceptions/csv", "/tasks", "/logs", "/worker-count")  # fmt: skip
+OF_A_RUN = ("report.html", "report.md", "run.json", "requests.csv", "summary.json")
+
 FAILURES = {
     "401": Failure(401),
     "500": Failure(500),
@@ -222,3 +229,54 @@ def test_a_mistake_beside_keys(flags: list[str], lines: list[str], tmp_path: Pat
     assert finished.code == 2, finished.output
     assert "Traceback" not in finished.output
     assert leaks(work, finished.output) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "variables"),
+    [
+        (["--endpoint", "chat"], {"OPENAI_API_KEY": OPENAI, "ORCHESTRATOR_APP_APIKEY": APP}),
+        (["--endpoint", "messages"], {"ANTHROPIC_API_KEY": ANTHROPIC, "DAPR_API_TOKEN": DAPR}),
+    ],
+    ids=["openai-and-app", "anthropic-and-dapr"],
+)
+def test_the_key_of_every_kind_of_target(flags: list[str], variables: dict[str, str], tmp_path: Path) -> None:
+    arguments = ["-f", "locustfiles/mixed_traffic.py", "--dataset", "scenarios/dataset.csv", "--deployment", "m"]
+    arguments += ["--rag-contract", "v2", "--preflight", "none", "-u", "4", "-r", "4", "-t", "4s"]
+    with echo(Failure(401)) as (url, seen):
+        base = {"OPENAI_BASE_URL": f"{url}/v1"} if "chat" in flags else {"ANTHROPIC_BASE_URL": url}
+        given = {**base, "ORCHESTRATOR_ENDPOINT": url, **variables}
+        finished = run_locust([*arguments, *flags, "--loglevel", "DEBUG"], given, tmp_path)
+    assert all(secret in " ".join(seen) for secret in variables.values()), finished.output
+    assert finished.code == 3, finished.output
+    assert leaks(tmp_path, finished.output + report(finished)) == []
+
+
+def test_a_start_that_the_web_ui_refuses(tmp_path: Path) -> None:
+    env = {"AZURE_OPENAI_API_KEY": AZURE}
+    with echo(Failure(401)) as (url, seen), running_locust(tmp_path, url, "--loglevel", "DEBUG", env=env) as locust:
+        answer = locust.post("/swarm", {"user_count": "1", "spawn_rate": "1", "run_time": ""})[1]
+        pages = [locust.get(path)[1] for path in PAGES]
+    assert AZURE in " ".join(seen)
+    assert "API key: expected one that " in answer
+    assert leaks(tmp_path, answer + "".join(pages)) == []
+
+
+def test_pages_journals_and_reports_of_the_web_ui(tmp_path: Path) -> None:
+    header = f"X-Api-Key: {HEADER}; X-Second-Token: ${{GATEWAY_TOKEN}}"
+    flags = ["--headers", header, "--preflight", "none", "--processes", "2", "--loglevel", "DEBUG"]
+    env = {"AZURE_OPENAI_API_KEY": AZURE, "GATEWAY_TOKEN": NAMED, "TOKENSWARM_CLUSTER_TOKEN": CLUSTER}
+    with echo(Failure(500)) as (url, seen), running_locust(tmp_path, url, *flags, env=env) as locust:
+        locust.await_live(lambda _: json.loads(locust.get("/worker-count")[1])["worker_count"] == 2)
+        form = {"user_count": "4", "spawn_rate": "4", "run_time": ""}
+        started = json.loads(locust.post("/swarm", form)[1])
+        assert started["success"], started
+        locust.await_live(lambda live: bool(live["run"]) and live["run"]["counts"]["failed"] >= 20)
+        assert list(tmp_path.rglob("journal-*.csv"))
+        assert leaks(tmp_path, "") == []
+        pages = [locust.get(path)[1] for path in PAGES]
+        locust.post("/stop")
+        locust.await_live(lambda live: bool(live["runs"]) and live["runs"][-1]["report"] in ("ready", "failed"))
+        pages += [locust.get(path)[1] for path in (*PAGES, *(f"/llm/runs/1/{name}" for name in OF_A_RUN))]
+    assert all(secret in " ".join(seen) for secret in (AZURE, HEADER, NAMED))
+    assert any("Incorrect key provided" in page for page in pages), "nothing was told back: nothing would be seen"
+    assert leaks(tmp_path, "".join(pages)) == []

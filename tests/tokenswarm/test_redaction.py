@@ -161,3 +161,5 @@ def test_a_secret_that_was_cut_is_hidden() -> None:
     assert secrets.hide_cut("wrong key lab-47") == "wrong key ***"
     assert secrets.hide_cut("to /?k=lab-4711-o (by proxy h)") == "to /?k=*** (by proxy h)"
     assert secrets.hide_cut("in the lab") == "in the lab"
+    record = RequestRecord(call_id="1", outcome=Outcome.HTTP_ERROR, error="wrong key lab-4711-of-th")
+    assert secrets.clean(record).error == "wrong key ***"

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,8 +73,11 @@ class WebProcess:
 
 
 @contextlib.contextmanager
-def running_locust(directory: Path, host: str, *arguments: str, base: str = "", file: str = "") -> Iterator[WebProcess]:
-    """Start Locust on a port of its own with `host` as its target; `file` is the locustfile, `base` the base path."""
+def running_locust(
+    directory: Path, host: str, *arguments: str, base: str = "", file: str = "", env: Mapping[str, str] | None = None
+) -> Iterator[WebProcess]:
+    """Start Locust on a port of its own with `host` as its target; `file` is the locustfile, `base` the base path,
+    `env` what else its environment has."""
     port, master_port = free_port(), free_port()
     log, results = directory / "log.txt", directory / "results"
     command = [sys.executable, "-m", "locust", "-f", file or "locustfiles/chat_completions.py", "--host", host]
@@ -84,7 +87,7 @@ def running_locust(directory: Path, host: str, *arguments: str, base: str = "", 
         command += ["--master-bind-port", str(master_port), "--master-port", str(master_port)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_", "OPENAI_"))}
     environment["AZURE_OPENAI_API_KEY"] = "simulator-key"
-    environment["PYTHONPATH"] = str(ROOT)
+    environment |= {"PYTHONPATH": str(ROOT), **(env or {})}
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, *arguments], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output

@@ -62,10 +62,8 @@ def test_a_form_is_converted_as_locust_does() -> None:
         ({"run_time": "soon"}, "run time: expected 20, 20s, 3m, 1h20m, got 'soon'"),
         ({"results_dir": "/etc"}, "results-dir: expected on the command line or in the scenario, not from a form"),
         ({"env_file": "/etc/passwd"}, "env-file: expected on the command line or in the scenario, not from a form"),
-        (
-            {"endpoint": "/etc/passwd"},
-            "endpoint: expected one of chat, responses, embeddings, completions, messages, got '/etc/passwd'",
-        ),
+        ({"arrival": "/etc/passwd"}, "arrival: expected one of constant, poisson, gamma, got '/etc/passwd'"),
+        ({"user_count": "1000001"}, "users: expected at most 1000000, got 1000001"),
         ({"auth": "http://127.0.0.1:1"}, "auth: expected one of key, entra, got 'http://127.0.0.1:1'"),
     ],
 )
