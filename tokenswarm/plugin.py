@@ -113,6 +113,8 @@ def _set_up(environment: Environment, web_ui: WebUI | None) -> None:
         return
     if web_ui is None:
         load_test.set_exit_code(ExitCode.UNTRUSTED)  # nothing was tested yet
+    # What was imported took its time, and Locust's timer of the run time counts from what the loop takes for now.
+    gevent.get_hub().loop.update_now()
     wait_for_interrupts(load_test.process_end.take_interrupt)
     end_on_hangup()
     try:
