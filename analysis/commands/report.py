@@ -69,27 +69,31 @@ def output_directory(runs: Sequence[Run]) -> Path:
 
 def write(directory: Path, runs: Sequence[Run], summaries: Sequence[Summary], html: bool = True) -> list[Path]:
     """Write every file of the report. Raises `BadInput` when the directory cannot be written to."""
-    contents: dict[str, Callable[[], str]] = {
+    contents: dict[str, Callable[[], str | bytes]] = {
         "report.md": lambda: markdown.render(summaries),
         "summary.json": lambda: exports.summary_json(summaries),
         "summary.csv": lambda: exports.summary_csv(summaries),
         "minutes.csv": lambda: exports.minutes_csv(summaries),
         "junit.xml": lambda: junit.render(summaries),
+        "report.xlsx": lambda: _render_workbook(summaries),
     }
     if html:
         contents["report.html"] = lambda: _render_html(runs, summaries)
     return write_files(directory, {name: make() for name, make in contents.items()})
 
 
-def write_files(directory: Path, contents: Mapping[str, str]) -> list[Path]:
-    """Write texts, each as a whole or not at all."""
+def write_files(directory: Path, contents: Mapping[str, str | bytes]) -> list[Path]:
+    """Write files, each as a whole or not at all; texts without secrets."""
     written = []
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
             part = directory / (name + ".part")
-            shown = content if name.endswith(".html") else SECRETS.redact(content)  # a page escapes text by text
-            part.write_text(shown, encoding="utf-8", errors="replace", newline="")
+            if isinstance(content, bytes):
+                part.write_bytes(content)
+            else:
+                shown = content if name.endswith(".html") else SECRETS.redact(content)  # a page escapes text by text
+                part.write_text(shown, encoding="utf-8", errors="replace", newline="")
             os.replace(part, directory / name)
             written.append(directory / name)
     except OSError as error:
@@ -107,6 +111,12 @@ def append_step_summary(content: str) -> None:
             file.write(content)
     except OSError as error:
         raise BadInput([f"{path}: expected a file to append to, got {error.strerror}"]) from error
+
+
+def _render_workbook(summaries: Sequence[Summary]) -> bytes:
+    from analysis.report.workbook import render  # so is what writes Excel files
+
+    return render(summaries)
 
 
 def _render_html(runs: Sequence[Run], summaries: Sequence[Summary]) -> str:

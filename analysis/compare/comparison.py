@@ -22,7 +22,7 @@ from analysis.compare.bootstrap import (
     percentile_difference,
     share_difference,
 )
-from analysis.compare.gate import Gate, GateResult, describe_threshold, failed, hidden_change
+from analysis.compare.gate import Gate, GateResult, deciding_n, describe_threshold, failed, undecided
 from analysis.compare.measures import Measures, Rate, Share, Side
 from analysis.figures.formats import format_figure
 from analysis.figures.metrics import LOW_IS_BAD, METRICS, says_more
@@ -103,12 +103,15 @@ class Comparison:
 
     @property
     def exit_code(self) -> ExitCode:
-        """With gates: 4 when a side is not to be trusted, 3 when a gate failed. Without gates 0."""
+        """With gates: 4 when a side is not to be trusted, 3 when a gate failed, 4 when one is inconclusive. Without
+        gates 0."""
         if not self.gates:
             return ExitCode.OK
         if self.warnings:
             return ExitCode.UNTRUSTED
-        return ExitCode.CRITERIA_FAILED if failed(self.gates) else ExitCode.OK
+        if failed(self.gates):
+            return ExitCode.CRITERIA_FAILED
+        return ExitCode.UNTRUSTED if undecided(self.gates) else ExitCode.OK
 
 
 def compare(
@@ -265,12 +268,13 @@ def judge(gate: Gate, a: Side, b: Side, confidence: float, seed: int) -> GateRes
         return GateResult(gate, "no_data", f"{figure.verdict} (n {figure.n_a} and {figure.n_b}) counts as failed")
     unit = METRICS[gate.metric].unit
     sign = -1 if METRICS[gate.metric].better == "higher" else 1
-    low, high = sorted((sign * interval.low, sign * interval.high))
     said = f"from {format_value(figure.a, unit)} to {format_value(figure.b, unit)}, {describe_change(figure)}"
     if not gate.exceeded(figure.a, sign * interval.estimate):
         return GateResult(gate, "held", said)
     if not interval.excludes_zero:
-        return GateResult(gate, "held", f"{said}; {hidden_change(gate, figure.a, low, high)}".rstrip("; "))
+        enough = deciding_n(min(figure.n_a, figure.n_b), interval.estimate, interval.low, interval.high)
+        more = "" if enough is None else f"; n = {enough:,} on each side would decide, if the difference stays"
+        return GateResult(gate, "inconclusive", f"{said}: beyond the limit, but chance explains it as well{more}")
     return GateResult(gate, "failed", f"{said}; limit {describe_threshold(gate, unit)}")
 
 

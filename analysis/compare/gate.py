@@ -3,7 +3,8 @@
 A figure is `p95(ttft_ms)`, `avg(e2e_ms)`, or the name of a rate or share: `rpm`, `tpm`, `error_pct`. A gate is true
 when the difference is distinguishable from none *and* the estimate passes the threshold: neither noise nor a
 measurable trifle fails a build. `10 %` is relative to the baseline; without `%` the threshold is in the metric's
-unit (for shares: percentage points). A figure without data fails, as everywhere in the suite.
+unit (for shares: percentage points). A figure without data fails, as everywhere in the suite. An estimate beyond the
+threshold that chance explains as well is inconclusive: no proof either way, and said with the n that would decide.
 """
 
 from __future__ import annotations
@@ -100,7 +101,8 @@ def _expected(metric: str, aggregation: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """A gate and what came of it. `state`: held, failed or no_data (which counts as failed)."""
+    """A gate and what came of it. `state`: held, failed, no_data (which counts as failed) or inconclusive: the estimate
+    passes the threshold, and chance explains it as well."""
 
     gate: Gate
     state: str
@@ -112,18 +114,28 @@ class GateResult:
 
 def failed(results: Sequence[GateResult]) -> bool:
     """Whether any gate fails the build."""
-    return any(result.state != "held" for result in results)
+    return any(result.state in ("failed", "no_data") for result in results)
+
+
+def undecided(results: Sequence[GateResult]) -> bool:
+    """Whether any gate can be told neither way."""
+    return any(result.state == "inconclusive" for result in results)
+
+
+def deciding_n(n: int, estimate: float, low: float, high: float) -> int | None:
+    """How many requests a side would tell a difference of this size from none: intervals shrink with the root of n.
+
+    `None` when the interval is open or there is no difference.
+    """
+    width = estimate - low if estimate > 0 else high - estimate
+    if not estimate or not math.isfinite(width):
+        return None
+    needed = n * (width / abs(estimate)) ** 2
+    step: int = 10 ** max(0, math.floor(math.log10(max(needed, 1.0))) - 1)
+    return math.ceil(needed / step) * int(step)
 
 
 def describe_threshold(gate: Gate, unit: str) -> str:
     """`10 %` or `50 ms`."""
     unit = "points" if unit == "%" else unit
     return f"{format_number(gate.threshold)} " + ("%" if gate.relative else unit)
-
-
-def hidden_change(gate: Gate, base: float, low: float, high: float) -> str:
-    """What a gate that held may still hide: the largest worsening that the data leave possible."""
-    worst = {"worse": high, "better": -low, "different": max(abs(low), abs(high))}[gate.direction]
-    if not math.isfinite(worst) or not base or worst <= abs(base) * gate.threshold / 100 or not gate.relative:
-        return ""
-    return f"not distinguishable at this n: a change of up to {100 * worst / abs(base):.0f} % would not have been seen"

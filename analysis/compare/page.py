@@ -20,7 +20,7 @@ from analysis.compare.comparison import (
     headline,
     key_figures,
 )
-from analysis.compare.gate import GateResult, failed
+from analysis.compare.gate import GateResult, failed, undecided
 from analysis.figures.metrics import METRICS
 from analysis.figures.series import Curve
 from analysis.plots.plots import BLUE, ORANGE, Plot, percentile_plot
@@ -67,8 +67,7 @@ def _verdict(comparison: Comparison) -> str:
     worse = any(found.verdict == WORSE for found in key_figures(comparison) if not found.name)
     better = any(found.verdict == BETTER for found in key_figures(comparison) if not found.name)
     if comparison.gates:
-        state = "untrusted" if comparison.warnings else "failed" if failed(comparison.gates) else "passed"
-        word = {"untrusted": "Not to be trusted", "failed": "Gate failed", "passed": "Gates held"}[state]
+        state, word = _of_gates(comparison)
     else:
         state = "failed" if worse else "passed" if better else "none"
         word = "Worse" if worse else "Better" if better else "No difference seen"
@@ -78,12 +77,21 @@ def _verdict(comparison: Comparison) -> str:
     )
 
 
+def _of_gates(comparison: Comparison) -> tuple[str, str]:
+    """Style and word of what the gates come to."""
+    if comparison.warnings:
+        return "untrusted", "Not to be trusted"
+    if failed(comparison.gates):
+        return "failed", "Gate failed"
+    return ("untrusted", "Inconclusive") if undecided(comparison.gates) else ("passed", "Gates held")
+
+
 def _gates(results: Sequence[GateResult]) -> str:
     if not results:
         return ""
     rows = []
     for result in results:
-        style = "passed" if result.state == "held" else "failed"
+        style = {"held": "passed", "inconclusive": "untrusted"}.get(result.state, "failed")
         state = f'<td class="text"><span class="state {style}">{escape(result.state.replace("_", " "))}</span></td>'
         rows.append(row(f"fails if {result.gate.text}", [state, cell(result.note, words=True)]))
     return table(["gate", "state", ""], rows, text_columns=(1, 2))

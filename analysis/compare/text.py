@@ -16,6 +16,8 @@ from analysis.compare.gate import GateResult
 from analysis.figures.metrics import METRICS
 from analysis.report.markdown import escape
 
+STATES = {"held": "held", "failed": "FAILED", "no_data": "FAILED", "inconclusive": "INCONCLUSIVE"}
+
 
 def to_text(comparison: Comparison, figures: Sequence[Figure]) -> str:
     """Some figures of the comparison for a terminal."""
@@ -30,7 +32,7 @@ def to_text(comparison: Comparison, figures: Sequence[Figure]) -> str:
         lines += [
             "",
             "Gates",
-            *(f"  {'FAILED' if gate.state != 'held' else 'held  '}  {gate}" for gate in comparison.gates),
+            *(f"  {STATES[gate.state]:6}  {gate}" for gate in comparison.gates),
         ]
     return "\n".join(lines)
 
@@ -55,7 +57,7 @@ def to_markdown(comparison: Comparison, figures: Sequence[Figure]) -> str:
 
 
 def _mark(gate: GateResult) -> str:
-    return "✅" if gate.state == "held" else "❌"
+    return {"held": "✅", "inconclusive": "⚠️"}.get(gate.state, "❌")
 
 
 def _by_name(figures: Sequence[Figure]) -> list[tuple[str, list[Figure]]]:

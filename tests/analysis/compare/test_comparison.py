@@ -4,6 +4,8 @@ import argparse
 import dataclasses
 import functools
 import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import pytest
 
 from analysis.commands import compare as command
 from analysis.compare.comparison import SAME, TOO_FEW, WORSE, Comparison, compare, judge
-from analysis.compare.gate import parse_gates
+from analysis.compare.gate import deciding_n, parse_gates
 from analysis.compare.measures import Side, load_side, measure, save_side
+from analysis.compare.text import to_text
 from analysis.findings.summarise import summarise
 from analysis.sources.loading import load_run
 from tests.analysis.synthetic import make_records, write_run
@@ -179,13 +182,25 @@ def test_a_failed_gate_is_the_exit_code(runs, gate, code):
     assert compare(side(runs, "a"), side(runs, "slow"), gates=parse_gates([gate])).exit_code == code
 
 
-def test_a_gate_that_chance_explains_holds_and_says_what_it_may_hide(runs):
+def test_a_gate_that_chance_explains_is_inconclusive_and_says_which_n_would_decide(runs):
     first = compare(side(runs, "a"), side(runs, "again"))
     change = figure(first, "rpm").relative[0]
     direction = "worse" if change < 0 else "better"
-    [result] = compare(side(runs, "a"), side(runs, "again"), gates=parse_gates([f"rpm {direction} > 0.01 %"])).gates
-    assert result.state == "held"
-    assert "would not have been seen" in result.note
+    judged = compare(side(runs, "a"), side(runs, "again"), gates=parse_gates([f"rpm {direction} > 0.01 %"]))
+    [result] = judged.gates
+    assert result.state == "inconclusive"
+    assert re.search(r"n = [\d,]+ on each side would decide", result.note)
+    assert judged.exit_code == 4  # no proof either way: it does not pass
+    assert "INCONCLUSIVE" in to_text(judged, judged.figures)
+
+
+def test_the_n_that_would_decide_by_hand():
+    # a difference of 10 with an interval of +- 20 at n = 100 needs half the width: four times the requests
+    assert deciding_n(100, 10.0, -10.0, 30.0) == 400
+    assert deciding_n(100, -10.0, -30.0, 10.0) == 400
+    assert deciding_n(100, 3.0, -1.0, 7.0) == 180  # 177.8, to two digits
+    assert deciding_n(100, 0.0, -1.0, 1.0) is None
+    assert deciding_n(100, 1.0, -math.inf, math.inf) is None
 
 
 def test_untrusted_run_makes_gates_untrusted(runs):
