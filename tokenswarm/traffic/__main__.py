@@ -15,7 +15,7 @@ from tokenswarm.exit_codes import ExitCode
 from tokenswarm.traffic.anonymise import Anonymiser
 from tokenswarm.traffic.bodies import BadLine
 from tokenswarm.traffic.describe import as_text, describe
-from tokenswarm.traffic.index import MAX_FILE_BYTES, SHOWN_PROBLEMS, load_index, numbered_lines
+from tokenswarm.traffic.index import MAX_FILE_BYTES, SHOWN_PROBLEMS, entries_of, load_index, numbered_lines
 from tokenswarm.traffic.logs import READERS, LoggedRequest
 from tokenswarm.userinput import BadInput, counted, open_file, parse_json
 
@@ -152,7 +152,7 @@ def _anonymise(given: argparse.Namespace) -> None:
     load_index(given.file, "chat", given.skip_bad)  # names what is no request
     anonymiser = Anonymiser(secrets.token_bytes(32))
     with open_file(given.file, "requests", MAX_FILE_BYTES) as file:
-        entries = (entry for _, _, data in numbered_lines(file) if isinstance(entry := _parsed(data), dict))
+        entries = (entry for _, _, data in entries_of(file) if isinstance(entry := _parsed(data), dict))
         _write(given.output, (json.dumps(anonymiser.line(entry), ensure_ascii=False) for entry in entries))
     print(f"{given.output}: texts and ids are replaced")
     if given.scenario is not None:

@@ -6,10 +6,12 @@ big file is kept in the user's cache directory, so that the workers of a run and
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import math
 import os
+import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tokenswarm.traffic.bodies import BadLine
+from tokenswarm.traffic.json_text import SCAN
 from tokenswarm.traffic.lines import Form, Line, read_line
 from tokenswarm.userinput import BadInput, open_file
 
@@ -28,6 +31,7 @@ CACHED_FROM_BYTES = 64_000_000
 READ_BYTES = 1 << 20
 SHOWN_PROBLEMS = 20
 _VERSION = 3
+_BETWEEN = re.compile(r"[ \t\r\n,]*")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -116,7 +120,7 @@ def build_index(path: Path, asks: str, skip_bad: int) -> Index:
     index, bad, numbers = Index(path, asks), 0, _SessionNumbers()
     problems: list[str] = []
     with open_file(path, "requests", MAX_FILE_BYTES) as file:
-        for number, offset, data in numbered_lines(file):
+        for number, offset, data in entries_of(file):
             try:
                 line = read_line(data, asks)
                 index.add(line, offset, len(data), numbers.of(line.session, index.session_count))
@@ -142,6 +146,54 @@ class _SessionNumbers:
 
     def of(self, session: str, next_number: int) -> int | None:
         return self._known.setdefault(hash(session), next_number) if session else None
+
+
+def entries_of(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
+    """Line, offset and bytes of each entry: of each line, or of each element where the file is one JSON list, as
+    ShareGPT's are."""
+    begin = file.read(READ_BYTES).removeprefix(_BOM).lstrip()
+    file.seek(0)
+    return numbered_elements(file) if begin.startswith(b"[") else numbered_lines(file)
+
+
+def numbered_elements(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
+    """Line, offset and bytes of each element of a list, read piece by piece. What is no JSON is the last element."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape")
+    text, offset, line, is_whole = "", 0, 1, False
+    at = -1  # before the list
+    while True:
+        found = _element(text, at) if at >= 0 else None
+        if found is None and not is_whole:
+            data = file.read(READ_BYTES)
+            is_whole = not data
+            text += decoder.decode(data, final=is_whole)
+            at = text.find("[") + 1 if at < 0 else at
+            continue
+        begin, end = found or (_begin_of(text, at), len(text))
+        skipped = text[:begin]
+        offset, line = offset + len(skipped.encode("utf-8", "surrogateescape")), line + skipped.count("\n")
+        element = text[begin:end].encode("utf-8", "surrogateescape")
+        if found is None and element.strip() in (b"]", b""):
+            return
+        yield line, offset, element
+        if found is None:
+            return
+        offset, line, text, at = offset + len(element), line + text[begin:end].count("\n"), text[end:], 0
+
+
+def _begin_of(text: str, at: int) -> int:
+    """Where the next element begins, or the list ends."""
+    return _BETWEEN.match(text, at).end()  # type: ignore[union-attr]  # it matches the empty text
+
+
+def _element(text: str, at: int) -> tuple[int, int] | None:
+    """Where the next element of a list stands; `None` where the text has none that is whole."""
+    begin = _begin_of(text, at)
+    try:
+        end = SCAN(text, begin)[1]
+    except (StopIteration, ValueError):
+        return None
+    return (begin, end) if end < len(text) else None
 
 
 def numbered_lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:

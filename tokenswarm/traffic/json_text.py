@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 _SPACE = re.compile(r"[ \t\r\n]*")
-_scan: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder())["scan_once"]
+SCAN: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder())["scan_once"]
 """The standard library's parser, which says where a value ends."""
 
 
@@ -104,7 +104,7 @@ def _with_comma(found: ObjectText, position: int) -> tuple[int, int]:
 
 def _member(text: str, at: int, within: str | None) -> Member:
     _expect(text, at, '"')
-    key, end = _scan(text, at)
+    key, end = SCAN(text, at)
     colon = _skip(text, end)
     _expect(text, colon, ":")
     begin = _skip(text, colon + 1)
@@ -112,7 +112,7 @@ def _member(text: str, at: int, within: str | None) -> Member:
         inner = read_object(text, begin)
         return Member(key, at, begin, inner.end, inner)
     try:
-        value, end = _scan(text, begin)
+        value, end = SCAN(text, begin)
     except StopIteration:
         raise ValueError(f"expected a JSON value at column {begin + 1}") from None
     return Member(key, at, begin, end, value)

@@ -158,3 +158,28 @@ def test_a_window_is_found_by_time() -> None:
     assert [index.within(window) for window in (None, (0, 1), (1, 5), (2, 9), (6, 7))] == [
         (0, 4), (0, 2), (2, 3), (3, 4), (4, 4),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("read_bytes", [7, 1 << 20])
+def test_a_file_may_be_one_list(
+    tmp_path: Path, indent: int | None, read_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "READ_BYTES", read_bytes)
+    said = [{"conversations": [{"from": "human", "value": f"é {number} ]}}"}]} for number in range(5)]
+    path = tmp_path / "share.json"
+    path.write_text("\ufeff \n" + json.dumps(said, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
+    index, data = build_index(path, "chat", 0), path.read_bytes()
+    found = [data[at : at + length] for at, length in zip(index.offsets, index.lengths, strict=True)]
+    assert [json.loads(each) for each in found] == said
+    assert index.form == "conversations"
+
+
+def test_an_element_that_is_no_request_is_named_by_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "share.json"
+    path.write_text(json.dumps([{"conversations": [{"from": "human", "value": "a"}]}, {"conversations": []}], indent=0))
+    assert problems(path) == [f"{path}:10: conversations: expected a list of messages, got an empty list"]
+    path.write_text('[{"conversations": [{"from": "human", "value": "a"}]},\n {"conversations": [')
+    assert problems(path)[0].startswith(f"{path}:2: expected a JSON object, got text that is none")
+    path.write_text("[]")
+    assert problems(path) == [f"{path}: expected at least one request, got none"]
