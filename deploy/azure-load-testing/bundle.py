@@ -30,7 +30,20 @@ from tokenswarm.metrics.criteria import AZURE_METRICS, parse_criteria  # noqa: E
 from tokenswarm.redaction import write_line  # noqa: E402
 from tokenswarm.userinput import BadInput  # noqa: E402
 
-PACKAGES = ("locust", "gevent", "openai", "httpx2", "httptools", "jiter", "msgspec", "python-dotenv", "psutil", "rich")
+PACKAGES = (
+    "locust",
+    "gevent",
+    "openai",
+    "httpx2",
+    "httptools",
+    "jiter",
+    "msgspec",
+    "python-dotenv",
+    "psutil",
+    "rich",
+    "jmespath",
+    "websockets",
+)
 """What the load generator imports; the analysis and its packages stay at home."""
 
 ENTRA_PACKAGES = ("azure-identity",)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from importlib.resources import files
 
 from tokenswarm.userinput import BadInput
 
-PRESETS = Path(__file__).parent / "presets"
+PRESETS = files("tokenswarm.apps") / "presets"
+"""Read as a resource: on Azure Load Testing the package is one file."""
 STREAMS = ("sse", "jsonl", "text", "json", "websocket")
 DEFAULT_ERROR = "error"
 HEADER = "header:"
@@ -43,7 +44,7 @@ _NOT_OF_JSON = ("end", "progress")
 
 
 def preset_names() -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in PRESETS.glob("*.conf")))
+    return tuple(sorted(each.name.removesuffix(".conf") for each in PRESETS.iterdir() if each.name.endswith(".conf")))
 
 
 def read_preset(name: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ _FIELDS = {
     "tbt": "tbt_ms",
     "e2e": "e2e_ms",
     "first_byte": "first_byte_ms",
+    "progress": "first_progress_ms",
     "lag": "lag_ms",
     "session": "session_duration_s",
 }

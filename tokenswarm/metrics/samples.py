@@ -57,6 +57,7 @@ class Population(NamedTuple):
 
 POPULATIONS = {
     "ttft_ms": Population("ttft", _OK),
+    "first_progress_ms": Population("progress", _OK),
     "tbt_ms": Population("tbt", _OK),
     "e2e_ms": Population("e2e", _OK),
     "ttft_from_due_ms": Population("ttft", _OK, from_due=True),
@@ -179,7 +180,8 @@ class Samples:
         self._at = array("d")
         self._ended = array("d")
         self._columns = {
-            column: array("d") for column in ("ttft", "tbt", "e2e", "lag", "first_byte", "tokens", "session")
+            column: array("d")
+            for column in ("ttft", "tbt", "e2e", "lag", "first_byte", "progress", "tokens", "session")
         }
         self._estimated = array("d")
         # Bound once: add() is called for every record of a run.
@@ -217,7 +219,8 @@ class Samples:
         tokens = record.total_tokens if record.token_source is TokenSource.USAGE else None
         estimated = None if kind & _DROPPED else record.estimated_tokens
         session_s = record.session_duration_s
-        figures = (record.ttft_ms, record.tbt_ms, e2e_ms, lag_ms, record.first_byte_ms, tokens, session_s)
+        first_ms, progress_ms = record.first_byte_ms, record.first_progress_ms
+        figures = (record.ttft_ms, record.tbt_ms, e2e_ms, lag_ms, first_ms, progress_ms, tokens, session_s)
         for append, figure in zip(self._append, figures, strict=True):
             append(_NAN if figure is None else figure)
         self._estimated.append(_NAN if estimated is None else estimated)

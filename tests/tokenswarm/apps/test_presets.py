@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 from configargparse import DefaultConfigFileParser
 
-from tests.simulator_process import API_KEY, FUNCTIONS_KEY, Simulator, running_simulator
+from tests.simulator_process import API_KEY, FUNCTIONS_KEY, ROOT, Simulator, running_simulator
 from tokenswarm.apis.request import ChatRequest
 from tokenswarm.apps.mapping import PRESETS, preset_names, read_preset
 from tokenswarm.client.attempt import Caller
@@ -195,3 +199,19 @@ def test_a_preset_is_a_part_of_a_scenario(name: str) -> None:
     """Locust's own parser reads the same from it."""
     with (PRESETS / f"{name}.conf").open() as file:
         assert DefaultConfigFileParser().parse(file) == read_preset(name)
+
+
+def test_presets_are_read_from_a_package_that_is_one_file(tmp_path: Path) -> None:
+    """As Azure Load Testing has it."""
+    archive = tmp_path / "tokenswarm.pyz"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for path in (ROOT / "tokenswarm").rglob("*"):
+            if path.is_file() and path.suffix in (".py", ".conf"):
+                packed.write(path, path.relative_to(ROOT))
+    code = "from tokenswarm.apps import mapping as m; print(m.__file__, len(m.preset_names()), m.read_preset('ag-ui'))"
+    command = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={"PYTHONPATH": str(archive)}, capture_output=True, text=True, check=True
+    )
+    assert str(archive) in done.stdout
+    assert f" {len(preset_names())} " in done.stdout and "RUN_FINISHED" in done.stdout
