@@ -69,14 +69,18 @@ def _in_order(units: list[str]) -> list[str]:
     return [unit for unit in _SECONDS_PER if unit in units]
 
 
+MAX_PROBLEM = 2_000
+
+
 class BadInput(ValueError):
     """Input that cannot be used: an option, a scenario, a file, the environment.
 
-    `problems` has one line for each: what it is, what was expected, what was found and where.
+    `problems` has one line for each: what it is, what was expected, what was found and where; of at most
+    `MAX_PROBLEM` characters, whatever was found.
     """
 
     def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = list(problems)
+        self.problems = [each if len(each) <= MAX_PROBLEM else f"{each[:MAX_PROBLEM]}..." for each in problems]
         super().__init__("\n".join(self.problems))
 
 

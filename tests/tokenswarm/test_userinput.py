@@ -47,3 +47,9 @@ def test_numbers_survive_their_text(value: float) -> None:
 def test_any_text_is_a_duration_or_none(text: str) -> None:
     seconds = read_duration(text)
     assert seconds is None or seconds >= 0
+
+
+def test_a_problem_is_no_longer_than_a_person_reads() -> None:
+    (problem,) = BadInput([f"api: expected azure, got {'n' * 100_000}"]).problems
+    assert problem.startswith("api: expected azure, got nnn")
+    assert len(problem) < 2_010
