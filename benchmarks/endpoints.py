@@ -55,13 +55,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, default=50)
     parser.add_argument("--seconds", type=int, default=15)
+    parser.add_argument("--apis", default="chat,responses,completions,messages,embeddings")
     args = parser.parse_args()
     print(f"{describe_machine()}; {args.streams} streams of {TOKENS} tokens, {args.seconds} s each\n")
     print("| API | answers | rows | differ from truth | TTFT p95 beyond the truth's, ms | CPU/chunk, us | of chat |")
     print("|---|---|---:|---:|---:|---:|---:|")
     wrong, chat_us = 0, None
     with running_simulator(CONFIG, seed=5) as simulator:
-        for endpoint in ("chat", "responses", "completions", "messages", "embeddings"):
+        for endpoint in args.apis.split(","):
             for streamed in ("yes", "no") if endpoint != "embeddings" else ("no",):
                 seen = _run(simulator, endpoint, streamed, args)
                 wrong += seen.wrong

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gevent import get_hub
+
 from tokenswarm.config.chat_url import DEFAULT_SCOPE, read_chat_url, token_scope
 from tokenswarm.config.engines import Engines, read_engines
 from tokenswarm.config.entra import EntraTokens, default_credential
@@ -86,6 +88,9 @@ class Preparation:
                 "The web UI is open to the network, and whoever reaches it can start a load with your keys: "
                 "use --web-login, or leave --web-host at its default of 127.0.0.1"
             )
+        # Timers count from the loop's last look at the clock. Where nothing has been asked of the network so far, that
+        # lies before all imports, and Locust's run time, which is set next, would end seconds too early.
+        get_hub().loop.update_now()
 
     def _check_given(self) -> None:
         """What Locust's parser has lost of the options that say when a run has failed. Raises `BadInput`."""
