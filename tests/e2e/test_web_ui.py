@@ -88,6 +88,7 @@ def test_two_runs_from_the_form_leave_two_run_directories(web: Web, target: Targ
     assert web.start(context_tokens="120", max_tokens="30", test_name="mine", run_time="2s")["success"] is True
     wait_until(lambda: web.states() == ["interrupted", "finished"], "the end of the second run")
     first, second = (Run(path.parent) for path in sorted(web.results.glob("mine/*/run.json")))
+    assert (first.facts["stop_reason"], second.facts["stop_reason"]) == ("Stop was pressed in the web UI", None)
     one_after_the_other = [row for run in (first, second) for row in run.rows]
     assert {row.outcome for row in one_after_the_other} == {Outcome.OK}
     assert {(row.prompt_tokens, row.completion_tokens) for row in one_after_the_other} == {(120, 30)}

@@ -47,7 +47,7 @@ def arguments(simulator: Simulator, *flags: str) -> list[str]:
 def check_interrupted(run: LocustRun, code: int) -> None:
     """What held so far is said, and is no pass."""
     facts = run.facts
-    assert facts["state"] == "interrupted"
+    assert (facts["state"], facts["stop_reason"]) == ("interrupted", "the process was told to end")
     assert facts["verdict"]["state"] in ("interrupted", "untrusted")
     assert code == facts["verdict"]["exit_code"]
     assert [each["state"] for each in facts["criteria"]] == ["held"]

@@ -281,6 +281,8 @@ class LoadTest:
         part.interrupted = part.interrupted or not self._is_over(part)
         part.end(time.time())
         assert part.ended_at is not None
+        if part.interrupted and part.run is not None and part.run.stop_reason is None:
+            part.run.stop_reason = self._why_interrupted()
         if part.sender is not None:
             part.sender.stopping.set()
         if part.run is not None:
@@ -304,6 +306,11 @@ class LoadTest:
             self._end_run(part, part.run)
         self.part = None
         part.over.set()
+
+    def _why_interrupted(self) -> str:
+        if self.process_end.is_told:
+            return "the process was told to end"
+        return "Stop was pressed in the web UI" if self.environment.web_ui is not None else "no worker was left"
 
     def _is_over(self, part: RunPart) -> bool:
         """Whether the run ends because its time, its plan or its shape is over, or a rule of ours says so; and not

@@ -51,6 +51,11 @@ class ProcessEnd:
         self._leaves: gevent.Greenlet | None = None
         """The greenlet that ends the process."""
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the process was told to end."""
+        return self._told_at is not None
+
     def take_interrupt(self) -> bool:
         """Ctrl-C: whether Locust is to be told. A second one is about the end that is under way."""
         part = self._current()
