@@ -38,4 +38,8 @@ def test_notebook_runs_from_its_own_folder(tmp_path, monkeypatch):
     assert "synthetic/fast" in found["runs"][0]["data"]["text/plain"]
     assert "TPM" in found["figures"][0]["data"]["text/html"]
     assert sum("application/vnd.plotly.v1+json" in output.get("data", {}) for output in found["trends"]) >= 6
+    pages = [
+        output["data"]["text/html"] for output in found["trends"] if "application/vnd.plotly.v1+json" in output["data"]
+    ]
+    assert all("Plotly.newPlot" in page for page in pages), "an exported page shows the figures, too"
     assert "worse" in found["compare"][0]["text"]
