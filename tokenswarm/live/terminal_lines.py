@@ -54,6 +54,8 @@ LATENCY_COLUMNS: tuple[Column, ...] = (
 TALLIES = ("sent", "ok", "throttled", "failed")
 SHOWN_FAILURES = 5
 SHOWN_CRITERIA = 5
+FAILURE_WIDTH = 154
+"""Of a failure's line: two lines of a narrow terminal; services write long errors."""
 TEXT_TITLES = ("name", "request", "latency in ms")
 
 
@@ -180,10 +182,15 @@ def criterion_lines(result: CriterionResult) -> list[str]:
 def failure_lines(errors: Iterable[Any]) -> list[str]:
     """The most frequent failures as Locust counted them, throttled requests among them."""
     most = sorted(errors, key=lambda error: -error.occurrences)
-    lines = [f"  {error.occurrences} x {error.name}: {error.error}" for error in most[:SHOWN_FAILURES]]
+    lines = [shorten(f"  {error.occurrences} x {error.name}: {error.error}") for error in most[:SHOWN_FAILURES]]
     if len(most) > SHOWN_FAILURES:
         lines.append(f"  and {len(most) - SHOWN_FAILURES} other kinds of failure: see locust_failures.csv")
     return ["Failures (of the whole run):", *lines] if lines else []
+
+
+def shorten(line: str) -> str:
+    """A line of one failure, cut where it is long; locust_failures.csv has it whole."""
+    return line if len(line) <= FAILURE_WIDTH else line[: FAILURE_WIDTH - 3] + "..."
 
 
 def row(cells: Sequence[str], columns: Sequence[Column]) -> str:

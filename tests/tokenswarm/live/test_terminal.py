@@ -126,6 +126,8 @@ def test_failures_are_counted_and_cut() -> None:
     assert lines[1] == "  7 x chat: HTTP 507"
     assert lines[-1].startswith("  and 2 other kinds")
     assert failure_lines([]) == []
+    (_, long) = failure_lines([SimpleNamespace(name="chat", error="x" * 400, occurrences=1)])
+    assert len(long) == 154 and long.endswith("x..."), "the whole text is in locust_failures.csv"
 
 
 def headless(simulator: Simulator, results: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
