@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import logging
 import sys
 from pathlib import Path
@@ -36,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         print("\n".join(error.problems), file=sys.stderr)
     except OSError as error:
-        print(f"simulator: {error}", file=sys.stderr)
+        hint = " (another simulator? --port 0 takes a free port)" if error.errno == errno.EADDRINUSE else ""
+        print(f"simulator: {error}{hint}", file=sys.stderr)
     return 2
 
 

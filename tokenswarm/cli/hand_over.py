@@ -11,8 +11,17 @@ from typing import NoReturn
 
 from tokenswarm.installation import parts
 
-LOCUST = "import sys; sys.argv[0] = 'locust'; from locust.main import main; main()"
-"""As `python -m locust`, whose messages would begin with `__main__.py`."""
+LOCUST = """
+import sys
+sys.argv[0] = "locust"
+try:
+    from locust.main import main
+    main()
+except KeyboardInterrupt:
+    print("Stopped before the run began.", file=sys.stderr)
+    sys.exit(130)
+"""
+"""As `python -m locust`, but its messages do not begin with `__main__.py`, and a Ctrl-C while it loads is one line."""
 
 
 def become_locust(arguments: Sequence[str]) -> NoReturn:

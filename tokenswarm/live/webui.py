@@ -225,7 +225,7 @@ class LlmPage:
         except BadInput as error:
             problems += error.problems
         if problems:
-            return self._refuse(BadInput(problems))
+            return self._refuse(BadInput(list(dict.fromkeys(problems))))
         if request.form.get("run_time") == "":  # Locust would keep that of the start before
             self._load_test.options.run_time = None
         self._load_test.preparation.scenario = self._scenario_of(request.form.get("scenario", ""))

@@ -26,7 +26,7 @@ SHAPE_STEPS = 1000
 def check_bounds(settings: Settings, users: int, run_time_s: float | None) -> list[str]:
     """Which numbers are no load at all but slips, wherever the target is."""
     most = _most_users(settings, users) or 0
-    problems = []
+    problems = [f"users: expected 1 or more, got {users}"] if users < 1 else []
     if most > MOST_USERS:
         problems.append(f"users: expected at most {MOST_USERS}, got {most:.0f}")
     if run_time_s is not None and not 0 < run_time_s <= MAX_DURATION_S:

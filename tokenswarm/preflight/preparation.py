@@ -130,7 +130,8 @@ class Preparation:
         """Whether this machine can carry the load, and whether it was meant; with the options as they stand, or would.
         Raises `BadInput`; may log warnings."""
         options = vars(self._options) if options is None else options
-        users, processes = options.get("num_users") or 1, options.get("processes")
+        given, processes = options.get("num_users"), options.get("processes")
+        users = 1 if given is None else int(given)
         run_time_s, spawn_rate = options.get("run_time"), options.get("spawn_rate") or 1.0
         problems = check_bounds(settings, users, run_time_s) + check_start_up(settings, users, spawn_rate, run_time_s)
         problems += check_load(settings, users, forecast_tokens(settings, dict(options)))

@@ -6,7 +6,7 @@ import pytest
 
 from tokenswarm.config.environment import Environment, read_environment
 from tokenswarm.config.settings import Settings, build_settings
-from tokenswarm.preflight.load_limits import check_load, check_start_up, is_loopback
+from tokenswarm.preflight.load_limits import check_bounds, check_load, check_start_up, is_loopback
 
 
 @pytest.fixture
@@ -62,6 +62,10 @@ def test_an_open_load_whose_users_are_not_started_in_time_is_none(environment: E
     assert check_start_up(settings(environment, rate="60"), 30, 2.0, 15.0) == []
     assert check_start_up(settings(environment, rate="60"), 30, 2.0, None) == []
     assert check_start_up(settings(environment), 30, 2.0, 14.0) == [], "users of a closed load send as they come"
+
+
+def test_a_load_without_users_is_none(environment: Environment) -> None:
+    assert check_bounds(settings(environment), 0, 10.0) == ["users: expected 1 or more, got 0"]
 
 
 def test_loopback() -> None:
