@@ -77,9 +77,10 @@ def locust_options() -> frozenset[str]:
 
 
 @functools.cache
-def module_help(module: str) -> str:
+def module_help(*module: str) -> str:
+    """Of a module, or of a command of it."""
     done = subprocess.run(
-        [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", *module, "--help"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -116,7 +117,8 @@ def problems(words: Sequence[str]) -> list[str]:
         case [("python" | ".venv/bin/python"), "-m", module, *rest] if module != "pip":
             if importlib.util.find_spec(module) is None:
                 return [f"no module {module}"]
-            return _unknown(rest, module_help(module)) if long_options(rest) else []
+            command = [word for word in rest[:1] if re.fullmatch("[a-z]+", word)]
+            return _unknown(rest, module_help(module, *command)) if long_options(rest) else []
         case [("python" | ".venv/bin/python"), script, *rest] if script.endswith(".py"):
             return _no_file(script)
         case ["make", *rest]:
