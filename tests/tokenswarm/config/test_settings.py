@@ -47,7 +47,7 @@ def test_defaults() -> None:
     assert (made.chat.api, made.chat.deployment, made.chat.key) == ("azure", "gpt", "azure-key-123")
     assert made.rag is None
     assert made.plan is None
-    assert (made.max_lag_s, made.turns, made.seed, made.test_name) == (10.0, 1, 1, "smoke")
+    assert (made.max_lag_s, str(made.turns), made.seed, made.test_name) == (10.0, "1", 1, "smoke")
     assert (made.sending.timeout_s, made.sending.retry) == (120.0, "none")
     assert made.criteria == []
     assert made.secrets == ["azure-key-123"]
