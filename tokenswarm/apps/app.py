@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from tokenswarm.apis.api import Encoded, Reader
 from tokenswarm.apis.chat_completions import encode_json
 from tokenswarm.apis.request import ChatRequest
 from tokenswarm.apis.sse import EventDecoder
 from tokenswarm.apps.events import AppEvents
-from tokenswarm.apps.mapping import AppMapping
+from tokenswarm.apps.expressions import Expression
+from tokenswarm.apps.mapping import HEADER, AppMapping, Get
 from tokenswarm.apps.paths import Paths
 from tokenswarm.apps.records import LINE_END, MESSAGE_END, RecordDecoder
 from tokenswarm.apps.template import Template
@@ -86,3 +88,22 @@ class App:
         if stream == "sse":
             return AppEvents(reads, EventDecoder(), request, headers)
         return AppEvents(reads, RecordDecoder(LINE_END if stream == "jsonl" else MESSAGE_END), request, headers)
+
+
+def problems_of_each(get: Get) -> list[str]:
+    """What is wrong with options by themselves, where they make no mapping together."""
+    of_text = get("app-stream") == "text"
+    checks: list[tuple[str, Callable[[str], object]]] = [("app-body", Template)]
+    for name in (
+        () if of_text else ("app-text", "app-conversation", "app-error", "app-end", "app-progress", "app-usage")
+    ):
+        checks.append((name, partial(Expression, option=name)))
+    problems: list[str] = []
+    for name, check in checks:
+        text = get(name)
+        if text is not None and not text.startswith(HEADER):
+            try:
+                check(text)
+            except BadInput as error:
+                problems += error.problems
+    return problems

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tokenswarm.apis.request import ChatTarget, RagTarget, TokenProvider
-from tokenswarm.apps.app import App
+from tokenswarm.apps.app import App, problems_of_each
 from tokenswarm.apps.mapping import read_mapping
 from tokenswarm.config.chat_url import is_azure_host, read_chat_url
 from tokenswarm.config.environment import (
@@ -86,9 +86,14 @@ def build_app_target(
     model = get("deployment") or ""
     app = None
     try:
-        app = App(read_mapping(get), model)
+        mapping = read_mapping(get)
     except BadInput as error:
-        found += error.problems
+        found += [*error.problems, *problems_of_each(get)]
+    else:
+        try:
+            app = App(mapping, model)
+        except BadInput as error:
+            found += error.problems
     endpoint = get("host") or get("rag-host")
     if not endpoint:
         found.append("app: expected --host, the application's URL, got none")

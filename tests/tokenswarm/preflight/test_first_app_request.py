@@ -137,6 +137,12 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
     assert not any("\n" in problem for problem in caught.value.problems)
 
 
+def test_a_preset_that_is_not_known_hides_no_other_mistake() -> None:
+    with pytest.raises(BadInput) as caught:
+        settings_of("http://127.0.0.1:9", **{"app-preset": "ag_ui", "app-body": "{", "app-end": "("})
+    assert [each.partition(":")[0] for each in caught.value.problems] == ["app-preset", "app-body", "app-end"]
+
+
 def test_options_of_an_application_need_one() -> None:
     with pytest.raises(BadInput, match="app-text, app-conversation, app-end: expected endpoint = app beside it"):
         settings_of("http://127.0.0.1:9/v1", endpoint="responses", deployment="m")
