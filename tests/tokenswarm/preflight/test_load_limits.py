@@ -73,3 +73,12 @@ def test_loopback() -> None:
         assert is_loopback(host)
     for host in ("", "example.com", "localhost.example.com", "127.0.0.1.example.com", "10.0.0.1", "0.0.0.0", "*"):
         assert not is_loopback(host)
+
+
+def test_slips_are_no_load(environment: Environment) -> None:
+    found = settings(environment)
+    assert check_bounds(found, 1_000_000, 10.0) == []
+    assert check_bounds(found, 1_000_001, None) == ["users: expected at most 1000000, got 1000001"]
+    for run_time_s in (0.0, 1e12):
+        (problem,) = check_bounds(found, 1, run_time_s)
+        assert problem.startswith("run-time: expected more than 0 seconds and at most 366 days")
