@@ -58,7 +58,12 @@ def test_nothing_in_a_scenario_is_cut_off_as_a_comment(path: Path) -> None:
 
 
 def test_every_package_that_is_imported_is_required() -> None:
-    distributions = {"dotenv": "python-dotenv", "zmq": "pyzmq", "prometheus_client": "prometheus-client"}
+    distributions = {
+        "dotenv": "python-dotenv",
+        "zmq": "pyzmq",
+        "prometheus_client": "prometheus-client",
+        "yaml": "pyyaml",
+    }
     optional = {"azure", "opentelemetry", "pyarrow", "mlflow"}
     of_locust = {"flask", "flask_login", "configargparse"}  # whichever versions it takes
     required = {
