@@ -24,7 +24,7 @@ ROOMS: dict[str, str] = {
     "tokenswarm.payload": "record",
     "tokenswarm.apis": "record payload",
     "tokenswarm.apps": "record userinput payload apis",
-    "tokenswarm.traffic": "userinput exit_codes workload apis",
+    "tokenswarm.traffic": "redaction userinput exit_codes workload apis",
     "tokenswarm.transport": "",
     "tokenswarm.client": "record payload apis transport",
     "tokenswarm.metrics": "record userinput exit_codes",

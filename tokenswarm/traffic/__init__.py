@@ -1,4 +1,4 @@
 """Recorded traffic: files of requests, where each stands in them, and the bytes that are sent again.
 
-May import: userinput, exit_codes, workload, apis.
+May import: redaction, userinput, exit_codes, workload, apis.
 """

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tokenswarm.exit_codes import ExitCode
+from tokenswarm.redaction import write_line
 from tokenswarm.traffic.anonymise import Anonymiser
 from tokenswarm.traffic.bodies import BadLine
 from tokenswarm.traffic.describe import as_text, describe
@@ -27,10 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         given.run(given)
     except BadInput as error:
-        print(*error.problems, sep="\n", file=sys.stderr)
+        write_line("\n".join(error.problems), sys.stderr)
         return ExitCode.BAD_INPUT
     except OSError as error:
-        print(f"{error.filename}: expected a file that can be written, got {error.strerror}", file=sys.stderr)
+        write_line(f"{error.filename}: expected a file that can be written, got {error.strerror}", sys.stderr)
         return ExitCode.BAD_INPUT
     return ExitCode.OK
 
@@ -72,10 +73,12 @@ def _import(given: argparse.Namespace) -> None:
     if asked:
         anonymiser = Anonymiser(secrets.token_bytes(32)) if given.anonymise else None
         _write(given.output, _lines(asked, given.scale, anonymiser))
-        print(f"{given.output}: {counted(len(asked), 'request')}, {len(found) - len(asked)} without what was asked")
+        write_line(
+            f"{given.output}: {counted(len(asked), 'request')}, {len(found) - len(asked)} without what was asked"
+        )
     else:
         _write(given.output, _trace_lines(found, given.scale))
-        print(f"{given.output}: the lengths of {counted(len(found), 'request')}: the log has no messages")
+        write_line(f"{given.output}: the lengths of {counted(len(found), 'request')}: the log has no messages")
     if given.scenario is not None:
         write_scenario(given.scenario, "requests" if asked else "trace", given.output)
 
@@ -145,7 +148,7 @@ stop-timeout = 60
 failure-criteria = percentage(dropped) > 0; percentage(error) > 1; percentage(throttled) > 1
 """
     path.write_text(text, encoding="utf-8")
-    print(f"{path}: run it with locust --config {path}")
+    write_line(f"{path}: run it with locust --config {path}")
 
 
 def _anonymise(given: argparse.Namespace) -> None:
@@ -154,7 +157,7 @@ def _anonymise(given: argparse.Namespace) -> None:
     with open_file(given.file, "requests", MAX_FILE_BYTES) as file:
         entries = (entry for _, _, data in entries_of(file) if isinstance(entry := _parsed(data), dict))
         _write(given.output, (json.dumps(anonymiser.line(entry), ensure_ascii=False) for entry in entries))
-    print(f"{given.output}: texts and ids are replaced")
+    write_line(f"{given.output}: texts and ids are replaced")
     if given.scenario is not None:
         write_scenario(given.scenario, "requests", given.output)
 
@@ -168,7 +171,7 @@ def _parsed(data: bytes) -> object:
 
 def _describe(given: argparse.Namespace) -> None:
     found = describe(load_index(given.file, "chat", given.skip_bad))
-    print(json.dumps(found, indent=2) if given.json else "\n".join(as_text(found)))
+    write_line(json.dumps(found, indent=2) if given.json else "\n".join(as_text(found)))
 
 
 if __name__ == "__main__":
