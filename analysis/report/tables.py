@@ -508,7 +508,3 @@ def _quota_rows(summaries: Sequence[Summary]) -> Iterator[Row]:
     for title, name, unit in (("Quota TPM", "tpm", "tokens"), ("Quota RPM", "rpm", ""), ("PTU", "ptu", "")):
         cells = [format_figure(getattr(summary.quota, name) if summary.quota else None, unit) for summary in summaries]
         yield Row(title, [Cell(text) for text in cells])
-
-
-DETAILS = (search, by_name, by_turn, sessions, by_route, by_load, by_stage)
-"""Tables of one run that stand below the others, each absent where it has nothing to say."""

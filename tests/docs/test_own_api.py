@@ -84,7 +84,7 @@ def test_the_documented_locustfile_measures(tmp_path: Path) -> None:
     assert server.requests[0].startswith(b"POST /api/chat HTTP/1.1\r\n")
     assert f"Authorization: Bearer {KEY}".encode() in server.requests[0]
     assert json.loads(server.requests[0].partition(b"\r\n\r\n")[2])["options"] == {"num_predict": 3}
-    written = [path.read_text() for path in tmp_path.glob("results/**/*") if path.is_file()]
+    written = [path.read_bytes().decode("utf-8", "replace") for path in tmp_path.glob("results/**/*") if path.is_file()]
     assert KEY not in done.stdout + done.stderr + "".join(written)
     facts = json.loads(next(tmp_path.glob("results/*/*/run.json")).read_text())
     assert (facts["target"]["kind"], facts["target"]["host"]) == ("other", server.url)
