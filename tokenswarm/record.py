@@ -90,6 +90,8 @@ class Doubt(StrEnum):
     """Tokens were counted, but nothing that a reader would see came."""
     STATUS = "undocumented status"
     """A whole answer under another 2xx than the API documents."""
+    CONTENT_TYPE = "undocumented content type"
+    """A whole answer that is said to be a page, a picture or the like."""
     FEWER_CHOICES = "fewer choices than asked"
     ZERO_USAGE = "zeros in usage"
     """Counts of 0 beside a prompt or a text; they are taken as absent."""

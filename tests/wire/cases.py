@@ -310,7 +310,10 @@ _CUT_UTF8 = ["a\u2028b", "\x85", "€ürö", "漢字"]
 H = [
     Case("H", "a stream under application/json", stream(*BEGIN, *END, headers=JSON), OK),
     Case("H", "a stream under text/plain", stream(*BEGIN, *END, headers={"Content-Type": "text/plain"}), OK),
-    Case("H", "a stream under text/html", stream(*BEGIN, *END, headers={"Content-Type": "text/html"}), OK),
+    Case("H", "a stream under text/html", stream(*BEGIN, *END, headers={"Content-Type": "text/html"}),
+         {**OK, "doubts": Doubt.CONTENT_TYPE}),
+    Case("H", "a whole answer under text/html", body(whole(), {"Content-Type": "text/html; charset=utf-8"}),
+         {**WHOLE_RIGHT, "doubts": Doubt.CONTENT_TYPE}, NO_STREAM),
     Case("H", "a stream without a type", stream(*BEGIN, *END, headers={}), OK),
     Case("H", "a stream that was not asked for", stream(*BEGIN, *END), OK, NO_STREAM, "the SDK was told to expect one body"),
     Case("H", "one body where a stream was asked for", body(whole()), WHOLE_RIGHT, sdk="the SDK finds no event in it"),

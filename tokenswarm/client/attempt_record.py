@@ -10,7 +10,7 @@ from typing import Any
 from tokenswarm.apis.api import Found, Reader
 from tokenswarm.apis.request import Request
 from tokenswarm.client.attempt import Caller, failed_outcome, service_fields, timing_fields
-from tokenswarm.record import Outcome, RequestRecord, TokenSource, printable
+from tokenswarm.record import Doubt, Outcome, RequestRecord, TokenSource, printable
 from tokenswarm.transport.content_encoding import unread
 from tokenswarm.transport.reading import Exchange
 
@@ -85,12 +85,20 @@ def attempt_record(request: Request, reader: Reader | None, exchange: Exchange, 
     columns |= found.columns
     if outcome is Outcome.ABORTED:
         columns |= _tokens_so_far(columns)
+    if outcome is Outcome.OK and not _is_documented(exchange.headers.get("content-type", "")):
+        columns["doubts"] = ";".join(filter(None, (columns.get("doubts"), Doubt.CONTENT_TYPE)))
     if request.judge is not None and outcome is Outcome.OK:
         columns |= request.judge(found.text)
     for name in _SERVICE_TEXTS:
         if text := columns.get(name):
             columns[name] = printable(text)
     return Reply(RequestRecord(**columns), found.text, found.answer_id)
+
+
+def _is_documented(content_type: str) -> bool:
+    """Whether answers of an API come with such a type: JSON, events or plain text in any spelling, or none."""
+    essence = content_type.partition(";")[0].strip().lower()
+    return not essence or essence == "text/plain" or any(word in essence for word in ("json", "event-stream", "octet"))
 
 
 def _tokens_so_far(columns: Mapping[str, Any]) -> dict[str, Any]:
