@@ -104,10 +104,10 @@ def _load(summary: Summary) -> Iterator[str]:
 def _traffic(summary: Summary) -> Iterator[str]:
     """What of recorded traffic was left out."""
     traffic = summary.settings.get("traffic")
-    requests = traffic.get("requests") if isinstance(traffic, Mapping) else None
-    if isinstance(requests, Mapping) and requests.get("skipped"):
-        lines = counted(requests["skipped"], "line was left out", "lines were left out")
-        yield f"{requests.get('file')}: {lines}, being no request (skip-bad)."
+    recorded = traffic.get("requests") if isinstance(traffic, Mapping) else None
+    if isinstance(recorded, Mapping) and recorded.get("skipped"):
+        lines = counted(recorded["skipped"], "line was left out", "lines were left out")
+        yield f"{recorded.get('file')}: {lines}, being no request (skip-bad)."
 
 
 def _answers(summary: Summary) -> Iterator[str]:
