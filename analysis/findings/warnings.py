@@ -17,6 +17,7 @@ DOUBTS: dict[str, str] = {
     Doubt.UNKNOWN_END: "their finish reason is none that is known to be good: see finish_reason in the rows",
     Doubt.NO_TEXT: "tokens were counted, but no text came: does hidden reasoning use up max_tokens?",
     Doubt.STATUS: "whole, but with another status than 200",
+    Doubt.CONTENT_TYPE: "whole, but said to be a page or a picture: does a proxy change the headers?",
     Doubt.FEWER_CHOICES: "the service gave fewer than n",
     Doubt.ZERO_USAGE: "usage says 0 beside a prompt or a text: taken as absent, so TPM and budgets miss it",
     Doubt.USAGE: "counts in usage that are none or contradict each other: what cannot be is taken as absent",
