@@ -146,9 +146,9 @@ def test_problems_of_all_files_are_said_at_once(tmp_path):
         ),
         ("A=1\nB=${NOPE}/x\n", ["x.env:2: B: refers to ${NOPE}, which is not set"]),
         (f"A=${{{CANARY}!}}\n", ["x.env:1: A: refers to a variable, which is not set"]),
-        (b"A=1\nB=\xff\n", ["x.env:2: expected UTF-8, got other bytes"]),
+        (b"A=1\nB=\x81\n", ["x.env:2: expected UTF-8, got other bytes"]),
         (b"A=1\r\nB=\0\n", ["x.env:2: expected text, got a NUL character"]),
-        ("A=1".encode("utf-16"), ["x.env: expected UTF-8, got UTF-16 (save it as UTF-8)"]),
+        ("A=1".encode("utf-16"), ['x.env: expected UTF-8, got UTF-16 (save it as UTF-8; in Excel "CSV UTF-8")']),
     ],
 )
 def test_bad_files_are_named_with_their_line_and_without_their_values(data, expected):
