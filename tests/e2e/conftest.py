@@ -24,6 +24,8 @@ model = "gpt-5-mini"
 reasoning = true
 ttft_base_ms = 60
 tbt_ms = 1
+[deployments."gpt-4.1-mini"]
+{QUICK}
 [deployments.slow]
 ttft_base_ms = 50
 tbt_ms = 20
