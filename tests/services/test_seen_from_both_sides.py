@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from analysis.__main__ import main
-from tests.simulator_process import API_KEY, Simulator
+from tests.services.conftest import DEPLOYMENTS
+from tests.simulator_process import API_KEY, Simulator, running_simulator
 from tokenswarm.metrics.server_metrics import FILE_NAME, append_samples, parse_server_metrics, read_samples
 from tokenswarm.results.prometheus import Scraper
 
@@ -21,13 +23,20 @@ ACCOUNT = (
 )
 
 
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    """One of its own: a minute of metrics is this run's."""
+    with running_simulator(DEPLOYMENTS) as simulator:
+        yield simulator
+
+
 def run_smoke(simulator: Simulator, results: Path) -> Path:
     command = [Path(sys.executable).parent / "locust", "--config", "scenarios/smoke.conf", "--headless"]
     command += ["--host", simulator.chat_url, "--run-time", "2s", "--results-dir", results]
     environment = {
         **os.environ,
         "AZURE_OPENAI_API_KEY": API_KEY,
-        "AZURE_OPENAI_DEPLOYMENT": "gpt-35-turbo",  # no other test here uses it: a minute of metrics is this run's
+        "AZURE_OPENAI_DEPLOYMENT": "gpt-35-turbo",
     }
     done = subprocess.run(
         command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60, check=False

@@ -59,7 +59,7 @@ def _interpreted(parsed: Any) -> Evaluate:
     def evaluate(value: Any) -> Any:
         try:
             return parsed.search(value)
-        except JMESPathError:  # a function on what it does not take: nothing is found
+        except (JMESPathError, TypeError):  # a function on what it does not take, a text > a number: nothing is found
             return None
 
     return evaluate
