@@ -86,17 +86,7 @@ def _verdict(summary: Summary) -> list[str]:
 def _details(summary: Summary, several: bool) -> Iterator[list[str]]:
     if several:
         yield [f"## {escape(summary.label)}", ""]
-    for make in (
-        tables.search,
-        tables.by_name,
-        tables.by_turn,
-        tables.sessions,
-        tables.by_route,
-        tables.by_load,
-        tables.cost,
-        tables.ways_to_buy,
-        tables.by_stage,
-    ):
+    for make in tables.DETAILS:
         made = make(summary)
         if made is not None:
             yield table(made)

@@ -508,3 +508,9 @@ def _quota_rows(summaries: Sequence[Summary]) -> Iterator[Row]:
     for title, name, unit in (("Quota TPM", "tpm", "tokens"), ("Quota RPM", "rpm", ""), ("PTU", "ptu", "")):
         cells = [format_figure(getattr(summary.quota, name) if summary.quota else None, unit) for summary in summaries]
         yield Row(title, [Cell(text) for text in cells])
+
+
+DETAILS: tuple[Callable[[Summary], Table | None], ...] = (
+    search, by_name, by_turn, sessions, by_route, by_load, cost, ways_to_buy, by_stage,
+)  # fmt: skip
+"""Tables of one run below the others, in their order; each is `None` where it has nothing to say."""

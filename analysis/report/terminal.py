@@ -62,17 +62,7 @@ def _text(text: str, style: str = "") -> Text:
 
 
 def _details(summary: Summary) -> Iterator[Table]:
-    for make in (
-        tables.search,
-        tables.by_name,
-        tables.by_turn,
-        tables.sessions,
-        tables.by_route,
-        tables.by_load,
-        tables.cost,
-        tables.ways_to_buy,
-        tables.by_stage,
-    ):
+    for make in tables.DETAILS:
         table = make(summary)
         if table is not None:
             yield table

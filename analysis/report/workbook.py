@@ -25,10 +25,7 @@ MAX_TEXT = 32_767
 MAX_TITLE = 31
 WIDEST = 60
 _NUMBER = re.compile(r"[-−]?\d{1,3}(?:,\d{3})*(?:\.\d+)?|[-−]?\d+(?:\.\d+)?")
-_DETAILS = (
-    tables.search, tables.by_name, tables.by_turn, tables.sessions, tables.by_route, tables.by_load, tables.cost,
-    tables.ways_to_buy, tables.by_stage, tables.minutes, request_tables.settings,
-)  # fmt: skip
+_DETAILS = (*tables.DETAILS, tables.minutes, request_tables.settings)
 
 
 def render(summaries: Sequence[Summary]) -> bytes:
