@@ -180,6 +180,9 @@ class _Reader:
         if text is not None and "\0" in text:
             self.problems.append(f"{self.where(name)}: expected text, got a NUL character in it")
             return None
+        if text is not None and not _is_encodable(text):
+            self.problems.append(f"{self.where(name)}: expected text, got half of a surrogate pair in it")
+            return None
         return text
 
     def where(self, name: str) -> str:
@@ -525,3 +528,12 @@ def _check_together(reader: _Reader, settings: Settings, targets: set[str]) -> N
     for name, length in (("context-tokens", settings.context), ("max-tokens", settings.output)):
         if length is not None and length.kind == "trace" and reader.get("trace") is None:
             reader.problems.append(f"{name}: expected --trace beside the value trace, got none")
+
+
+def _is_encodable(text: str) -> bool:
+    """Whether it can be the name of a file or go into one; bytes of a command line that are no UTF-8 can."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -140,6 +140,8 @@ def test_problems_name_where_the_value_comes_from() -> None:
         ({"trace": "/nowhere.csv"}, "/nowhere.csv"),
         ({"dataset": "/nowhere.csv"}, "/nowhere.csv"),
         ({"ca_file": "/nowhere.pem"}, "ca-file"),
+        ({"ca_file": "\ud800"}, "ca-file: expected text, got half of a surrogate pair"),
+        ({"test_name": "a\udfff\ud800"}, "expected text, got half of a surrogate pair"),
         ({"search": "10..120"}, "failure-criteria"),
         ({"search": "120..10"}, "lowest..highest"),
         ({"host": "ftp://h"}, "http"),
