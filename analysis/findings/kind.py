@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
@@ -55,15 +56,17 @@ def _load(summary: Summary) -> str:
         return f"a search over {str(options.get('search', '')).replace('..', ' to ')} RPM".replace("  ", " ")
     for name, words in (("rate", "{} RPM"), ("rate-stages", "rates of {} RPM"), ("trace", "the trace {}")):
         if given := options.get(name):
-            return words.format(_largest(str(given)) if name == "rate-stages" else given)
+            return words.format(largest(str(given)) if name == "rate-stages" else given)
     if stages := options.get("stages"):
-        return f"up to {_largest(str(stages)).removeprefix('up to ')} users"
+        return f"up to {largest(str(stages)).removeprefix('up to ')} users"
     users = options.get("users")
     return f"{users} user{'' if users == 1 else 's'}" if users else f"{summary.accounting.sent:,} requests"
 
 
-def _largest(stages: str) -> str:
-    """`up to 360` of `20s:60,20s:360`; the text itself when it is something else."""
+def largest(stages: str) -> str:
+    """`up to 360` of `20s:60,20s:360`, `up to 10` of thread groups of ten in all; the text itself when it is else."""
+    if threads := re.findall(r"\bthreads\s*=\s*(\d+)", stages):
+        return f"up to {sum(map(int, threads))}"
     try:
         most = max(float(part.rpartition(":")[2]) for part in stages.split(","))
     except ValueError:

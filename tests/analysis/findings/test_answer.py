@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from analysis.findings.answer import RunAnswer, answer_of
-from analysis.findings.kind import Kind, kind_of
+from analysis.findings.kind import Kind, kind_of, largest
 from analysis.findings.summarise import summarise
 from analysis.findings.summary import Summary
 from analysis.report import exports, markdown
@@ -166,3 +166,15 @@ def test_every_medium_begins_with_the_same_answer(tmp_path):
     told = json.loads(exports.summary_json([summary]))["answer"]
     assert told["sentence"] == f"Failed: {found.sentence}"
     assert [item["text"] for item in told["criteria"]] == [str(item) for item in found.criteria]
+
+
+@pytest.mark.parametrize(
+    ("stages", "said"),
+    [
+        ("20s:60,20s:360", "up to 360"),
+        ("threads=10, delay=3s, ramp=5s", "up to 10"),
+        ("threads=4;threads=6", "up to 10"),
+    ],
+)
+def test_the_most_users_of_a_shape_are_said_as_a_number(stages: str, said: str) -> None:
+    assert largest(stages) == said
