@@ -3,6 +3,7 @@ target's doing, and is said."""
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 
 from analysis.findings.summarise import summarise
 from analysis.sources.loading import load_run
-from tests.faults.locust_run import headless, running_locust
+from tests.faults.locust_run import LocustRun, headless, running_locust
 from tests.simulator_process import Simulator, running_simulator
 
 CONFIG = """
@@ -33,12 +34,26 @@ def simulator() -> Iterator[Simulator]:
         yield simulator
 
 
+def freeze_under_way(run: LocustRun, simulator: Simulator) -> None:
+    """Stop the generator while the simulator has a request of it, whose end can then only be read afterwards."""
+
+    def is_under_way() -> bool:
+        run.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, run.process.pid, os.WSTOPPED | os.WNOWAIT)
+        if simulator.admin("POST", "/admin/flush")["in_flight"]:
+            return True
+        run.process.send_signal(signal.SIGCONT)
+        return False
+
+    run.wait_until(is_under_way)
+
+
 def test_timeouts_of_a_frozen_generator_are_its_own(simulator: Simulator, tmp_path: Path) -> None:
-    slow = ("--deployment", "slow", "--timeout", "2", *CRITERION)
+    slow = ("--deployment", "slow", "--timeout", "3", *CRITERION)
     with running_locust(tmp_path, *headless(simulator.chat_url, *slow, users=4, run_time="8s")) as run:
         run.wait_until(lambda: run.rows_on_disk() >= 4)
-        run.process.send_signal(signal.SIGSTOP)
-        time.sleep(FROZEN_S)
+        freeze_under_way(run, simulator)
+        time.sleep(FROZEN_S)  # how long the generator stands still is what is tested
         run.process.send_signal(signal.SIGCONT)
         assert run.wait(40) == 4
     facts = run.facts
