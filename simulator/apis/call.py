@@ -140,6 +140,20 @@ class Api(Protocol):
         """What is left of a quota, in this API's own headers."""
 
 
+class OpenAiApi:
+    """What OpenAI's own APIs share: no header of theirs is needed, errors and quota headers go out as the service has
+    them."""
+
+    def check_headers(self, headers: Mapping[str, str]) -> None:
+        """None is needed."""
+
+    def error_body(self, refusal: Refusal, request_id: str) -> bytes:
+        return refusal.body
+
+    def quota_headers(self, headers: dict[str, str], now: float) -> dict[str, str]:
+        return headers
+
+
 class Past(Protocol):
     """Conversations that the service keeps."""
 

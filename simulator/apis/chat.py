@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from simulator.apis.call import (
     FURTHER_FIELDS,
     Call,
+    OpenAiApi,
     Past,
     Refused,
     Saying,
@@ -38,7 +39,7 @@ from simulator.apis.sampling import (
 from simulator.apis.tokens import PER_MESSAGE, PER_NAME, PER_PROMPT, Prompt, vocabulary_of
 from simulator.config.settings import Deployment
 from simulator.wire import azure as wire
-from simulator.wire.azure import Chunk, Refusal, Usage
+from simulator.wire.azure import Chunk, Usage
 from simulator.wire.dialect import CHAT
 
 _FIELDS = """
@@ -55,15 +56,12 @@ VERDICT_EVERY = 10
 """Content chunks between two verdicts of the asynchronous content filter."""
 
 
-class ChatApi:
+class ChatApi(OpenAiApi):
     """`POST .../chat/completions`."""
 
     name = "chat"
     operation = "ChatCompletions_Create"
     dialect = CHAT
-
-    def check_headers(self, headers: Mapping[str, str]) -> None:
-        """None is needed."""
 
     def read(self, parsed: dict[str, Any], deployment: Deployment, past: Past) -> Call:
         check_known(parsed, KNOWN_FIELDS | FURTHER_FIELDS if deployment.further_fields else KNOWN_FIELDS)
@@ -103,12 +101,6 @@ class ChatApi:
 
     def identifier(self, number: int) -> str:
         return f"chatcmpl-{number:035x}"
-
-    def error_body(self, refusal: Refusal, request_id: str) -> bytes:
-        return refusal.body
-
-    def quota_headers(self, headers: dict[str, str], now: float) -> dict[str, str]:
-        return headers
 
 
 def stream_options(parsed: dict[str, Any]) -> tuple[bool, dict[str, Any]]:

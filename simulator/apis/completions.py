@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from simulator.apis.call import (
     FURTHER_FIELDS,
     Call,
+    OpenAiApi,
     Past,
     Refused,
     Saying,
@@ -25,7 +25,7 @@ from simulator.apis.sampling import chat_limit, check_sampling
 from simulator.apis.tokens import Prompt, vocabulary_of
 from simulator.config.settings import Deployment
 from simulator.wire import azure as wire
-from simulator.wire.azure import Chunk, Refusal, Usage, dump, event
+from simulator.wire.azure import Chunk, Usage, dump, event
 from simulator.wire.dialect import SERVER_ERROR, Dialect
 
 _FIELDS = """
@@ -55,15 +55,12 @@ DIALECT = Dialect(
 )
 
 
-class CompletionsApi:
+class CompletionsApi(OpenAiApi):
     """`POST .../completions`."""
 
     name = "completions"
     operation = "Completions_Create"
     dialect = DIALECT
-
-    def check_headers(self, headers: Mapping[str, str]) -> None:
-        """None is needed."""
 
     def read(self, parsed: dict[str, Any], deployment: Deployment, past: Past) -> Call:
         check_known(parsed, KNOWN_FIELDS | FURTHER_FIELDS if deployment.further_fields else KNOWN_FIELDS)
@@ -91,12 +88,6 @@ class CompletionsApi:
 
     def identifier(self, number: int) -> str:
         return f"cmpl-{number:035x}"
-
-    def error_body(self, refusal: Refusal, request_id: str) -> bytes:
-        return refusal.body
-
-    def quota_headers(self, headers: dict[str, str], now: float) -> dict[str, str]:
-        return headers
 
 
 def add_texts(prompt: Prompt, given: Any, where: str) -> int:

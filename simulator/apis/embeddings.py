@@ -5,18 +5,17 @@ from __future__ import annotations
 import base64
 import re
 import zlib
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from simulator.apis.call import Call, Past, Refused, Saying, check_known, choice, whole
+from simulator.apis.call import Call, OpenAiApi, Past, Refused, Saying, check_known, choice, whole
 from simulator.apis.completions import add_texts
 from simulator.apis.sampling import unsupported
 from simulator.apis.tokens import Prompt, vocabulary_of
 from simulator.config.settings import Deployment
 from simulator.wire import azure as wire
-from simulator.wire.azure import Chunk, Refusal, Usage, dump
+from simulator.wire.azure import Chunk, Usage, dump
 from simulator.wire.dialect import SERVER_ERROR, Dialect
 
 KNOWN_FIELDS = frozenset({"model", "input", "dimensions", "encoding_format", "user", "input_type"})
@@ -35,15 +34,12 @@ DIALECT = Dialect(
 )
 
 
-class EmbeddingsApi:
+class EmbeddingsApi(OpenAiApi):
     """`POST .../embeddings`."""
 
     name = "embeddings"
     operation = "Embeddings_Create"
     dialect = DIALECT
-
-    def check_headers(self, headers: Mapping[str, str]) -> None:
-        """None is needed."""
 
     def read(self, parsed: dict[str, Any], deployment: Deployment, past: Past) -> Call:
         check_known(parsed, KNOWN_FIELDS)
@@ -66,12 +62,6 @@ class EmbeddingsApi:
 
     def identifier(self, number: int) -> str:
         return f"embd-{number:035x}"
-
-    def error_body(self, refusal: Refusal, request_id: str) -> bytes:
-        return refusal.body
-
-    def quota_headers(self, headers: dict[str, str], now: float) -> dict[str, str]:
-        return headers
 
 
 def _inputs(parsed: dict[str, Any], deployment: Deployment, prompt: Prompt) -> list[bytes]:

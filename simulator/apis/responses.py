@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from simulator.apis.call import (
     Call,
+    OpenAiApi,
     Past,
     Refused,
     Saying,
@@ -34,7 +35,7 @@ from simulator.apis.sampling import (
 from simulator.apis.tokens import PER_MESSAGE, PER_PROMPT, Prompt, vocabulary_of
 from simulator.config.settings import Deployment
 from simulator.wire import azure as wire
-from simulator.wire.azure import Chunk, Refusal, Usage, dump
+from simulator.wire.azure import Chunk, Usage, dump
 from simulator.wire.events import PreparedEvent, typed_event
 
 _FIELDS = """
@@ -45,15 +46,12 @@ _FIELDS = """
 KNOWN_FIELDS = frozenset(_FIELDS.split())
 
 
-class ResponsesApi:
+class ResponsesApi(OpenAiApi):
     """`POST .../responses`."""
 
     name = "responses"
     operation = "Responses_Create"
     dialect = DIALECT
-
-    def check_headers(self, headers: Mapping[str, str]) -> None:
-        """None is needed."""
 
     def read(self, parsed: dict[str, Any], deployment: Deployment, past: Past) -> Call:
         for name in sorted(parsed.keys() - KNOWN_FIELDS):
@@ -90,12 +88,6 @@ class ResponsesApi:
 
     def identifier(self, number: int) -> str:
         return f"resp_{number:048x}"
-
-    def error_body(self, refusal: Refusal, request_id: str) -> bytes:
-        return refusal.body
-
-    def quota_headers(self, headers: dict[str, str], now: float) -> dict[str, str]:
-        return headers
 
 
 def _earlier(parsed: dict[str, Any], deployment: Deployment, past: Past) -> Prompt:

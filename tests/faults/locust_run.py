@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from tests.run_health import note
-from tests.simulator_process import API_KEY, FUNCTIONS_KEY, ROOT
+from tests.simulator_process import API_KEY, FUNCTIONS_KEY, ROOT, Simulator
 
 LOCUST = Path(sys.executable).parent / "locust"
 CHAT = "locustfiles/chat_completions.py"
@@ -55,6 +55,11 @@ class LocustRun:
         facts: dict[str, Any] = json.loads((self.directory / "run.json").read_text())
         note(self.directory, facts)
         return facts
+
+    def truth(self, simulator: Simulator) -> list[dict[str, Any]]:
+        """What the simulator received of this run."""
+        lines = simulator.truth(30)
+        return [line for line in lines if line["client_request_id"] and line["received_at"] > self.began_at]
 
     @property
     def rows(self) -> list[dict[str, str]]:

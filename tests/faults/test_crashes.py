@@ -9,27 +9,20 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from tests.faults.locust_run import LocustRun, check_identity, headless, read_rows, running_locust
-from tests.simulator_process import ROOT, Simulator, running_simulator
+from tests.simulator_process import ROOT, Simulator, fixed_times, running_simulator
 
-CONFIG = """
-[deployments.gpt-35-turbo]
-ttft_base_ms = 20
-ttft_std_ms = 0
-tbt_ms = 5
-tbt_std_ms = 0
-"""
+FAST = fixed_times(20, 5)
 OPEN = ("--rate", "2400", "--max-lag", "2")
 
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
-    with running_simulator(CONFIG) as simulator:
+    with running_simulator(FAST) as simulator:
         yield simulator
 
 
@@ -41,19 +34,13 @@ def started(simulator: Simulator, folder: Path, *arguments: str, users: int = 6)
         yield run
 
 
-def truth_of(simulator: Simulator, run: LocustRun) -> list[dict[str, Any]]:
-    """What the simulator received of this run."""
-    lines = simulator.truth(30)
-    return [line for line in lines if line["client_request_id"] and line["received_at"] > run.began_at]
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_run_that_is_told_to_end_loses_nothing(simulator: Simulator, tmp_path: Path, name: str, workers: int) -> None:
     with started(simulator, tmp_path, *OPEN, *(("--processes", "2") if workers > 1 else ())) as run:
         run.process.send_signal(signal.Signals[name])
         run.wait(30)
-        check_identity(run, truth_of(simulator, run))
+        check_identity(run, run.truth(simulator))
         assert run.facts["accounting"]["lost"] == []
         assert run.facts["state"] in ("interrupted", "finished")
         assert not list(run.directory.glob("journal-*")) + list(run.directory.glob("*.inflight"))
@@ -68,7 +55,7 @@ def test_rows_are_on_disk_within_a_second(simulator: Simulator, tmp_path: Path) 
         rows = {row["call_id"] for row in run.rows}
         done = {
             line["client_request_id"].rpartition("-")[0]
-            for line in truth_of(simulator, run)
+            for line in run.truth(simulator)
             if line["outcome"] == "ok" and line["finished_at"] < killed_at - 1.0
         }
         assert done
@@ -85,7 +72,7 @@ def test_a_killed_worker_is_counted_and_the_run_goes_on(
         run.wait_until(lambda: run.rows_on_disk() > seen + 20)
         run.process.send_signal(signal.SIGTERM)
         assert run.wait(40) == 4
-        check_identity(run, truth_of(simulator, run))
+        check_identity(run, run.truth(simulator))
         assert run.facts["verdict"]["state"] == "untrusted"
         assert any("did not end in order" in reason["text"] for reason in run.facts["verdict"]["reasons"])
 
@@ -104,7 +91,7 @@ def test_a_killed_master_leaves_no_worker_behind_and_its_run_is_recovered(simula
             cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        truth = truth_of(simulator, run)
+        truth = run.truth(simulator)
         rows = {f"{row['call_id']}-{row['attempt']}" for row in run.rows}
         assert rows == {line["client_request_id"] for line in truth}
         assert run.facts["accounting"]["rows"] == len(rows)
@@ -122,13 +109,16 @@ def test_a_killed_local_run_is_recovered_with_what_was_under_way(simulator: Simu
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert "1 cut or unreadable" in done.stdout
-        truth = truth_of(simulator, run)
+        truth = run.truth(simulator)
         (lost,) = run.facts["accounting"]["lost"]
         assert len(truth) - len(run.rows) <= lost["rows"] <= 6
 
 
 def test_a_killed_simulator_is_a_failing_target_and_the_run_goes_on(tmp_path: Path) -> None:
-    with running_simulator(CONFIG) as simulator, started(simulator, tmp_path, "--think-time", "0.05") as run:
+    with (
+        running_simulator(FAST) as simulator,
+        started(simulator, tmp_path, "--think-time", "0.05") as run,
+    ):
         simulator.process.kill()
         simulator.process.wait()
 

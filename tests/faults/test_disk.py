@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.locust_run import headless, run_locust, running_locust
-from tests.simulator_process import ROOT, running_simulator
+from tests.simulator_process import ROOT, fixed_times, running_simulator
 
-FAST = "[deployments.gpt-35-turbo]\nttft_base_ms = 5\nttft_std_ms = 0\ntbt_ms = 1\ntbt_std_ms = 0\n"
 FULL_AT = 60_000
 """Bytes after which no file may grow: as a full disk, a limit on file sizes makes every further write fail."""
 
@@ -24,7 +23,7 @@ def limit_files() -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_disk_that_fills_up_is_said_and_measuring_goes_on(tmp_path: Path, workers: int) -> None:
-    with running_simulator(FAST) as simulator:
+    with running_simulator(fixed_times(5, 1)) as simulator:
         flags = ["--processes", "2"] if workers > 1 else []
         arguments = headless(simulator.chat_url, *flags, users=4, run_time="60s")
         with running_locust(tmp_path, *arguments, before=limit_files) as run:
@@ -48,7 +47,7 @@ def test_a_disk_that_fills_up_is_said_and_measuring_goes_on(tmp_path: Path, work
 
 def test_results_that_cannot_be_written_are_refused_before_anything_is_sent(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file where the directory should be")
-    with running_simulator(FAST) as simulator:
+    with running_simulator(fixed_times(5, 1)) as simulator:
         run = run_locust(tmp_path, *headless(simulator.chat_url))
         assert run.process.returncode == 2
         assert "results-dir: expected a directory that can be written" in run.output
@@ -58,14 +57,14 @@ def test_results_that_cannot_be_written_are_refused_before_anything_is_sent(tmp_
 
 def test_a_read_only_results_directory_is_refused(tmp_path: Path) -> None:
     if os.geteuid() == 0:  # may write everywhere but where the kernel itself says no
-        with running_simulator(FAST) as simulator:
+        with running_simulator(fixed_times(5, 1)) as simulator:
             arguments = headless(simulator.chat_url)
             with running_locust(tmp_path, *arguments, "--results-dir", "/proc/results") as run:
                 assert run.wait() == 2
     else:
         results = tmp_path / "results"
         results.mkdir(mode=0o500)
-        with running_simulator(FAST) as simulator:
+        with running_simulator(fixed_times(5, 1)) as simulator:
             run = run_locust(tmp_path, *headless(simulator.chat_url))
             assert run.process.returncode == 2
     assert "results-dir: expected a directory that can be written" in run.output

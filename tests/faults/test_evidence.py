@@ -11,19 +11,18 @@ from pathlib import Path
 import pytest
 
 from tests.faults.locust_run import headless, read_rows, running_locust
-from tests.simulator_process import Simulator, running_simulator
+from tests.simulator_process import Simulator, fixed_times, running_simulator
 from tokenswarm.metrics.accounting import Accounting
 from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.results.journal import HEADER, Journal, format_row
 from tokenswarm.results.read_back import WrittenFiles
 
-FAST = "[deployments.gpt-35-turbo]\nttft_base_ms = 5\nttft_std_ms = 0\ntbt_ms = 1\ntbt_std_ms = 0\n"
 HELD = ("--failure-criteria", "percentage(error) > 50", "--think-time", "0.05")
 
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
-    with running_simulator(FAST) as simulator:
+    with running_simulator(fixed_times(5, 1)) as simulator:
         yield simulator
 
 

@@ -12,21 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.locust_run import LocustRun, check_identity, headless, running_locust
-from tests.simulator_process import Simulator, running_simulator
+from tests.simulator_process import Simulator, fixed_times, running_simulator
 
-CONFIG = """
-[deployments.gpt-35-turbo]
-ttft_base_ms = 20
-ttft_std_ms = 0
-tbt_ms = 5
-tbt_std_ms = 0
-[deployments.slow]
-ttft_base_ms = 300
-ttft_std_ms = 0
-tbt_ms = 200
-tbt_std_ms = 0
-completion_tokens = 100
-"""
+CONFIG = fixed_times(20, 5) + fixed_times(300, 200, "slow") + "completion_tokens = 100\n"
 HELD = ("--failure-criteria", "percentage(error) > 50")
 APART_S = 2.5
 """Longer than signals that belong together: the time between two is what makes them two."""

@@ -14,11 +14,10 @@ import pytest
 from tests.faults.certificates import Authority
 from tests.faults.locust_run import check_identity, headless, run_locust, running_locust
 from tests.scripted_server import close, scripted_server
-from tests.simulator_process import ROOT, running_simulator
+from tests.simulator_process import ROOT, fixed_times, running_simulator
 from tokenswarm.apis.chat_completions import ChatStream
 from tokenswarm.transport.exchange import Transport
 
-FAST = "[deployments.gpt-35-turbo]\nttft_base_ms = 5\nttft_std_ms = 0\ntbt_ms = 2\ntbt_std_ms = 0\n"
 TOKEN = b'data: {"choices":[{"delta":{"content":"x"},"finish_reason":null}]}\n\n'
 FINISH = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 
@@ -27,7 +26,7 @@ FINISH = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DON
 def test_an_outage_is_rows_and_the_run_goes_on_when_the_target_is_back(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    with running_simulator(FAST) as simulator:
+    with running_simulator(fixed_times(5, 2)) as simulator:
         flags = [*arguments, *(() if arguments else ("--think-time", "0.05"))]
         with running_locust(tmp_path, *headless(simulator.chat_url, *flags, users=4, run_time="60s")) as run:
             run.wait_until(lambda: run.rows_on_disk() > 10)
@@ -77,7 +76,10 @@ def test_a_run_reads_metrics_with_a_credential_over_the_runs_tls_and_shows_it_no
     context = authority.server_context(tmp_path, "127.0.0.1")
     ca_file = authority.write(tmp_path / "ca.pem")
     page = b"HTTP/1.1 200 OK\r\nContent-Length: 33\r\nConnection: close\r\n\r\nllamacpp:prompt_tokens_total 1000"
-    with running_simulator(FAST) as simulator, scripted_server([page], tls=context, read_request=True) as server:
+    with (
+        running_simulator(fixed_times(5, 2)) as simulator,
+        scripted_server([page], tls=context, read_request=True) as server,
+    ):
         entry = f"https://127.0.0.1:{server.port}/metrics every=500ms name=gpu bearer=${{SCRAPE_TOKEN}}"
         flags = ["--server-metrics", entry, "--ca-file", str(ca_file)]
         arguments = headless(simulator.chat_url, *flags, users=1, run_time="2s")
@@ -145,7 +147,7 @@ def test_a_load_that_nobody_confirmed_is_refused_before_anything_is_sent(tmp_pat
 
 
 def test_stop_really_stops_within_the_stop_timeout(tmp_path: Path) -> None:
-    config = FAST + 'faults = [{ fault = "stall", share = 1 }]\n'
+    config = fixed_times(5, 2) + 'faults = [{ fault = "stall", share = 1 }]\n'
     with running_simulator(config) as simulator:
         arguments = headless(simulator.chat_url, "--timeout", "300", "-s", "2", users=4, run_time="2s")
         with running_locust(tmp_path, *arguments) as run:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgpack
 import pytest
@@ -19,22 +18,15 @@ import zmq
 from tests.faults.fleet import Fleet
 from tests.faults.fleet import fleet as starting_fleet
 from tests.faults.locust_run import LocustRun, check_identity
-from tests.simulator_process import ROOT, Simulator, running_simulator
+from tests.simulator_process import ROOT, Simulator, fixed_times, running_simulator
 
-CONFIG = """
-[deployments.gpt-35-turbo]
-ttft_base_ms = 20
-ttft_std_ms = 0
-tbt_ms = 5
-tbt_std_ms = 0
-"""
 OPEN = ("--rate", "1800", "--max-lag", "2")
 CLOSED = ("--think-time", "0.05")
 
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
-    with running_simulator(CONFIG) as simulator:
+    with running_simulator(fixed_times(20, 5)) as simulator:
         yield simulator
 
 
@@ -46,11 +38,6 @@ def fleet(
     with starting_fleet(simulator, folder, *flags, skews=skews, run_time=run_time) as found:
         found.run.wait_until(lambda: found.run.rows_on_disk() >= 20)
         yield found
-
-
-def truth_of(simulator: Simulator, run: LocustRun) -> list[dict[str, Any]]:
-    lines = simulator.truth(30)
-    return [line for line in lines if line["client_request_id"] and line["received_at"] > run.began_at]
 
 
 def wait_for_rows(run: LocustRun, worker: str, count: int = 20) -> None:
@@ -88,9 +75,9 @@ def test_rows_lie_where_the_masters_clock_has_them(
         wait_for_rows(run, "w0")
         wait_for_rows(run, "w1")
         stop(run)
-        check_identity(run, truth_of(simulator, run))
+        check_identity(run, run.truth(simulator))
         check_planned(run)
-        received = {line["client_request_id"]: line["received_at"] for line in truth_of(simulator, run)}
+        received = {line["client_request_id"]: line["received_at"] for line in run.truth(simulator)}
         rows = {f"{row['call_id']}-{row['attempt']}": row for row in run.rows if row["started_at"]}
         apart = [abs(float(row["started_at"]) - received[key]) for key, row in rows.items() if key in received]
         assert len(apart) > 20 and max(apart) < 1.0
@@ -114,7 +101,7 @@ def test_a_killed_remote_worker_is_counted_at_least(
         assert stop(run) == 4
         check_planned(run)
         (lost,) = run.facts["accounting"]["lost"]
-        missing = len(truth_of(simulator, run)) - len([row for row in run.rows if row["sent_ms"]])
+        missing = len(run.truth(simulator)) - len([row for row in run.rows if row["sent_ms"]])
         assert lost["at_least"] or lost["rows"] >= missing
         assert "at least" in run.output or flags == OPEN
 
@@ -124,14 +111,14 @@ def test_a_killed_master_leaves_word_of_what_is_on_other_machines(simulator: Sim
         run = found.run
         run.process.kill()
         run.process.wait()
-        served = len(truth_of(simulator, run))
+        served = len(run.truth(simulator))
         command = [sys.executable, "-m", "analysis", "recover", str(run.directory)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         lost = run.facts["accounting"]["lost"]
         assert {each["worker"] for each in lost} == {"w0", "w1"}
         assert all(each["at_least"] for each in lost)
-        assert len(truth_of(simulator, run)) >= served >= len(run.rows)
+        assert len(run.truth(simulator)) >= served >= len(run.rows)
         assert "lost are at least" in done.stdout
         journal = run.results / "journals" / run.directory.name / "journal-w0.csv"
         assert f"Rows of w0 are on its machine, in {journal}: copy" in done.stdout
@@ -154,7 +141,7 @@ def test_a_stopped_worker_goes_on(
         wait_for_rows(run, found.name(1))
         stop(run)
         check_planned(run)
-        check_identity(run, truth_of(simulator, run))
+        check_identity(run, run.truth(simulator))
         assert not any("neither sent" in each["text"] for each in run.facts["verdict"]["reasons"])
 
 
@@ -171,7 +158,7 @@ def test_a_worker_that_is_told_to_end_and_one_that_comes_instead(
         wait_for_rows(run, found.name(1))  # whether Locust gives the new one users or not
         stop(run)
         check_planned(run)
-        check_identity(run, truth_of(simulator, run))
+        check_identity(run, run.truth(simulator))
 
 
 def frames(rng: random.Random) -> list[bytes]:
@@ -209,7 +196,7 @@ def test_frames_of_garbage_change_nothing(simulator: Simulator, tmp_path: Path, 
         assert code == run.facts["verdict"]["exit_code"]
         assert code in (4, 5)
         check_planned(run)
-        check_identity(run, truth_of(simulator, run))
+        check_identity(run, run.truth(simulator))
         assert run.facts["messages_refused"] >= 30
         assert "Traceback" not in run.output
         assert {each["kind"] for each in run.facts["verdict"]["reasons"]} <= {"interrupted", "saturated"}
