@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.figures import markdown_table
 from benchmarks.rows import typical_record
 from tokenswarm.record import COLUMNS
-from tokenswarm.results.journal import format_row
+from tokenswarm.results.csv_rows import format_row
 
 
 def write_run(directory: Path, rows: int) -> int:

@@ -22,8 +22,9 @@ from benchmarks.figures import markdown_table
 from tokenswarm.control.messages import Rows, decode, encode
 from tokenswarm.metrics.samples import Samples
 from tokenswarm.record import Outcome, RequestRecord, TokenSource
+from tokenswarm.results.csv_rows import parse_rows
 from tokenswarm.results.journal import Journal
-from tokenswarm.results.recorder import SHIP_ROWS, Batch, Recorder, parse_rows
+from tokenswarm.results.recorder import SHIP_ROWS, Batch, Recorder
 
 
 def typical_record(number: int) -> RequestRecord:

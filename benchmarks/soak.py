@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from tokenswarm.record import RequestRecord
-from tokenswarm.results.recorder import parse_rows
+from tokenswarm.results.csv_rows import parse_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 FAULTS = ("reset", "close_midway", "bad_chunk", "http_429:1", "http_500", "error_event")

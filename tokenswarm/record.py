@@ -11,6 +11,7 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, get_type_hints
 
 SCHEMA_VERSION = 1
@@ -266,7 +267,7 @@ class RequestRecord:
 
     def to_row(self) -> list[str]:
         """Cells in the order of `COLUMNS`; absent values are empty cells, control characters in texts are blanks."""
-        return [_cell(getattr(self, column)) for column in COLUMNS]
+        return ["" if value is None else _cell(value) for value in _VALUES(self)]
 
     @classmethod
     def from_row(cls, row: dict[str, str]) -> RequestRecord:
@@ -300,8 +301,6 @@ def tbt_ms(
 
 
 def _cell(value: Any) -> str:
-    if value is None:
-        return ""
     if isinstance(value, float):
         return repr(round(value, 6)) if abs(value) > 1e6 else repr(round(value, 3))
     return printable(str(value))
@@ -316,6 +315,7 @@ def _integer(cell: str) -> int:
 
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(RequestRecord))
+_VALUES = attrgetter(*COLUMNS)
 COLUMN_TYPES: dict[str, str] = {name: str(hint) for name, hint in RequestRecord.__annotations__.items()}
 _HINTS = get_type_hints(RequestRecord)
 _BY_TYPE: dict[Any, Any] = {

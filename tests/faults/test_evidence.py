@@ -14,7 +14,8 @@ from tests.faults.locust_run import headless, read_rows, running_locust
 from tests.simulator_process import Simulator, fixed_times, running_simulator
 from tokenswarm.metrics.accounting import Accounting
 from tokenswarm.record import Outcome, RequestRecord
-from tokenswarm.results.journal import HEADER, Journal, format_row
+from tokenswarm.results.csv_rows import HEADER, format_row
+from tokenswarm.results.journal import Journal
 from tokenswarm.results.read_back import WrittenFiles
 
 HELD = ("--failure-criteria", "percentage(error) > 50", "--think-time", "0.05")

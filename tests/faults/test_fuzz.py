@@ -14,8 +14,8 @@ from analysis.commands.recover import recover
 from analysis.findings.summarise import summarise
 from analysis.sources.loading import load_run, read_meta
 from tokenswarm.metrics.server_metrics import parse_server_metrics, read_samples
+from tokenswarm.results.csv_rows import HEADER
 from tokenswarm.results.in_flight import in_flight_path, read_in_flight
-from tokenswarm.results.journal import HEADER
 from tokenswarm.results.recorder import read_journal_after
 from tokenswarm.userinput import BadInput
 

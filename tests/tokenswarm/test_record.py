@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenswarm.record import COLUMN_DOCS, COLUMNS, Outcome, RequestRecord, TokenSource, error_kind, tbt_ms
-from tokenswarm.results.journal import HEADER, format_row
+from tokenswarm.results.csv_rows import HEADER, format_row
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=30)
 MS = st.floats(0, 1e6).map(lambda value: round(value, 3)) | st.none()

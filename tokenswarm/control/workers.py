@@ -24,9 +24,10 @@ from tokenswarm.control.messages import ClockAsked, ClockTold, Drain, IllFormed,
 from tokenswarm.metrics.accounting import Lost
 from tokenswarm.metrics.verdict import Reason, ReasonKind
 from tokenswarm.record import RequestRecord
+from tokenswarm.results.csv_rows import parse_rows
 from tokenswarm.results.in_flight import in_flight_path, read_in_flight
 from tokenswarm.results.journal import Journal, WrittenBytes
-from tokenswarm.results.recorder import parse_rows, read_journal_after
+from tokenswarm.results.recorder import read_journal_after
 from tokenswarm.results.remote_workers import RemoteWorker, discard_remote_workers, write_remote_workers
 from tokenswarm.workload.arrivals import Assignment, Plan
 

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenswarm.record import COLUMNS, RequestRecord
+from tokenswarm.results.csv_rows import HEADER
 
 MAX_HELD_BYTES = 64 * 1024 * 1024
 """Rows kept in memory while the disk refuses them; beyond this they are counted as lost."""
 
 logger = logging.getLogger(__name__)
-
-
-def format_row(record: RequestRecord) -> str:
-    """The record as a line of CSV, with its line end."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(record.to_row())
-    return line.getvalue()
-
-
-HEADER = ",".join(COLUMNS) + "\n"
 
 
 @dataclass(slots=True)

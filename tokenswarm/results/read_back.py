@@ -14,7 +14,8 @@ import gevent
 
 from tokenswarm.metrics.accounting import Accounting
 from tokenswarm.record import COLUMNS, Outcome, SessionEnd
-from tokenswarm.results.journal import HEADER, WrittenBytes
+from tokenswarm.results.csv_rows import HEADER
+from tokenswarm.results.journal import WrittenBytes
 
 _OUTCOME, _ATTEMPT, _RESENT, _STEP, _SESSION_END = (
     COLUMNS.index(name) for name in ("outcome", "attempt", "resent", "step", "session_end")

@@ -6,7 +6,6 @@ The journal is the source of truth: rows are shipped in its order, so what a dea
 from __future__ import annotations
 
 import csv
-import io
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,9 +14,10 @@ from typing import Any
 
 import gevent
 
-from tokenswarm.record import COLUMNS, RequestRecord
+from tokenswarm.record import RequestRecord
+from tokenswarm.results.csv_rows import format_row, parse_rows
 from tokenswarm.results.in_flight import InFlight
-from tokenswarm.results.journal import Journal, format_row
+from tokenswarm.results.journal import Journal
 
 FLUSH_S = 0.5
 SHIP_ROWS = 500
@@ -120,11 +120,6 @@ class Recorder:
                 self.flush()
             except Exception as error:  # the master may be gone; the journal has the rows
                 logger.error("rows could not be shipped to the master: %s", error)
-
-
-def parse_rows(text: str) -> list[RequestRecord]:
-    """Rows of a message or a journal without its header."""
-    return [RequestRecord.from_row(dict(zip(COLUMNS, cells, strict=True))) for cells in csv.reader(io.StringIO(text))]
 
 
 def read_journal_after(path: Path, rows: int) -> list[str]:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from tokenswarm.record import COLUMNS, Outcome, RequestRecord
-from tokenswarm.results.journal import HEADER, Journal, format_row
-from tokenswarm.results.recorder import Batch, Recorder, parse_rows, read_journal_after
+from tokenswarm.results.csv_rows import HEADER, format_row, parse_rows
+from tokenswarm.results.journal import Journal
+from tokenswarm.results.recorder import Batch, Recorder, read_journal_after
 
 
 def record(number: int, **fields: Any) -> RequestRecord:
