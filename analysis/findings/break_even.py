@@ -70,13 +70,19 @@ def minutes_of(rows: RowTable, window: Window) -> list[MinuteTokens]:
     return [MinuteTokens(*(float(value) for value in each)) for each in zip(*columns, strict=True)]
 
 
-def break_even(minutes: Sequence[MinuteTokens], model_name: str, prices: Prices) -> BreakEven | None:
-    """The three ways for these minutes; `None` without minutes, prices, or a throughput of the model in the table."""
+def break_even(minutes: Sequence[MinuteTokens], model_name: str, prices: Prices) -> BreakEven | str:
+    """The three ways for these minutes; in words what they lack."""
     model = next((found for found in read_models() if found.name == model_name), None)
     costs = [prices.cost(minute.prompt, minute.cached, minute.completion) for minute in minutes]
     known = [cost for cost in costs if cost is not None]
-    if model is None or prices.ptu_hour is None or not known or len(known) < len(costs) or not sum(known):
-        return None
+    if model is None:
+        return f"the table of provisioned throughput has no {model_name or 'model'}"
+    if prices.ptu_hour is None:
+        return "no price of a provisioned unit and hour is known (price-ptu-hour)"
+    if len(known) < len(costs):
+        return f"a price of {model_name} is not known"
+    if not sum(known):
+        return "no whole minute of the window has used tokens of a price"
     loads = [minute.prompt - minute.cached + model.output_weight * minute.completion for minute in minutes]
     per_hour = sum(known) / len(known) * 60
     unit_month = prices.ptu_hour * HOURS_PER_MONTH

@@ -249,12 +249,18 @@ def cost(summary: Summary) -> Table | None:
         return None
     figures = (
         ("the run", found.run),
+        ("its provisioned units", found.of_units),
         ("an answered request", found.per_request),
         ("a session", found.per_session),
         ("1,000 answers", found.per_1000_answers),
         ("a month (730 h) at this load", found.per_month),
     )
-    shown = [Row(title, [Cell(money(value, found.currency))]) for title, value in figures if _is_shown(title, value)]
+    optional = {"a session", *(["its provisioned units"] if found.units is None else [])}
+    shown = [
+        Row(title, [Cell(money(value, found.currency))])
+        for title, value in figures
+        if value is not None or title not in optional
+    ]
     return Table("Cost", [Column("of"), Column(found.currency)], shown, _cost_notes(found))
 
 
@@ -280,16 +286,25 @@ def ways_to_buy(summary: Summary) -> Table | None:
     return Table("Ways to buy it", columns, rows, [note])
 
 
-def _is_shown(title: str, value: float | None) -> bool:
-    return value is not None or title != "a session"
-
-
 def _cost_notes(found: Cost) -> list[str]:
     notes = [f"Prices: {found.source}{f', as of {found.as_of}' if found.as_of else ''}; used tokens only."]
     if found.missing:
         notes.append(
-            f"–: no price is known of {', '.join(found.missing)} (price-table, price-prompt, price-completion)."
+            f"–: no price is known of {', '.join(found.missing)} (price-table, price-prompt, price-completion, "
+            "price-ptu-hour)."
         )
+    if found.units is not None:
+        notes.append(
+            f"{format_figure(found.units)} provisioned units are paid for by the hour, the whole run long; tokens are "
+            "billed of requests that were passed on alone."
+        )
+    if found.says_provisioned:
+        notes.append(
+            "Answers came from provisioned units, which are paid for by the hour: give their number (ptu); these are "
+            "the prices of pay-as-you-go."
+        )
+    if found.no_ways and not found.missing:
+        notes.append(f"No comparison with provisioned units: {found.no_ways}.")
     if found.of_answers < found.answers:
         notes.append(f"Of {found.of_answers:,} of {found.answers:,} answers: the others do not say what they used.")
     return notes

@@ -21,7 +21,7 @@ wrong_above = 4
 def test_wrong_answers_are_those_of_the_service_and_at_its_level(tmp_path: Path) -> None:
     dataset = tmp_path / "questions.csv"
     dataset.write_text("question,expect\n[[simulate answer: Paris]] capital of France?,contains: Paris\n")
-    flags = ["-u", "8", "-r", "2", "-t", "6s", "--context-tokens", "dataset", "--dataset", str(dataset)]
+    flags = ["-u", "8", "-r", "4", "-t", "4s", "--context-tokens", "dataset", "--dataset", str(dataset)]
     flags += ["--answers-sample", "100"]
     flags += ["--failure-criteria", "percentage(wrong) > 2", "--think-time", "0"]
     with running_simulator(CONFIG, seed=5) as simulator:

@@ -517,6 +517,8 @@ def _check_together(reader: _Reader, settings: Settings, targets: set[str]) -> N
             f"max-cost: expected prices of {settings.model or 'the model'} (price-table, or price-prompt and "
             "price-completion), got none"
         )
+    if settings.max_cost is not None and settings.ptu is not None and settings.price_of_run.ptu_hour is None:
+        reader.problems.append("max-cost: expected the price of a provisioned unit and hour beside ptu, got none")
     if settings.search is not None and not settings.criteria:
         reader.problems.append("search: expected failure-criteria that say what the highest rate must hold, got none")
     if "rag" in targets and settings.questions is None and reader.get("dataset") is None:

@@ -26,9 +26,9 @@ from tokenswarm.metrics.accounting import Accounting, Lost
 from tokenswarm.metrics.answer_length import AnswerLengths
 from tokenswarm.metrics.autostop import AutoStopMonitor
 from tokenswarm.metrics.criteria import Criterion, CriterionResult, evaluate
-from tokenswarm.metrics.prices import Prices
 from tokenswarm.metrics.refusals import RefusalMonitor
 from tokenswarm.metrics.samples import Samples, TimeSpan
+from tokenswarm.metrics.spending import Spending
 from tokenswarm.metrics.verdict import Evidence, Reason, ReasonKind, Verdict, decide, delivery, not_delivered
 from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.results.journal import WrittenBytes
@@ -154,9 +154,7 @@ class LoadRun:
         self._refusals = RefusalMonitor(settings.max_refusals) if settings.max_refusals else None
         self._read_lags_ms = array("f")
         self._tokens = 0
-        self.cost: float | None = None
-        """Of the answers so far, in the currency of the prices; `None` while none of known price has come."""
-        self._prices: dict[str | None, Prices] = {}
+        self._spending = Spending(settings.prices, settings.model, settings.ptu)
         self._self_checks: dict[str, None] = {}
         self._beyond: dict[str, None] = {}
         self._failed_by_stop = False
@@ -185,7 +183,7 @@ class LoadRun:
         if record.read_lag_ms is not None:
             self._read_lags_ms.append(record.read_lag_ms)
         self._tokens += record.total_tokens or 0
-        self._add_cost(record)
+        self._spending.add(record)
         for observer in self.observers:
             observer(record)
         if self.stop_reason is None:
@@ -303,26 +301,17 @@ class LoadRun:
             self.end(self._refusals.description)
         elif settings.max_total_tokens is not None and self._tokens >= settings.max_total_tokens:
             self.end(f"budget: max-total-tokens of {settings.max_total_tokens:.0f} reached ({self._tokens} used)")
-        elif settings.max_cost is not None and self.cost is not None and self.cost >= settings.max_cost:
-            cost = f"{self.cost:.4g} {settings.prices.currency}"
+        elif settings.max_cost is not None and (spent := self.cost) is not None and spent >= settings.max_cost:
+            cost = f"{spent:.4g} {settings.prices.currency}"
             self.end(f"budget: max-cost of {settings.max_cost:g} {settings.prices.currency} reached ({cost} spent)")
         elif settings.max_total_requests is not None and self.accounting.sent >= settings.max_total_requests:
             self.end(f"budget: max-total-requests of {settings.max_total_requests:.0f} reached")
 
-    def _add_cost(self, record: RequestRecord) -> None:
-        if record.prompt_tokens is None and record.completion_tokens is None:
-            return
-        if record.model not in self._prices:
-            self._prices[record.model] = self._prices_of(record.model)
-        prompt, completion = record.prompt_tokens or 0, record.completion_tokens or 0
-        cost = self._prices[record.model].cost(prompt, min(record.cached_tokens or 0, prompt), completion)
-        if cost is not None:
-            self.cost = (self.cost or 0.0) + cost
-
-    def _prices_of(self, model: str | None) -> Prices:
-        """A model that the table does not know is taken for the one that was asked."""
-        found = self.settings.prices.of(model or "")
-        return self.settings.price_of_run if found.cost(1, 0, 1) is None else found
+    @property
+    def cost(self) -> float | None:
+        """So far, in the currency of the prices; `None` while nothing of known price was used."""
+        until = self.ended_at if self.ended_at is not None else time.time()
+        return self._spending.so_far(max(0.0, until - self.started_at))
 
     def end(self, reason: str) -> None:
         """Stop the run from inside, and say why."""

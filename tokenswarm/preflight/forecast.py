@@ -21,12 +21,17 @@ def describe_forecast(settings: Settings, options: Mapping[str, Any]) -> list[st
     if settings.chat is not None and tokens is not None:
         prompt, most = tokens
         lines.append(f"Forecast: at most {prompt + most:.0f} tokens ({prompt:.0f} prompt, {most:.0f} completion)")
-        lines += _cost(settings, prompt, most)
+        lines += _cost(settings, prompt, most, float(duration_s) / 3600)
     return lines
 
 
-def _cost(settings: Settings, prompt: float, completion: float) -> list[str]:
+def _cost(settings: Settings, prompt: float, completion: float, hours: float) -> list[str]:
     prices, table = settings.price_of_run, settings.prices
+    if settings.ptu is not None:
+        if prices.ptu_hour is None:
+            return ["Forecast: no price of a provisioned unit and hour is known (price-table, price-ptu-hour)"]
+        of_units = settings.ptu * prices.ptu_hour * hours
+        return [f"Forecast: {of_units:.2f} {table.currency} for {settings.ptu:g} PTUs; what spills over comes on top"]
     cost = prices.cost(prompt, 0.0, completion)
     if cost is None:
         return [f"Forecast: no price of {settings.model} is known (price-table, price-prompt, price-completion)"]

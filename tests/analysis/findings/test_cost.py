@@ -9,7 +9,7 @@ import pytest
 
 from analysis.figures.window import Window
 from analysis.findings.answer import answer_of
-from analysis.findings.break_even import MinuteTokens, break_even, minutes_of
+from analysis.findings.break_even import BreakEven, MinuteTokens, break_even, minutes_of
 from analysis.findings.summarise import summarise
 from analysis.findings.summary import Summary
 from analysis.report import tables
@@ -94,7 +94,7 @@ def test_three_ways_to_buy_by_hand():
     # 40,000 + 4 x 5,000 = 60,000 a minute: 20 PTUs; one minute in ten is 3 times as full: 180,000: 60 PTUs
     quiet, busy = MinuteTokens(40_000, 0, 5_000), MinuteTokens(120_000, 0, 15_000)
     found = break_even([quiet] * 9 + [busy], "gpt-4.1", prices)
-    assert found is not None
+    assert isinstance(found, BreakEven)
     # a quiet minute is 0.08 + 0.04 = 0.12, the busy one 0.36: 1.44 in ten minutes, 8.64 an hour
     assert found.pay_as_you_go == pytest.approx(8.64 * 730)
     assert (found.units, found.provisioned) == (60, pytest.approx(60 * 730))
@@ -107,14 +107,57 @@ def test_three_ways_to_buy_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("minutes", "model", "prices"),
+    ("minutes", "model", "prices", "lacks"),
     [
-        ([], "gpt-4.1", Prices(prompt=2, completion=8, ptu_hour=1)),
-        ([MinuteTokens(1, 0, 1)], "unheard-of", Prices(prompt=2, completion=8, ptu_hour=1)),
-        ([MinuteTokens(1, 0, 1)], "gpt-4.1", Prices(prompt=2, completion=8)),
-        ([MinuteTokens(1, 0, 1)], "gpt-4.1", Prices(prompt=2, ptu_hour=1)),
-        ([MinuteTokens(0, 0, 0)], "gpt-4.1", Prices(prompt=2, completion=8, ptu_hour=1)),
+        ([], "gpt-4.1", Prices(prompt=2, completion=8, ptu_hour=1), "no whole minute"),
+        ([MinuteTokens(1, 0, 1)], "unheard-of", Prices(prompt=2, completion=8, ptu_hour=1), "has no unheard-of"),
+        ([MinuteTokens(1, 0, 1)], "gpt-4.1", Prices(prompt=2, completion=8), "no price of a provisioned unit"),
+        ([MinuteTokens(1, 0, 1)], "gpt-4.1", Prices(prompt=2, ptu_hour=1), "a price of gpt-4.1 is not known"),
+        ([MinuteTokens(0, 0, 0)], "gpt-4.1", Prices(prompt=2, completion=8, ptu_hour=1), "no whole minute"),
     ],
 )
-def test_no_ways_without_what_they_need(minutes, model, prices):
-    assert break_even(minutes, model, prices) is None
+def test_no_ways_without_what_they_need(minutes, model, prices, lacks):
+    assert lacks in break_even(minutes, model, prices)
+
+
+def provisioned(directory: Path, **meta: Any) -> Summary:
+    """Two minutes of 3 units: 30 answers from them and 10 that were passed on, 100 prompt and 50 completion each."""
+    table = PriceTable(ptu_hour=2.0, models={"m": Prices(prompt=2, completion=8)})
+    records = [answered(f"a{n}", n, 10, 100, 50, model="m", utilization_pct=40.0) for n in range(30)]
+    records += [answered(f"s{n}", 30 + n, 10, 100, 50, model="m", spilled_from="m-ptu", route="m-s") for n in range(10)]
+    return summary_of(directory, records, meta.pop("table", table), **meta)
+
+
+def test_the_costs_of_provisioned_units_by_hand(tmp_path):
+    cost = provisioned(tmp_path, quota={"ptu": 3.0}).cost
+    assert cost is not None
+    # 3 units of 2.00 an hour for 120 s: 0.20; the ten passed on: 10 x (100 x 2 + 50 x 8) per million = 0.006
+    assert (cost.units, cost.of_units) == (3.0, pytest.approx(0.2))
+    assert cost.run == pytest.approx(0.206)
+    assert cost.per_request == pytest.approx(0.206 / 40)
+    assert cost.per_month == pytest.approx((3 * 2.0 + 0.006 * 30) * 730)
+    assert not cost.says_provisioned
+
+
+def test_units_have_a_row_and_a_note_of_their_own(tmp_path):
+    made = tables.cost(provisioned(tmp_path, quota={"ptu": 3.0}))
+    assert made is not None
+    assert [row.label for row in made.rows][:2] == ["the run", "its provisioned units"]
+    assert any(note.startswith("3 provisioned units are paid for by the hour") for note in made.notes)
+
+
+def test_units_without_a_price_are_a_dash_that_says_so(tmp_path):
+    table = PriceTable(models={"m": Prices(prompt=2, completion=8)})
+    summary = provisioned(tmp_path, quota={"ptu": 3.0}, table=table)
+    cost, made = summary.cost, tables.cost(summary)
+    assert cost is not None and made is not None
+    assert (cost.run, cost.per_request, cost.per_month) == (None, None, None)
+    assert {row.cells[0].text for row in made.rows} == {"–"}
+    assert any("no price is known of a provisioned unit and hour" in note for note in made.notes)
+
+
+def test_answers_of_units_that_nobody_gave_are_said(tmp_path):
+    summary = provisioned(tmp_path)
+    made = tables.cost(summary)
+    assert summary.cost is not None and summary.cost.run == pytest.approx(40 * 600e-6) and made is not None
+    assert any("give their number (ptu)" in note for note in made.notes)
