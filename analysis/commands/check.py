@@ -6,11 +6,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.commands.report import append_step_summary, write_files
+from analysis.commands.report import NAMED_RUNS, append_step_summary, write_files
 from analysis.findings.summarise import summarise
 from analysis.findings.summary import Summary
 from analysis.report import junit, markdown, tables
 from analysis.sources.loading import load_runs
+from analysis.sources.newest import newest
 from tokenswarm.exit_codes import gravest
 from tokenswarm.metrics.criteria import parse_criteria
 from tokenswarm.redaction import write_line
@@ -18,7 +19,7 @@ from tokenswarm.redaction import write_line
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, or another tool's results")
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help=NAMED_RUNS)
     parser.add_argument(
         "--failure-criteria", metavar="TEXT", help="as in a scenario, true means failed; default: the run's own"
     )
@@ -30,7 +31,7 @@ def main(args: argparse.Namespace) -> int:
     """Judge each run and print why. Returns the gravest exit code. Raises `BadInput`."""
     if args.failure_criteria is not None:
         parse_criteria(args.failure_criteria)
-    summaries = [summarise(run, args.failure_criteria) for run in load_runs(args.runs)]
+    summaries = [summarise(run, args.failure_criteria) for run in load_runs(args.runs or newest())]
     for summary in summaries:
         print_verdict(summary)
     if args.junit is not None:

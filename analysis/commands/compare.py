@@ -23,6 +23,7 @@ from analysis.compare.gate import parse_gates
 from analysis.compare.measures import Side, load_side, measure, save_side
 from analysis.compare.text import to_markdown, to_text
 from analysis.sources.loading import load_runs
+from analysis.sources.newest import newest
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.redaction import write_line
 from tokenswarm.userinput import BadInput
@@ -35,7 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Every figure of B beside A with the interval of the difference; exit code 3 when a gate fails."
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help=f"A B, or repeats: A1 A2 {SIDES_WORD} B1 B2")
+    parser.add_argument(
+        "runs",
+        nargs="*",
+        metavar="RUN",
+        help=f"A B, or repeats: A1 A2 {SIDES_WORD} B1 B2 (default: the last two runs of the test that ran last)",
+    )
     parser.add_argument(
         "--baseline", action="append", default=[], metavar="FILE|RUN", help="side A; all RUNs are side B"
     )
@@ -89,7 +95,9 @@ def _printed(comparison: Comparison, form: str, every: bool) -> str:
 
 def _sides(args: argparse.Namespace) -> tuple[Side | None, Side]:
     """Side A (`None` when only a baseline is to be written) and side B."""
-    a_paths, b_paths = _split(args.runs, args.baseline, args.save_baseline is not None)
+    one_side = bool(args.baseline or args.save_baseline)
+    runs = args.runs or [str(run) for run in newest(1 if one_side else 2)]
+    a_paths, b_paths = _split(runs, args.baseline, args.save_baseline is not None)
     problems: list[str] = []
     sides = []
     for label, paths in (("A", a_paths), ("B", b_paths)):

@@ -17,6 +17,7 @@ from analysis.history.past_run import PastRun
 from analysis.history.trend import TestHistory, histories
 from analysis.report.terminal import print_table
 from analysis.sources.loading import load_runs
+from analysis.sources.newest import RESULTS
 from tokenswarm.exit_codes import ExitCode, gravest
 from tokenswarm.redaction import write_line
 from tokenswarm.userinput import BadInput, counted
@@ -26,7 +27,10 @@ DEFAULT_AGAINST = 5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("directory", type=Path, metavar="DIR", help="results, or the directory of one test")
+    parser.add_argument(
+        "directory", nargs="?", type=Path, default=RESULTS, metavar="DIR",
+        help="where runs are, or the directory of one test (default: results)",
+    )  # fmt: skip
     parser.add_argument("--test", metavar="NAME", help="only the runs of this test")
     parser.add_argument("--last", type=int, metavar="N", help="list only the last N runs of each test")
     parser.add_argument(

@@ -15,6 +15,7 @@ from analysis.report import exports, junit, markdown
 from analysis.report import terminal as text
 from analysis.server import azure_monitor
 from analysis.sources.loading import load_runs
+from analysis.sources.newest import newest
 from analysis.sources.run import Run
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.metrics.criteria import parse_criteria
@@ -22,10 +23,12 @@ from tokenswarm.metrics.prices import read_table
 from tokenswarm.redaction import SECRETS, write_line
 from tokenswarm.userinput import BadInput
 
+NAMED_RUNS = "run directory, or another tool's results (default: the newest run)"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, or another tool's results")
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help=NAMED_RUNS)
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="where to write (default: the run directory)")
     parser.add_argument("--failure-criteria", metavar="TEXT", help="judge by these instead of the run's own")
     parser.add_argument("--price-table", type=Path, metavar="FILE", help="TOML of prices by model, not the run's own")
@@ -41,7 +44,7 @@ def main(args: argparse.Namespace) -> int:
     if args.failure_criteria is not None:
         parse_criteria(args.failure_criteria)
     prices = None if args.price_table is None else read_table(args.price_table)
-    runs = load_runs(args.runs)
+    runs = load_runs(args.runs or newest())
     said = (
         [] if args.no_azure else [line for run in runs for line in azure_monitor.complete(run, os.environ, time.time())]
     )

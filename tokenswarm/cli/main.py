@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from tokenswarm.cli import doctor as diagnosis
 from tokenswarm.cli import init as setting_up
 from tokenswarm.cli import option_pages
 from tokenswarm.cli.hand_over import become_locust, run_part
-from tokenswarm.cli.runs import with_newest
 from tokenswarm.cli.scenarios import find_scenario, known_scenarios, locust_arguments, purpose
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.installation import command_name, source_version
@@ -23,12 +23,6 @@ from tokenswarm.userinput import BadInput
 
 PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 """Of commands whose options belong to the program behind them, `--help` included."""
-
-VALUES = ("-o", "--output", "--failure-criteria", "--junit", "--baseline", "--save-baseline", "--fail-if", "--vary",
-          "--confidence", "--seed", "--format", "--html")  # fmt: skip
-"""Options of report, check and compare that are followed by a value: what follows is no run."""
-
-RESULTS = Path("results")
 
 
 def _version() -> str:
@@ -113,7 +107,7 @@ def options(word: str | None) -> None:
     write_line(option_pages.terminal_text(word))
 
 
-def _analysis(name: str, arguments: list[str]) -> None:
+def _analysis(name: str, arguments: Sequence[str]) -> None:
     sys.exit(run_part("analysis.__main__", [name, *arguments], prog=command_name()))
 
 
@@ -121,43 +115,56 @@ def _analysis(name: str, arguments: list[str]) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def report(arguments: tuple[str, ...]) -> None:
     """Write the report of one or several RUNs; without any, of the newest run."""
-    _analysis("report", with_newest(arguments, RESULTS, 1, VALUES))
+    _analysis("report", arguments)
 
 
 @cli.command(short_help="Judge the newest run once more, or those named.", context_settings=PASSED_ON)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def check(arguments: tuple[str, ...]) -> None:
     """Judge RUNs by their criteria; without any, the newest run. The exit code is the verdict."""
-    _analysis("check", with_newest(arguments, RESULTS, 1, VALUES))
+    _analysis("check", arguments)
 
 
 @cli.command(short_help="Compare the last two runs of a test, or those named.", context_settings=PASSED_ON)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def compare(arguments: tuple[str, ...]) -> None:
     """Compare two RUNs; without any, the last two of the test that ran last."""
-    _analysis("compare", with_newest(arguments, RESULTS, 1 if "--baseline" in arguments else 2, VALUES))
+    _analysis("compare", arguments)
 
 
 @cli.command(short_help="List all runs in order, and what changed for good.", context_settings=PASSED_ON)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def history(arguments: tuple[str, ...]) -> None:
     """List the runs in DIR (default: results) in order, and what changed for good."""
-    names_none = all(argument.startswith("-") for argument in arguments[:1])
-    _analysis("history", [*([str(RESULTS)] if names_none else []), *arguments])
+    _analysis("history", arguments)
 
 
 @cli.command(short_help="Write a run as Parquet, or to MLflow.", context_settings=PASSED_ON)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def export(arguments: tuple[str, ...]) -> None:
     """Write the rows of a RUN as Parquet, or its figures to MLflow; without a RUN, of the newest."""
-    _analysis("export", with_newest(arguments, RESULTS, 1, (*VALUES, "--parquet", "--mlflow", "--experiment")))
+    _analysis("export", arguments)
+
+
+@cli.command(short_help="Rebuild the rows of a run that was cut by a crash.", context_settings=PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def recover(arguments: tuple[str, ...]) -> None:
+    """Rebuild the rows of a RUN that was cut by a crash, from what each process had written."""
+    _analysis("recover", arguments)
+
+
+@cli.command("azure-metrics", short_help="Fetch what Azure Monitor counted during a run.", context_settings=PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def azure_metrics(arguments: tuple[str, ...]) -> None:
+    """Fetch what Azure Monitor counted during a RUN."""
+    _analysis("azure-metrics", arguments)
 
 
 @cli.command(short_help="Work out rates and units for a number of users.", context_settings=PASSED_ON)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def sizing(arguments: tuple[str, ...]) -> None:
     """Work out requests and tokens per minute, and provisioned units, for a number of users."""
-    _analysis("sizing", list(arguments))
+    _analysis("sizing", arguments)
 
 
 @cli.command(short_help="Show what a run would use, try it, say what to do.")

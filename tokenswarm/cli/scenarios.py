@@ -7,10 +7,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from tokenswarm.config.options import OPTIONS
 from tokenswarm.installation import parts
 from tokenswarm.userinput import BadInput
 
-PATH_KEYS = ("locustfile", "dataset", "trace", "ca-file")
+PATH_KEYS = frozenset({"locustfile", "ca-file", *(option.name for option in OPTIONS if option.is_file)})
 """Scenario keys whose values are files."""
 
 NOT_HEADLESS = ("--headless", "--worker", "--autostart", "--web-host", "--web-port", "--web-login", "--class-picker")

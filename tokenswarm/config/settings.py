@@ -379,8 +379,15 @@ def _plan(reader: _Reader, seed: int, context: Length, output: Length | None, tr
     lengths = arrivals.Lengths(seed, context, output)
     if sources == ["trace"]:
         return _trace_plan(reader, lengths)
-    if not sources and traffic.recording is not None and not reader.get("shape"):
-        return recorded_plan(reader, traffic.recording)
+    recorded = traffic.recording if not sources and not reader.get("shape") else None
+    plan = None if recorded is None else recorded_plan(reader, recorded)
+    if not sources and plan is None and reader.get("arrival"):
+        reader.problems.append(
+            f"rate: expected one beside arrival = {kind} (--rate 50, or RATE in the env file: requests per minute), "
+            "or rate-stages, trace or search, got none"
+        )
+    if not sources:
+        return plan
     try:
         if sources == ["rate"]:
             rate = reader.read("rate", lambda text: parse_rate(text, reader.where("rate")), None)

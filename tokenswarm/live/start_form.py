@@ -13,6 +13,7 @@ from typing import Any
 from configargparse import ConfigFileParserException, DefaultConfigFileParser  # type: ignore[import-untyped]
 
 from tokenswarm.config.options import OPTIONS, Option
+from tokenswarm.installation import parts
 from tokenswarm.userinput import BadInput, decode_text, parse_duration, read_file
 
 GROUPS = {
@@ -174,6 +175,12 @@ def _check_counts(options: Mapping[str, Any]) -> list[str]:
     return problems
 
 
+def scenario_folder() -> Path:
+    """Where scenarios are chosen from: the working directory's own, else those that came with us."""
+    own = Path("scenarios")
+    return own if own.is_dir() else parts() / "scenarios"
+
+
 def list_files(directory: Path) -> list[str]:
     """Datasets and traces below a directory, as a scenario names them; no links that lead out of it."""
     root = directory.resolve()
@@ -221,8 +228,19 @@ def read_scenario(directory: Path, name: str) -> dict[str, Any]:
         raise BadInput(problems)
     data = read_file(directory / name, "scenario", MAX_SCENARIO_BYTES)
     scenario = sort_scenario(parse_scenario(decode_text(data, name)))
+    scenario["values"].update(_files_beside(directory, scenario["values"]))
     scenario["values"].setdefault("test_name", Path(name).stem)
     return scenario
+
+
+def _files_beside(directory: Path, values: Mapping[str, str]) -> dict[str, str]:
+    """Files that a scenario names, that are not in the working directory, and that stand beside its own folder."""
+    return {
+        key: str(directory.parent / value)
+        for key, value in values.items()
+        if key in _BY_ATTRIBUTE and _BY_ATTRIBUTE[key].is_file
+        if not Path(value).exists() and (directory.parent / value).is_file()
+    }
 
 
 def parse_scenario(text: str) -> dict[str, str]:

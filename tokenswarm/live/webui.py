@@ -20,7 +20,14 @@ from flask_login import current_user  # type: ignore[import-untyped]
 from tokenswarm.live.current_run import CurrentRun
 from tokenswarm.live.monitor import Monitor
 from tokenswarm.live.run_list import SERVED, RunList
-from tokenswarm.live.start_form import StartForm, by_field, check_scenario, list_scenarios, read_scenario
+from tokenswarm.live.start_form import (
+    StartForm,
+    by_field,
+    check_scenario,
+    list_scenarios,
+    read_scenario,
+    scenario_folder,
+)
 from tokenswarm.live.web_guard import WebGuard, allow_hosts
 from tokenswarm.redaction import SECRETS
 from tokenswarm.userinput import BadInput
@@ -33,7 +40,6 @@ if TYPE_CHECKING:
     from tokenswarm.runner.load_test import LoadTest
 
 WEB = Path(__file__).resolve().parent / "web"
-SCENARIOS = Path("scenarios")
 TAB = "llm"
 PAGE_RULES = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -55,7 +61,8 @@ class LlmPage:
         self._runs = RunList()
         options = vars(self._load_test.options)
         self._base = str(options.get("web_base_path") or "")
-        self._form = StartForm(options, SCENARIOS)
+        self._scenarios = scenario_folder()
+        self._form = StartForm(options, self._scenarios)
         further = [entry.strip() for entry in str(options.get("web_allowed_hosts") or "").split(",") if entry.strip()]
         bound_to = str(options.get("web_host") or "")
         self._guard = WebGuard(web_ui, allow_hosts(bound_to, bool(web_ui.tls_cert), further))
@@ -142,7 +149,7 @@ class LlmPage:
                 "locust": {name: str(value) for name, value in locust_fields.items()},
                 "groups": self._form.describe(options),
                 "token": self._guard.token,
-                "scenarios": list_scenarios(SCENARIOS),
+                "scenarios": list_scenarios(self._scenarios),
                 "scenario": self._given_scenario(),
                 "locustfile": self._environment.locustfile,
             }
@@ -151,11 +158,11 @@ class LlmPage:
     def _given_scenario(self) -> str | None:
         """The scenario of the last start, else of the command line, where the form can be filled from it."""
         given = self._load_test.preparation.scenario
-        return given.name if given is not None and given.resolve().parent == SCENARIOS.resolve() else None
+        return given.name if given is not None and given.resolve().parent == self._scenarios.resolve() else None
 
     def _scenario(self, name: str) -> Response:
         try:
-            return self._json({"success": True, **read_scenario(SCENARIOS, name)})
+            return self._json({"success": True, **read_scenario(self._scenarios, name)})
         except BadInput as error:
             return self._refuse(error)
 
@@ -217,7 +224,7 @@ class LlmPage:
             problems = self._form.check_change(options, request.form)
             return self._refuse(BadInput(problems)) if problems else None
         options, problems = self._form.would_be_options(options, request.form, _shown_by_locust())
-        problems += check_scenario(SCENARIOS, request.form.get("scenario", ""))
+        problems += check_scenario(self._scenarios, request.form.get("scenario", ""))
         if isinstance(runner, MasterRunner) and runner.worker_count == 0:
             problems.append("workers: expected at least one connected worker, got none")
         try:
@@ -233,7 +240,7 @@ class LlmPage:
 
     def _scenario_of(self, filled_from: str) -> Path | None:
         """The scenario that a form was filled from; the one before where the form names none (Locust's own)."""
-        return SCENARIOS / filled_from if filled_from else self._load_test.preparation.scenario
+        return self._scenarios / filled_from if filled_from else self._load_test.preparation.scenario
 
     def _refuse(self, error: BadInput) -> Response:
         message = SECRETS.redact("; ".join(error.problems))

@@ -22,10 +22,13 @@ from analysis.findings.summarise import summarise
 from analysis.report import exports, markdown, tables
 from analysis.report.table import plain
 from analysis.sources.loading import load_run
+from analysis.sources.newest import newest
 from analysis.statistics import Estimate
 from tests.analysis.run_directories import T, answered, closed_run, refused, worked_meta, worked_records, write_run
+from tokenswarm.metrics import prices
 from tokenswarm.record import Outcome
 
+PRICES = Path(prices.__file__).with_name("prices.toml")
 STOP = "auto-stop: more than 90% / 60s of the requests failed"
 
 
@@ -165,12 +168,39 @@ def test_mistakes_are_told_without_a_traceback(tmp_path: Path) -> None:
         ["report", closed_run(tmp_path / "y"), "--no-html", "-o", "/proc/none"],
         ["nonsense"],
         [],
-        ["report"],
     ):
         done = run_module(*arguments)
         assert done.returncode == 2, arguments
         assert "Traceback" not in done.stderr, arguments
         assert "expected" in done.stderr or "usage:" in done.stderr or "invalid choice" in done.stderr, arguments
+
+
+def test_the_newest_run_is_meant_when_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in (["report"], ["check"], ["compare"], ["export", "--parquet", "x.parquet"]):
+        assert main(command) == 2
+        assert "(run a scenario, or name the runs)" in capsys.readouterr().err
+    names = ("a/20260101T000000Z", "b/20260103T000000Z", "b/20260102T000000Z")
+    records, meta = worked_records(), worked_meta(accounting={})
+    _, last, before = (write_run(tmp_path / "results" / name, records, meta) for name in names)
+    assert [path.resolve() for path in newest(2)] == [before, last]
+    assert main(["check", "--junit", "j.xml"]) == main(["check", str(last)])
+    assert main(["report", "--no-html", "--price-table", str(PRICES)]) == 0 and (last / "report.md").exists()
+    assert main(["compare", "--format", "json", "--all"]) == main(["compare", str(before), str(last)])
+    assert main(["compare", "--save-baseline", "main.json"]) == 0 and Path("main.json").exists()
+    assert main(["compare", "--baseline", "main.json"]) == 0
+    assert main(["export", "--parquet", "x.parquet"]) == 0
+    assert main(["history", "--format", "json"]) == main(["history", "--format", "json", "results"]) == 0
+
+
+@pytest.mark.parametrize("command", ["report", "check", "compare", "history", "export"])
+def test_help_shows_that_a_run_need_not_be_named(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    usage = capsys.readouterr().out.partition("\n\n")[0]
+    assert usage.endswith(("[RUN ...]", "[RUN]", "[DIR]"))
 
 
 def test_output_that_nobody_reads_any_more_is_no_error(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -13,7 +14,6 @@ import pytest
 from tests.e2e.locust_process import environment
 from tests.simulator_process import API_KEY, ROOT, Simulator, running_simulator
 from tokenswarm.cli.env_file import env_text, env_values
-from tokenswarm.cli.runs import with_newest
 from tokenswarm.cli.scenarios import find_scenario, known_scenarios, locust_arguments
 from tokenswarm.config.environment import parse_env
 from tokenswarm.userinput import BadInput
@@ -161,6 +161,14 @@ def test_what_locust_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "--locustfile" not in locust_arguments(path, ["-f", "mine.py"], web=False)
 
 
+def test_every_scenario_of_ours_finds_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in known_scenarios().values():
+        told = locust_arguments(path, [], web=False)
+        named = re.findall(r"^([\w-]+) *= *(?:scenarios|locustfiles)/", path.read_text(), re.MULTILINE)
+        assert named and all(Path(told[told.index(f"--{key}") + 1]).is_file() for key in named), path
+
+
 def test_a_scenario_of_ones_own_hides_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("scenarios").mkdir()
@@ -182,16 +190,3 @@ def test_an_azure_host_gets_azures_names() -> None:
     assert [*env_values("http://127.0.0.1:8000", "", "m")] == ["OPENAI_BASE_URL", "AZURE_OPENAI_DEPLOYMENT"]
     with pytest.raises(BadInput, match="endpoint: expected an http or https URL"):
         env_values("res.openai.azure.com", "", "m")
-
-
-def test_the_newest_run_is_meant_when_none_is_named(tmp_path: Path) -> None:
-    for name in ("a/2026-01-01T00-00-00Z", "b/2026-01-03T00-00-00Z", "b/2026-01-02T00-00-00Z"):
-        (tmp_path / name).mkdir(parents=True)
-        (tmp_path / name / "run.json").write_text("{}")
-    last, before = str(tmp_path / "b/2026-01-03T00-00-00Z"), str(tmp_path / "b/2026-01-02T00-00-00Z")
-    assert with_newest([], tmp_path, 1, ()) == [last]
-    assert with_newest(["--all"], tmp_path, 2, ()) == [before, last, "--all"]
-    assert with_newest(["--format", "json"], tmp_path, 1, ("--format",)) == [last, "--format", "json"]
-    assert with_newest(["mine"], tmp_path, 1, ()) == ["mine"]
-    with pytest.raises(BadInput, match=r"expected 3 runs of one test in .*, got 2"):
-        with_newest([], tmp_path, 3, ())

@@ -16,6 +16,7 @@ from tokenswarm.workload.distributions import Length
 
 ROOT = Path(__file__).resolve().parents[3]
 BESIDE = {
+    "arrival": {"rate": "10"},
     "arrival-smoothness": {"arrival": "gamma", "rate": "10"},
     "stages": {"shape": "step"},
     "shape": {"stages": "by=10, every=1m, to=50"},

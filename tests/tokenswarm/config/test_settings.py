@@ -41,6 +41,18 @@ def problems(variables: dict[str, str] | None = None, targets: str = "chat", **o
     return raised.value.problems
 
 
+def test_arrivals_without_a_rate_are_no_closed_loop() -> None:
+    """A parameter file without RATE would start 100 users who never end."""
+    no_rate = {name: value for name, value in LAB.items() if name != "RATE"}
+    assert problems(no_rate, arrival="constant") == [
+        "rate: expected one beside arrival = constant (--rate 50, or RATE in the env file: requests per minute), or "
+        "rate-stages, trace or search, got none"
+    ]
+    assert settings(LAB, arrival="constant").plan == RatePlan("constant", 50.0, 1, 1.0, settings(LAB).plan.lengths)
+    assert problems(arrival="poisson", shape="stages", stages="1m:5")
+    assert settings(arrival="poisson", rate="5").plan is not None
+
+
 def test_defaults() -> None:
     made = settings()
     assert made.chat is not None

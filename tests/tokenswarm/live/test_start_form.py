@@ -15,6 +15,7 @@ from tokenswarm.live.start_form import (
     list_scenarios,
     parse_scenario,
     read_scenario,
+    scenario_folder,
 )
 from tokenswarm.userinput import BadInput
 
@@ -117,6 +118,19 @@ def test_our_own_scenarios_can_fill_the_form() -> None:
     assert "smoke.conf" in list_scenarios(directory)
     for name in list_scenarios(directory):
         assert read_scenario(directory, name)["values"]
+
+
+def test_without_scenarios_of_ones_own_ours_are_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert {"smoke.conf", "rag-peak.conf"} <= set(list_scenarios(scenario_folder()))
+    form = StartForm(OPTIONS_NOW, scenario_folder())
+    for name in list_scenarios(scenario_folder()):
+        values = read_scenario(scenario_folder(), name)["values"]
+        _, problems = form.would_be_options(OPTIONS_NOW, values)
+        assert not problems, name
+        assert all(Path(values[key]).is_file() for key in ("dataset", "trace", "requests") if key in values), name
+    Path("scenarios").mkdir()
+    assert scenario_folder() == Path("scenarios")
 
 
 def test_a_form_chooses_among_the_files_of_the_scenarios(tmp_path: Path) -> None:
