@@ -11,25 +11,24 @@ import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import gevent
 
-from tokenswarm.apis.request import ChatTarget
-from tokenswarm.config.options import OPTIONS
 from tokenswarm.config.settings import Settings
-from tokenswarm.control.capacity_search import Step
+from tokenswarm.control.given import scenario_facts, shown_options, target_facts
+from tokenswarm.control.judge import Judge
 from tokenswarm.generator.heartbeat import HeartbeatWindow, summarise
 from tokenswarm.generator.influence import Influence, Stalls
 from tokenswarm.lease import TOUCHED_EVERY_S, Lease
 from tokenswarm.metrics.accounting import Accounting, Lost
 from tokenswarm.metrics.answer_length import AnswerLengths
 from tokenswarm.metrics.autostop import AutoStopMonitor
-from tokenswarm.metrics.criteria import Criterion, CriterionResult, evaluate
+from tokenswarm.metrics.criteria import CriterionResult
 from tokenswarm.metrics.refusals import RefusalMonitor
-from tokenswarm.metrics.samples import Samples, TimeSpan
+from tokenswarm.metrics.samples import Samples
 from tokenswarm.metrics.spending import Spending
-from tokenswarm.metrics.verdict import Evidence, Reason, ReasonKind, Verdict, decide, delivery, not_delivered
+from tokenswarm.metrics.verdict import Evidence, Reason, ReasonKind, Verdict, decide, delivery
 from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.results.journal import WrittenBytes
 from tokenswarm.results.read_back import WrittenFiles
@@ -51,53 +50,6 @@ OUTSIDE_S = 2.0
 """How far outside the run a request may have started: word of its end takes a moment to reach a busy worker."""
 
 logger = logging.getLogger(__name__)
-
-
-class Judge(Protocol):
-    """What a run is held against."""
-
-    def observe(self, record: RequestRecord) -> None:
-        """Every record of the run."""
-
-    def stop(self) -> None:
-        """The run ends: nothing further is to be offered."""
-
-    def results(self, samples: Samples, window: TimeSpan) -> list[CriterionResult]:
-        """What the criteria came to in the run's window, which may have no length."""
-
-    def distrust(self, accounting: Accounting) -> list[Reason]:
-        """Why what was offered does not carry a verdict."""
-
-    def facts(self) -> dict[str, Any] | None:
-        """The `search` part of run.json; `None` without one."""
-
-    @property
-    def step(self) -> Step | None:
-        """The level of a search that is on, or that comes next; `None` without one."""
-
-
-class CriteriaJudge:
-    """Holds the whole run against its failure criteria."""
-
-    step = None
-
-    def __init__(self, criteria: Sequence[Criterion]) -> None:
-        self._criteria = criteria
-
-    def observe(self, record: RequestRecord) -> None:
-        """Criteria are evaluated from the run's samples."""
-
-    def stop(self) -> None:
-        """Nothing was offered from here."""
-
-    def results(self, samples: Samples, window: TimeSpan) -> list[CriterionResult]:
-        return evaluate(self._criteria, samples, window)
-
-    def distrust(self, accounting: Accounting) -> list[Reason]:
-        return not_delivered(accounting.first_attempts, accounting.planned)
-
-    def facts(self) -> None:
-        return None
 
 
 class LoadRun:
@@ -362,9 +314,9 @@ class LoadRun:
         return {
             **describe_tools(),
             "test_name": settings.test_name,
-            "scenario": _scenario_facts(self._scenario),
-            "options": _shown_options(self._options),
-            "target": _target_facts(settings),
+            "scenario": scenario_facts(self._scenario),
+            "options": shown_options(self._options),
+            "target": target_facts(settings),
             "started_at": self.started_at,
             "ended_at": self.ended_at,
             "state": state,
@@ -395,33 +347,3 @@ class LoadRun:
             "rate_changes": [{"at": at, "rate_rpm": rate_rpm} for at, rate_rpm in self.rate_changes],
             "stop_reason": self.stop_reason,
         }
-
-
-def _shown_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options that were given, under their names; Locust's own load options too."""
-    named = {option.name: options.get(option.attribute) for option in OPTIONS if option.name != "run-directory"}
-    own = {name: options.get(name.replace("-", "_")) for name in ("spawn-rate", "run-time", "stop-timeout", "host")}
-    shown = {**named, "users": options.get("num_users"), **own}
-    return {name: value for name, value in shown.items() if value not in (None, "")}
-
-
-def _scenario_facts(scenario: Path | None) -> dict[str, str | None]:
-    if scenario is None:
-        return {"path": None, "text": None}
-    try:
-        text: str | None = scenario.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        text = None
-    return {"path": str(scenario), "text": text}
-
-
-def _target_facts(settings: Settings) -> dict[str, str | None]:
-    chat, rag = settings.chat, settings.rag
-    kind = "mixed" if chat and rag else settings.target
-    api = chat.api if isinstance(chat, ChatTarget) else rag.contract if rag else None
-    return {
-        "kind": kind,
-        "host": settings.url,
-        "api": api,
-        "deployment": chat.deployment if chat else None,
-    }

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 import gevent
 
 from tokenswarm.config.settings import Settings
+from tokenswarm.control.judge import CriteriaJudge
 from tokenswarm.control.mailbox import Mailbox
 from tokenswarm.control.messages import Rows
-from tokenswarm.control.run import CriteriaJudge, LoadRun
+from tokenswarm.control.run import LoadRun
 from tokenswarm.control.workers import Workers
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.preflight.forecast import describe_forecast

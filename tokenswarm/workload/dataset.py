@@ -13,26 +13,31 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tokenswarm.userinput import BadInput, decode_text, read_file
-from tokenswarm.workload.expectation import Expectation, parse_expectation
-from tokenswarm.workload.questions import Message, Question
+from tokenswarm.workload.dataset_values import (
+    RECORDED,
+    kind,
+    read_expectation,
+    read_id,
+    read_max_tokens,
+    read_messages,
+    read_text,
+    read_turns,
+    system_of,
+)
+from tokenswarm.workload.questions import Question
 
 COLUMNS = ("id", "question", "system", "max_tokens", "expect")
 KEYS = (*COLUMNS, "turns", "messages")
-ROLES = ("system", "developer", "user", "assistant")
-MAX_TOKENS_LIMIT = 1_000_000
-"""Largest `max_tokens` that is taken seriously; no model answers with more."""
 MAX_FILE_BYTES = 1_000_000_000
 
 _SUFFIXES = {".csv": "csv", ".txt": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-_CONTROL = {*map(chr, range(32)), "\x7f"}
 _SHOWN_PROBLEMS = 20
-_RECORDED = "requests = FILE sends such requests as they are, in place of dataset = FILE"
 _OTHER_DELIMITERS = (";", "\t", "|")
 _SEPARATOR_LINE = re.compile(r"\ufeff?\"?sep=([,;|\t]|\\t)\"?", re.IGNORECASE)
 _QUESTION_NAMES = frozenset({"question", "questions", "prompt", "prompts", "query", "queries", "text", "input"})
@@ -231,11 +236,11 @@ def _refuse_constant(name: str) -> Any:
 
 def _is_good_object(line: int, entry: Any, problems: _Problems) -> bool:
     if not isinstance(entry, dict):
-        problems.add(line, f"expected a JSON object, got {_kind(entry)}")
+        problems.add(line, f"expected a JSON object, got {kind(entry)}")
         return False
     before = len(problems.lines)
     if (other := _other_form(entry)) is not None:
-        problems.add(line, f"expected a question, turns or messages, got {other}: {_RECORDED}")
+        problems.add(line, f"expected a question, turns or messages, got {other}: {RECORDED}")
         return False
     for key in entry:
         if key not in KEYS:
@@ -261,109 +266,22 @@ def _read_entry(line: int, entry: dict[str, Any], problems: _Problems) -> Questi
     def add(what: str) -> None:
         problems.add(line, what)
 
-    messages = _read_messages(entry["messages"], add) if "messages" in entry else None
-    system = _read_text(entry["system"], "system", add) if entry.get("system") is not None else None
+    messages = read_messages(entry["messages"], add) if "messages" in entry else None
+    system = read_text(entry["system"], "system", add) if entry.get("system") is not None else None
     if messages is not None:
         turns = [message.content for message in messages if message.role == "user"]
-        system = _system_of(messages, system, add)
+        system = system_of(messages, system, add)
     elif "turns" in entry:
-        turns = _read_turns(entry["turns"], add)
+        turns = read_turns(entry["turns"], add)
     else:
-        turns = [_read_text(entry.get("question", ""), "question", add)]
-    identity = _read_id(entry.get("id"), add)
-    max_tokens = _read_max_tokens(entry.get("max_tokens"), add)
-    expect = _read_expectation(entry.get("expect"), add)
+        turns = [read_text(entry.get("question", ""), "question", add)]
+    identity = read_id(entry.get("id"), add)
+    max_tokens = read_max_tokens(entry.get("max_tokens"), add)
+    expect = read_expectation(entry.get("expect"), add)
     if len(problems.lines) > before:
         return None
     recorded = tuple(messages) if messages else None
     return Question(identity, turns[0], line, tuple(turns), system, max_tokens, recorded, expect)
-
-
-def _read_text(value: Any, what: str, add: Callable[[str], None]) -> str:
-    if not isinstance(value, str):
-        add(f"{what}: expected text, got {_kind(value)}")
-        return ""
-    if not value.strip():
-        add(f"{what}: expected text, got a blank")
-    elif not _is_encodable(value):
-        add(f"{what}: expected text, got half of a surrogate pair")
-    elif "\0" in value:
-        add(f"{what}: expected text, got a NUL character")
-    return value
-
-
-def _read_turns(value: Any, add: Callable[[str], None]) -> list[str]:
-    if not isinstance(value, list) or not value:
-        add(f"turns: expected a list of texts, got {_kind(value)}")
-        return [""]
-    return [_read_text(turn, f"turn {number}", add) for number, turn in enumerate(value, start=1)]
-
-
-def _read_messages(value: Any, add: Callable[[str], None]) -> list[Message]:
-    if not isinstance(value, list) or not value:
-        add(f"messages: expected a list of messages, got {_kind(value)}")
-        return [Message("user", "")]
-    messages = []
-    for number, item in enumerate(value, start=1):
-        if not isinstance(item, dict) or set(item) != {"role", "content"}:
-            got = ", ".join(item) if isinstance(item, dict) else _kind(item)
-            add(f"message {number}: expected role and content, got {got or 'nothing':.60}")
-        elif item["role"] not in ROLES:
-            add(f"message {number}: role: expected one of {', '.join(ROLES)}, got {_shown(item['role'])}")
-        else:
-            if isinstance(item["content"], list):
-                add(f"message {number}: expected text, got a list of content parts: {_RECORDED}")
-                messages.append(Message(item["role"], ""))
-                continue
-            messages.append(Message(item["role"], _read_text(item["content"], f"message {number}", add)))
-    if not any(message.role == "user" for message in messages):
-        add("messages: expected at least one of the user, got none")
-        return [Message("user", "")]
-    return messages
-
-
-def _system_of(messages: list[Message], system: str | None, add: Callable[[str], None]) -> str | None:
-    """The system prompt of a conversation: its first message, where that is one."""
-    if messages[0].role not in ("system", "developer"):
-        return system
-    if system is not None:
-        add("system: expected it once, got it as a key and as the first message")
-    return messages[0].content
-
-
-def _read_id(value: Any, add: Callable[[str], None]) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**18:
-        return str(value)
-    if not isinstance(value, str):
-        add(f"id: expected text or a whole number, got {_kind(value)}")
-        return ""
-    identity = value.strip()
-    if not identity or len(identity) > 200 or _CONTROL & set(identity) or not _is_encodable(identity):
-        add(f"id: expected 1 to 200 characters without control characters, got {identity!r:.40}")
-    return identity
-
-
-def _read_max_tokens(value: Any, add: Callable[[str], None]) -> int | None:
-    if value is None:
-        return None
-    number: Any = value
-    if isinstance(value, str):
-        digits = value.strip()
-        number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else None
-    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= MAX_TOKENS_LIMIT:
-        add(f"max_tokens: expected a whole number from 1 to {MAX_TOKENS_LIMIT}, got {_shown(value)}")
-        return None
-    return number
-
-
-def _read_expectation(value: Any, add: Callable[[str], None]) -> Expectation | None:
-    try:
-        return None if value is None else parse_expectation(value)
-    except ValueError as error:
-        add(f"expect: {error}")
-        return None
 
 
 def _with_ids(questions: list[Question], problems: _Problems) -> list[Question]:
@@ -377,31 +295,3 @@ def _with_ids(questions: list[Question], problems: _Problems) -> list[Question]:
         lines.setdefault(identity, question.line)
         numbered.append(replace(question, id=identity))
     return numbered
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _shown(value: Any) -> str:
-    """A value for a message: short ones as they are, the others by what they are."""
-    return f"{value!r:.40}" if isinstance(value, (str, int, float)) else _kind(value)
-
-
-def _kind(value: Any) -> str:
-    """What a JSON value is, in words, for messages."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return "a number"
-    if isinstance(value, str):
-        return "text"
-    if isinstance(value, list):
-        return "a list" if value else "an empty list"
-    return "an object"

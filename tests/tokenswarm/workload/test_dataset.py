@@ -1,3 +1,5 @@
+"""Datasets as files, and the values of their lines (dataset_values)."""
+
 from __future__ import annotations
 
 import json
