@@ -5,7 +5,7 @@ Whoever can be asked over HTTP is an `Api` of two methods and a `Reader` of two;
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -38,6 +38,10 @@ class Found:
     text: str = ""
     columns: dict[str, Any] = field(default_factory=dict)
     answer_id: str | None = None
+    tool_calls: Sequence[tuple[str, str]] = ()
+    """Name and arguments (JSON, as they came) of each tool that the answer calls, where its text is wanted."""
+    refused: bool = False
+    """Whether the service says that the answer is a refusal, whatever its words."""
 
 
 class Reader(Protocol):

@@ -23,7 +23,7 @@ from tokenswarm.apis.whole_body import WholeBody, begins_whole
 from tokenswarm.payload.ends import end_doubts, end_reason, failed_end
 from tokenswarm.payload.errors import ToldError, find_error, read_object, told, told_event, unreadable_event
 from tokenswarm.payload.json_text import read_json, whole_characters
-from tokenswarm.payload.message import has_text, message_of, reasons, visible_text
+from tokenswarm.payload.message import ToolCalls, has_text, message_of, reasons, said_text
 from tokenswarm.payload.usage import Usage, parse_usage, plausible, streamed_tokens
 from tokenswarm.record import Doubt, Outcome
 
@@ -110,11 +110,13 @@ class ChatStream:
     __slots__ = (
         "_after",
         "_before",
+        "_calls",
         "_decoder",
         "_ends",
         "_events_promised",
         "_keep_text",
         "_parse_all",
+        "_refused",
         "_seen",
         "_started",
         "_status",
@@ -144,6 +146,8 @@ class ChatStream:
         self._events_promised = events_promised
         self._before = self._after = b""
         self._text: list[str] = []
+        self._calls = ToolCalls()
+        self._refused = False
         self._whole: WholeBody | None = None
         self._started = False
         self._tail = b""
@@ -267,7 +271,8 @@ class ChatStream:
             doubts += end_doubts(self._ends.values(), self._status, self.visible_ms is not None)
             doubts += _fewer(self._ends, self.choices)
             doubts += [Doubt.BUFFERED] if self.times.buffered else []
-        return Found(outcome, error, self.text, columns | {"doubts": ";".join(doubts) or None})
+        columns["doubts"] = ";".join(doubts) or None
+        return Found(outcome, error, self.text, columns, tool_calls=tuple(self._calls), refused=self._refused)
 
     def _take_tail(self) -> None:
         """The last event may lack its blank line. One that is no JSON was cut, and stays so."""
@@ -349,7 +354,9 @@ class ChatStream:
         if visible and self.visible_ms is None:
             self.visible_ms = -1.0  # set by feed() once the time of this chunk is known
         if self._keep_text and index == 0:
-            self._text.append(visible_text(delta.get("content")))
+            self._text.append(said_text(delta))
+            self._calls.add(delta)
+            self._refused |= bool(delta.get("refusal"))
         return visible or reasoning
 
 
@@ -405,7 +412,10 @@ def read_body(body: bytes, status: int = 200, asked: int = 1) -> Found:
         **usage.columns(),
         "doubts": ";".join(doubts) or None,
     }
-    return Found(outcome, error, visible_text(messages[0].get("content")) if messages else "", columns)
+    first = messages[0] if messages else {}
+    calls = ToolCalls()
+    calls.add(first)
+    return Found(outcome, error, said_text(first), columns, tool_calls=tuple(calls), refused=bool(first.get("refusal")))
 
 
 def _body_outcome(

@@ -7,6 +7,7 @@ read from or written to the prompt cache. Source: Anthropic API reference, strea
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -98,6 +99,7 @@ class MessageStream(TypedEventStream):
         columns = body_columns(
             merge_usage(None, body.get("usage")), end_reason(body.get("stop_reason")), body.get("model")
         )
+        self.tool_calls = _calls(parts)
         outcome = _outcome(columns["finish_reason"])
         if not _has_token(parts) and outcome[0] is not Outcome.CONTENT_FILTER:
             outcome = Outcome.BAD_PAYLOAD, "message without content"
@@ -110,11 +112,17 @@ class MessageStream(TypedEventStream):
         self.reasoning_streamed |= kind == "thinking_delta"
         if kind == "text_delta":
             self.keep(delta.get("text"))
+        elif kind == "input_json_delta" and self._keep_text and self.tool_calls:
+            name, begun = self.tool_calls[-1]
+            self.tool_calls[-1] = name, begun + str(delta.get("partial_json") or "")
         return _DELTAS.get(kind, Carries.NOTHING)
 
     def _take_block(self, block: Any) -> Carries:
         """A block begins empty, but some gateways write the first text into it."""
-        if not isinstance(block, dict) or not block.get("text"):
+        if not isinstance(block, dict):
+            return Carries.NOTHING
+        self.tool_calls += _calls([block])
+        if not block.get("text"):
             return Carries.NOTHING
         self.keep(block.get("text"))
         return Carries.VISIBLE
@@ -150,6 +158,15 @@ def merge_usage(known: Usage | None, usage: Any) -> Usage | None:
         return found
     known.take(found)
     return known
+
+
+def _calls(parts: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Name and arguments of each tool that parts call; a stream's block begins with no arguments."""
+    return [
+        (str(part.get("name") or ""), json.dumps(part["input"]) if part.get("input") else "")
+        for part in parts
+        if part.get("type") == "tool_use"
+    ]
 
 
 def _has_token(parts: list[dict[str, Any]]) -> bool:

@@ -76,8 +76,9 @@ class Request:
     abort_after_s: float | None = None
     """s after the start of its first attempt at which the user leaves, whether or not the answer has ended; `None`:
     waits for it."""
-    judge: Callable[[str], Mapping[str, Any]] | None = None
-    """What the text of a whole answer adds to the record: whether it is right. Asked after the answer has ended."""
+    judge: Callable[[str, Sequence[tuple[str, str]], bool], Mapping[str, Any]] | None = None
+    """What text, tool calls and refusal of a whole answer (see `Found`) add to the record: whether it is right. Asked
+    after the answer has ended."""
 
     def columns(self) -> dict[str, Any]:
         """The record's columns that are known before the request is sent."""

@@ -78,6 +78,8 @@ class ResponseStream(TypedEventStream):
             self._close(event.get("response"), kind.rpartition(".")[2])
         elif event.get("delta"):
             return self._take_delta(kind, event["delta"])
+        elif kind == "response.output_item.done":
+            self.tool_calls += _calls([event.get("item")])
         elif kind == "response.created" and isinstance(response := event.get("response"), dict):
             self.model = _text(response.get("model"))
         return Carries.NOTHING
@@ -88,11 +90,13 @@ class ResponseStream(TypedEventStream):
         if facts.failure is None and not facts.has_output and not columns["completion_tokens"]:
             facts.failure = (Outcome.BAD_PAYLOAD, "response without output")
         self.answer_id = facts.id
+        self.tool_calls, self.refused = facts.tool_calls, facts.refused
         return self.found(facts.failure or (Outcome.OK, None), facts.text, columns, facts.has_visible)
 
     def _take_delta(self, kind: str, delta: Any) -> Carries:
         if kind in _VISIBLE:
             self.keep(delta)
+            self.refused |= kind == "response.refusal.delta"
             return Carries.VISIBLE
         self.reasoning_streamed |= kind in _REASONING
         self.summarised |= kind in _SUMMARY
@@ -105,6 +109,8 @@ class ResponseStream(TypedEventStream):
         self.model = found.model or self.model
         self.usage, self.finish_reason = found.usage, found.finish_reason
         self.has_output, self.answer_id = found.has_output, found.id
+        self.tool_calls = found.tool_calls or self.tool_calls
+        self.refused |= found.refused
         if found.failure is not None:
             self.failure = found.failure
 
@@ -112,12 +118,24 @@ class ResponseStream(TypedEventStream):
 class ResponseFacts:
     """What a response object says."""
 
-    __slots__ = ("failure", "finish_reason", "has_output", "has_visible", "id", "model", "text", "usage")
+    __slots__ = (
+        "failure",
+        "finish_reason",
+        "has_output",
+        "has_visible",
+        "id",
+        "model",
+        "refused",
+        "text",
+        "tool_calls",
+        "usage",
+    )
 
     def __init__(self) -> None:
         self.failure: tuple[Outcome, str | None] | None = None
         self.finish_reason: str | None = None
-        self.has_output = self.has_visible = False
+        self.has_output = self.has_visible = self.refused = False
+        self.tool_calls: list[tuple[str, str]] = []
         self.id: str | None = None
         self.model: str | None = None
         self.text = ""
@@ -137,7 +155,10 @@ def read_response(response: Any, said: str | None = None) -> ResponseFacts:
     facts.finish_reason = reason if status == "incomplete" and reason else status
     facts.id, facts.model = _text(response.get("id")), _text(response.get("model"))
     facts.usage = parse_usage(response["usage"]) if isinstance(response.get("usage"), dict) else None
-    facts.text, facts.has_visible, facts.has_output = _output(response.get("output"))
+    items = response["output"] if isinstance(response.get("output"), list) else []
+    facts.text, facts.refused, facts.tool_calls = *_said(items), _calls(items)
+    facts.has_visible = bool(facts.text)
+    facts.has_output = facts.has_visible or any(str(item.get("type", "")).endswith("_call") for item in _objects(items))
     facts.failure = _status_failure(status, reason, response.get("error"))
     return facts
 
@@ -153,16 +174,26 @@ def _status_failure(status: str | None, reason: str | None, error: Any) -> tuple
     return Outcome.BAD_PAYLOAD, f"response has status {status!r}, not completed or incomplete"
 
 
-def _output(output: Any) -> tuple[str, bool, bool]:
-    """(visible text, whether anything is visible, whether there is any item that an answer can be)."""
-    items = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
-    contents = [item["content"] for item in items if isinstance(item.get("content"), list)]
-    parts = [part for content in contents for part in content if isinstance(part, dict)]
+def _objects(items: list[Any]) -> list[dict[str, Any]]:
+    return [item for item in items if isinstance(item, dict)]
+
+
+def _said(items: list[Any]) -> tuple[str, bool]:
+    """The visible text, which may be a refusal, and whether it is one."""
+    contents = [item["content"] for item in _objects(items) if isinstance(item.get("content"), list)]
+    parts = [part for content in contents for part in _objects(content)]
     texts = [part["text"] for part in parts if part.get("type") == "output_text" and isinstance(part.get("text"), str)]
-    text = "".join(texts)
-    has_visible = bool(text) or any(part.get("refusal") for part in parts)
-    calls = any(str(item.get("type", "")).endswith("_call") for item in items)
-    return text, has_visible, has_visible or calls
+    refusals = [str(part["refusal"]) for part in parts if part.get("refusal")]
+    return "".join(texts) or "".join(refusals), bool(refusals)
+
+
+def _calls(items: list[Any]) -> list[tuple[str, str]]:
+    """Name and arguments of each tool that items call."""
+    return [
+        (item["name"], str(item.get("arguments") or item.get("input") or ""))
+        for item in _objects(items)
+        if str(item.get("type", "")).endswith("_call") and isinstance(item.get("name"), str)
+    ]
 
 
 def _text(value: Any) -> str | None:

@@ -133,6 +133,8 @@ class TypedEventStream:
         """Whether there is an answer, though its tokens did not come as such."""
         self.answer_id: str | None = None
         """By which a later request may refer to the answer."""
+        self.tool_calls: list[tuple[str, str]] = []
+        self.refused = False
         self.ended = False
 
     def feed(self, data: bytes, at_ms: float, since_ms: float) -> bool:
@@ -272,7 +274,7 @@ class TypedEventStream:
             doubts += end_doubts(reasons, self._status, has_visible)
             doubts += [Doubt.BUFFERED] if self.times.buffered else []
             columns["doubts"] = ";".join(doubts) or None
-        return Found(outcome, error, text, columns, self.answer_id)
+        return Found(outcome, error, text, columns, self.answer_id, tuple(self.tool_calls), self.refused)
 
     def _parse(self, event: bytes) -> Carries:
         if isinstance(event, ErrorEvent):

@@ -88,7 +88,7 @@ def attempt_record(request: Request, reader: Reader | None, exchange: Exchange, 
     if outcome is Outcome.OK and not _is_documented(exchange.headers.get("content-type", "")):
         columns["doubts"] = ";".join(filter(None, (columns.get("doubts"), Doubt.CONTENT_TYPE)))
     if request.judge is not None and outcome is Outcome.OK:
-        columns |= request.judge(found.text)
+        columns |= request.judge(found.text, found.tool_calls, found.refused)
     for name in _SERVICE_TEXTS:
         if text := columns.get(name):
             columns[name] = printable(text)

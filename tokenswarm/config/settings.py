@@ -55,6 +55,9 @@ MAX_TURNS = 1000
 MAX_NAME = 120
 """Characters of a test name; a file system takes 255 bytes."""
 
+TOOLS_OF = ("chat", "responses", "messages")
+"""Endpoints whose answers can call tools."""
+
 OTHER = "other"
 """The target of users that ask an API of their own."""
 
@@ -532,11 +535,20 @@ def _check_together(reader: _Reader, settings: Settings, targets: set[str]) -> N
         reader.problems.append("dataset: expected a file of questions for the orchestrator, got none")
     if settings.chat is not None and settings.chat.app is not None and settings.traffic.recording is not None:
         reader.problems.append("requests: expected another endpoint than app, as their bodies are of a model's API")
+    if _wants_tools(settings) and (settings.chat is None or settings.chat.asks not in TOOLS_OF):
+        reader.problems.append(
+            f"dataset: expected endpoint = {', '.join(TOOLS_OF)} beside expect with tool, got one without tool calls"
+        )
     if settings.context.kind == "dataset" and reader.get("dataset") is None:
         reader.problems.append("context-tokens: expected --dataset beside the value dataset, got none")
     for name, length in (("context-tokens", settings.context), ("max-tokens", settings.output)):
         if length is not None and length.kind == "trace" and reader.get("trace") is None:
             reader.problems.append(f"{name}: expected --trace beside the value trace, got none")
+
+
+def _wants_tools(settings: Settings) -> bool:
+    expected = (question.expect for question in settings.questions or ())
+    return any(expect.needs_tools for expect in expected if expect is not None)
 
 
 def _is_encodable(text: str) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 _VISIBLE = ("tool_calls", "function_call", "refusal", "audio")
@@ -25,6 +26,43 @@ def visible_text(content: Any) -> str:
     if not isinstance(content, list):
         return ""
     return "".join(_part_text(part) for part in content if not _is_thinking(part))
+
+
+def said_text(message: Mapping[str, Any]) -> str:
+    """What a reader sees of a message: its text, or the refusal that stands in a field of its own."""
+    refusal = message.get("refusal")
+    return visible_text(message.get("content")) or (refusal if isinstance(refusal, str) else "")
+
+
+class ToolCalls:
+    """The calls of tools in an answer, put together from its messages or deltas."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, tuple[list[str], list[str]]] = {}
+
+    def add(self, message: Mapping[str, Any]) -> None:
+        """Take the calls, or the parts of calls, of a message or delta."""
+        listed = message.get("tool_calls")
+        for call in listed if isinstance(listed, list) else []:
+            if isinstance(call, Mapping):
+                self._take(call.get("index"), call.get("function"))
+        self._take(0, message.get("function_call"))
+
+    def _take(self, index: Any, function: Any) -> None:
+        """A part without an index belongs to a new call where it has a name, else to the last."""
+        if not isinstance(function, Mapping):
+            return
+        name, arguments = function.get("name"), function.get("arguments")
+        if not isinstance(index, int):
+            index = max(self._parts, default=-1) + (1 if name or not self._parts else 0)
+        names, parts = self._parts.setdefault(index, ([], []))
+        names += [name] if isinstance(name, str) else []
+        parts += [arguments] if isinstance(arguments, str) else [json.dumps(arguments)] if arguments is not None else []
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """Name and arguments of each, in their order."""
+        for _, (names, parts) in sorted(self._parts.items()):
+            yield next(filter(None, names), ""), "".join(parts)
 
 
 def has_text(message: Mapping[str, Any]) -> bool:

@@ -40,6 +40,46 @@ def test_each_kind_tells_right_from_wrong(expect: Any, right: str | None, wrong:
     assert expectation.columns(wrong)["answer_check"] != RIGHT
 
 
+WEATHER = {"tool": {"name": "weather", "arguments": {"required": ["city"], "properties": {"city": {"type": "string"}}}}}
+
+
+@pytest.mark.parametrize(
+    ("expect", "calls", "is_right"),
+    [
+        ("tool: weather", [("weather", "{}")], True),
+        ("tool: weather", [("weather", "")], True),  # no arguments at all
+        ("tool: weather", [("time", "{}")], False),
+        ("tool: weather", [], False),
+        ("tool: no", [], True),
+        ("tool: no", [("weather", "{}")], False),
+        (WEATHER, [("weather", '{"city": "Oslo"}')], True),
+        (f"tool: {json.dumps(WEATHER['tool'])}", [("weather", '{"city": "Oslo"}')], True),
+        (WEATHER, [("weather", '{"city": 7}')], False),
+        (WEATHER, [("weather", '{"city": "Os')], False),  # cut
+        (WEATHER, [("weather", '{"city": "Oslo"}'), ("weather", "{}")], False),  # each time
+        (WEATHER, [("time", "{}"), ("weather", '{"city": "Oslo"}')], True),
+    ],
+)
+def test_tools_are_judged_by_name_and_arguments(expect: Any, calls: list[tuple[str, str]], is_right: bool) -> None:
+    expectation = parse_expectation(expect)
+    assert expectation.needs_tools
+    assert (expectation.columns("", calls)["answer_check"] == RIGHT) == is_right
+
+
+def test_a_refusal_that_the_service_marks_is_one_in_any_language() -> None:
+    assert parse_expectation("refusal").columns("Das geht nicht.", (), True)["answer_check"] == RIGHT
+    assert parse_expectation("refusal: no").columns("Das geht nicht.", (), True)["answer_check"] == "refusal"
+    assert parse_expectation("citation").columns("Das geht nicht.", (), True)["answer_check"] == "citation"
+
+
+def test_answers_of_other_arguments_are_other_answers() -> None:
+    expectation = parse_expectation("tool: weather")
+    hashes = {
+        expectation.columns("", [("weather", text)])["answer_hash"] for text in ('{"city":"Oslo"}', '{"city":"Rome"}')
+    }
+    assert len(hashes) == 2
+
+
 def test_what_was_missed_is_named() -> None:
     expectation = parse_expectation({"contains": "Paris", "citation": True, "lacks": "Rome"})
     assert expectation.columns("Rome")["answer_check"] == "contains; citation; lacks"
@@ -52,10 +92,13 @@ def test_the_hash_is_of_the_words() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"contain": "x"}, "expected contains, lacks, equals, regex, schema, citation, refusal, got 'contain'"),
+        ({"contain": "x"}, "expected contains, lacks, equals, regex, schema, tool, citation, refusal, got 'contain'"),
         ({"contains": ""}, "contains: expected text"),
         ({"regex": "("}, "regex: expected a regular expression"),
         ({"schema": {"type": "text"}}, "schema: expected a JSON Schema"),
+        ({"tool": {"arguments": {}}}, "tool: expected text"),
+        ({"tool": {"name": "f", "arguments": {"type": "text"}}}, "tool: expected a JSON Schema"),
+        ({"tool": {"name": "f", "args": {}}}, "tool: expected name and arguments, got 'args'"),
         ({"citation": "maybe"}, "citation: expected true or false"),
         ("refusal: maybe", "refusal: expected true or false"),
         ("{not json", "expected a JSON object"),
