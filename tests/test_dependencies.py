@@ -200,6 +200,22 @@ def test_the_settings_load_no_gevent() -> None:
     assert not set(done.stdout.split()) & (NETWORK - {"socket"})
 
 
+@pytest.mark.parametrize(
+    ("module", "not_needed"),
+    [
+        ("tokenswarm.users", "openai httpx2 pydantic anthropic azure pandas numpy plotly jsonschema"),
+        ("tokenswarm.cli.main", "openai httpx2 pydantic locust flask pandas numpy plotly"),
+        ("analysis.commands.check", "openai pydantic locust gevent flask plotly azure openpyxl mlflow"),
+        ("simulator.__main__", "openai pydantic locust gevent pandas plotly azure"),
+    ],
+)
+def test_a_start_does_without_what_only_some_runs_need(module: str, not_needed: str) -> None:
+    """Each is paid by every process that is started, in CPU time before its first line."""
+    code = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & set(not_needed.split())
+
+
 def test_the_record_needs_the_standard_library_only() -> None:
     assert packages(path_of("tokenswarm.record")) <= sys.stdlib_module_names
 

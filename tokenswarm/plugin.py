@@ -27,7 +27,7 @@ from tokenswarm.exit_codes import ExitCode
 from tokenswarm.live.current_run import CurrentRun
 from tokenswarm.live.terminal import attach_terminal
 from tokenswarm.preflight.machine_limits import port_problems
-from tokenswarm.preflight.preparation import Preparation
+from tokenswarm.preflight.preparation import Preparation, load_for_workers
 from tokenswarm.redaction import SECRETS, write_line
 from tokenswarm.runner.interrupts import end_on_hangup, is_made_by_master, leave_to_master, wait_for_interrupts
 from tokenswarm.runner.load_test import LoadTest
@@ -57,6 +57,7 @@ def register() -> None:
     events.init_command_line_parser.add_listener(lambda parser: parser.set_defaults(master_bind_host=bind_host(token)))
     events.init.add_listener(_on_init)
     events.test_start.add_listener(_await_init)
+    os.register_at_fork(before=load_for_workers)
     # Locust's worker builds its whole parser anew for each option of each spawn message: with ours, half a second in
     # which nothing else runs, at each step of a shape. The function is pure; asked once, it costs 3 ms.
     argument_parser.default_args_dict = functools.cache(argument_parser.default_args_dict)

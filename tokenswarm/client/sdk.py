@@ -3,17 +3,22 @@
 The SDK costs more than a millisecond of CPU a request, which alone would fill a core at some hundred a second. So it
 builds one request, of which URL and headers are kept until the credential has changed; a test holds
 what we send against what the SDK sends.
+
+Loading it takes half a second of CPU: that is done by `load_sdk`, before anything is measured, and not by runs that ask
+something else.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import httpx2
-import openai
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from tokenswarm.apis.request import ChatTarget, Sending
 from tokenswarm.client.endpoint import Address, Endpoint, FixedEndpoint, KeyedEndpoint, extended
+
+if TYPE_CHECKING:
+    import httpx2
+    import openai
 
 _PER_REQUEST = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
 """Headers that belong to a connection or a body, and are written with each request."""
@@ -48,8 +53,15 @@ def chat_endpoint(target: ChatTarget, sending: Sending) -> Endpoint:
     return extended(SdkEndpoint(target), sending)
 
 
+def load_sdk() -> None:
+    """Load the SDK, where a process may need it later and could not spare the time then."""
+    importlib.import_module("openai")
+
+
 def capture_address(target: ChatTarget, path: str) -> Address:
     """What the SDK sends for a request to `path` of `target`, apart from its body. Sends nothing."""
+    import httpx2  # comes with the SDK, see load_sdk
+
     seen: list[httpx2.Request] = []
 
     def keep(request: httpx2.Request) -> httpx2.Response:
@@ -65,6 +77,9 @@ def capture_address(target: ChatTarget, path: str) -> Address:
 
 def make_sdk_client(target: ChatTarget, transport: httpx2.BaseTransport) -> openai.OpenAI:
     """The SDK's client for a target, over a given transport, without retries of its own."""
+    import httpx2  # see load_sdk
+    import openai
+
     http_client = httpx2.Client(transport=transport, trust_env=False)
     if target.api == "azure":
         return openai.AzureOpenAI(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from locust.runners import MasterRunner
 
 import dataclasses
+import gc
 import logging
 import os
 import sys
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gevent import get_hub
 
+from tokenswarm.client.sdk import load_sdk
 from tokenswarm.config.chat_url import DEFAULT_SCOPE, read_chat_url, token_scope
 from tokenswarm.config.engines import Engines, read_engines
 from tokenswarm.config.entra import EntraTokens, default_credential
@@ -73,6 +75,8 @@ class Preparation:
         silence_client_logs()
         self.engines = read_engines(os.environ)
         environment = self._read()
+        if "chat" in self.targets and (is_worker or has_web_ui):
+            load_sdk()  # not at the start; without either, describing the target loads it now if it is needed at all
         if is_worker:
             return  # the master's options arrive with the start
         self._adopt_defaults(environment)
@@ -252,6 +256,12 @@ class Preparation:
         if not host or endpoint_problems(host, "host"):
             return DEFAULT_SCOPE
         return token_scope(host, read_chat_url(host, environment, given).api)
+
+
+def load_for_workers() -> None:
+    """What each of the workers that are forked next would load for itself, loaded once, in memory that they share."""
+    load_sdk()
+    gc.freeze()  # as Locust does before it forks: a collection in a worker would copy these objects
 
 
 def _process_count(processes: int | None) -> int:

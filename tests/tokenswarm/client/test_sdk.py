@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import httpx2
 import pytest
 
 from tests.scripted_server import scripted_server
+from tests.simulator_process import ROOT
 from tokenswarm.apis.chat_completions import CHAT_PATH, ChatCompletions, chat_body, encode_json
 from tokenswarm.apis.request import ChatRequest, ChatTarget, Sending
 from tokenswarm.client.attempt import Caller
@@ -73,3 +76,38 @@ def test_a_body_that_is_no_json_is_refused() -> None:
     with pytest.raises(ValueError):
         encode_json({"temperature": float("nan")})
     assert json.loads(encode_json({"a": "é"})) == {"a": "é"}
+
+
+LOADED = """
+import sys
+from tokenswarm.apis.request import ChatTarget, Sending
+from tokenswarm.client.sdk import chat_endpoint
+asked = {"api": "azure", "endpoint": "http://h", "deployment": "d", "api_version": "v", "key": "k"}
+for asks in ("messages", "chat"):
+    endpoint = chat_endpoint(ChatTarget(**asked, asks=asks), Sending())
+    before = "openai" in sys.modules
+    endpoint.at("/x")
+    print(asks, before, "openai" in sys.modules)
+"""
+FORKED = """
+from locust import events
+import os, sys
+import tokenswarm.users
+before = "openai" in sys.modules
+if os.fork() == 0:
+    print(before, "openai" in sys.modules, flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+def output_of(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_sdk_is_loaded_for_those_who_ask_by_it() -> None:
+    assert output_of(LOADED).splitlines() == ["messages False False", "chat False True"]
+
+
+def test_workers_that_are_forked_share_one_sdk() -> None:
+    assert output_of(FORKED).split() == ["False", "True"]
