@@ -11,6 +11,7 @@ from typing import Any
 
 from analysis.figures.formats import ABSENT, format_figure, money
 from analysis.findings.kind import Kind, kind_of, tested
+from analysis.findings.load_curve import load_text
 from analysis.findings.summary import Summary
 from analysis.findings.verdict import Judged
 from tokenswarm.metrics.criterion_words import finding, must
@@ -128,10 +129,14 @@ def in_words(summary: Summary) -> list[InWords]:
 
 
 def _why(summary: Summary) -> str:
-    judgement = summary.judgement
-    others = [str(reason) for reason in judgement.other_reasons]
+    others = [str(reason) for reason in summary.judgement.other_reasons]
     if said := _search_sentence(summary):
         return "; but ".join(filter(None, (said, _some([reason for reason in others if said not in reason]))))
+    return "; ".join(filter(None, (_carried(summary), _verdict_why(summary, others))))
+
+
+def _verdict_why(summary: Summary, others: Sequence[str]) -> str:
+    judgement = summary.judgement
     broken = [f"{item}" for item in in_words(summary) if item.state != "held"]
     if judgement.state == "untrusted":
         return _some(others or broken)
@@ -188,6 +193,14 @@ def _search_sentence(summary: Summary) -> str:
     return sentence if isinstance(sentence, str) else ""
 
 
+def _carried(summary: Summary) -> str:
+    """Up to which level the criteria held, and where the knee is; empty of a run with one load."""
+    curve = summary.curve
+    if curve is None or curve.is_search:
+        return ""
+    return "; ".join(filter(None, (curve.carried_sentence, curve.short_knee)))
+
+
 def _some(reasons: Sequence[str]) -> str:
     """The first two reasons, and how many more there are."""
     shown = "; ".join(reason.rstrip(".") for reason in reasons[:2])
@@ -213,7 +226,7 @@ def _to_do(summary: Summary) -> str:
 
 def _when_passed(summary: Summary) -> str:
     if kind_of(summary) is Kind.SEARCH:
-        return "Plan with this rate, and leave room above it."
+        return "Plan with this load, and leave room above it."
     refused, failed = summary.overall.counts.throttled or 0, summary.overall.counts.failed
     if _is_unjudged(summary, "throttled", refused) or _is_unjudged(summary, "error", failed):
         return (
@@ -251,10 +264,14 @@ def _capacity(summary: Summary) -> Tile:
     """What a search found; of another run, what was answered, beside the quota."""
     found = summary.settings.get("search")
     if isinstance(found, Mapping):
-        rate = found.get("answer_rpm")
-        value = f"{rate:,.4g} RPM" if isinstance(rate, int | float) else ABSENT
+        rate = found.get("answer", found.get("answer_rpm"))
+        value = load_text(rate, str(found.get("unit") or "RPM")) if isinstance(rate, int | float) else ABSENT
         tpm = found.get("answer_tpm")
         return Tile("Capacity", value, note=f"{tpm:,.0f} TPM" if isinstance(tpm, int | float) else "no level confirmed")
+    if summary.curve is not None and any(level.holds is not None for level in summary.curve.levels):
+        carried = summary.curve.carried
+        value = ABSENT if carried is None else load_text(carried, summary.curve.unit)
+        return Tile("Capacity", value, note=summary.curve.short_knee or "of the levels that were tried")
     rpm = summary.overall.values.get("rpm")
     limit = _quota_rpm(summary)
     value = f"{format_figure(rpm)} RPM" if rpm is not None else ABSENT

@@ -121,6 +121,20 @@ def cost_of(run: Run, window: Window, sessions: int = 0, table: PriceTable | Non
     )
 
 
+def per_1000_answers_in(run: Run, span: Window, prices: PriceTable) -> float | None:
+    """What 1,000 answers cost in a part of a run: their tokens, and of a provisioned deployment the part's hours;
+    `None` where a price is not known, or nothing was answered in it."""
+    inside = populations.is_ok(run.rows) & span.contains(populations.ended(run.rows))
+    known = inside & (run.rows["token_source"] == str(TokenSource.USAGE)).to_numpy(bool)
+    reserved = _reserved(run, prices)
+    tokens, _ = _sum(run, known if reserved is None else known & is_spilled(run.rows), prices)
+    each = _over(tokens, int(known.sum()))
+    if reserved is not None:
+        hours = None if reserved.per_hour is None else reserved.units * reserved.per_hour * span.length_s / HOUR_S
+        each = _plus(_over(tokens, int(inside.sum())), _over(hours, int(inside.sum())))
+    return None if each is None else 1000 * each
+
+
 def _reserved(run: Run, prices: PriceTable) -> _Reserved | None:
     """`None` where no provisioned units were given."""
     units = run.number("quota", "ptu")

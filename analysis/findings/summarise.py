@@ -24,6 +24,7 @@ from analysis.figures.sessions import session_figures
 from analysis.figures.window import Window, window_of
 from analysis.findings.correctness import by_load, same_answer_pct
 from analysis.findings.cost import cost_of
+from analysis.findings.load_curve import load_curve
 from analysis.findings.quota import quota_truth
 from analysis.findings.routes import routes_of, spillover_of
 from analysis.findings.summary import Summary
@@ -116,6 +117,7 @@ def _of_rows(run: Run, window: Window, common: dict[str, Any], prices: PriceTabl
         by_load=by_load(rows, inside),
         same_answer_pct=same_answer_pct(rows, inside),
         cost=cost_of(run, window, 0 if sessions is None else sessions.begun, prices),
+        curve=load_curve(run, prices),
         by_stage=_stages(run, inside & populations.is_ok(rows)),
         minutes=minute_table(rows, window),
         quota=quota_truth(run, window),

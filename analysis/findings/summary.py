@@ -19,6 +19,7 @@ from analysis.figures.sessions import SessionFigures
 from analysis.figures.window import Window
 from analysis.findings.correctness import LoadLevel
 from analysis.findings.cost import Cost
+from analysis.findings.load_curve import LoadCurve
 from analysis.findings.quota import QuotaTruth
 from analysis.findings.routes import Spillover
 from analysis.findings.verdict import Judgement
@@ -50,6 +51,8 @@ class Summary:
     """Right and wrong answers by how many requests were in progress; empty where none was judged."""
     same_answer_pct: float | None = None
     cost: Cost | None = None
+    curve: LoadCurve | None = None
+    """Latency, throughput and cost over load; `None` where one load was offered."""
     by_stage: Mapping[str, Distribution] = field(default_factory=dict)
     minutes: pd.DataFrame
     accounting: AccountingCheck

@@ -6,7 +6,7 @@ Soak: heatmap of latency over time. Several runs: their trend.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,13 @@ from analysis.figures.metrics import METRICS
 from analysis.figures.series import Grid, LoadPoints
 from analysis.findings.kind import Kind, kind_of
 from analysis.findings.summary import Summary
-from analysis.findings.verdict import Judged
+from analysis.plots.curve_plot import CURVE_NOTE, curve_spec
 from analysis.plots.plotly_parts import Spec, as_times, base_layout, escape_text, right_axis, rounded
 from analysis.plots.plots import (
     BLUE,
     GREEN,
     ORANGE,
     PURPLE,
-    RED,
     Drawn,
     Plot,
     criteria_lines,
@@ -49,7 +48,11 @@ def answer_plot(drawn: Sequence[Drawn]) -> Plot | None:
         return _trend(drawn)
     one = drawn[0]
     kind = kind_of(one.summary)
-    made = {Kind.SEARCH: _search, Kind.STEPS: _over_load, Kind.SOAK: _heatmap}.get(kind, _constant)(one)
+    curve = one.summary.curve
+    if curve is not None and kind is not Kind.SOAK:
+        data, layout = curve_spec(curve)
+        return _plot(OVER_LOAD, CURVE_NOTE, data, layout)
+    made = {Kind.STEPS: _over_load, Kind.SOAK: _heatmap}.get(kind, _constant)(one)
     return made or _constant(one)
 
 
@@ -77,72 +80,12 @@ def _metric_of(summary: Summary) -> str:
     return "ttft_ms" if summary.overall.distribution("ttft_ms").n else "e2e_ms"
 
 
-def _search(one: Drawn) -> Plot | None:
-    """Each level at the rate it was asked for: green where it held, red where it broke."""
-    found = one.summary.settings.get("search")
-    levels = _levels(found if isinstance(found, Mapping) else {})
-    if not levels:
-        return None
-    layout = base_layout("requests / min asked for", "requests / min answered")
-    layout["xaxis"] |= {"rangemode": "tozero"}
-    layout["yaxis"] |= {"rangemode": "tozero"}
-    data = [_answered(levels)]
-    metric = _metric_of(one.summary)
-    criterion = next((item for item in one.summary.judgement.criteria if item.metric == metric), None)
-    if criterion is not None:
-        data.append(_judged_latency(levels, criterion))
-        right_axis(layout, "ms")
-    answer = _number(found.get("answer_rpm")) if isinstance(found, Mapping) else None
-    if answer is not None:
-        _upright(layout, answer, f"answer: {answer:,.4g} RPM")
-    return _plot(OVER_LOAD, "Levels of the search. Red: a criterion failed there.", data, layout)
-
-
-def _levels(search: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    levels = search.get("levels")
-    known = [level for level in (levels if isinstance(levels, list) else []) if isinstance(level, Mapping)]
-    return sorted((level for level in known if _is_number(level.get("rate_rpm"))), key=lambda level: level["rate_rpm"])
-
-
-def _answered(levels: Sequence[Mapping[str, Any]]) -> Spec:
-    colours = [GREEN if level.get("holds") is True else RED for level in levels]
-    marks = {"marker": {"size": 9, "color": colours}, "line": {"color": BLUE, "width": 1.5}}
-    rates, answered = ([_number(level.get(key)) for level in levels] for key in ("rate_rpm", "completed_rpm"))
-    return _scatter("answered (green: level held)", rates, answered, BLUE, **marks)
-
-
-def _judged_latency(levels: Sequence[Mapping[str, Any]], criterion: Judged) -> Spec:
-    rates = [_number(level.get("rate_rpm")) for level in levels]
-    values = [_level_value(level, str(criterion.criterion)) for level in levels]
-    name = f"{METRICS[criterion.metric].title} {criterion.aggregation}, ms (right)"
-    return _scatter(name, rates, values, ORANGE, yaxis="y2", line={"color": ORANGE, "width": 2, "dash": "dot"})
-
-
-def _level_value(level: Mapping[str, Any], text: str) -> float | None:
-    judged = level.get("criteria")
-    for item in judged if isinstance(judged, list) else []:
-        if isinstance(item, Mapping) and item.get("text") == text:
-            return _number(item.get("value"))
-    return None
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _number(value: Any) -> float | None:
     return float(f"{value:.4g}") if _is_number(value) else None
-
-
-def _upright(layout: Spec, at: float, label: str) -> None:
-    layout["shapes"].append({
-        "type": "line", "xref": "x", "yref": "paper", "x0": at, "x1": at, "y0": 0, "y1": 1,
-        "line": {"color": PURPLE, "width": 1.5, "dash": "dash"},
-    })  # fmt: skip
-    layout["annotations"].append({
-        "xref": "x", "yref": "paper", "x": at, "y": 0.02, "text": escape_text(label), "showarrow": False,
-        "xanchor": "left", "yanchor": "bottom", "font": {"color": PURPLE, "size": 11},
-    })  # fmt: skip
 
 
 def _over_load(one: Drawn) -> Plot | None:

@@ -6,6 +6,7 @@ One run: its sentence, tiles, criteria and one plot. Several: their verdicts, th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from analysis.figures.formats import format_duration, format_figure, format_time, short_labels
@@ -14,9 +15,10 @@ from analysis.findings.answer import RunAnswer, Tile, answer_of
 from analysis.findings.summary import Summary
 from analysis.plots import plots
 from analysis.plots.answer_plot import answer_plot
+from analysis.plots.curve_plot import trade_plot
 from analysis.plots.plots import Drawn, Plot
 from analysis.plots.server_plots import server_plots
-from analysis.report import request_tables, tables
+from analysis.report import curve_tables, request_tables, tables
 from analysis.report.html_page import figure, listed, page, section
 from analysis.report.html_tables import render_groups, render_table
 from analysis.report.table import Table
@@ -68,12 +70,25 @@ def render(runs: Sequence[Run], summaries: Sequence[Summary]) -> str:
         _tiles(answers[0].tiles) if len(answers) == 1 else "",
         render_table(_criteria(summaries, labels)),
         f'<div class="plots">{figure(first)}</div>' if first else "",
+        *(_curve(summary, label, shown) for summary, label in zip(summaries, _said(labels), strict=True)),
         _navigation(sections),
         *(section(title, body, place=_place(title)) for title, body in sections.items()),
     ]
     shown += [first] if first else []
     title = f"{answers[0].word}: {summaries[0].label}" if len(summaries) == 1 else "Report"
     return page(title, "\n".join(part for part in parts if part), shown)
+
+
+def _curve(summary: Summary, label: str, shown: list[Plot]) -> str:
+    """The levels of a run's load: a table, and what users get against what the system gives."""
+    if summary.curve is None:
+        return ""
+    trade = trade_plot(summary.curve)
+    if trade is not None:
+        trade = replace(trade, key=f"trade-{len(shown)}")
+        shown.append(trade)
+    drawn = f'<div class="plots">{figure(trade)}</div>' if trade else ""
+    return _noted(curve_tables.levels(summary), label) + drawn
 
 
 def _place(title: str) -> str:

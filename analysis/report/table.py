@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from analysis.figures.formats import format_figure
+from analysis.statistics import Estimate
+
 GOOD = "good"
 BAD = "bad"
 
@@ -67,3 +70,15 @@ def plain(cell: Cell) -> str:
 
 def _texts(columns: Sequence[Column], cells: Sequence[Cell]) -> list[str]:
     return [cell.text if column.brief else plain(cell) for column, cell in zip(columns, cells, strict=True)]
+
+
+def format_estimate(estimate: Estimate) -> Cell:
+    """A figure, and as its note the 95 % interval, or the one bound that the sample has."""
+    return Cell(format_figure(estimate.value), "" if estimate.value is None else _bounds(estimate))
+
+
+def _bounds(estimate: Estimate) -> str:
+    low, high = format_figure(estimate.low), format_figure(estimate.high)
+    if estimate.low is None:
+        return "" if estimate.high is None else f"≤ {high}"
+    return f"≥ {low}" if estimate.high is None else f"{low}–{high}"

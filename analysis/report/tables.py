@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 
@@ -19,8 +18,9 @@ from analysis.findings.answer import in_words
 from analysis.findings.cost import HOURS_PER_MONTH, Cost
 from analysis.findings.summary import Summary
 from analysis.findings.verdict import Judged
-from analysis.report.table import BAD, GOOD, Cell, Column, Row, Table
-from analysis.statistics import Distribution, Estimate, Group
+from analysis.report import curve_tables
+from analysis.report.table import BAD, GOOD, Cell, Column, Row, Table, format_estimate
+from analysis.statistics import Distribution, Group
 
 LATENCIES = (
     "first_progress_ms",
@@ -362,29 +362,6 @@ def criteria_of_several(summaries: Sequence[Summary], labels: Sequence[str]) -> 
     return Table("Criteria", columns, rows) if rows else None
 
 
-def search(summary: Summary) -> Table | None:
-    """The levels of a capacity search; `None` for another kind of run."""
-    found = summary.settings.get("search")
-    levels = found.get("levels") if isinstance(found, Mapping) else None
-    if not isinstance(found, Mapping) or not isinstance(levels, list):
-        return None
-    rows = [_level(level) for level in levels if isinstance(level, Mapping)]
-    sentence = found.get("sentence")
-    columns = [Column(title) for title in ("RPM asked", "holds", "RPM completed", "TPM", "n")]
-    notes = [sentence] if isinstance(sentence, str) else []
-    return Table("Capacity search", [*columns, Column("breaks", words=True)], rows, notes)
-
-
-def _level(level: Mapping[str, Any]) -> Row:
-    figures = [level.get(key) for key in ("rate_rpm", "completed_rpm", "tpm", "n")]
-    rate, completed, tpm, n = (format_figure(value if isinstance(value, int | float) else None) for value in figures)
-    breaks = level.get("breaks")
-    broken = "; ".join(str(item) for item in breaks) if isinstance(breaks, list) else ""
-    holds = level.get("holds") is True
-    state = Cell("yes" if holds else "no", state=GOOD if holds else BAD)
-    return Row(rate, [state, Cell(completed), Cell(tpm), Cell(n), Cell(broken)])
-
-
 def minutes(summary: Summary) -> Table | None:
     """The run minute by minute; `None` without minutes."""
     if not len(summary.minutes):
@@ -418,18 +395,6 @@ def is_worth_showing(group: Group, name: str) -> bool:
         return True
     mine, other = group.distribution(name), group.distribution(LIKE[name])
     return mine.n != other.n or says_more(mine.avg.value, other.avg.value)
-
-
-def format_estimate(estimate: Estimate) -> Cell:
-    """A figure, and as its note the 95 % interval, or the one bound that the sample has."""
-    return Cell(format_figure(estimate.value), "" if estimate.value is None else _bounds(estimate))
-
-
-def _bounds(estimate: Estimate) -> str:
-    low, high = format_figure(estimate.low), format_figure(estimate.high)
-    if estimate.low is None:
-        return "" if estimate.high is None else f"≤ {high}"
-    return f"≥ {low}" if estimate.high is None else f"{low}–{high}"
 
 
 def _spread(found: Distribution) -> list[Cell]:
@@ -526,6 +491,6 @@ def _quota_rows(summaries: Sequence[Summary]) -> Iterator[Row]:
 
 
 DETAILS: tuple[Callable[[Summary], Table | None], ...] = (
-    search, by_name, by_turn, sessions, by_route, by_load, cost, ways_to_buy, by_stage,
+    curve_tables.levels, by_name, by_turn, sessions, by_route, by_load, cost, ways_to_buy, by_stage,
 )  # fmt: skip
 """Tables of one run below the others, in their order; each is `None` where it has nothing to say."""

@@ -214,6 +214,25 @@ def test_a_capacity_search_is_judged_on_the_level_that_was_confirmed(runs: dict[
     assert run.trouble == []
 
 
+@pytest.mark.parametrize(("name", "unit", "loads"), [("step", "users", [2, 4, 6]), ("stages", "users", None),
+                                                     ("rate-stages", "RPM", None)])  # fmt: skip
+def test_a_run_whose_load_changes_says_when_which_load_was_offered(
+    runs: dict[str, LoadRun], name: str, unit: str, loads: list[float] | None
+) -> None:
+    levels, spans = runs[name].facts["levels"], runs[name].facts["levels"]["spans"]
+    assert levels["unit"] == unit
+    assert loads is None or [span["load"] for span in spans] == loads
+    began, ended = runs[name].facts["started_at"], runs[name].facts["ended_at"]
+    assert all(began - 1.0 < span["begin"] < span["end"] <= ended for span in spans)  # the shape begins before the run
+    # Users of the first step are there within its second; those of the next are not.
+    first = {row.user for row in runs[name].rows if (row.started_at or 0.0) < spans[0]["end"]}
+    assert loads is None or len(first) == loads[0]
+
+
+def test_a_trace_has_no_levels(runs: dict[str, LoadRun]) -> None:
+    assert runs["trace-replay"].facts["levels"] is None
+
+
 def group_by_user(rows: list[RequestRecord]) -> dict[object, list[RequestRecord]]:
     key = lambda row: (row.worker, row.user)  # noqa: E731
     return {user: list(part) for user, part in groupby(sorted(rows, key=key), key)}

@@ -95,6 +95,8 @@ class LoadRun:
         self.answer_lengths = AnswerLengths()
         self.rate_changes: list[tuple[float, float]] = []
         """Rates in requests per minute that were set while the run was on, and the Unix s from which they hold."""
+        self.levels: dict[str, Any] | None = None
+        """When which load was offered, of a load that changed; known at the end (see `load_levels`)."""
         self.first_requests: dict[str, Any] | None = None
         """What was asked of the targets before the start; `None` when nothing was."""
         self.observers: list[Callable[[RequestRecord], None]] = []
@@ -342,6 +344,7 @@ class LoadRun:
             },
             "length_shortfall": self.answer_lengths.facts(),
             "search": self.judge.facts(),
+            "levels": self.levels,
             "criteria": [result.facts() for result in self.verdict.results] if self.verdict else [],
             "verdict": None if self.verdict is None else self.verdict.facts(),
             "rate_changes": [{"at": at, "rate_rpm": rate_rpm} for at, rate_rpm in self.rate_changes],

@@ -20,6 +20,7 @@ import gevent
 
 from tokenswarm.config.settings import Settings
 from tokenswarm.control.judge import CriteriaJudge
+from tokenswarm.control.load_levels import level_facts
 from tokenswarm.control.mailbox import Mailbox
 from tokenswarm.control.messages import Rows
 from tokenswarm.control.run import LoadRun
@@ -345,12 +346,20 @@ class LoadTest:
                 run.note_reason(reason)
         planned = part.open_load.planned(part.ended_at) if part.open_load is not None and part.origin else None
         part.close_files()
+        run.levels = self._levels(part, run)
         verdict = run.finish(part.ended_at, planned, lost, part.interrupted)  # run.json last: then all is there
         if self.workers is not None and run.is_written:
             self.workers.discard_journals()
         # Without criteria Locust's own meaning of the exit code stays.
         self.set_exit_code(verdict.exit_code if verdict.state != "none" else None)
         announce(run)
+
+    def _levels(self, part: RunPart, run: LoadRun) -> dict[str, Any] | None:
+        shape = self.environment.shape_class
+        origin = shape.began_at if isinstance(shape, UsersOverTime) else part.origin
+        if origin is None or part.ended_at is None:
+            return None
+        return level_facts(part.settings, origin, part.ended_at, run.rate_changes)
 
     def _stop_from_inside(self, _reason: str) -> None:
         shape = self.environment.shape_class

@@ -33,12 +33,14 @@ class UsersOverTime(LoadTestShape):
         self._last: tuple[int, float] | None = None
         self._ended = False
         self.threads: Threads | None = None
+        self.began_at: float | None = None
+        """Unix s at which the shape of the last run began."""
         super().__init__()  # type: ignore[no-untyped-call]
 
     def reset_time(self) -> None:
         """A run begins."""
         super().reset_time()  # type: ignore[no-untyped-call]
-        self._last, self._ended = None, False
+        self._last, self._ended, self.began_at = None, False, time.time()
         if isinstance(self._shape, ThreadGroup):
             self.threads = Threads(self._shape, time.time() + max(0.0, LEAD_S - self._shape.delay_s))
 

@@ -21,7 +21,7 @@ from analysis.figures.formats import short_labels
 from analysis.findings.summarise import summarise
 from analysis.report.html import render
 from analysis.sources.loading import load_run
-from tests.analysis.synthetic import make_records, write_run
+from tests.analysis.synthetic import START, make_records, write_run
 from tokenswarm.record import Outcome, RequestRecord
 
 HOSTILE = "<script>document.title='owned'</script>{{body}}</style>\u2028"
@@ -254,8 +254,9 @@ SEARCH = {
     "sentence": "sustains 240 RPM / 50K TPM with p95(ttft_ms) < 900; at 480 RPM p95(ttft_ms) reaches 950",
     "levels": [
         {"rate_rpm": rate, "holds": rate < 300, "completed_rpm": rate * 0.9, "n": 50, "breaks": [],
+         "begin": START + 60 * at, "end": START + 60 * at + 60,
          "criteria": [{"text": "p95(ttft_ms) > 900", "state": "held", "value": rate * 2.0, "n": 50}]}
-        for rate in (480.0, 120.0, 240.0)
+        for at, rate in enumerate((480.0, 120.0, 240.0))
     ],
 }  # fmt: skip
 
@@ -268,11 +269,14 @@ def test_the_plot_of_a_search_is_its_levels_over_load(tmp_path):
     options = {"search": "120..480", "failure-criteria": "p95(ttft_ms) > 900"}
     page = page_of(write_run(tmp_path / "run", list(make_records(rpm=200)), search=SEARCH, options=options))
     traces = traces_of(page)
-    answered, latency = traces["answered (green: level held)"], traces["TTFT p95, ms (right)"]
-    assert (answered["x"], answered["y"]) == ([120.0, 240.0, 480.0], [108.0, 216.0, 432.0])
+    answered = traces["answered"]
+    assert answered["x"] == [120.0, 240.0, 480.0]
+    assert all(150 < rpm < 250 for rpm in answered["y"])  # 200 were offered, whatever the search says
     assert len(set(answered["marker"]["color"][:2])) == 1 and len(set(answered["marker"]["color"])) == 2
-    assert latency["y"] == [240.0, 480.0, 960.0]
-    assert "answer: 240 RPM" in [note["text"] for note in specs_of(page)["plot-answer"]["layout"]["annotations"]]
+    assert all(value > 400 for value in traces["TTFT p95, ms (right)"]["y"])
+    assert "criteria held up to 240 RPM" in [
+        note["text"] for note in specs_of(page)["plot-answer"]["layout"]["annotations"]
+    ]
     assert "sustains 240 RPM / 50K TPM" in page and ">240 RPM<" in page
 
 

@@ -1,0 +1,109 @@
+"""Latency and throughput over load, and what a user gets against what the system gives: plots of a load curve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from analysis.figures.levels import LevelFigures
+from analysis.findings.load_curve import CurveLevel, LoadCurve
+from analysis.plots.plotly_parts import Spec, base_layout, escape_text, right_axis
+from analysis.plots.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, TEAL, Plot
+from analysis.statistics import Estimate
+
+CURVE_NOTE = "Each point is a level; bars are 95 % intervals. Green: its criteria held; red: one did not."
+TRADE_NOTE = "Each point is a level. Green: on the Pareto front, no other level has more on both axes."
+
+
+def curve_spec(curve: LoadCurve) -> tuple[list[Spec], Spec]:
+    """Answers a minute with p95 of TTFT and E2E (right) over load; a line at the knee and at the load that was
+    carried."""
+    layout = base_layout(f"load, {curve.unit}", "requests / min answered")
+    for axis in ("xaxis", "yaxis"):
+        layout[axis] |= {"rangemode": "tozero"}
+    right_axis(layout, "ms")
+    levels = curve.levels
+    found = [level.figures for level in levels]
+    x = [figures.span.load for figures in found]
+    marks = {"size": 9, "color": [_colour(level) for level in levels]}
+    data = [_line("answered", x, [_shown(each.rpm) for each in found], BLUE) | {"marker": marks}]
+    data += _latencies(x, found)
+    _mark_loads(layout, curve)
+    return data, layout
+
+
+def trade_plot(curve: LoadCurve) -> Plot | None:
+    """Tokens a second for each user against those in all; `None` where fewer than two levels tell both."""
+    told = [
+        level
+        for level in curve.levels
+        if level.figures.tokens_per_s is not None and level.figures.per_user.value is not None
+    ]
+    if len(told) < 2:
+        return None
+    layout = base_layout("tokens/s in all", "tokens/s per user (median)") | {"showlegend": False}
+    for axis in ("xaxis", "yaxis"):
+        layout[axis] |= {"rangemode": "tozero"}
+    trace = {
+        "type": "scatter", "mode": "markers+text", "name": "level", "textposition": "top center",
+        "text": [escape_text(level.label) for level in told],
+        "x": [_shown(level.figures.tokens_per_s) for level in told],
+        "y": [_shown(level.figures.per_user.value) for level in told],
+        "marker": {"size": 9, "color": [GREEN if level.on_front else GREY for level in told]},
+        "textfont": {"size": 11}, "hovertemplate": "%{text}: %{x:,.4~r} in all, %{y:,.4~r} per user",
+    }  # fmt: skip
+    return Plot("trade", "Speed per user against the system's", TRADE_NOTE, {"data": [trace], "layout": layout})
+
+
+def _latencies(x: Sequence[float], found: Sequence[LevelFigures]) -> list[Spec]:
+    told = (
+        ("TTFT p95, ms (right)", [each.ttft_p95 for each in found], ORANGE),
+        ("E2E p95, ms (right)", [each.e2e_p95 for each in found], PURPLE),
+    )
+    return [
+        _line(name, x, [_shown(each.value) for each in estimates], colour) | _bars(estimates) | {"yaxis": "y2"}
+        for name, estimates, colour in told
+        if any(each.value is not None for each in estimates)
+    ]
+
+
+def _line(name: str, x: Sequence[float], y: Sequence[float | None], colour: str) -> Spec:
+    return {
+        "type": "scatter", "mode": "lines+markers", "name": escape_text(name), "x": list(x), "y": list(y),
+        "line": {"color": colour, "width": 2}, "marker": {"size": 7, "color": colour}, "hovertemplate": "%{y:,.4~r}",
+    }  # fmt: skip
+
+
+def _bars(estimates: Sequence[Estimate]) -> Spec:
+    """A side that the sample does not bound has no bar."""
+    up = [_shown(abs((each.high or each.value or 0.0) - (each.value or 0.0))) for each in estimates]
+    down = [_shown(abs((each.value or 0.0) - (each.low or each.value or 0.0))) for each in estimates]
+    return {"error_y": {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "thickness": 1.2}}
+
+
+def _colour(level: CurveLevel) -> str:
+    if level.holds is None:
+        return BLUE
+    return GREEN if level.holds else RED
+
+
+def _mark_loads(layout: Spec, curve: LoadCurve) -> None:
+    knee = curve.knee
+    if knee is not None and knee.high is not None:
+        _upright(layout, knee.load, f"knee: {curve.load_text(knee.load)}", PURPLE, 0.02)
+    if curve.carried is not None:
+        _upright(layout, curve.carried, f"criteria held up to {curve.load_text(curve.carried)}", TEAL, 0.12)
+
+
+def _upright(layout: Spec, at: float, label: str, colour: str, height: float) -> None:
+    layout["shapes"].append({
+        "type": "line", "xref": "x", "yref": "paper", "x0": at, "x1": at, "y0": 0, "y1": 1,
+        "line": {"color": colour, "width": 1.5, "dash": "dash"},
+    })  # fmt: skip
+    layout["annotations"].append({
+        "xref": "x", "yref": "paper", "x": at, "y": height, "text": escape_text(label), "showarrow": False,
+        "xanchor": "left", "yanchor": "bottom", "font": {"color": colour, "size": 11},
+    })  # fmt: skip
+
+
+def _shown(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")
