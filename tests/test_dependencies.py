@@ -32,7 +32,7 @@ ROOMS: dict[str, str] = {
     "tokenswarm.results": "redaction installation record metrics",
     "tokenswarm.generator": "record transport metrics",
     "tokenswarm.preflight": "redaction record userinput workload apis apps transport client config results",
-    "tokenswarm.sender": "record workload apis traffic client config results generator",
+    "tokenswarm.sender": "record workload payload apis traffic client config results generator",
     "tokenswarm.control": "lease record userinput exit_codes workload apis transport metrics config results generator",
     "tokenswarm.runner": "redaction record userinput exit_codes workload metrics config results preflight sender "
     "control",

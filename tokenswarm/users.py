@@ -190,7 +190,8 @@ class ApiUser(User):
         record = reply.record
         if self.sender.answers is not None:
             self.sender.answers.offer(record, reply.text)
-        self.composer.answer(reply.text, record.conversation_id, record.outcome is Outcome.OK, reply.answer_id)
+        is_ok = record.outcome is Outcome.OK
+        self.composer.answer(reply.text, record.conversation_id, is_ok, reply.answer_id, reply.called)
         return record
 
     def _go_through_session(self, request: Request, encoded: Encoded, scheduled_at: float | None) -> None:
@@ -202,7 +203,7 @@ class ApiUser(User):
             rows = session.next_step(path_s)
             try:
                 record = self._call(request, encoded, rows.take, scheduled_at, due_at)
-                if rows.close(is_last=not self.composer.goes_on):
+                if rows.close(not self.composer.goes_on, self.composer.gave_up):
                     return
             finally:
                 rows.flush()

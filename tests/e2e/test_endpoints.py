@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
 
@@ -131,6 +133,40 @@ def test_users_who_leave_are_counted_apart_everywhere(target: Target, tmp_path: 
     assert "went on generating for nobody for" in report
     assert f'name="aborted" value="{len(left)}"' in (run.directory / "junit.xml").read_text()
     assert f"{len(left)} of chat aborted by their users" in finished.output
+
+
+def tool_of(endpoint: str) -> dict[str, Any]:
+    schema = {"type": "object", "properties": {"place": {"type": "string"}}, "required": ["place"]}
+    if endpoint == "messages":
+        return {"name": "get_weather", "input_schema": schema}
+    function = {"name": "get_weather", "parameters": schema}
+    return {"type": "function", **({"function": function} if endpoint == "chat" else function)}
+
+
+@pytest.mark.parametrize("endpoint", ["chat", "responses", "messages"])
+def test_tools_are_answered_from_a_file_and_the_session_goes_on(target: Target, endpoint: str, tmp_path: Path) -> None:
+    """Each call is a row; the second of a session follows the first by the tool's time, and holds what was said."""
+    results = tmp_path / "tools.json"
+    results.write_text('{"get_weather": {"result": {"celsius": 18}, "time_s": 0.2}}')
+    more = ["--tool-results", str(results), "--extra-body", json.dumps({"tools": [tool_of(endpoint)]}), "-t", "2s"]
+    more += ["--earlier-turns", "previous_response_id", "--stream", "no"] if endpoint == "responses" else []
+    run = run_locust(flags(target, endpoint, *more), {"OPENAI_API_KEY": API_KEY}, tmp_path).run()
+    assert {row.outcome for row in run.rows} <= {Outcome.OK, Outcome.CANCELLED}
+    truth = {line["client_request_id"]: line for line in target.truth()}
+    sessions = [
+        sorted((row for row in run.rows if row.session_id == one), key=lambda row: row.step or 0)
+        for one in {row.session_id for row in run.rows}
+    ]
+    whole = [rows for rows in sessions if rows[-1].session_end == "done"]
+    assert len(whole) > 5 and all([row.step for row in rows] == [1, 2] for rows in whole)
+    for first, second in whole:
+        assert {first.turn, second.turn} == {1} and first.conversation_id == second.conversation_id
+        assert first.finish_reason in ("tool_calls", "completed", "tool_use") and first.doubts is None
+        assert (second.started_at or 0) - (first.ended_at or 0) >= 0.19
+        assert (second.prompt_tokens or 0) > (first.prompt_tokens or 0)
+        assert all(row.completion_tokens == truth[f"{row.call_id}-1"]["completion_tokens"] for row in (first, second))
+    sessions_told = run.facts["accounting"]["sessions"]
+    assert (sessions_told["done"], sessions_told["failed"]) == (len(whole), 0)
 
 
 def test_conversations_by_the_last_answers_id(target: Target, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from tokenswarm.payload.tool_calls import Called
 from tokenswarm.record import Outcome
 
 Asked = TypeVar("Asked", contravariant=True)
@@ -31,7 +32,8 @@ class Encoded:
 @dataclass(slots=True)
 class Found:
     """What an answer came to: its outcome with the error that explains it, its text (empty unless it is wanted for a
-    conversation), further columns of the record by name, and the id by which a later request may refer to it."""
+    conversation), further columns of the record by name, the id by which a later request may refer to it, and the tools
+    that it calls, where their calls were to be kept."""
 
     outcome: Outcome = Outcome.OK
     error: str | None = None
@@ -42,6 +44,7 @@ class Found:
     """Name and arguments (JSON, as they came) of each tool that the answer calls, where its text is wanted."""
     refused: bool = False
     """Whether the service says that the answer is a refusal, whatever its words."""
+    called: Called | None = None
 
 
 class Reader(Protocol):

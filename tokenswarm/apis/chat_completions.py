@@ -24,6 +24,7 @@ from tokenswarm.payload.ends import end_doubts, end_reason, failed_end
 from tokenswarm.payload.errors import ToldError, find_error, read_object, told, told_event, unreadable_event
 from tokenswarm.payload.json_text import read_json, whole_characters
 from tokenswarm.payload.message import ToolCalls, has_text, message_of, reasons, said_text
+from tokenswarm.payload.tool_calls import Called
 from tokenswarm.payload.usage import Usage, parse_usage, plausible, streamed_tokens
 from tokenswarm.record import Doubt, Outcome
 
@@ -57,7 +58,11 @@ def stream_of(
 ) -> ChatStream:
     """What reads the answer to a request, of chat completions or of completions."""
     events_promised = "event-stream" in headers.get("content-type", "").lower()
-    return (kind or ChatStream)(request.keep_text, int(request.body.get("n", 1)), status, events_promised)
+    stream = (kind or ChatStream)(
+        request.keep_text or request.keep_calls, int(request.body.get("n", 1)), status, events_promised
+    )
+    stream.keep_calls = request.keep_calls
+    return stream
 
 
 def chat_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
@@ -126,6 +131,7 @@ class ChatStream:
         "_whole",
         "choices",
         "done",
+        "keep_calls",
         "model",
         "reasoning_streamed",
         "service_tier",
@@ -155,6 +161,8 @@ class ChatStream:
         self._seen: set[int] = set()
         self._ends: dict[int, str] = {}
         self.choices = choices
+        self.keep_calls = False
+        """Whether an answer that calls tools is to be said again."""
         self.times = ChunkTimes()
         self.visible_ms: float | None = None
         self.usage: Usage | None = None
@@ -254,7 +262,7 @@ class ChatStream:
     def finish(self) -> Found:
         """What the answer came to."""
         if self._whole is not None:
-            return read_body(self._whole.data, self._status, self.choices)
+            return read_body(self._whole.data, self._status, self.choices, self.keep_calls)
         if not self.done:
             self._take_tail()
         usage, doubts = plausible(self.usage or Usage(), len(self.times.at_ms), self.reasoning_streamed)
@@ -272,7 +280,8 @@ class ChatStream:
             doubts += _fewer(self._ends, self.choices)
             doubts += [Doubt.BUFFERED] if self.times.buffered else []
         columns["doubts"] = ";".join(doubts) or None
-        return Found(outcome, error, self.text, columns, tool_calls=tuple(self._calls), refused=self._refused)
+        called = _called(self._calls, self._ends, self.text) if self.keep_calls else None
+        return Found(outcome, error, self.text, columns, None, tuple(self._calls), self._refused, called)
 
     def _take_tail(self) -> None:
         """The last event may lack its blank line. One that is no JSON was cut, and stays so."""
@@ -389,8 +398,13 @@ def _fewer(ends: Mapping[int, str], choices: int) -> list[Doubt]:
     return [Doubt.FEWER_CHOICES] if 0 < len(ends) < choices else []
 
 
-def read_body(body: bytes, status: int = 200, asked: int = 1) -> Found:
-    """What a non-streamed answer came to."""
+def _called(calls: ToolCalls, ends: Mapping[int, str], text: str) -> Called | None:
+    """The tools that an answer calls; none where its limit may have cut a call."""
+    return None if ends.get(0) == "length" else calls.called(text)
+
+
+def read_body(body: bytes, status: int = 200, asked: int = 1, keep_calls: bool = False) -> Found:
+    """What a non-streamed answer came to; `keep_calls`: one that calls tools is to be said again."""
     answer = read_object(body)
     if isinstance(answer, ToldError):
         return Found(answer.outcome, answer.text)
@@ -413,9 +427,10 @@ def read_body(body: bytes, status: int = 200, asked: int = 1) -> Found:
         "doubts": ";".join(doubts) or None,
     }
     first = messages[0] if messages else {}
-    calls = ToolCalls()
+    calls, text = ToolCalls(), said_text(first)
     calls.add(first)
-    return Found(outcome, error, said_text(first), columns, tool_calls=tuple(calls), refused=bool(first.get("refusal")))
+    called = _called(calls, ends, text) if keep_calls else None
+    return Found(outcome, error, text, columns, None, tuple(calls), bool(first.get("refusal")), called)
 
 
 def _body_outcome(

@@ -16,6 +16,8 @@ from tokenswarm.apis.chat_completions import encode_json
 from tokenswarm.apis.request import ChatRequest
 from tokenswarm.apis.typed_events import Carries, TypedEventStream, body_columns
 from tokenswarm.payload.ends import end_reason, failed_end
+from tokenswarm.payload.json_text import read_json
+from tokenswarm.payload.tool_calls import ToolCall, called_by
 from tokenswarm.payload.usage import Usage, count_of
 from tokenswarm.record import Outcome
 
@@ -47,14 +49,14 @@ class Messages:
         return Encoded(encode_json(messages_body(request, self._deployment)), PATH, VERSION_HEADERS)
 
     def reader(self, request: ChatRequest, status: int, headers: Mapping[str, str]) -> MessageStream:
-        return MessageStream(request.keep_text, status)
+        return MessageStream(request.keep_text, status, request.keep_calls)
 
 
 def messages_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
     """The JSON body of a request, in the order of Anthropic's SDK; system messages stand apart from the others."""
     system = [message["content"] for message in request.messages if message["role"] in ("system", "developer")]
     shown = request.shown(lambda text: {"type": "text", "text": text}, _image)
-    others = [message for message in shown if message["role"] not in ("system", "developer")]
+    others = _joined_results([message for message in shown if message["role"] not in ("system", "developer")])
     body: dict[str, Any] = {"model": deployment, "max_tokens": request.max_tokens or MAX_TOKENS, "messages": others}
     if system:
         body["system"] = "\n\n".join(system)
@@ -62,6 +64,21 @@ def messages_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
         body["stream"] = True
     body |= {name: value for name, value in request.body.items() if name in _ARGUMENTS}
     return {**dict(sorted(body.items())), **request.body}
+
+
+def _joined_results(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages, in which what several tools gave is one of the user's."""
+    joined: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+    for message in messages:
+        if message["role"] != "tool":
+            results = []
+            joined.append(message)
+            continue
+        if not results:
+            joined.append({"role": "user", "content": results})
+        results.append({"type": "tool_result", "tool_use_id": message["tool_call_id"], "content": message["content"]})
+    return joined
 
 
 def _image(url: str) -> dict[str, Any]:
@@ -75,17 +92,25 @@ class MessageStream(TypedEventStream):
     TOKEN = b'"type":"text_delta"'
     EMPTY = b'"text":""'
 
+    def __init__(self, keep_text: bool = False, status: int = 200, keep_calls: bool = False) -> None:
+        super().__init__(keep_text, status, keep_calls)
+        self._blocks: list[dict[str, Any]] = []
+        """The content blocks so far, where calls are kept."""
+
     def take(self, kind: str, event: dict[str, Any]) -> Carries:
         if kind == "content_block_delta":
             return self._take_delta(event.get("delta"))
         if kind == "content_block_start":
             return self._take_block(event.get("content_block"))
+        if kind == "content_block_stop" and self._blocks:
+            self._blocks[-1] = _closed(self._blocks[-1])
         if kind == "message_start":
             self._take_message(event.get("message"))
         elif kind == "message_delta":
             self._take_end(event)
         elif kind == "message_stop":
             self.ended = True
+            self._note_calls(self._blocks, self.finish_reason)
         return Carries.NOTHING
 
     def outcome(self) -> tuple[Outcome, str | None]:
@@ -101,11 +126,14 @@ class MessageStream(TypedEventStream):
         )
         self.tool_calls = _calls(parts)
         outcome = _outcome(columns["finish_reason"])
+        self._note_calls(parts, columns["finish_reason"])
         if not _has_token(parts) and outcome[0] is not Outcome.CONTENT_FILTER:
             outcome = Outcome.BAD_PAYLOAD, "message without content"
         return self.found(outcome, text, columns, bool(text))
 
     def _take_delta(self, delta: Any) -> Carries:
+        if isinstance(delta, dict) and self._blocks:
+            _extend(self._blocks[-1], delta)
         if not isinstance(delta, dict) or not any(delta.get(name) for name in _DELTA_TEXTS):
             return Carries.NOTHING
         kind = str(delta.get("type"))
@@ -122,10 +150,20 @@ class MessageStream(TypedEventStream):
         if not isinstance(block, dict):
             return Carries.NOTHING
         self.tool_calls += _calls([block])
+        if self._keep_calls:
+            self._blocks.append(dict(block))
         if not block.get("text"):
             return Carries.NOTHING
         self.keep(block.get("text"))
         return Carries.VISIBLE
+
+    def _note_calls(self, blocks: list[dict[str, Any]], stop_reason: str | None) -> None:
+        """The tools that a whole message calls: all of its blocks are said again, its thinking too."""
+        calls = [block for block in blocks if block.get("type") == "tool_use" and isinstance(block.get("name"), str)]
+        if self._keep_calls and calls and stop_reason != "max_tokens":
+            found = [ToolCall(str(call.get("id")), call["name"], json.dumps(call.get("input") or {})) for call in calls]
+            said = [block for block in blocks if block.get("type") != "text" or block.get("text")]  # none may be empty
+            self.called = called_by(found, [{"role": "assistant", "content": said}])
 
     def _take_message(self, message: Any) -> None:
         if isinstance(message, dict):
@@ -139,6 +177,27 @@ class MessageStream(TypedEventStream):
         if isinstance(delta, dict):
             self.finish_reason = end_reason(delta.get("stop_reason")) or self.finish_reason
         self.usage = merge_usage(self.usage, event.get("usage"))
+
+
+_PARTIAL = "partial_json"
+
+
+def _extend(block: dict[str, Any], delta: Mapping[str, Any]) -> None:
+    """Put a delta into the block that it is of."""
+    for name in ("text", "thinking", "signature", _PARTIAL):
+        if isinstance(piece := delta.get(name), str):
+            block[name] = block.get(name, "") + piece
+
+
+def _closed(block: dict[str, Any]) -> dict[str, Any]:
+    """A block whose deltas have all come: the input of a tool is an object."""
+    if _PARTIAL not in block:
+        return block
+    try:
+        given = read_json(block[_PARTIAL].encode())
+    except ValueError:
+        given = {}
+    return {**{name: value for name, value in block.items() if name != _PARTIAL}, "input": given}
 
 
 def merge_usage(known: Usage | None, usage: Any) -> Usage | None:

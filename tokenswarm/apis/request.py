@@ -96,14 +96,17 @@ class ChatRequest(Request):
     """Messages to answer. `body`: further parameters of the API; `keep_text`: the text is wanted for a conversation;
     `stream_usage`: a stream is asked for its token counts, which some servers refuse."""
 
-    messages: list[dict[str, str]]
+    messages: list[dict[str, Any]]
+    """As chat completions have them; what an answer that calls tools has said stands in the form of its own API."""
     max_tokens: int | None = None
     max_tokens_field: str = "max_tokens"
     stream: bool = True
     stream_usage: bool = True
     keep_text: bool = False
+    keep_calls: bool = False
+    """Whether calls of tools are wanted, too: they are answered in a next request."""
     images: Sequence[str] = ()
-    """Data URLs of images that stand behind the last message's text."""
+    """Data URLs of images that stand behind the text of the user's last message."""
     previous_id: str | None = None
     """Id of the last answer of the conversation, where the service has the earlier turns and only what follows it is
     sent (Responses API)."""
@@ -113,12 +116,13 @@ class ChatRequest(Request):
     body: Mapping[str, Any] = field(default_factory=dict)
 
     def shown(self, text: Callable[[str], Any], image: Callable[[str], Any]) -> list[dict[str, Any]]:
-        """The messages, the last one with its images as an API writes parts of a `text` and of an `image`."""
-        if not self.images:
-            return list(self.messages)
-        *before, last = self.messages
-        parts = [text(last["content"]), *(image(url) for url in self.images)]
-        return [*before, {**last, "content": parts}]
+        """The messages, the user's last one with its images as an API writes parts of a `text` and of an `image`."""
+        shown = list(self.messages)
+        asked = [place for place, message in enumerate(shown) if message.get("role") == "user"]
+        if self.images and asked:
+            last = shown[asked[-1]]
+            shown[asked[-1]] = {**last, "content": [text(last["content"]), *(image(url) for url in self.images)]}
+        return shown
 
     @property
     def service_conversation(self) -> str | None:

@@ -15,6 +15,7 @@ from tokenswarm.apis.request import ChatRequest
 from tokenswarm.apis.typed_events import Carries, TypedEventStream, body_columns
 from tokenswarm.payload.ends import failed_end
 from tokenswarm.payload.errors import ToldError, told
+from tokenswarm.payload.tool_calls import ToolCall, called_by
 from tokenswarm.payload.usage import Usage, parse_usage
 from tokenswarm.record import Outcome
 
@@ -43,7 +44,7 @@ class Responses:
         return Encoded(encode_json(responses_body(request, self._deployment)), PATH)
 
     def reader(self, request: ChatRequest, status: int, headers: Mapping[str, str]) -> ResponseStream:
-        return ResponseStream(request.keep_text, status)
+        return ResponseStream(request.keep_text, status, request.keep_calls)
 
 
 def responses_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
@@ -52,10 +53,10 @@ def responses_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
         lambda text: {"type": "input_text", "text": text},
         lambda url: {"type": "input_image", "image_url": url},
     )
-    asked: dict[str, Any] = {"model": deployment, "input": messages}
+    asked: dict[str, Any] = {"model": deployment, "input": list(map(_item, messages))}
     arguments: dict[str, Any] = {}
     if request.previous_id is not None:
-        asked["input"] = _after_last_answer(messages)
+        asked["input"] = list(map(_item, _after_last_answer(messages)))
         arguments["previous_response_id"] = request.previous_id
     if request.max_tokens is not None:
         arguments["max_output_tokens"] = request.max_tokens
@@ -63,8 +64,15 @@ def responses_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
 
 
 def _after_last_answer(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    answers = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+    answers = [place for place, each in enumerate(messages) if each.get("role") == "assistant" or "type" in each]
     return messages[answers[-1] + 1 :] if answers else messages
+
+
+def _item(message: dict[str, Any]) -> dict[str, Any]:
+    """An input item: what a tool gave refers to its call, all else is as it stands."""
+    if message.get("role") != "tool":
+        return message
+    return {"type": "function_call_output", "call_id": message["tool_call_id"], "output": message["content"]}
 
 
 class ResponseStream(TypedEventStream):
@@ -73,13 +81,19 @@ class ResponseStream(TypedEventStream):
     TOKEN = b'"type":"response.output_text.delta"'
     EMPTY = b'"delta":""'
 
+    def __init__(self, keep_text: bool = False, status: int = 200, keep_calls: bool = False) -> None:
+        super().__init__(keep_text, status, keep_calls)
+        self._items: list[dict[str, Any]] = []
+        """Output items that have come whole, where calls are kept."""
+
     def take(self, kind: str, event: dict[str, Any]) -> Carries:
         if kind in _CLOSING:
             self._close(event.get("response"), kind.rpartition(".")[2])
         elif event.get("delta"):
             return self._take_delta(kind, event["delta"])
-        elif kind == "response.output_item.done":
-            self.tool_calls += _calls([event.get("item")])
+        elif kind == "response.output_item.done" and isinstance(item := event.get("item"), dict):
+            self.tool_calls += _calls([item])
+            self._items += [item] if self._keep_calls else []
         elif kind == "response.created" and isinstance(response := event.get("response"), dict):
             self.model = _text(response.get("model"))
         return Carries.NOTHING
@@ -91,6 +105,7 @@ class ResponseStream(TypedEventStream):
             facts.failure = (Outcome.BAD_PAYLOAD, "response without output")
         self.answer_id = facts.id
         self.tool_calls, self.refused = facts.tool_calls, facts.refused
+        self._note_calls(body, facts.finish_reason)
         return self.found(facts.failure or (Outcome.OK, None), facts.text, columns, facts.has_visible)
 
     def _take_delta(self, kind: str, delta: Any) -> Carries:
@@ -111,8 +126,22 @@ class ResponseStream(TypedEventStream):
         self.has_output, self.answer_id = found.has_output, found.id
         self.tool_calls = found.tool_calls or self.tool_calls
         self.refused |= found.refused
+        self._note_calls(response, found.finish_reason)
         if found.failure is not None:
             self.failure = found.failure
+
+    def _note_calls(self, response: Any, finish_reason: str | None) -> None:
+        """The tools that a whole response calls: all of its output is said again, its reasoning too."""
+        if not self._keep_calls or finish_reason != "completed":
+            return
+        listed = response.get("output") if isinstance(response, dict) else None
+        items = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+        items = items or self._items  # some servers leave it out at the end
+        calls = [item for item in items if item.get("type") == "function_call" and _text(item.get("name"))]
+        if calls:
+            names = ("call_id", "name", "arguments")
+            found = [ToolCall(*(_text(item.get(name)) or "" for name in names)) for item in calls]
+            self.called = called_by(found, items)
 
 
 class ResponseFacts:

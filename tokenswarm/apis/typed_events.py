@@ -20,6 +20,7 @@ from tokenswarm.apis.whole_body import WholeBody, begins_whole
 from tokenswarm.payload.ends import end_doubts
 from tokenswarm.payload.errors import ToldError, find_error, read_object, told_event, unreadable_event
 from tokenswarm.payload.json_text import read_json, whole_characters
+from tokenswarm.payload.tool_calls import Called
 from tokenswarm.payload.usage import Usage, plausible, streamed_tokens
 from tokenswarm.record import Doubt, Outcome
 
@@ -101,7 +102,8 @@ def body_columns(usage: Usage | None, finish_reason: str | None, model: Any) -> 
 class TypedEventStream:
     """One answer while it arrives, streamed or whole. Subclasses say what the events and the body mean.
 
-    `keep_text` collects the visible answer (for conversations that feed it back).
+    `keep_text` collects the visible answer (for conversations that feed it back), `keep_calls` what an answer that
+    calls tools has said.
     """
 
     TOKEN: ClassVar[bytes] = b""
@@ -109,9 +111,10 @@ class TypedEventStream:
     EMPTY: ClassVar[bytes] = b""
     """Stands in such an event when its text is empty."""
 
-    def __init__(self, keep_text: bool = False, status: int = 200) -> None:
+    def __init__(self, keep_text: bool = False, status: int = 200, keep_calls: bool = False) -> None:
         self._decoder = EventDecoder()
         self._keep_text = keep_text
+        self._keep_calls = keep_calls
         self._status = status
         self._started = False
         self._whole: WholeBody | None = None
@@ -119,7 +122,7 @@ class TypedEventStream:
         self._tail = b""
         self._text: list[str] = []
         self._form: EventForm | None = None
-        self._lessons = 0 if keep_text else _LESSONS
+        self._lessons = 0 if keep_text or keep_calls else _LESSONS
         self.times = ChunkTimes()
         self.visible_ms: float | None = None
         self.usage: Usage | None = None
@@ -135,6 +138,8 @@ class TypedEventStream:
         """By which a later request may refer to the answer."""
         self.tool_calls: list[tuple[str, str]] = []
         self.refused = False
+        self.called: Called | None = None
+        """The tools that the answer calls, where they are kept."""
         self.ended = False
 
     def feed(self, data: bytes, at_ms: float, since_ms: float) -> bool:
@@ -238,7 +243,12 @@ class TypedEventStream:
         for event in events:
             if self.ended:
                 break
-            if seen_visible and not self._keep_text and self.TOKEN in event and self.EMPTY not in event:
+            if (
+                seen_visible
+                and not (self._keep_text or self._keep_calls)
+                and self.TOKEN in event
+                and self.EMPTY not in event
+            ):
                 tokens += event.endswith(b"}")
                 continue
             carried = self._parse(event)
@@ -266,15 +276,17 @@ class TypedEventStream:
     def found(
         self, came_to: tuple[Outcome, str | None], text: str, columns: dict[str, Any], has_visible: bool
     ) -> Found:
-        """What an answer came to, with what is doubtful about it if it is one."""
+        """What an answer came to, with what is doubtful about it if it is one: that nothing of it is to
+        be read is as it should be where tools are called and answered."""
         outcome, error = came_to
         if outcome is Outcome.OK:
             reasons = [columns["finish_reason"]] if columns["finish_reason"] else []
             doubts = [columns["doubts"]] if columns["doubts"] else []
-            doubts += end_doubts(reasons, self._status, has_visible)
+            doubts += end_doubts(reasons, self._status, has_visible or self.called is not None)
             doubts += [Doubt.BUFFERED] if self.times.buffered else []
             columns["doubts"] = ";".join(doubts) or None
-        return Found(outcome, error, text, columns, self.answer_id, tuple(self.tool_calls), self.refused)
+        calls = tuple(self.tool_calls)
+        return Found(outcome, error, text, columns, self.answer_id, calls, self.refused, self.called)
 
     def _parse(self, event: bytes) -> Carries:
         if isinstance(event, ErrorEvent):

@@ -10,6 +10,7 @@ from typing import Any
 from tokenswarm.apis.api import Found, Reader
 from tokenswarm.apis.request import Request
 from tokenswarm.client.attempt import Caller, failed_outcome, service_fields, timing_fields
+from tokenswarm.payload.tool_calls import Called
 from tokenswarm.record import Doubt, Outcome, RequestRecord, TokenSource, printable
 from tokenswarm.transport.content_encoding import unread
 from tokenswarm.transport.reading import Exchange
@@ -27,11 +28,13 @@ Emit = Callable[[RequestRecord], None]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The last attempt of a call, the answer's text (empty unless it was kept) and its id, where the API has one."""
+    """The last attempt of a call, the answer's text (empty unless it was kept), its id, where the API has one, and the
+    tools that it calls, where these are to be answered."""
 
     record: RequestRecord
     text: str
     answer_id: str | None = None
+    called: Called | None = None
 
 
 @dataclass(slots=True)
@@ -92,7 +95,7 @@ def attempt_record(request: Request, reader: Reader | None, exchange: Exchange, 
     for name in _SERVICE_TEXTS:
         if text := columns.get(name):
             columns[name] = printable(text)
-    return Reply(RequestRecord(**columns), found.text, found.answer_id)
+    return Reply(RequestRecord(**columns), found.text, found.answer_id, found.called)
 
 
 def _is_documented(content_type: str) -> bool:

@@ -79,6 +79,8 @@ DOCS: dict[str, OptionDoc] = {
     "turns-per-conversation": OptionDoc("1", "turns", "3"),
     "steps": OptionDoc("", "steps", "3..12"),
     "tool-time": OptionDoc("", "s", "lognormal(0.1, 0.8)"),
+    "tool-results": OptionDoc("", "", "scenarios/tool-results.json"),
+    "tool-rounds": OptionDoc("8", "answers", "4"),
     "step-tokens": OptionDoc("", "tokens", "uniform(50, 400)"),
     "history": OptionDoc("", "", "recorded"),
     "think-time": OptionDoc("0", "s", "uniform(1, 2)"),

@@ -135,6 +135,10 @@ OPTIONS: tuple[Option, ...] = (
     Option("steps", "request",
            "steps of an agent's session, one after another: 3..12 or a distribution; sessions arrive, not requests"),
     Option("tool-time", "request", "seconds between an answer and the session's next request; default think-time"),
+    Option("tool-results", "request",
+           "JSON file of what the tools of extra-body give: name, result, time; an answer that calls them is "
+           "followed by a request with their results, until one calls none", is_file=True),
+    Option("tool-rounds", "request", "so many answers of a turn may call tools; default 8"),
     Option("step-tokens", "request",
            "tokens that each further turn or step adds besides the answer; default context-tokens"),
     Option("history", "request",

@@ -35,6 +35,7 @@ from tokenswarm.metrics.refusals import DEFAULT_LIMIT
 from tokenswarm.metrics.server_metrics import PrometheusEndpoint
 from tokenswarm.redaction import printable, secret_query_values
 from tokenswarm.traffic.settings import Traffic, read_traffic, recorded_plan
+from tokenswarm.traffic.tools import Tools, tool_names
 from tokenswarm.transport.proxies import ProxyError, proxy_for
 from tokenswarm.transport.tls import tls_context
 from tokenswarm.userinput import BadInput, parse_duration, read_number
@@ -541,6 +542,8 @@ def _check_together(reader: _Reader, settings: Settings, targets: set[str]) -> N
         )
     if settings.context.kind == "dataset" and reader.get("dataset") is None:
         reader.problems.append("context-tokens: expected --dataset beside the value dataset, got none")
+    if settings.traffic.tools is not None and settings.chat is not None:
+        reader.problems += _tool_problems(settings.traffic.tools, settings.chat, settings.body)
     for name, length in (("context-tokens", settings.context), ("max-tokens", settings.output)):
         if length is not None and length.kind == "trace" and reader.get("trace") is None:
             reader.problems.append(f"{name}: expected --trace beside the value trace, got none")
@@ -549,6 +552,16 @@ def _check_together(reader: _Reader, settings: Settings, targets: set[str]) -> N
 def _wants_tools(settings: Settings) -> bool:
     expected = (question.expect for question in settings.questions or ())
     return any(expect.needs_tools for expect in expected if expect is not None)
+
+
+def _tool_problems(tools: Tools, chat: ChatTarget, body: BodyFields) -> list[str]:
+    """Why tools of a file cannot be those that answers call."""
+    if chat.asks not in TOOLS_OF:
+        return [f"tool-results: expected endpoint = {', '.join(TOOLS_OF)}, got {chat.asks}"]
+    names = tool_names(body.fields.get("tools"))
+    if not names:
+        return ["tool-results: expected tools with a name in extra-body beside it, got none"]
+    return [f"tool-results: expected a result of {name!r}, got none" for name in names if name not in tools.results]
 
 
 def _is_encodable(text: str) -> bool:

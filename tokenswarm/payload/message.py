@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tokenswarm.payload.tool_calls import Called, ToolCall, called_by
+
 _VISIBLE = ("tool_calls", "function_call", "refusal", "audio")
 _REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
 _THINKING_PARTS = frozenset({"thinking", "reasoning", "redacted_thinking"})
@@ -38,31 +40,51 @@ class ToolCalls:
     """The calls of tools in an answer, put together from its messages or deltas."""
 
     def __init__(self) -> None:
-        self._parts: dict[int, tuple[list[str], list[str]]] = {}
+        self._parts: dict[int, tuple[list[str], list[str], list[str]]] = {}
+        """Ids, names and arguments by place."""
 
     def add(self, message: Mapping[str, Any]) -> None:
         """Take the calls, or the parts of calls, of a message or delta."""
         listed = message.get("tool_calls")
         for call in listed if isinstance(listed, list) else []:
             if isinstance(call, Mapping):
-                self._take(call.get("index"), call.get("function"))
+                self._take(call.get("index"), call.get("function"), call.get("id"))
         self._take(0, message.get("function_call"))
 
-    def _take(self, index: Any, function: Any) -> None:
-        """A part without an index belongs to a new call where it has a name, else to the last."""
+    def _take(self, index: Any, function: Any, identity: Any = None) -> None:
+        """A part without an index belongs to a new call where it has a name, else to the last; one with another id
+        than the call at its index (some gateways give each the index 0) to a new one."""
         if not isinstance(function, Mapping):
             return
         name, arguments = function.get("name"), function.get("arguments")
         if not isinstance(index, int):
             index = max(self._parts, default=-1) + (1 if name or not self._parts else 0)
-        names, parts = self._parts.setdefault(index, ([], []))
+        if isinstance(identity, str) and identity:
+            if any(known != identity for known in self._parts.get(index, ([],))[0]):
+                index = max(self._parts) + 1
+            self._parts.setdefault(index, ([identity], [], []))
+        _, names, parts = self._parts.setdefault(index, ([], [], []))
         names += [name] if isinstance(name, str) else []
         parts += [arguments] if isinstance(arguments, str) else [json.dumps(arguments)] if arguments is not None else []
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """Name and arguments of each, in their order."""
-        for _, (names, parts) in sorted(self._parts.items()):
-            yield next(filter(None, names), ""), "".join(parts)
+        for call in self._whole():
+            yield call.name, call.arguments
+
+    def called(self, text: str) -> Called | None:
+        """The answer that they are of, with the text beside them; `None` without a call that can be answered."""
+        calls = [call for call in self._whole() if call.name]
+        functions = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in calls
+        ]
+        said = {"role": "assistant", "content": text or None, "tool_calls": functions}
+        return called_by(calls, [said]) if calls else None
+
+    def _whole(self) -> Iterator[ToolCall]:
+        for _, (ids, names, parts) in sorted(self._parts.items()):
+            yield ToolCall("".join(ids), next(filter(None, names), ""), "".join(parts))
 
 
 def has_text(message: Mapping[str, Any]) -> bool:

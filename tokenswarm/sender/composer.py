@@ -12,6 +12,7 @@ from typing import Any
 from tokenswarm.apis.embeddings import EmbeddingsRequest
 from tokenswarm.apis.request import ChatRequest, RagRequest
 from tokenswarm.config.settings import Settings
+from tokenswarm.payload.tool_calls import Called, ToolCall
 from tokenswarm.traffic.recorded import RecordedRequest
 from tokenswarm.traffic.replay import Changes, RecordedGraph, Replay, Sent
 from tokenswarm.workload.arrivals import Arrival
@@ -37,13 +38,19 @@ class Conversation:
     last_turn: int
     turn: int = 0
     joined_after: int = 0
-    messages: list[dict[str, str]] = field(default_factory=list)
+    messages: list[dict[str, Any]] = field(default_factory=list)
     answer_id: str | None = None
     """Of the last answer, where the service gave one an id."""
+    images: list[str] = field(default_factory=list)
+    """Of the last turn."""
+    called: tuple[ToolCall, ...] = ()
+    """Calls of tools in the last answer, whose results come next."""
+    rounds: int = 0
+    """Answers of the last turn that have called tools."""
 
     @property
     def over(self) -> bool:
-        return self.turn >= self.last_turn
+        return self.turn >= self.last_turn and not self.called
 
 
 class Composer:
@@ -74,17 +81,27 @@ class Composer:
         self._arrival = 0
         """Index of the arrival that began the session that is on."""
         self._first = True
+        self.gave_up = False
+        """Whether the last session has ended with calls of tools that nobody answered."""
 
     def next_chat(self, arrival: Arrival | None) -> ChatRequest:
         """The next chat request: a turn of the current conversation, or the first of a new one."""
         conversation = self._current(arrival, is_chat=True)
         while conversation.turn < conversation.joined_after:
             self._make_up_turn(conversation, arrival)
-        context_tokens = self._next_turn(conversation, arrival)
+        if conversation.called:
+            context_tokens = self._add_results(conversation)
+        else:
+            context_tokens = self._next_turn(conversation, arrival)
+            conversation.images, conversation.rounds = self._images(arrival), 0
         question = conversation.question
         output = self._output_tokens(arrival, question)
-        multi = conversation.last_turn > 1
+        tools = self._settings.traffic.tools
+        multi = conversation.last_turn > 1 or tools is not None
         expect = question.expected_at(conversation.turn) if question else None
+        judge = None
+        if expect is not None:
+            judge = expect.columns if tools is None else expect.judge_of_round(conversation.rounds == 0)
         return ChatRequest(
             messages=list(conversation.messages),
             max_tokens=output,
@@ -92,9 +109,10 @@ class Composer:
             context_tokens=context_tokens,
             stream=self._settings.stream,
             stream_usage=self._settings.stream_usage,
+            keep_calls=tools is not None,
             keep_text=multi or expect is not None or self._settings.answers_sample_pct > 0,
-            judge=expect.columns if expect else None,
-            images=self._images(arrival),
+            judge=judge,
+            images=conversation.images,
             previous_id=conversation.answer_id if self._settings.by_reference else None,
             name=self._name,
             conversation_id=conversation.id if multi else None,
@@ -127,6 +145,29 @@ class Composer:
         """A step's request, with what the run says of requests."""
         return graph.request(position, self._changes(None), Sent(self._name, self._abort_after_s(None)))
 
+    def _add_results(self, conversation: Conversation) -> int:
+        """Put in what the tools gave; returns the prompt tokens of all that is said."""
+        tools = self._settings.traffic.tools
+        assert tools is not None
+        conversation.messages += [
+            {"role": "tool", "tool_call_id": call.id, "content": tools.results[call.name].text}
+            for call in conversation.called
+        ]
+        conversation.called = ()
+        return estimate_messages(conversation.messages)
+
+    def _take_calls(self, conversation: Conversation, called: Called) -> None:
+        """An answer calls tools, which are asked unless one is none of ours or there have been too many rounds."""
+        tools = self._settings.traffic.tools
+        assert tools is not None
+        conversation.rounds += 1
+        known = all(call.name in tools.results for call in called.calls)
+        if not known or conversation.rounds > tools.rounds:
+            self.gave_up, self._conversation = True, None
+            return
+        conversation.messages += map(dict, called.said)
+        conversation.called = called.calls
+
     @property
     def goes_on(self) -> bool:
         """Whether the session that is on has a next request."""
@@ -134,6 +175,9 @@ class Composer:
 
     def pause_s(self) -> float:
         """s between an answer and the next request."""
+        tools, conversation = self._settings.traffic.tools, self._conversation
+        if tools is not None and conversation is not None and conversation.called:
+            return tools.time_s([call.name for call in conversation.called], self._rng)
         return (self._settings.traffic.tool_time or self._settings.think_time).sample(self._rng)
 
     def _changes(self, arrival: Arrival | None) -> Changes:
@@ -242,15 +286,26 @@ class Composer:
             abort_after_s=self._abort_after_s(arrival),
         )
 
-    def answer(self, text: str, conversation_id: str | None, ok: bool, answer_id: str | None = None) -> None:
+    def answer(
+        self,
+        text: str,
+        conversation_id: str | None,
+        ok: bool,
+        answer_id: str | None = None,
+        called: Called | None = None,
+    ) -> None:
         """What came back: a chat answer is fed back as history; a failed turn ends its conversation. `answer_id`: by
-        which the service knows it."""
-        conversation = self._conversation
+        which the service knows it; `called`: the tools that it calls."""
+        conversation, self.gave_up = self._conversation, False
         if not ok:
             self._places.clear()
         if self._said is not None:
             self._answers[self._said] = text
         if conversation is None:
+            return
+        if ok and called is not None:
+            conversation.answer_id = answer_id
+            self._take_calls(conversation, called)
             return
         if not self._settings.traffic.feeds_back:
             text = recorded_answer(conversation) or text

@@ -61,13 +61,14 @@ class StepRows:
         if held is not None:
             self._session.emit(held if end is None else dataclasses.replace(held, session_end=end))
 
-    def close(self, is_last: bool) -> bool:
-        """The step's call has ended; whether the session has, too. What was cut by the end of the run ends nothing."""
+    def close(self, is_last: bool, gave_up: bool = False) -> bool:
+        """The step's call has ended; whether the session has, too. What was cut by the end of the run ends nothing.
+        `gave_up`: it is the last although what it asks for has still to be done."""
         if self.outcome is None or self.outcome is Outcome.CANCELLED:
             self.flush()
             return True
         if self.outcome is not Outcome.OK or is_last:
-            self.flush(SessionEnd.DONE if self.outcome is Outcome.OK else SessionEnd.FAILED)
+            self.flush(SessionEnd.DONE if self.outcome is Outcome.OK and not gave_up else SessionEnd.FAILED)
             return True
         self.flush()
         return False

@@ -8,9 +8,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from tokenswarm.traffic.index import Index
+from tokenswarm.traffic.index import Index, Sessions
 from tokenswarm.traffic.replay import Recording, Replay
-from tokenswarm.traffic.sessions import Sessions
 from tokenswarm.workload.prompts import estimate_tokens
 
 BLOCK_TOKENS = 128

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tokenswarm.traffic.graph import AgentStep, read_steps
-from tokenswarm.traffic.index import Index
+from tokenswarm.traffic.index import Index, Sessions
 from tokenswarm.traffic.json_text import ObjectText, edited, read_object, read_objects
 from tokenswarm.traffic.lines import Form, turns_of
 from tokenswarm.traffic.recorded import RecordedRequest, asks_of, like
-from tokenswarm.traffic.sessions import Sessions
 from tokenswarm.workload.questions import Message, Question
 
 LIMIT_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")

@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tokenswarm.traffic.index import load_index
+from tokenswarm.traffic.index import Sessions, load_index
 from tokenswarm.traffic.lines import Form
 from tokenswarm.traffic.replay import Recording
-from tokenswarm.traffic.sessions import Sessions
+from tokenswarm.traffic.tools import DEFAULT_ROUNDS, MAX_ROUNDS, Tools, parse_tools
 from tokenswarm.userinput import BadInput
 from tokenswarm.workload.arrivals import MAX_SPEED, RecordedPlan
 from tokenswarm.workload.distributions import Length, Pause, parse_length, parse_pause
@@ -19,7 +19,7 @@ MAX_SALT = 200
 MAX_SKIPPED = 1_000_000_000
 BESIDE = (
     "dataset", "context-tokens", "shape-profile", "system-prompt", "prompt-prefix", "turns", "batch-size",
-    "start-conversations-at", "trace", "steps", "step-tokens",
+    "start-conversations-at", "trace", "steps", "step-tokens", "tool-results",
 )  # fmt: skip
 """Options that say what is asked: beside recorded requests they would be ignored."""
 
@@ -58,6 +58,8 @@ class Traffic:
     """s between an answer and the session's next request; `None` for the think time."""
     step_tokens: Length | None = None
     """What a further turn says, in tokens; `None` for as much as a first one."""
+    tools: Tools | None = None
+    """What tools give that answers call; `None`: no call is answered."""
     feeds_back: bool = True
     """Whether the service's own answers become history, not the recorded ones."""
 
@@ -72,14 +74,14 @@ def read_traffic(reader: OptionReader, targets: Collection[str]) -> Traffic:
     """All options of recorded traffic."""
     recording = read_recording(reader, targets)
     is_graph = recording is not None and recording.index.form is Form.GRAPH
-    by_default = "sessions" if is_graph or reader.get("steps") else "requests"
+    by_default = "sessions" if is_graph or reader.get("steps") or reader.get("tool-results") else "requests"
     sessions = reader.choice("arrivals-of", by_default) == "sessions"
     is_verbatim = recording is not None and recording.index.form is not Form.CONVERSATION
     given = {name: reader.get(name) if recording is not None else None for name in ("stream", "stream-usage")}
     stream, stream_usage = (None if text is None else text == "yes" for text in given.values())
     salt = reader.read("prompt-salt", parse_salt, "")
     if by_default == "sessions" and not sessions:
-        reader.problems.append("arrivals-of: expected sessions for steps, got requests")
+        reader.problems.append("arrivals-of: expected sessions for steps and tools, got requests")
     history = reader.choice("history", "recorded" if is_verbatim else "answered")
     if is_graph and history == "answered":
         reader.problems.append("history: expected recorded for requests with steps, got answered")
@@ -87,6 +89,7 @@ def read_traffic(reader: OptionReader, targets: Collection[str]) -> Traffic:
         reader.problems.append(
             "history: expected arrivals-of = sessions beside answered and recorded requests, got none"
         )
+    tool_time = reader.read("tool-time", lambda text: parse_pause(text, "tool-time"), None)
     return Traffic(
         recording=recording,
         salt=salt,
@@ -94,10 +97,21 @@ def read_traffic(reader: OptionReader, targets: Collection[str]) -> Traffic:
         stream_usage=stream_usage,
         sessions=sessions,
         graphs=is_graph,
-        tool_time=reader.read("tool-time", lambda text: parse_pause(text, "tool-time"), None),
+        tool_time=tool_time,
+        tools=_tools(reader, tool_time),
         step_tokens=reader.read("step-tokens", lambda text: parse_length(text, where="step-tokens"), None),
         feeds_back=history == "answered",
     )
+
+
+def _tools(reader: OptionReader, time: Pause | None) -> Tools | None:
+    results = reader.read("tool-results", parse_tools, None)
+    rounds = reader.whole("tool-rounds", 1, MAX_ROUNDS, DEFAULT_ROUNDS)
+    if results is not None:
+        return Tools(results, rounds, time)
+    if reader.get("tool-rounds") and reader.get("tool-results") is None:
+        reader.problems.append("tool-rounds: expected tool-results beside it, got none")
+    return None
 
 
 def parse_salt(text: str) -> str:

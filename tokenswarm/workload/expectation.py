@@ -63,6 +63,17 @@ class Expectation:
         words = " ".join([text, *(part for call in calls for part in call)])
         return {"answer_check": "; ".join(missed) or RIGHT, "answer_hash": answer_hash(words)}
 
+    def judge_of_round(self, is_first: bool) -> Callable[[str, Calls, bool], dict[str, Any]]:
+        """The columns of an answer whose calls of tools are answered: what is expected of calls is held against the
+        first answer of a turn, all else against the last."""
+
+        def columns(text: str, calls: Calls, refused: bool) -> dict[str, Any]:
+            about = [check for check in self.checks if is_first or check.kind != "tool"]
+            held = tuple(check for check in about if not calls or check.kind == "tool")
+            return Expectation(held).columns(text, calls, refused) if held else {}
+
+        return columns
+
     @property
     def needs_tools(self) -> bool:
         """Whether it is about calls of tools, which not every API has."""

@@ -8,11 +8,12 @@ estimate is built. They are plain and harmless: no content filter has a reason t
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _WORD_LIST = """
 a able act add age ago air all also am an and any are area arm art as ask at away bag ball band bar base bay be bed
@@ -127,7 +128,7 @@ def build_messages(
     return Prompt(messages, taken + tokens)
 
 
-def message_overhead(messages: Sequence[Mapping[str, str]]) -> int:
+def message_overhead(messages: Sequence[Mapping[str, Any]]) -> int:
     """Prompt tokens that the chat format adds to the texts of `messages` (see `TOKENS_PER_MESSAGE`)."""
     names = sum("name" in message for message in messages)
     return len(messages) * (TOKENS_PER_MESSAGE + TOKENS_PER_ROLE) + names * TOKENS_PER_NAME + TOKENS_PER_REPLY
@@ -142,10 +143,16 @@ def estimate_tokens(text: str) -> int:
     return -(-len(text.encode("utf-8", "surrogatepass")) // 4)
 
 
-def estimate_messages(messages: Sequence[Mapping[str, str]]) -> int:
+def estimate_messages(messages: Sequence[Mapping[str, Any]]) -> int:
     """Prompt tokens of a request with `messages`: framing as documented, texts estimated."""
-    texts = sum(estimate_tokens(message["content"]) + estimate_tokens(message.get("name", "")) for message in messages)
+    texts = sum(estimate_tokens(_content(message)) + estimate_tokens(message.get("name", "")) for message in messages)
     return texts + message_overhead(messages)
+
+
+def _content(message: Mapping[str, Any]) -> str:
+    """What a message says; of one that calls tools, or gives what they said, its JSON."""
+    content = message.get("content")
+    return content if isinstance(content, str) else json.dumps(message, ensure_ascii=False)
 
 
 @lru_cache(maxsize=4096)

@@ -24,6 +24,11 @@ BESIDE = {
     "search": {"failure-criteria": "p95(ttft_ms) > 1000"},
     "max-cost": {"price-prompt": "2", "price-completion": "8"},
     "trace-window": {"trace": "scenarios/traces/sample-azure.csv"},
+    "tool-results": {"extra-body": '{"tools": [{"type": "function", "name": "get_weather"}]}'},
+    "tool-rounds": {
+        "tool-results": "scenarios/tool-results.json",
+        "extra-body": '{"tools": [{"type": "function", "name": "get_weather"}]}',
+    },
     "skip-bad": {"requests": "scenarios/traces/sample-requests.jsonl"},
     **{
         name: {

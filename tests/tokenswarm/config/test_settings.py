@@ -127,6 +127,9 @@ def test_all_problems_at_once() -> None:
     assert len(found) >= 13
 
 
+TOOLS = "scenarios/tool-results.json"
+
+
 def test_problems_name_where_the_value_comes_from() -> None:
     environment = Environment({**LAB, "RATE": "fast"}, {"RATE": "lab.env:8"})
     with pytest.raises(BadInput) as raised:
@@ -156,6 +159,13 @@ def test_problems_name_where_the_value_comes_from() -> None:
         ({"test_name": "a\udfff\ud800"}, "expected text, got half of a surrogate pair"),
         ({"search": "10..120"}, "failure-criteria"),
         ({"search": "120..10"}, "lowest..highest"),
+        ({"tool_results": TOOLS}, "tool-results: expected tools with a name in extra-body beside it, got none"),
+        ({"tool_results": TOOLS, "extra_body": '{"tools": [{"name": "x"}]}'}, "expected a result of 'x', got none"),
+        ({"tool_results": TOOLS, "endpoint": "embeddings"}, "tool-results: expected endpoint = chat, responses"),
+        ({"tool_results": TOOLS, "arrivals_of": "requests"}, "arrivals-of: expected sessions for steps and tools"),
+        ({"tool_results": "/nowhere.json"}, "tool-results /nowhere.json"),
+        ({"tool_rounds": "3"}, "tool-rounds: expected tool-results beside it"),
+        ({"tool_results": TOOLS, "requests": "scenarios/traces/sample-requests.jsonl"}, "expected no tool-results"),
         ({"host": "ftp://h"}, "http"),
         ({"n": "0"}, "from 1 to 128"),
     ],

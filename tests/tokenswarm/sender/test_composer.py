@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.tokenswarm.config.test_settings import settings
+from tokenswarm.payload.tool_calls import Called, ToolCall, called_by
 from tokenswarm.sender.composer import Composer
 from tokenswarm.userinput import BadInput
 from tokenswarm.workload.arrivals import Arrival
@@ -84,6 +85,66 @@ def test_a_conversation_feeds_the_answers_back() -> None:
         source.answer(f"answer {turn}", None, ok=True)
     assert request.messages[1] == {"role": "assistant", "content": "answer 1"}
     assert source.next_chat(None).turn == 1
+
+
+def calls(*names: str) -> Called:
+    made = tuple(ToolCall(f"call_{number}", name, "{}") for number, name in enumerate(names, start=1))
+    return called_by(made, [{"role": "assistant", "content": None, "tool_calls": [call.id for call in made]}])
+
+
+def with_tools(tmp_path: Path, **options: Any) -> Composer:
+    path = tmp_path / "tools.json"
+    path.write_text('{"a": {"result": "A", "time_s": 2}, "b": "B"}')
+    body = '{"tools": [{"type": "function", "function": {"name": "a"}}]}'
+    return composer(tool_results=str(path), extra_body=body, context_tokens="50", **options)
+
+
+def test_calls_of_tools_are_answered_until_an_answer_calls_none(tmp_path: Path) -> None:
+    source = with_tools(tmp_path, tool_time="5", turns="2", think_time="1", images="8x8")
+    first = source.next_chat(None)
+    source.answer("", None, True, "id-1", calls("a"))
+    assert (source.goes_on, source.pause_s()) == (True, 2.0)
+    second = source.next_chat(None)
+    source.answer("", None, True, "id-2", calls("a", "b"))
+    assert source.pause_s() == 5.0, "the slower of the two"
+    third = source.next_chat(None)
+    assert [message["role"] for message in third.messages] == ["user", "assistant", "tool", "assistant", "tool", "tool"]
+    assert [(each["tool_call_id"], each["content"]) for each in third.messages[4:]] == [
+        ("call_1", "A"),
+        ("call_2", "B"),
+    ]
+    assert len({request.conversation_id for request in (first, second, third)}) == 1
+    assert [request.turn for request in (first, second, third)] == [1, 1, 1]
+    assert first.keep_calls and first.images and first.images == third.images
+    assert [request.body["tools"] for request in (first, third)] == [first.body["tools"]] * 2
+    assert (third.context_tokens or 0) > (second.context_tokens or 0) > (first.context_tokens or 0)
+    source.answer("Here it is.", None, ok=True)
+    assert source.next_chat(None).turn == 2 and not source.gave_up
+    source.answer("Bye.", None, ok=True)
+    assert not source.goes_on
+
+
+def test_a_session_gives_up_after_so_many_rounds_and_at_a_tool_that_is_none(tmp_path: Path) -> None:
+    source = with_tools(tmp_path, tool_rounds="2")
+    for _ in range(2):
+        source.next_chat(None)
+        source.answer("", None, True, None, calls("a"))
+        assert source.goes_on and not source.gave_up
+    source.next_chat(None)
+    source.answer("", None, True, None, calls("a"))
+    assert (source.goes_on, source.gave_up) == (False, True)
+    assert [message["role"] for message in source.next_chat(None).messages] == ["user"], "a new session"
+    source.answer("", None, True, None, calls("a", "unknown"))
+    assert (source.goes_on, source.gave_up) == (False, True)
+
+
+def test_a_failed_request_for_results_ends_the_session(tmp_path: Path) -> None:
+    source = with_tools(tmp_path, turns="3")
+    source.next_chat(None)
+    source.answer("", None, True, None, calls("a"))
+    source.next_chat(None)
+    source.answer("", None, ok=False)
+    assert (source.goes_on, source.gave_up) == (False, False)
 
 
 def test_a_failed_turn_ends_its_conversation() -> None:

@@ -42,6 +42,14 @@ def test_a_step_that_was_not_answered_ends_its_session(outcome: Outcome) -> None
     assert rows[0].session_duration_s is None
 
 
+def test_a_session_that_gave_up_has_failed() -> None:
+    rows: list[RequestRecord] = []
+    taken = Session("s", 99.5, rows.append).next_step()
+    taken.take(record())
+    assert taken.close(is_last=True, gave_up=True)
+    assert [(row.outcome, row.session_end) for row in rows] == [(Outcome.OK, SessionEnd.FAILED)]
+
+
 def test_what_the_end_of_the_run_cut_has_ended_no_session() -> None:
     assert [row.session_end for row in rows_of(record(100.0, Outcome.CANCELLED))] == [None]
 

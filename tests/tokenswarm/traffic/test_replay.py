@@ -8,10 +8,9 @@ import pytest
 
 from tests.tokenswarm.traffic.test_index import BODY, batch, write
 from tokenswarm.apis.request import ChatTarget
-from tokenswarm.traffic.index import build_index
+from tokenswarm.traffic.index import Sessions, build_index
 from tokenswarm.traffic.recorded import Recorded, RecordedRequest
 from tokenswarm.traffic.replay import Changes, Conversations, Recording, Replay, Sent
-from tokenswarm.traffic.sessions import Sessions
 
 TARGET = ChatTarget(api="openai", endpoint="http://h/v1", deployment="d")
 

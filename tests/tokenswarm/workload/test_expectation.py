@@ -123,3 +123,15 @@ def test_a_dataset_says_it_for_each_question_in_both_forms() -> None:
 def test_a_dataset_with_a_wrong_expectation_is_refused_with_its_line() -> None:
     with pytest.raises(BadInput, match="dataset:3: expect: regex: expected a regular expression"):
         parse_dataset(b"question,expect\na,b\nc,regex: (\n", "csv")
+
+
+def test_where_tools_are_answered_their_calls_are_judged_first_and_the_text_last() -> None:
+    expect = parse_expectation({"tool": "get_weather", "contains": "18"})
+    call = [("get_weather", "{}")]
+    first, later = expect.judge_of_round(True), expect.judge_of_round(False)
+    assert first("", call, False)["answer_check"] == "right"
+    assert first("", [("other", "{}")], False)["answer_check"] == "tool"
+    assert first("It is 18.", (), False)["answer_check"] == "tool", "it should have called"
+    assert later("", call, False) == {}
+    assert later("It is 18.", (), False)["answer_check"] == "right"
+    assert later("No.", (), False)["answer_check"] == "contains"
