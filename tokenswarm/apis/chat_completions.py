@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from tokenswarm.apis.api import Encoded, Found
@@ -38,6 +38,10 @@ _UNFINISHED = b'"finish_reason":null'
 _USAGE = b'"usage":'
 _PLAIN = re.compile(rb"[ !#-\[\]-~]+")
 """Characters that stand for themselves inside a JSON string: printable ASCII but quote and backslash."""
+
+Usual = tuple[bytes, bytes, Callable[[bytes, int, int], object], Callable[[float], None]]
+"""What stands before and after the text of a token's event, what tells whether a text may stand between them, and what
+takes the time of such an event."""
 
 
 class ChatCompletions:
@@ -128,6 +132,7 @@ class ChatStream:
         "_tail",
         "_tail_ms",
         "_text",
+        "_usual",
         "_whole",
         "choices",
         "done",
@@ -154,6 +159,7 @@ class ChatStream:
         self._text: list[str] = []
         self._calls = ToolCalls()
         self._refused = False
+        self._usual: Usual | None = None
         self._whole: WholeBody | None = None
         self._started = False
         self._tail = b""
@@ -191,6 +197,10 @@ class ChatStream:
             self._tail_ms = at_ms
             self.done = self.done or self._decoder.tail.strip() in (b"data: [DONE]", b"data:[DONE]")
         return self.done or self.told is not None
+
+    def usual(self) -> Usual | None:
+        """What the next event may be without being given to `feed`; `None` where it has to be."""
+        return self._usual if self._decoder.at_boundary else None
 
     def _begin(self, data: bytes) -> None:
         """Whether the body is events or one JSON value or page is seen by how it begins, whatever its type is said to
@@ -231,6 +241,7 @@ class ChatStream:
         end = _PLAIN.match(event, begin)
         if end is not None and event[end.end() : end.end() + 1] == b'"':
             self._before, self._after = b"data: " + event[:begin], event[end.end() :] + b"\n\n"
+            self._usual = self._before, self._after, _PLAIN.fullmatch, self.times.at_ms.append
 
     def _is_another_token(self, data: bytes) -> bool:
         """Whether `data` is one event that differs from a content event seen before in plain characters of its content

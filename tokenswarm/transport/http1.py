@@ -22,6 +22,26 @@ class ProtocolError(ValueError):
     """What came is not the HTTP it should be."""
 
 
+class UsualChunk(dict[int, bytes]):
+    """The chunk that holds nothing but one event between `before` and `after`: what it begins with, by its length."""
+
+    __slots__ = ("_before", "after", "after_bytes")
+
+    def __init__(self, before: bytes, after: bytes) -> None:
+        self._before = before
+        self.after = after + b"\r\n"
+        self.after_bytes = len(self.after)
+
+    def __missing__(self, size: int) -> bytes:
+        head = bytes(size + 1)  # no chunk of this length begins so
+        for digits in range(1, 9):
+            content = size - digits - 4
+            if content > 0 and len(line := b"%x\r\n" % content) == digits + 2:
+                head = line + self._before
+        self[size] = head
+        return head
+
+
 class HttpAnswer:
     """Collects one final response; interim ones (HTTP 100, 103) are passed over."""
 
@@ -30,8 +50,10 @@ class HttpAnswer:
 
     __slots__ = (
         "_body",
+        "_chunk_ended",
         "_headers",
         "_parser",
+        "between_chunks",
         "complete",
         "failure",
         "headers",
@@ -45,6 +67,9 @@ class HttpAnswer:
         self._parser.set_dangerous_leniencies(**LENIENT)
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
+        self._chunk_ended = False
+        self.between_chunks = False
+        """Whether the next byte begins a chunk of the body. Whole chunks may then be kept from the parser."""
         self.status = 0
         self.headers: dict[str, str] = {}
         self.headers_complete = False
@@ -62,6 +87,8 @@ class HttpAnswer:
             self.keep_alive = False
             if not self.complete:
                 self.failure = f"malformed HTTP: {error}"
+        # Behind a chunk's end, a line that ends as well would have been the head of the next.
+        self.between_chunks = self._chunk_ended and not self.complete and data.endswith(b"\n")
         body = self._body
         if not body:
             return b""
@@ -98,6 +125,12 @@ class HttpAnswer:
     def on_body(self, body: bytes) -> None:
         if self.headers_complete and not self.complete:
             self._body.append(body)
+
+    def on_chunk_header(self) -> None:
+        self._chunk_ended = False
+
+    def on_chunk_complete(self) -> None:
+        self._chunk_ended = True
 
     def on_message_complete(self) -> None:
         if self.headers_complete and not self.complete:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from tokenswarm.transport.connect import READ_BYTES, Tls
 from tokenswarm.transport.content_encoding import decoder_of
-from tokenswarm.transport.http1 import HttpAnswer, ProtocolError
+from tokenswarm.transport.http1 import HttpAnswer, ProtocolError, UsualChunk
 from tokenswarm.transport.loop_clock import LoopClock
 from tokenswarm.transport.websocket import SocketAnswer
 
@@ -41,8 +41,15 @@ class Failure(StrEnum):
     ABORTED = "aborted"
 
 
+Usual = tuple[bytes, bytes, Callable[[bytes, int, int], object], Callable[[float], None]]
+"""An event that a sink has seen before and need not be given any more when it comes alone, in a chunk of its own: what
+stands before and after its text, what tells whether such a text stands between two places of some bytes, and what is
+told the event's time, ms since the start."""
+
+
 class Sink(Protocol):
-    """Takes the body of an answer as it arrives."""
+    """Takes the body of an answer as it arrives. One that has a method `usual() -> Usual | None` is asked for it after
+    each `feed`: `None` while the next byte may not begin such an event, or while it knows none."""
 
     def feed(self, data: bytes, at_ms: float, since_ms: float) -> bool:
         """Take bytes that arrived between two instants, ms since the start. True: they have ended the answer."""
@@ -103,15 +110,22 @@ class Reading:
     __slots__ = (
         "_answer",
         "_body",
+        "_chunk",
         "_clock",
         "_collected",
         "_decode",
         "_drained_ns",
+        "_is_text",
+        "_lag_ns",
+        "_note",
         "_recvmsg",
         "_sink",
         "_sink_for",
         "_stop",
         "_tls",
+        "_usual",
+        "_usual_chunk",
+        "_usual_of",
         "_wait_for_end",
         "done",
         "ended",
@@ -132,6 +146,13 @@ class Reading:
         self._decode: Callable[[bytes], bytes] | None = None
         self._sink_for = sink_for
         self._sink: Sink | None = None
+        self._usual: Usual | None = None
+        self._usual_chunk: UsualChunk | None = None
+        self._chunk: UsualChunk | None = None
+        self._is_text: Callable[[bytes, int, int], object]
+        self._note: Callable[[float], None]
+        self._usual_of: Callable[[], Usual | None] | None = None
+        self._lag_ns = -1
         self._answer: HttpAnswer | SocketAnswer = HttpAnswer() if socket is None else socket
         self._body: list[bytes] = []
         self._collected = 0
@@ -146,6 +167,8 @@ class Reading:
     def release(self) -> None:
         """Nothing more will be read."""
         self.exchange.body = b"".join(self._body)
+        if self._lag_ns >= 0:
+            self.exchange.read_lag_ms = self._lag_ns / 1e6
         self._answer.release()
 
     def read(self) -> None:
@@ -165,6 +188,23 @@ class Reading:
                     arrived_ns = now_ns - age_ns
             if len(data) < READ_BYTES:
                 self._drained_ns = now_ns
+            if now_ns - arrived_ns > self._lag_ns:
+                self._lag_ns = now_ns - arrived_ns
+            if self._tls is not None and data:
+                data = self._tls.decrypt(data)
+                if not data:
+                    self.last_read_ns = now_ns
+                    return
+            chunk = self._chunk
+            if (
+                chunk is not None
+                and data.startswith(head := chunk[len(data)])
+                and data.endswith(chunk.after)
+                and self._is_text(data, len(head), len(data) - chunk.after_bytes)
+            ):
+                self.last_read_ns = now_ns
+                self._note((arrived_ns - self.exchange.started_ns) / 1e6)
+                return
             self._take(data, arrived_ns, now_ns)
         except Exception as error:
             self._fail(
@@ -172,20 +212,14 @@ class Reading:
             )
 
     def _take(self, data: bytes, arrived_ns: int, now_ns: int) -> None:
+        """What has been read and is not one more usual event."""
         exchange = self.exchange
         at_ms = (arrived_ns - exchange.started_ns) / 1e6
-        lag_ms = (now_ns - arrived_ns) / 1e6
-        if exchange.read_lag_ms is None or lag_ms > exchange.read_lag_ms:
-            exchange.read_lag_ms = lag_ms
         since_ns = max(self.last_read_ns, self._clock.earliest_ns)
         self.last_read_ns = now_ns
         if not data:
             self._end_of_stream(at_ms)
             return
-        if self._tls is not None:
-            data = self._tls.decrypt(data)
-            if not data:
-                return
         answer = self._answer
         body = answer.feed(data)
         if exchange.first_byte_ms is None:
@@ -198,6 +232,18 @@ class Reading:
             self._fail(Failure.STREAM_ERROR, answer.failure)
         elif answer.complete:
             self._finish(at_ms, answer.keep_alive)
+        elif self._usual_of is not None:
+            self._expect(self._usual_of() if answer.between_chunks and not self.ended else None)
+
+    def _expect(self, usual: Usual | None) -> None:
+        """What may come next and need not be looked at more closely."""
+        if usual is None:
+            self._chunk = None
+            return
+        if usual is not self._usual:
+            before, after, self._is_text, self._note = self._usual = usual
+            self._usual_chunk = UsualChunk(before, after)
+        self._chunk = self._usual_chunk
 
     def _take_headers(self, at_ms: float) -> None:
         self.exchange.headers_ms = at_ms
@@ -211,6 +257,8 @@ class Reading:
         if encoding := exchange.headers.get("content-encoding"):
             self._decode = decoder_of(encoding)
         self._sink = self._sink_for(self._answer.status, self._answer.headers)
+        if self._decode is None:
+            self._usual_of = getattr(self._sink, "usual", None)
 
     def _take_body(self, body: bytes, at_ms: float, since_ms: float) -> None:
         if self._decode is not None:

@@ -106,6 +106,7 @@ class SocketAnswer:
 
     ends_with_connection = False
     ends_with_answer = True
+    between_chunks = False
 
     __slots__ = (
         "_opened",

@@ -1,0 +1,86 @@
+"""Chunks that are passed by the parsers, against the same bytes read by them: `Reading` and `ChatStream.usual`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from unittest.mock import patch
+
+import pytest
+
+from tests.wire.cases import END, ROLE, spaced, token
+from tests.wire.fuzz import make
+from tests.wire.replay import Answer, replay
+from tokenswarm.apis.chat_completions import ChatCompletions, ChatStream
+from tokenswarm.record import Outcome, RequestRecord
+from tokenswarm.transport.http1 import HttpAnswer, UsualChunk
+
+TEXTS = ("a", " token", "", '"', "\\", "é", "\r\n", "0\r\n\r\n", 'x"}', "a" * 300, "data: x", "[DONE]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutAnswer(Answer):
+    """An answer whose reads begin at `places` of its bytes, whatever is there, 10 ms apart."""
+
+    places: tuple[int, ...]
+
+    def reads(self) -> Iterator[tuple[float, bytes | OSError]]:
+        wire = b"".join(data for _, data in super().reads() if isinstance(data, bytes))
+        edges = sorted({0, len(wire), *(place % len(wire) for place in self.places)})
+        for number, begin in enumerate(edges[:-1]):
+            yield 10.0 * number, wire[begin : edges[number + 1]]
+        yield 10.0 * len(edges), b""
+
+
+def both(answer: Answer) -> tuple[RequestRecord, RequestRecord]:
+    """With chunks passed by, and with every byte parsed."""
+    passed = replay(answer)
+    with patch.object(ChatStream, "usual", lambda _self: None):
+        return passed, replay(answer)
+
+
+def stream(rng: random.Random, length: int) -> tuple[bytes, ...]:
+    """A chat stream, most of whose events are alike."""
+    texts = [rng.choice(TEXTS) if rng.random() < 0.3 else " token" for _ in range(length)]
+    return (ROLE, *map(token, texts), *END)
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_reads_that_end_anywhere_come_to_the_same_row(seed: int) -> None:
+    rng = random.Random(seed)
+    pieces = spaced(stream(rng, rng.randrange(3, 30)))
+    places = tuple(rng.randrange(10_000) for _ in range(rng.randrange(0, 40)))
+    passed, parsed = both(CutAnswer(pieces=pieces, places=places))
+    assert passed == parsed
+
+
+@pytest.mark.parametrize("first", range(0, 600, 100))
+def test_mangled_answers_come_to_the_same_row(first: int) -> None:
+    for seed in range(first, first + 100):
+        base, answer, _ = make(seed)
+        if isinstance(base.api, ChatCompletions):
+            passed, parsed = both(answer)
+            assert passed == parsed, seed
+
+
+def test_most_chunks_of_a_usual_answer_are_passed_by() -> None:
+    answer = Answer(pieces=spaced((ROLE, *[token(" token")] * 100, *END)))
+    with patch.object(HttpAnswer, "feed", autospec=True, side_effect=HttpAnswer.feed) as feed:
+        record = replay(answer)
+    assert record.outcome is Outcome.OK and record.chunks == 100
+    assert feed.call_count < 15
+
+
+@pytest.mark.parametrize("content", [1, 9, 10, 15, 16, 17, 255, 256, 4095, 4096, 65535])
+def test_a_chunk_is_told_by_its_length(content: int) -> None:
+    before, after = b"<", b">"
+    chunk = UsualChunk(before, after)
+    whole = b"%x\r\n" % content + (b"<" + b"x" * (content - 1))[:content] + b"\r\n"
+    assert whole.startswith(chunk[len(whole)])
+
+
+def test_no_chunk_has_some_lengths() -> None:
+    chunk = UsualChunk(b"<", b">")
+    for size in (0, 1, 4, 5, 21):  # 21: one digit can say 15 bytes, two say 16 at least
+        assert not bytes(size).startswith(chunk[size])
