@@ -204,7 +204,7 @@ def test_the_settings_load_no_gevent() -> None:
     ("module", "not_needed"),
     [
         ("tokenswarm.users", "openai httpx2 pydantic anthropic azure pandas numpy plotly jsonschema"),
-        ("tokenswarm.cli.main", "openai httpx2 pydantic locust flask pandas numpy plotly"),
+        ("tokenswarm.cli.main", "openai httpx2 pydantic locust gevent flask pandas numpy plotly"),
         ("analysis.commands.check", "openai pydantic locust gevent flask plotly azure openpyxl mlflow"),
         ("simulator.__main__", "openai pydantic locust gevent pandas plotly azure"),
     ],

@@ -11,7 +11,6 @@ from pathlib import Path
 import click
 
 from tokenswarm.cli import demo as demonstration
-from tokenswarm.cli import doctor as diagnosis
 from tokenswarm.cli import init as setting_up
 from tokenswarm.cli import option_pages
 from tokenswarm.cli.hand_over import become_locust, run_part
@@ -172,6 +171,8 @@ def sizing(arguments: tuple[str, ...]) -> None:
 @click.option("--request/--no-request", default=True, help="Send one small request (default), or not.")
 def doctor(env_file: Path | None, request: bool) -> None:
     """Show what is inferred (endpoint, API, key, model, proxy, limits, clock), send one request, say what to do."""
+    from tokenswarm.cli import doctor as diagnosis  # loads all settings, which others need not
+
     sys.exit(diagnosis.examine(env_file, request))
 
 
