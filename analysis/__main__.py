@@ -31,6 +31,7 @@ COMMANDS = {
         "analysis.commands.compare", "what differs between two runs, and whether it is more than chance"
     ),
     "history": _Command("analysis.commands.history", "the runs of each test in order, and what changed for good"),
+    "sweep-report": _Command("analysis.commands.sweep", "the levels of a sweep in one table, with knee and plots"),
     "export": _Command("analysis.commands.export", "rows as Parquet, figures to MLflow"),
     "sizing": _Command("analysis.commands.sizing", "RPM, TPM and provisioned units for a number of users"),
     "recover": _Command("analysis.commands.recover", "rebuild the rows of a run that was cut by a crash"),

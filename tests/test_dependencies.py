@@ -41,7 +41,8 @@ ROOMS: dict[str, str] = {
     "tokenswarm.telemetry": "redaction record userinput",
     "tokenswarm.jmx": "redaction userinput exit_codes workload config",
     "tokenswarm.selfcheck": "redaction installation users record exit_codes transport metrics generator",
-    "tokenswarm.cli": "redaction installation userinput exit_codes record transport config preflight selfcheck",
+    "tokenswarm.cli": "redaction installation lease sweep_file userinput exit_codes record workload transport config "
+    "results preflight selfcheck",
     "analysis.sources": "redaction analysis.statistics record userinput metrics",
     "analysis.figures": "analysis.statistics analysis.sources record userinput metrics",
     "analysis.sizing": "userinput metrics",
@@ -57,9 +58,9 @@ ROOMS: dict[str, str] = {
     "analysis.history": "record userinput exit_codes metrics analysis.statistics analysis.sources analysis.figures "
     "analysis.findings analysis.report analysis.compare",
     "analysis.export": "record userinput analysis.statistics analysis.sources analysis.figures analysis.findings",
-    "analysis.commands": "lease redaction record userinput exit_codes metrics analysis.statistics analysis.sources "
-    "analysis.figures analysis.findings analysis.server analysis.plots analysis.report analysis.compare "
-    "analysis.history analysis.export analysis.sizing",
+    "analysis.commands": "lease sweep_file redaction record userinput exit_codes metrics analysis.statistics "
+    "analysis.sources analysis.figures analysis.findings analysis.server analysis.plots analysis.report "
+    "analysis.compare analysis.history analysis.export analysis.sizing",
     "simulator.config": "",
     "simulator.truth": "simulator.config",
     "simulator.wire": "simulator.config",
@@ -80,6 +81,7 @@ TOP: dict[str, str] = {
     "tokenswarm.userinput": "",
     "tokenswarm.exit_codes": "",
     "tokenswarm.lease": "",
+    "tokenswarm.sweep_file": "userinput",
     "tokenswarm.installation": "",
     "tokenswarm.__main__": "cli",
     "tokenswarm.plugin": "redaction userinput exit_codes preflight config control runner live telemetry",
@@ -140,7 +142,7 @@ def test_every_room_is_in_the_table() -> None:
 
 
 def test_the_table_has_no_arrow_upwards() -> None:
-    stdlib_only = ("record", "userinput", "exit_codes", "installation", "lease", "redaction")
+    stdlib_only = ("record", "userinput", "exit_codes", "installation", "lease", "redaction", "sweep_file")
     above: set[str] = {f"tokenswarm.{name}" for name in stdlib_only} | {"analysis.statistics"}
     late = {"tokenswarm.users"}  # the self-check's locustfile is a user's: it derives from what users derive from
     for room in ROOMS:

@@ -41,6 +41,14 @@ def command_name() -> str:
     return "tokenswarm"
 
 
+def version() -> str:
+    """Of the installed package, else of the checkout."""
+    try:
+        return metadata.version("tokenswarm")
+    except metadata.PackageNotFoundError:
+        return source_version() or "unknown"
+
+
 def source_version() -> str | None:
     """The version that the checkout around this package has; `None` outside of one."""
     try:

@@ -125,7 +125,7 @@ def load_curve(run: Run, table: PriceTable | None = None) -> LoadCurve | None:
 def curve_of(unit: str, levels: Sequence[CurveLevel], knee: Knee | None, currency: str) -> LoadCurve:
     """Levels in the order of their load, with the Pareto front among them."""
     ordered = sorted(levels, key=lambda level: (level.figures.span.load, level.figures.span.begin))
-    front = pareto_front([_trade(level.figures) for level in ordered])
+    front = pareto_front([trade_of(level.figures) for level in ordered])
     marked = [replace(level, on_front=is_front) for level, is_front in zip(ordered, front, strict=True)]
     return LoadCurve(unit=unit, levels=marked, knee=knee, currency=currency)
 
@@ -143,7 +143,8 @@ def level_of_run(run: Run, span: LevelSpan, label: str, prices: PriceTable | Non
     return CurveLevel(label=label, figures=figures, holds=holds, breaks=breaks, cost_per_1000=cost)
 
 
-def _trade(figures: LevelFigures) -> tuple[float | None, float | None]:
+def trade_of(figures: LevelFigures) -> tuple[float | None, float | None]:
+    """What the system gives, and what it gives each user: tokens/s, or answers a minute and the negative E2E p95."""
     if figures.tokens_per_s is not None and figures.per_user.value is not None:
         return figures.tokens_per_s, figures.per_user.value
     slow = figures.e2e_p95.value

@@ -41,7 +41,8 @@ def curve_table(curve: LoadCurve) -> Table:
 def _row(level: CurveLevel, curve: LoadCurve, has_cost: bool, has_verdict: bool) -> Row:
     cost = [Cell(money(level.cost_per_1000, "").strip())] if has_cost else []
     verdict = [_verdict(level.holds)] if has_verdict else []
-    is_knee = curve.knee is not None and curve.knee.load == level.figures.span.load
+    knee = curve.knee
+    is_knee = knee is not None and knee.high is not None and knee.load == level.figures.span.load
     said = [*(["knee"] if is_knee else []), *(["front"] if level.on_front else []), *level.breaks]
     return Row(level.label, [*_figures(level.figures), *cost, *verdict, Cell("; ".join(said))], is_strong=is_knee)
 

@@ -107,6 +107,8 @@ def problems(words: Sequence[str]) -> list[str]:
             return problems(["tokenswarm", *rest])
         case ["tokenswarm", "run", scenario, *rest] if scenario.islower():
             return _no_file(f"scenarios/{scenario}.conf") + _unknown(rest, locust_options() | {"--web"})
+        case ["tokenswarm", "sweep", scenario, *rest] if scenario.islower():
+            return _no_file(f"scenarios/{scenario}.conf") + _unknown(rest, locust_options() | {"--sweep", "--into"})
         case ["tokenswarm", name, *rest] if not name.isupper():
             return _unknown(rest, command_options(name)) if name in cli.commands else [f"no command {name}"]
         case ["locust", *rest]:

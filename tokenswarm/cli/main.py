@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
 import click
@@ -15,20 +14,14 @@ from tokenswarm.cli import init as setting_up
 from tokenswarm.cli import option_pages
 from tokenswarm.cli.hand_over import become_locust, run_part
 from tokenswarm.cli.scenarios import find_scenario, known_scenarios, locust_arguments, purpose
+from tokenswarm.cli.sweep import run_sweep
 from tokenswarm.exit_codes import ExitCode
-from tokenswarm.installation import command_name, source_version
+from tokenswarm.installation import command_name, version
 from tokenswarm.redaction import write_line
 from tokenswarm.userinput import BadInput
 
 PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 """Of commands whose options belong to the program behind them, `--help` included."""
-
-
-def _version() -> str:
-    try:
-        return metadata.version("tokenswarm")
-    except metadata.PackageNotFoundError:
-        return source_version() or "unknown"
 
 
 class Commands(click.Group):
@@ -48,7 +41,7 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(_version(), prog_name="tokenswarm", message="%(prog)s %(version)s")
+@click.version_option(version(), prog_name="tokenswarm", message="%(prog)s %(version)s")
 def cli() -> None:
     """Load-test LLM services with Locust: set up, run, read the results.
 
@@ -90,6 +83,25 @@ def run(scenario: str, web: bool, options: tuple[str, ...]) -> None:
 
 def _names(text: str) -> list[str]:
     return [name for name in known_scenarios() if name.startswith(text)]
+
+
+@cli.command(
+    short_help="Run a scenario at each of several levels; resumable.",
+    context_settings={**PASSED_ON, "help_option_names": ["-h", "--help"]},
+)
+@click.argument("scenario", shell_complete=lambda _context, _parameter, text: _names(text))
+@click.option(
+    "--sweep", "axes", multiple=True, metavar="AXIS=VALUES", help="users=1,2,4 or rate=60..600 by 60; two at most"
+)
+@click.option("--into", type=click.Path(path_type=Path), metavar="DIR", help="Default: results/SCENARIO-sweep.")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def sweep(scenario: str, axes: tuple[str, ...], into: Path | None, options: tuple[str, ...]) -> None:
+    """Run a SCENARIO once for each level of one or two axes, then write their table, knee and plots.
+
+    Axes: users, rate, sessions, context-tokens, max-tokens, deployment. Values: 1,2,4 or 10..100 by 10 or 1..64x2. All
+    further options go to Locust. The same command again goes on where it was interrupted.
+    """
+    sys.exit(run_sweep(find_scenario(scenario), axes, into, options))
 
 
 @cli.command("list")

@@ -14,6 +14,9 @@ from tokenswarm.userinput import BadInput
 PATH_KEYS = frozenset({"locustfile", "ca-file", *(option.name for option in OPTIONS if option.is_file)})
 """Scenario keys whose values are files."""
 
+SHORT = {"--locustfile": "-f", "--users": "-u", "--spawn-rate": "-r", "--run-time": "-t", "--host": "-H"}
+"""Locust's short names of options."""
+
 NOT_HEADLESS = ("--headless", "--worker", "--autostart", "--web-host", "--web-port", "--web-login", "--class-picker")
 """Options of Locust that already say whether there is a web UI."""
 
@@ -61,9 +64,9 @@ def purpose(path: Path) -> str:
 def locust_arguments(path: Path, given: Sequence[str], web: bool) -> list[str]:
     """What Locust is told: the scenario, files of it that are not here, `.env`, `--headless`, and what was given."""
     arguments = ["--config", str(path), *_files_of_ours(path, given)]
-    if Path(".env").is_file() and not _has(given, "--env-file"):
+    if Path(".env").is_file() and not has_option(given, "--env-file"):
         arguments += ["--env-file", ".env"]
-    if not web and not any(_has(given, name) for name in NOT_HEADLESS):
+    if not web and not any(has_option(given, name) for name in NOT_HEADLESS):
         arguments.append("--headless")
     return [*arguments, *given]
 
@@ -79,12 +82,21 @@ def _files_of_ours(path: Path, given: Sequence[str]) -> list[str]:
             and key in PATH_KEYS
             and not Path(value).exists()
             and ours.is_file()
-            and not _has(given, f"--{key}")
+            and not has_option(given, f"--{key}")
         ):
             arguments += [f"--{key}", str(ours)]
     return arguments
 
 
-def _has(given: Sequence[str], name: str) -> bool:
-    short = {"--locustfile": "-f"}.get(name, name)
+def scenario_keys(path: Path) -> dict[str, str]:
+    """The keys of a scenario with their texts."""
+    pairs = (
+        line.partition("=") for line in path.read_text(encoding="utf-8").splitlines() if line[:1] not in ("#", ";")
+    )
+    return {key.strip(): value.strip() for key, separator, value in pairs if separator}
+
+
+def has_option(given: Sequence[str], name: str) -> bool:
+    """Whether an option was given, under its long name or Locust's short one."""
+    short = SHORT.get(name, name)
     return any(each in (name, short) or each.startswith(f"{name}=") for each in given)

@@ -1,0 +1,45 @@
+"""A real sweep, interrupted in its second level and run again."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.locust_process import environment
+from tests.simulator_process import API_KEY, ROOT, fixed_times, running_simulator
+from tokenswarm.exit_codes import ExitCode
+
+
+def levels(into: Path) -> list[dict[str, Any]]:
+    return list(json.loads((into / "sweep.json").read_text())["levels"])
+
+
+def test_an_interrupted_sweep_goes_on_with_the_level_that_was_cut(tmp_path: Path) -> None:
+    into = tmp_path / "sweep"
+    with running_simulator(fixed_times(20, 2, "quick")) as simulator:
+        command = [
+            sys.executable, "-m", "tokenswarm", "sweep", "smoke", "--into", str(into), "--sweep", "users=1,2",
+            "--host", f"{simulator.chat_url}/openai/v1", "--deployment", "quick", "--run-time", "1s",
+            "--max-tokens", "5",
+        ]  # fmt: skip
+        variables = environment(OPENAI_API_KEY=API_KEY)
+        with subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.DEVNULL) as process:
+            deadline = time.monotonic() + 60
+            while not list(into.glob("users-2/*/requests.csv")) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=60) == ExitCode.INTERRUPTED
+        first, second = levels(into)
+        assert (first["state"], second["state"]) == ("finished", "unfinished")
+        again = subprocess.run(
+            command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=120, check=False
+        )
+    assert again.returncode == max(level["exit_code"] for level in levels(into)), again.stderr
+    assert levels(into)[0] == first
+    assert levels(into)[1]["state"] == "finished" and levels(into)[1]["directory"] != second["directory"]
+    assert "users=1: finished before, kept" in again.stdout and (into / "sweep.html").is_file()
