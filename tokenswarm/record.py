@@ -192,6 +192,7 @@ class RequestRecord:
 
     doubts: str | None = None
     end_note: str | None = None
+    deployment: str | None = None
 
     @property
     def is_arrival(self) -> bool:
@@ -395,4 +396,5 @@ COLUMN_DOCS: dict[str, str] = {
     "answer_hash": "16 hex digits, the same for answers of the same words; where answer_check is",
     "doubts": "what is not as it should be with an answer that counts all the same, joined by ';'",
     "end_note": "how body or connection went on after the answer had ended, where that is not in good order",
+    "deployment": "which of several `targets` was asked; absent where there is one",
 }

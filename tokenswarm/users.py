@@ -14,6 +14,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tokenswarm.apis.api import Api, Encoded
@@ -23,6 +24,7 @@ from tokenswarm.apis.request import RagRequest, Request
 from tokenswarm.client.attempt import Caller
 from tokenswarm.client.call import Client
 from tokenswarm.client.endpoint import Endpoint, FixedEndpoint, extended
+from tokenswarm.client.several import SeveralClients
 from tokenswarm.config.settings import OTHER, Settings
 from tokenswarm.plugin import register
 from tokenswarm.record import Outcome, RequestRecord
@@ -263,6 +265,16 @@ class ChatUser(ApiUser):
         if self.sender.replay is not None:
             return Recorded(self.settings.chat)
         return api_of(self.settings.chat)
+
+    def _make_client(self) -> Client[Any]:
+        several = self.sender.several
+        if not several:
+            return super()._make_client()
+        clients: list[Client[Any]] = [
+            Client(api_of(target), endpoint, self.settings.sending, replace(self.caller, deployment=name))
+            for name, (target, endpoint) in several.items()
+        ]
+        return SeveralClients(clients, self.sender.shares)
 
     def make_endpoint(self) -> Endpoint:
         assert self.sender.chat_endpoint is not None

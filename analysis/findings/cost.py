@@ -9,8 +9,8 @@ whoever uses them; tokens are billed of what it passed on alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from analysis.figures.populations import Mask
 from analysis.figures.sessions import is_in_session
 from analysis.figures.window import Window
 from analysis.findings.break_even import BreakEven, break_even, minutes_of
-from analysis.findings.routes import is_spilled
+from analysis.findings.routes import is_spilled, targets_of
 from analysis.sources.rows import RowTable, part
 from analysis.sources.run import Run
 from tokenswarm.metrics.prices import LEAST, PRICES, PriceTable, built_in, model_of, parse_table
@@ -53,6 +53,8 @@ class Cost:
     no_ways: str = ""
     units: float | None = None
     of_units: float | None = None
+    by_target: Mapping[str, float | None] = field(default_factory=dict)
+    """Of the used tokens of each of several targets in the whole run; empty where there was one."""
     says_provisioned: bool = False
     of_answers: int = 0
     answers: int = 0
@@ -115,6 +117,10 @@ def cost_of(run: Run, window: Window, sessions: int = 0, table: PriceTable | Non
         no_ways=ways if isinstance(ways, str) else "",
         units=None if reserved is None else reserved.units,
         of_units=None if reserved is None else reserved.of_run,
+        by_target={
+            name: _sum_of(run, billed & of_target, prices, _model_asked(name))[0]
+            for name, of_target in targets_of(run.rows)
+        },
         says_provisioned=reserved is None and bool((ok & run.rows["utilization_pct"].notna()).any()),
         of_answers=paid,
         answers=answers,
@@ -198,6 +204,21 @@ def _option(run: Run, name: str) -> float | None:
 
 def _sum(run: Run, chosen: Mask, prices: PriceTable) -> tuple[float | None, list[str]]:
     """Cost of the chosen rows, and the models whose price is missing."""
+    targets = list(targets_of(run.rows))
+    if not targets:
+        return _sum_of(run, chosen, prices, _asked(run))
+    parts = [_sum_of(run, chosen & of_target, prices, _model_asked(name)) for name, of_target in targets]
+    missing = [name for _, names in parts for name in names]
+    return (None if missing else sum(cost or 0.0 for cost, _ in parts)), list(dict.fromkeys(missing))
+
+
+def _model_asked(target: str) -> str:
+    """The deployment of one of several targets, without its host."""
+    return target.partition(" @ ")[0]
+
+
+def _sum_of(run: Run, chosen: Mask, prices: PriceTable, asked: str) -> tuple[float | None, list[str]]:
+    """Cost of the chosen rows of a target, by the price of what was asked where that of what answered is not known."""
     total, missing = 0.0, []
     for model, rows in _by_model(run, chosen):
         prompt, cached, completion = (
@@ -206,7 +227,7 @@ def _sum(run: Run, chosen: Mask, prices: PriceTable) -> tuple[float | None, list
         )
         cost = prices.of(model).cost(prompt, min(cached, prompt), completion)
         if cost is None:
-            cost = prices.of(_asked(run)).cost(prompt, min(cached, prompt), completion)
+            cost = prices.of(asked).cost(prompt, min(cached, prompt), completion)
         if cost is None:
             missing.append(model or "the model")
         else:

@@ -59,6 +59,12 @@ def routes_of(rows: pd.DataFrame) -> Iterator[tuple[str, Mask]]:
         yield from ((_name(rows, int(first[at])), _is(code, int(kinds[at]))) for at in order)
 
 
+def targets_of(rows: pd.DataFrame) -> Iterator[tuple[str, Mask]]:
+    """Name and rows of each target that shared the requests, by name; none where there was one."""
+    if "deployment" in rows and len(names := rows["deployment"].cat.categories):
+        yield from ((str(name), np.asarray(rows["deployment"] == name)) for name in sorted(names))
+
+
 def _is(code: Values, kind: int) -> Mask:
     return np.asarray(code == kind)
 

@@ -26,7 +26,7 @@ from analysis.findings.correctness import by_load, same_answer_pct
 from analysis.findings.cost import cost_of
 from analysis.findings.load_curve import load_curve
 from analysis.findings.quota import quota_truth
-from analysis.findings.routes import routes_of, spillover_of
+from analysis.findings.routes import routes_of, spillover_of, targets_of
 from analysis.findings.summary import Summary
 from analysis.findings.verdict import judge
 from analysis.findings.warnings import warnings_of
@@ -113,6 +113,7 @@ def _of_rows(run: Run, window: Window, common: dict[str, Any], prices: PriceTabl
         by_turn=by_turn,
         sessions=sessions,
         by_route={key: group(part(rows, served), window, key, goodput) for key, served in routes_of(rows)},
+        by_target={key: group(part(rows, asked), window, key, goodput) for key, asked in targets_of(rows)},
         spillover=spillover_of(part(rows, inside)),
         by_load=by_load(rows, inside),
         same_answer_pct=same_answer_pct(rows, inside),

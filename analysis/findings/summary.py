@@ -46,6 +46,8 @@ class Summary:
     sessions: SessionFigures | None = None
     by_route: Mapping[str, Group] = field(default_factory=dict)
     """By what served a request: deployment or backend, region, service tier; empty where all were served alike."""
+    by_target: Mapping[str, Group] = field(default_factory=dict)
+    """By which of several targets was asked; empty where there was one."""
     spillover: Spillover | None = None
     by_load: Sequence[LoadLevel] = ()
     """Right and wrong answers by how many requests were in progress; empty where none was judged."""

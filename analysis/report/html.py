@@ -203,7 +203,10 @@ def _quota(summaries: Sequence[Summary], labels: Sequence[str], drawn: Sequence[
     parts = [_quota_of(summary, label) for summary, label in zip(summaries, _said(labels), strict=True)]
     for summary, label in zip(summaries, _said(labels), strict=True):
         routes = tables.by_route(summary, WIDE_COLUMNS)
-        parts += [_noted(table, label) for table in (routes, tables.cost(summary), tables.ways_to_buy(summary))]
+        parts += [
+            _noted(table, label)
+            for table in (tables.by_target(summary), routes, tables.cost(summary), tables.ways_to_buy(summary))
+        ]
     parts.append(_plots("Load over time", TIME_NOTE, plots.load_over_time(drawn), shown))
     parts.append(_plots("At the server", SERVER_NOTE, server_plots(drawn), shown))
     return "\n".join(part for part in parts if part)

@@ -223,6 +223,39 @@ def by_route(summary: Summary, leave_out: Collection[str] = ()) -> Table | None:
     return replace(made, notes=[note])
 
 
+def by_target(summary: Summary) -> Table | None:
+    """Several targets beside each other: share, answers, latency, errors, cost; `None` where there was one."""
+    if not summary.by_target:
+        return None
+    sent = sum(group.counts.sent for group in summary.by_target.values())
+    columns = [Column(""), Column("share"), *(Column(title, brief=True) for title in ("sent", "ok", "429", "failed"))]
+    columns += [Column(text, brief=True) for text in ("TTFT p50 ms", "TTFT p95 ms", "E2E p50 ms", "E2E p95 ms")]
+    rows = [
+        Row(
+            name,
+            [
+                _share(group.counts.sent, sent),
+                *(_figure(group, key) for key in ("requests", "ok", "throttled", "failed")),
+                *(_percentile(group, metric, at) for metric in ("ttft_ms", "e2e_ms") for at in ("p50", "p95")),
+                *_target_cost(summary, name),
+            ],
+        )
+        for name, group in summary.by_target.items()
+    ]
+    if summary.cost is not None:
+        columns.append(Column(f"{summary.cost.currency} for tokens"))
+    return Table("By target", columns, rows, [])
+
+
+def _percentile(group: Group, metric: str, at: str) -> Cell:
+    return format_estimate(group.distribution(metric).percentile(at))
+
+
+def _target_cost(summary: Summary, name: str) -> list[Cell]:
+    found = summary.cost
+    return [] if found is None else [Cell(money(found.by_target.get(name), found.currency))]
+
+
 def by_load(summary: Summary) -> Table | None:
     """Wrong answers by how many requests were in progress; `None` where none was judged."""
     if not summary.by_load:
@@ -491,6 +524,6 @@ def _quota_rows(summaries: Sequence[Summary]) -> Iterator[Row]:
 
 
 DETAILS: tuple[Callable[[Summary], Table | None], ...] = (
-    curve_tables.levels, by_name, by_turn, sessions, by_route, by_load, cost, ways_to_buy, by_stage,
+    curve_tables.levels, by_name, by_turn, sessions, by_target, by_route, by_load, cost, ways_to_buy, by_stage,
 )  # fmt: skip
 """Tables of one run below the others, in their order; each is `None` where it has nothing to say."""

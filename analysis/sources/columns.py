@@ -55,7 +55,7 @@ INTEGERS = {
 }
 LABELS = (
     "worker", "target", "name", "token_source", "outcome", "error", "doubts", "end_note", "session_end", "route",
-    "spilled_from", "answer_check",
+    "spilled_from", "answer_check", "deployment",
 )  # fmt: skip
 EXTRA_OFFSETS = ("connect_ms", "headers_ms", "last_token_ms", "gap_p95_ms")
 EXTRA_INTEGERS = {"chunks_interpolated": "int32", "user": "int32"}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from analysis.findings.summarise import summarise
 from analysis.findings.summary import Summary
+from analysis.report import tables
 from analysis.sources.loading import load_run
 from tests.e2e.locust_process import Run, Target, credentials, run_locust, scenario
 from tests.simulator_process import running_simulator
@@ -29,6 +32,23 @@ model = "gpt-4.1"
 """
 PROMPT, CACHED, COMPLETION, PTU_HOUR = 2.0, 0.5, 8.0, 3.6
 BUDGET = 0.02
+
+
+def test_targets_share_a_run_by_weight_and_the_report_has_each(tmp_path: Path) -> None:
+    flags = ["-u", "4", "-r", "4", "-t", "2s", "--targets", "first = 3, second = 1", "--max-tokens", "5"]
+    flags += ["--think-time", "0.05", "--price-prompt", "2", "--price-completion", "8"]
+    config = f"[deployments.first]\n{QUICK}[deployments.second]\n{QUICK}"
+    with running_simulator(config, seed=7) as simulator:
+        target = Target(simulator, 0)
+        run = run_locust(scenario("smoke", *flags), credentials(target), tmp_path).run()
+        served = Counter(line["deployment"] for line in target.truth())
+    assert Counter(row.deployment for row in run.rows) == served
+    assert abs(served["first"] - 3 * served["second"]) <= 4
+    summary = summarise(load_run(run.directory))
+    assert {name: group.counts.sent for name, group in summary.by_target.items()} == served
+    made, cost = tables.by_target(summary), summary.cost
+    assert made is not None and [row.label for row in made.rows] == ["first", "second"]
+    assert cost is not None and cost.run == pytest.approx(sum(part or 0.0 for part in cost.by_target.values()))
 
 
 @dataclass

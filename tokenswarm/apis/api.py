@@ -27,6 +27,8 @@ class Encoded:
     """Whether the body is a message on a WebSocket, whose opening carries the headers."""
     is_new: bool = False
     """Whether that message needs a connection of its own."""
+    place: int = 0
+    """Which of several targets it is for, from 0."""
 
 
 @dataclass(slots=True)

@@ -39,6 +39,8 @@ class Caller:
     """Before each call id, for a service's own logs to tell requests apart."""
     stopping: Event | None = None
     """Set when the run ends: from then on nothing is sent again."""
+    deployment: str | None = None
+    """Which of several targets it asks; `None` where there is one."""
     route_header: str | None = None
     """Name, in lower case, of the response header that says which backend served a request."""
 

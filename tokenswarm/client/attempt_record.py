@@ -76,6 +76,7 @@ def attempt_record(request: Request, reader: Reader | None, exchange: Exchange, 
         "worker": caller.worker,
         "user": caller.user,
         "target": caller.target,
+        "deployment": caller.deployment,
         **request.columns(),
         **timing_fields(exchange),
         **service_fields(

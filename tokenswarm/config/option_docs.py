@@ -25,6 +25,7 @@ INTERNAL = frozenset({"worker-count", "run-directory"})
 DOCS: dict[str, OptionDoc] = {
     "env-file": OptionDoc("", "", ".env"),
     "api": OptionDoc("", "", "openai"),
+    "targets": OptionDoc("", "", "gpt-4.1 = 3, gpt-4.1-mini = 1"),
     "endpoint": OptionDoc("chat", "", "responses"),
     "headers": OptionDoc("", "", "X-Team: load-tests"),
     "query": OptionDoc("", "", "tenant=blue&trace=1"),

@@ -42,6 +42,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("env-file", "target", "dotenv or parameter file(s) with endpoint and keys, comma-separated", in_form=False),
     Option("api", "target", "chat API: inferred from the endpoint when not given", ("azure", "azure-v1", "openai")),
     Option("deployment", "target", "deployment (Azure) or model name"),
+    Option("targets", "target",
+           "several deployments or models at once: by weight (gpt-4.1 = 3, gpt-4.1-mini @ https://other.example = 1), "
+           "or by priority (first > second, for what the first refuses)"),
     Option("endpoint", "target",
            "what the service is asked: chat completions (default), responses, embeddings, completions of a prompt, "
            "Anthropic's messages, or an application in its own format (app)",

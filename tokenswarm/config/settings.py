@@ -26,7 +26,15 @@ from tokenswarm.config.request_extras import (
     schema_field,
 )
 from tokenswarm.config.scraping import read_endpoints
-from tokenswarm.config.targets import build_app_target, build_chat_target, build_host, build_rag_target, takes_limit
+from tokenswarm.config.targets import (
+    SeveralTargets,
+    build_app_target,
+    build_chat_target,
+    build_host,
+    build_rag_target,
+    build_several,
+    takes_limit,
+)
 from tokenswarm.metrics.autostop import AutoStop, parse_auto_stop
 from tokenswarm.metrics.criteria import Criterion, parse_criteria
 from tokenswarm.metrics.goodput import Goodput, parse_goodput
@@ -68,6 +76,8 @@ class Settings:
     """The run's parameters after every check. Durations in s, rates in requests per minute, tokens as counts."""
 
     chat: ChatTarget | None
+    several: SeveralTargets | None
+    """Targets that share the requests; the first of them is `chat`. `None` where there is one."""
     rag: RagTarget | None
     host: str | None
     preflight: str
@@ -144,6 +154,8 @@ class Settings:
     def urls(self) -> list[str]:
         """Where requests go."""
         chat = [self.chat.endpoint] if self.chat is not None else []
+        if self.several is not None:
+            chat = list(dict.fromkeys(target.endpoint for target in self.several.targets.values()))
         return chat + ([self.rag.url] if self.rag is not None else [])
 
     @property
@@ -261,11 +273,16 @@ def build_settings(
     owner = KeyOwner(launched, reader.read("send-keys-to", lambda text: parse_endpoints(text, "send-keys-to"), ()))
     get, problems = reader.get, reader.problems
     sending = _sending(reader)
-    chat = _chat(reader, environment, token, owner) if "chat" in targets else None
+    several = _several(reader, environment, token, owner, targets)
+    if several is not None:
+        chat: ChatTarget | None = next(iter(several.targets.values()))
+    else:
+        chat = _chat(reader, environment, token, owner) if "chat" in targets else None
     if chat is not None and chat.app is None and traffic.recording is not None:
         chat = replace(chat, asks=traffic.recording.index.first_asks)
     settings = Settings(
         chat=chat,
+        several=several,
         rag=build_rag_target(get, environment, owner, problems) if "rag" in targets else None,
         host=build_host(get, environment, owner, problems) if targets - {"chat", "rag"} else None,
         preflight=reader.choice("preflight", "full"),
@@ -352,6 +369,23 @@ def _chat(reader: _Reader, environment: Environment, token: TokenProvider | None
     if given:
         reader.problems.append(f"{', '.join(given)}: expected endpoint = app beside it, got {asks!r}")
     return build_chat_target(reader.get, environment, token, owner, reader.problems)
+
+
+def _several(
+    reader: _Reader, environment: Environment, token: TokenProvider | None, owner: KeyOwner, targets: set[str]
+) -> SeveralTargets | None:
+    if reader.get("targets") is None:
+        return None
+    if "chat" not in targets or reader.get("endpoint") == "app":
+        reader.problems.append(
+            "targets: expected users of a model's API (ChatUser, endpoint other than app), got others"
+        )
+        return None
+    if reader.get("requests") is not None:
+        reader.problems.append("targets: expected no requests beside it: recorded requests are for one target")
+    if ">" in (reader.get("targets") or "") and reader.get("earlier-turns") == "previous_response_id":
+        reader.problems.append("targets: expected weights beside earlier-turns = previous_response_id, got priority")
+    return build_several(reader.get, environment, token, owner, reader.problems)
 
 
 def _lengths(reader: _Reader) -> tuple[Length, Length | None]:

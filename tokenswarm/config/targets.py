@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,13 +24,14 @@ from tokenswarm.config.environment import (
     rag_key_names,
 )
 from tokenswarm.config.key_owner import ENTRA_TOKEN, OWN_API_KEY, KeyOwner
-from tokenswarm.userinput import BadInput, parse_json
+from tokenswarm.userinput import BadInput, parse_json, read_number
 
 DEFAULT_API_VERSION = "2024-10-21"
 """The newest generally available version of the deployments URL (Azure OpenAI API version lifecycle)."""
 
 _ALWAYS_KEYED = ("api.openai.com", "api.anthropic.com")
 APIS = ("azure", "azure-v1", "openai")
+MAX_TARGETS = 20
 NO_KEY = "none"
 """Sent where no key was given: servers of one's own seldom ask for one, and the SDK insists on one."""
 _RAG_PATHS = {"v1": "/api/orc", "v2": "/orchestrator"}
@@ -71,6 +74,88 @@ def build_chat_target(
         key=key,
         token_provider=token,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class SeveralTargets:
+    """The targets that share a run, by the names that rows give them. `weights`: `None` where each but the first is
+    asked only when the one before it cannot serve."""
+
+    targets: Mapping[str, ChatTarget]
+    weights: Sequence[float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetGiven:
+    """One entry of the option `targets`."""
+
+    deployment: str
+    host: str | None
+    weight: float
+
+    @property
+    def name(self) -> str:
+        return self.deployment if self.host is None else f"{self.deployment} @ {urlsplit(self.host).netloc}"
+
+
+def parse_several(text: str) -> tuple[list[TargetGiven], bool]:
+    """`gpt-4.1 = 3, gpt-4.1-mini @ https://other.example = 1`, or `first > second`; and whether it is by priority.
+    Raises `BadInput` with every problem."""
+    by_priority = ">" in text
+    parts = [part.strip() for part in text.split(">" if by_priority else ",")]
+    problems: list[str] = []
+    found = [_target_given(part, by_priority, problems) for part in parts]
+    names = [each.name for each in found]
+    if not 2 <= len(parts) <= MAX_TARGETS:
+        problems.append(f"targets: expected 2 to {MAX_TARGETS} of them, got {len(parts)}")
+    problems += [
+        f"targets: expected each once, got {name!r} again" for name in {n for n in names if names.count(n) > 1}
+    ]
+    if problems:
+        raise BadInput(problems)
+    return found, by_priority
+
+
+def _target_given(part: str, by_priority: bool, problems: list[str]) -> TargetGiven:
+    where, _, weighed = part.partition("=")
+    deployment, at, host = (each.strip() for each in where.partition("@"))
+    weight = read_number(weighed.strip()) if weighed else 1.0
+    if not deployment or not deployment.isprintable() or "," in deployment:
+        problems.append(f"targets: expected a deployment, got {part!r:.80}")
+    if weight is None or not 0 < weight <= 1e6 or (weighed and by_priority):
+        expected = "no weight beside >" if by_priority else "a weight above 0"
+        problems.append(f"targets: expected {expected}, got {weighed.strip()!r:.40}")
+    if at:
+        problems += endpoint_problems(host, "targets")
+    return TargetGiven(deployment, host if at else None, weight or 1.0)
+
+
+def build_several(
+    get: Get, environment: Environment, token: TokenProvider | None, owner: KeyOwner, problems: list[str]
+) -> SeveralTargets | None:
+    """The targets of the option `targets`, each with the key of its own host; `None` without it, or where something is
+    wrong, which is added to `problems`."""
+    text = get("targets")
+    if text is None:
+        return None
+    try:
+        given, by_priority = parse_several(text)
+    except BadInput as error:
+        problems += error.problems
+        return None
+    targets: dict[str, ChatTarget] = {}
+    for each in given:
+        own = {"deployment": each.deployment, "host": each.host}
+        target = build_chat_target(partial(_first_given, own, get), environment, token, owner, problems)
+        if target is not None:
+            targets[each.name] = target
+    if len(targets) < len(given):
+        return None
+    return SeveralTargets(targets, None if by_priority else [each.weight for each in given])
+
+
+def _first_given(own: Mapping[str, str | None], get: Get, name: str) -> str | None:
+    return own.get(name) or get(name)
 
 
 def _endpoint_names(asks: str | None) -> str:

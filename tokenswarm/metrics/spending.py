@@ -17,7 +17,7 @@ class Spending:
         self._asked = prices.of(asked)
         self._units = units
         self._of_tokens: float | None = None
-        self._known: dict[str | None, Prices] = {}
+        self._known: dict[tuple[str | None, str | None], Prices] = {}
 
     def add(self, record: RequestRecord) -> None:
         """Count the used tokens of one request that are paid for; nothing where no price of them is known."""
@@ -25,16 +25,18 @@ class Spending:
             return
         if self._units is not None and record.spilled_from is None:
             return
-        if record.model not in self._known:
-            self._known[record.model] = self._prices_of(record.model)
+        names = record.model, record.deployment
+        if names not in self._known:
+            self._known[names] = self._prices_of(*names)
         prompt, completion = record.prompt_tokens or 0, record.completion_tokens or 0
-        cost = self._known[record.model].cost(prompt, min(record.cached_tokens or 0, prompt), completion)
+        cost = self._known[names].cost(prompt, min(record.cached_tokens or 0, prompt), completion)
         if cost is not None:
             self._of_tokens = (self._of_tokens or 0.0) + cost
 
-    def _prices_of(self, model: str | None) -> Prices:
-        found = self._table.of(model or "")
-        return self._asked if found.cost(1, 0, 1) is None else found
+    def _prices_of(self, model: str | None, deployment: str | None) -> Prices:
+        """Of the model that answered, else of the one of several targets that was asked, else of the run's."""
+        found = [self._table.of(name) for name in (model or "", (deployment or "").partition(" @ ")[0])]
+        return next((prices for prices in found if prices.cost(1, 0, 1) is not None), self._asked)
 
     def so_far(self, elapsed_s: float) -> float | None:
         """In the currency of the prices, `elapsed_s` after the start; `None` while nothing of known price was used."""

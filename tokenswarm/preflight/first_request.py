@@ -26,7 +26,7 @@ from tokenswarm.client.sdk import chat_endpoint
 from tokenswarm.config.environment import OPENAI_KEY_NAMES
 from tokenswarm.config.settings import Settings
 from tokenswarm.config.targets import NO_KEY
-from tokenswarm.preflight.reachability import check_connection, other_scheme
+from tokenswarm.preflight.reachability import chat_targets, check_connection, other_scheme
 from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.redaction import SECRETS
 from tokenswarm.userinput import counted
@@ -68,8 +68,8 @@ class FirstRequests:
 def try_targets(settings: Settings) -> FirstRequests:
     """Send one request to each target of a run, and a second where the first shows that a field has to change."""
     found = FirstRequests(settings)
-    if settings.chat is not None:
-        (_try_chat if settings.chat.app is None else _try_app)(found, settings.chat)
+    for chat in chat_targets(settings):
+        (_try_chat if chat.app is None else _try_app)(found, chat)
     if settings.host is not None:
         found.problems += check_connection("host", settings.host, settings)
     if settings.rag is not None:

@@ -45,13 +45,20 @@ NOT_THERE = frozenset({"DeploymentNotFound", "model_not_found"})
 def check_targets(settings: Settings) -> list[str]:
     """What would make every request of this run fail, one line each."""
     problems: list[str] = []
-    if settings.chat is not None:
-        problems += _check_chat(settings.chat, settings)
+    for chat in chat_targets(settings):
+        problems += _check_chat(chat, settings)
     if settings.rag is not None:
         problems += check_connection("orchestrator", settings.rag.url, settings)
     if settings.host is not None:
         problems += check_connection("host", settings.host, settings)
     return problems
+
+
+def chat_targets(settings: Settings) -> list[ChatTarget]:
+    """The targets of chat users: one, or those that share the requests."""
+    if settings.several is not None:
+        return list(settings.several.targets.values())
+    return [settings.chat] if settings.chat is not None else []
 
 
 def _check_chat(target: ChatTarget, settings: Settings) -> list[str]:

@@ -19,6 +19,7 @@ from tokenswarm.config.environment import (
     rag_key_names,
 )
 from tokenswarm.config.settings import Settings
+from tokenswarm.preflight.reachability import chat_targets
 
 _KEY_HEADERS = ("api-key", "authorization", "x-api-key")
 
@@ -26,8 +27,7 @@ _KEY_HEADERS = ("api-key", "authorization", "x-api-key")
 def describe_targets(settings: Settings, options: Mapping[str, Any], environment: Environment) -> list[str]:
     """One line for each target: its URL, API, credentials and model, each with where it comes from. No secrets."""
     lines = []
-    if settings.chat is not None:
-        lines.append(_chat_line(settings.chat, settings, options, environment))
+    lines += [_chat_line(chat, settings, options, environment) for chat in chat_targets(settings)]
     if settings.rag is not None:
         rag = settings.rag
         names = rag_key_names(environment, rag.contract)
@@ -47,6 +47,8 @@ def _chat_line(target: ChatTarget, settings: Settings, options: Mapping[str, Any
         names = MESSAGES_ENDPOINT_NAMES
     host = _host_source(options, environment, names)
     given = options.get("host") or environment.get(environment.first(names) or "")
+    if settings.several is not None and target.endpoint != settings.url:
+        host, given = "--targets", target.endpoint
     if target.app is not None:
         over = "a WebSocket at" if isinstance(target.app, App) and target.app.mapping.stream == "websocket" else "POST"
         return f"Target: {over} {address.url} (host from {host}), {_app_words(options)}{_further(settings)}"
@@ -89,6 +91,8 @@ def _host_source(options: Mapping[str, Any], environment: Environment, names: tu
 
 
 def _model_source(options: Mapping[str, Any], environment: Environment) -> str:
+    if options.get("targets"):
+        return "--targets"
     if options.get("deployment"):
         return "--deployment"
     return option_source(environment, "deployment") or "from the URL"

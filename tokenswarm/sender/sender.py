@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING
 from gevent.event import Event
 
 from tokenswarm.apis.named import path_of
+from tokenswarm.apis.request import ChatTarget
+from tokenswarm.client.endpoint import Endpoint
 from tokenswarm.client.sdk import chat_endpoint
+from tokenswarm.client.several import Shares
 from tokenswarm.config.settings import Settings
 from tokenswarm.generator.heartbeat import Heartbeat, HeartbeatWindow
 from tokenswarm.generator.influence import Stall
@@ -96,6 +99,13 @@ class Sender:
         self.overload = Overload(read_stored(), lambda: self.recorder.in_flight)
         self._chat = settings.chat
         self.chat_endpoint = chat_endpoint(settings.chat, settings.sending) if settings.chat is not None else None
+        self.several: dict[str, tuple[ChatTarget, Endpoint]] = {}
+        """Targets that share the requests, by name; empty where there is one."""
+        self.shares: Shares | None = None
+        if settings.several is not None:
+            targets, weights = settings.several.targets, settings.several.weights
+            self.several = {name: (each, chat_endpoint(each, settings.sending)) for name, each in targets.items()}
+            self.shares = Shares(weights) if weights is not None else None
         self.questions: QuestionSource | None = None
         if settings.questions is not None:
             order, seed = settings.dataset_order, settings.seed
@@ -114,6 +124,8 @@ class Sender:
         """Users are about to start."""
         if self.chat_endpoint is not None and self._chat is not None:
             self.chat_endpoint.at(path_of(self._chat))  # now, not inside the first request
+        for target, endpoint in self.several.values():
+            endpoint.at(path_of(target))
         # Locust's `Runner.stop` looks at its own call stack: 60 ms of reading source files when done for the first
         # time, and nothing else is read meanwhile, of answers that are still on their way.
         inspect.stack()
