@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tokenswarm.exit_codes import ExitCode
-from tokenswarm.redaction import write_line
-from tokenswarm.userinput import BadInput
+from tokenswarm.redaction import accept_any_text, write_line
+from tokenswarm.userinput import BadInput, file_problem
 
 
 class _Command(NamedTuple):
@@ -42,6 +42,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m analysis") -> int:
     """Run one command; `prog` is what was typed before its name. Mistakes of the user: no traceback, exit code 2."""
+    accept_any_text()
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = _read_command(arguments[:1])
     command = COMMANDS[name]
@@ -56,6 +57,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m analysis") ->
     except BrokenPipeError:  # the reader of the output has seen enough, as `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
+    except OSError as error:  # a file or folder that cannot be read or written
+        write_line(file_problem(error), sys.stderr)
+        return ExitCode.BAD_INPUT
 
 
 def _read_command(arguments: Sequence[str]) -> str:

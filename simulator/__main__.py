@@ -37,8 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         print("\n".join(error.problems), file=sys.stderr)
     except OSError as error:
-        hint = " (another simulator? --port 0 takes a free port)" if error.errno == errno.EADDRINUSE else ""
-        print(f"simulator: {error}{hint}", file=sys.stderr)
+        in_use = f"port {options.port} is in use (another simulator? --port 0 takes a free port)"
+        print(f"simulator: {in_use if error.errno == errno.EADDRINUSE else error}", file=sys.stderr)
     return 2
 
 

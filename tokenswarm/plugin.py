@@ -28,7 +28,7 @@ from tokenswarm.live.current_run import CurrentRun
 from tokenswarm.live.terminal import attach_terminal
 from tokenswarm.preflight.machine_limits import port_problems
 from tokenswarm.preflight.preparation import Preparation, load_for_workers
-from tokenswarm.redaction import SECRETS, write_line
+from tokenswarm.redaction import SECRETS, accept_any_text, write_line
 from tokenswarm.runner.interrupts import end_on_hangup, is_made_by_master, leave_to_master, wait_for_interrupts
 from tokenswarm.runner.load_test import LoadTest
 from tokenswarm.runner.shapes import choose_shape, choose_shape_at_each_start
@@ -46,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 def register() -> None:
     """Make Locust know our options and set up a load test in each environment."""
+    accept_any_text()
     try:
         token = read_cluster_token(os.environ)
     except BadInput as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import html
+import io
 import json
 import logging
 import re
@@ -159,6 +160,13 @@ def write_line(text: str = "", file: TextIO | None = None, end: str = "\n") -> N
     """Print a text, less this process's secrets and control characters; to standard output when no file is given."""
     (file or sys.stdout).write(SECRETS.redact(text) + end)
     (file or sys.stdout).flush()
+
+
+def accept_any_text() -> None:
+    """Let this process print what its terminal has no sign for (– in ASCII, a name in Latin-1): `?` stands for it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower().replace("-", "") != "utf8":
+            stream.reconfigure(errors="replace")
 
 
 class Redacted:

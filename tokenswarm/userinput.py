@@ -84,6 +84,12 @@ class BadInput(ValueError):
         super().__init__("\n".join(self.problems))
 
 
+def file_problem(error: OSError) -> str:
+    """One line about a file or folder that could not be read or written."""
+    name = "file" if error.filename is None else str(error.filename)
+    return f"{name:.300}: expected to be able to read and write it, got {error.strerror or error}"
+
+
 def read_file(path: str | Path, what: str, max_bytes: int) -> bytes:
     """The bytes of a file of at most `max_bytes`; `what` names its kind. Raises `BadInput` when it cannot be had."""
     try:
@@ -91,7 +97,8 @@ def read_file(path: str | Path, what: str, max_bytes: int) -> bytes:
             data = file.read(max_bytes + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise BadInput([f"{what} {path}: expected a readable file, got: {reason}"]) from error
+        folder = "" if os.path.isabs(path) else f" (in {os.getcwd()})"
+        raise BadInput([f"{what} {path}: expected a readable file, got: {reason}{folder}"]) from error
     if len(data) > max_bytes:
         raise BadInput([f"{what} {path}: expected at most {max_bytes} bytes, got more"])
     return data

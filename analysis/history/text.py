@@ -45,7 +45,7 @@ def trend_lines(history: TestHistory) -> list[str]:
     trusted, left_out = len(history.trusted), len(history.runs) - len(history.trusted)
     aside = f"; {counted(left_out, 'run')} not counted: untrusted or interrupted" if left_out else ""
     if trusted < FEWEST:
-        return [f"No trend: it needs {FEWEST} trusted runs, there are {trusted}{aside}."]
+        return [f"No trend: it needs {FEWEST} trusted runs, got {trusted}{aside}."]
     method = f"{METHOD}, {100 * ALPHA:g} % false alarms a figure"
     if not history.changes:
         return [f"No change that lasts in {counted(trusted, 'run')} ({method}{aside})."]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +189,30 @@ def test_a_release_needs_tag_version_and_changelog_to_agree(
     assert (checked.returncode, checked.stderr.strip()) == (2 if problem else 0, problem)
     if not problem:
         assert (tmp_path / "notes.md").read_text().strip() == "- one"
+
+
+def test_the_version_of_this_commit_can_be_released(tmp_path: Path) -> None:
+    """All that is left to do is to tag it: the section of its version has a date and something in it."""
+    version = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
+    changelog = (PROJECT / "CHANGELOG.md").read_text()
+    assert re.search(rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d$", changelog, re.MULTILINE)
+    runner = Runner(tmp_path, TAG=f"v{version}")
+    for name in ("pyproject.toml", "CHANGELOG.md"):
+        (tmp_path / name).symlink_to(PROJECT / name)
+    checked = runner.run(steps("release.yml")["Check that tag, version and changelog agree"])
+    assert (checked.returncode, checked.stderr) == (0, "")
+    notes = (tmp_path / "notes.md").read_text()
+    assert "\n- " in notes and "\n## [" not in notes
+
+
+def test_what_is_used_elsewhere_is_the_tag_that_a_release_moves(tmp_path: Path) -> None:
+    version = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
+    runner = Runner(tmp_path, TAG=f"v{version}")
+    runner.command("git", 'echo "$@" >> git.log')
+    assert runner.run(steps("release.yml")["Move the tag of the major version"]).returncode == 0
+    moved = (tmp_path / "git.log").read_text().splitlines()[0].split()[-1]
+    for path in (PROJECT / "docs" / "ci.md", PROJECT / ".github" / "workflows" / "scenario.yml"):
+        assert set(re.findall(r"OWNER/tokenswarm[\w./]*@(\w+)", path.read_text())) == {moved}, path
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

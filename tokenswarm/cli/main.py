@@ -17,8 +17,8 @@ from tokenswarm.cli.scenarios import find_scenario, known_scenarios, locust_argu
 from tokenswarm.cli.sweep import run_sweep
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.installation import command_name, version
-from tokenswarm.redaction import write_line
-from tokenswarm.userinput import BadInput
+from tokenswarm.redaction import accept_any_text, write_line
+from tokenswarm.userinput import BadInput, file_problem
 
 PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 """Of commands whose options belong to the program behind them, `--help` included."""
@@ -226,8 +226,12 @@ def completion(shell: str) -> None:
 
 def main() -> None:
     """Mistakes of the user are printed without a traceback, exit code 2."""
+    accept_any_text()
     try:
         cli.main(prog_name=command_name())
     except BadInput as error:
         write_line("\n".join(error.problems), sys.stderr)
+        sys.exit(int(ExitCode.BAD_INPUT))
+    except OSError as error:  # a file or folder that cannot be read or written
+        write_line(file_problem(error), sys.stderr)
         sys.exit(int(ExitCode.BAD_INPUT))

@@ -152,6 +152,11 @@ class Environment(Mapping[str, str]):
         """Where a name's value comes from, as "lab.env:3" or "environment"; for messages."""
         return self._sources.get(name, "environment")
 
+    def left_blank(self, names: Iterable[str]) -> str:
+        """The first of `names` that stands in a file without a value, as "; NAME (.env:2) is empty"; "" for none."""
+        blank = next((name for name in names if name in self._sources and name not in self), None)
+        return "" if blank is None else f"; {blank} ({self.source(blank)}) is empty"
+
     def first(self, names: Iterable[str]) -> str | None:
         """The first of `names` that has a value; `None` when none has."""
         return next((name for name in names if name in self), None)
@@ -186,7 +191,9 @@ def read_environment(
             continue
         for name, entry in entries.items():
             if entry.value:
-                values[name], sources[name] = entry.value, f"{path}:{entry.line}"
+                values[name] = entry.value
+            if entry.value or name not in values:
+                sources[name] = f"{path}:{entry.line}"
     if problems:
         raise BadInput(problems)
     warnings += [_ignored(name, sources[name]) for name in values if name.startswith("LOCUST_")]
@@ -289,13 +296,19 @@ def check_environment(environment: Environment) -> list[str]:
             problems += check(environment[name], f"{name} ({environment.source(name)})")
     for name in dict.fromkeys(name for names in OPTION_NAMES.values() for name in names):
         is_url = name in (*ENDPOINT_NAMES, *RAG_ENDPOINT_NAMES)
-        if not is_url and _UNFILLED.fullmatch(environment.get(name, "")):
+        is_name = name in OPTION_NAMES["deployment"]
+        if not is_url and is_placeholder(environment.get(name, ""), is_name):
             where = f"{name} ({environment.source(name)})"
             problems.append(f"{where}: expected a value, got what is still a placeholder: {environment[name]!r:.80}")
     for name in sorted(SECRET_NAMES & set(environment)):
         if not is_key_vault_reference(environment[name]):
             problems += _key_problems(environment[name], f"{name} ({environment.source(name)})")
     return problems
+
+
+def is_placeholder(value: str, is_name: bool) -> bool:
+    """Whether a value is what a template had in its place; of a key or a deployment's name words count, too."""
+    return bool(_UNFILLED.fullmatch(value) or (is_name and _PLACEHOLDER.fullmatch(value.strip())))
 
 
 def endpoint_problems(url: str, where: str) -> list[str]:
@@ -377,7 +390,7 @@ def _looks_secret(name: str) -> bool:
 
 
 def _key_problems(value: str, where: str) -> list[str]:
-    if _PLACEHOLDER.fullmatch(value.strip()) or _UNFILLED.fullmatch(value):
+    if is_placeholder(value, is_name=True):
         return [f"{where}: expected a key, got what is still a placeholder"]
     if not value.isascii() or not value.isprintable() or " " in value:
         return [f"{where}: expected a key of printable ASCII characters without blanks, got others in it"]

@@ -15,6 +15,7 @@ from tokenswarm.apps.mapping import read_mapping
 from tokenswarm.config.chat_url import is_azure_host, read_chat_url
 from tokenswarm.config.environment import (
     AZURE_KEY_NAMES,
+    MESSAGES_ENDPOINT_NAMES,
     OPENAI_KEY_NAMES,
     Environment,
     api_key_name,
@@ -47,7 +48,7 @@ def build_chat_target(
     endpoint = get("host")
     if not endpoint:
         expected = f"--host, {_endpoint_names(get('endpoint'))}"
-        problems.append(f"chat endpoint: expected {expected}, got none ({_where_to_look(get)})")
+        problems.append(f"chat endpoint: expected {expected}, got none ({_where_to_look(get, environment)})")
         return None
     if wrong := endpoint_problems(endpoint, "chat endpoint"):
         problems += wrong
@@ -260,15 +261,16 @@ def _key(
         return NO_KEY
     names = OPENAI_KEY_NAMES if api == "openai" else AZURE_KEY_NAMES
     looked_at = " and ".join((*(("ANTHROPIC_API_KEY",) if asks == "messages" else ()), *names))
-    looked_for = f"no key was given; looked for {looked_at} in the environment and env files"
+    blank = environment.left_blank(names)
+    looked_for = f"no key was given; looked for {looked_at} in the environment and env files{blank}"
     problems.append(f"API key: expected a key or --auth entra, got none ({looked_for})")
     return None
 
 
-def _where_to_look(get: Get) -> str:
+def _where_to_look(get: Get, environment: Environment) -> str:
     """What a user may have forgotten who gave no endpoint."""
     if given := get("env-file"):
-        return f"looked in the environment and {given}"
+        return f"looked in the environment and {given}{environment.left_blank(MESSAGES_ENDPOINT_NAMES)}"
     if Path(".env").is_file():
         return "there is a .env here: give --env-file .env"
     return "no --env-file was given; `tokenswarm init` asks for the endpoint and writes .env"

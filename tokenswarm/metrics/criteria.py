@@ -11,6 +11,7 @@ percentile that too few requests carry is judged on the largest value (for "<": 
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -213,7 +214,10 @@ def _parse_criterion(text: str, problems: list[str]) -> Criterion | None:
     if operator not in ("<", ">"):
         problems.append(f"failure criterion: expected > or <, got {operator!r} in {text!r}")
     if metric not in METRICS:
-        problems.append(f"failure criterion: expected a metric of {', '.join(METRICS)}, got {metric!r} in {text!r}")
+        near = difflib.get_close_matches(metric, METRICS, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        known = ", ".join(METRICS)
+        problems.append(f"failure criterion: expected a metric of {known}, got {metric!r} in {text!r}{hint}")
         return None
     rules = METRICS[metric]
     if not _is_allowed(aggregation, rules):

@@ -86,7 +86,8 @@ def _try_chat(found: FirstRequests, target: ChatTarget) -> None:
     where = chat_endpoint(target, found.settings.sending).at(path_of(target)).url
     key = f"API {KEY}"
     if target.key == NO_KEY:
-        key = f"{key}, got none (no key was given; looked for {' and '.join(OPENAI_KEY_NAMES)})"
+        looked_for = " and ".join(OPENAI_KEY_NAMES)
+        key = f"{key} (no key was given; looked for {looked_for} in the environment and env files)"
     _judge(found, record, where, f"deployment: expected one of {{host}}, got {target.deployment!r}", key)
 
 

@@ -78,7 +78,8 @@ def port_problems(host: str, port: int) -> list[str]:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("" if host == "*" else host, port))
     except OSError as error:
-        reason = "one that is in use (another run, or --web-port)" if error.errno == errno.EADDRINUSE else str(error)
+        in_use = error.errno == errno.EADDRINUSE
+        reason = "which is in use (end the other program, or give --web-port)" if in_use else str(error)
         return [f"web-port: expected a free port, got {port}, {reason}"]
     return []
 

@@ -157,8 +157,12 @@ def check_connection(what: str, url: str, settings: Settings) -> list[str]:
 
 
 def other_scheme(url: str, error: str, settings: Settings) -> str:
-    """What to do where http was given for https, or https for http; empty where neither is so. `error`: of the request
-    that was not answered."""
+    """What to do where nobody listens, and where http was given for https, or https for http; empty where it is
+    something else. `error`: of the request that was not answered."""
+    if "Connection refused" in error:
+        return "; is it running, and is the port right?"
+    if "getaddrinfo" in error or "gaierror" in error:
+        return "; is the host's name right?"
     scheme, host, port = _origin(url)
     if scheme == "https":
         speaks_plain = any(reason in error for reason in _NO_TLS)

@@ -41,6 +41,8 @@ def check_results(results: Path, test_name: str) -> list[str]:
     wanted = (results / safe_name(test_name)).absolute()
     try:
         parent = next(path for path in (wanted, *wanted.parents) if path.exists())
+        if not parent.is_dir():
+            return [f"results-dir: expected a directory that can be written, got {parent}, which is a file"]
         with tempfile.TemporaryFile(dir=parent) as file:
             file.write(b"x" * 4096)
             file.flush()

@@ -133,12 +133,13 @@ def _unnamed_columns(text: str) -> str | None:
     """What is wrong with a file without a header whose every line looks like as many columns, of which nobody knows
     which one is the question; `None` where it does not."""
     lines = [line for line in text.splitlines() if line.strip()]
-    for delimiter in _OTHER_DELIMITERS:
+    for delimiter in (*_OTHER_DELIMITERS, *(() if '"' in text else ",")):
         widths = {line.count(delimiter) + 1 for line in lines}
         if len(lines) > 1 and len(widths) == 1 and widths != {1}:
+            one = "quote each" if delimiter == "," else "write question there"
             return (
                 f"expected a header, got lines that look like {widths.pop()} columns separated by {delimiter!r}: name "
-                "them in a first line (id;question), or write question there if each line is one question"
+                f"them in a first line (id{delimiter}question), or {one} if each line is one question"
             )
     return None
 

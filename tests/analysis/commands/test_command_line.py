@@ -203,6 +203,16 @@ def test_help_shows_that_a_run_need_not_be_named(command: str, capsys: pytest.Ca
     assert usage.endswith(("[RUN ...]", "[RUN]", "[DIR]"))
 
 
+def test_what_a_terminal_has_no_sign_for_is_no_traceback(tmp_path: Path) -> None:
+    directory = closed_run(tmp_path / "größe", test_name="größe")
+    for encoding in ("ascii", "cp1252"):
+        command = [sys.executable, "-m", "analysis", "report", "--no-html", str(directory)]
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        done = subprocess.run(command, capture_output=True, env=environment, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert ("gr??e" if encoding == "ascii" else "größe").encode(encoding) in done.stdout
+
+
 def test_output_that_nobody_reads_any_more_is_no_error(tmp_path: Path) -> None:
     directory = closed_run(tmp_path)
     command = f"{sys.executable} -m analysis metrics --markdown | head -1; exit ${{PIPESTATUS[0]}}"

@@ -16,6 +16,7 @@ from tests.simulator_process import API_KEY, ROOT, Simulator, running_simulator
 from tokenswarm.cli.env_file import env_text, env_values
 from tokenswarm.cli.scenarios import find_scenario, known_scenarios, locust_arguments
 from tokenswarm.config.environment import parse_env
+from tokenswarm.results.run_directory import check_results
 from tokenswarm.userinput import BadInput
 
 QUICK = "[deployments.gpt-35-turbo]\nttft_base_ms = 20\ntbt_ms = 1\n"
@@ -77,6 +78,13 @@ def test_init_without_answers_writes_nothing(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1].endswith("got no answer to 'Key'; nothing was written")
 
 
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "scenarios").write_text("a file")
+    done = typed(tmp_path, "init", "--no-test", said="http://127.0.0.1:8000\n\nm\n")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.endswith("expected to be able to read and write it, got File exists\n"), done.stderr
+
+
 def test_a_mistyped_command_is_one_line(tmp_path: Path) -> None:
     done = typed(tmp_path, "chekc")
     assert (done.returncode, done.stdout) == (2, "")
@@ -89,9 +97,10 @@ def test_a_mistyped_command_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [None, ".env"])
 def test_a_run_without_an_endpoint_says_where_one_comes_from(name: str | None, tmp_path: Path) -> None:
     if name:
-        (tmp_path / name).write_text("RATE=4\n")
+        (tmp_path / name).write_text("RATE=4\nOPENAI_BASE_URL=\n")
     (line,) = [line for line in typed(tmp_path, "run", "smoke").stderr.splitlines() if "chat endpoint" in line]
-    assert line.endswith("(looked in the environment and .env)" if name else "asks for the endpoint and writes .env)")
+    looked = "(looked in the environment and .env; OPENAI_BASE_URL (.env:2) is empty)"
+    assert line.endswith(looked if name else "asks for the endpoint and writes .env)")
 
 
 def test_a_run_of_our_scenario_needs_no_copy(simulator: Simulator, tmp_path: Path) -> None:
@@ -138,6 +147,13 @@ def test_small_commands_answer(tmp_path: Path) -> None:
     for name in ("report", "check", "compare", "sizing", "simulator", "selfcheck", "demo", "init", "run"):
         done = typed(tmp_path, name, "--help")
         assert done.returncode == 0 and "usage" in done.stdout.lower(), name
+
+
+def test_a_file_in_the_place_of_the_results_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("")
+    assert check_results(tmp_path / "results", "smoke") == [
+        f"results-dir: expected a directory that can be written, got {tmp_path}/results, which is a file"
+    ]
 
 
 def test_a_misspelt_scenario_is_one_line(tmp_path: Path) -> None:

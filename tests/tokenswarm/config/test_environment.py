@@ -346,6 +346,22 @@ def test_every_placeholder_of_a_parameter_file_is_named() -> None:
     assert check_environment(Environment({"TEST_NAME": "a[1]", "AOAI_ENDPOINT": "http://[::1]:80/"}, {})) == []
 
 
+@pytest.mark.parametrize("name", ["your-deployment", "<deployment>", "xxxxxx", "Enter model here"])
+def test_placeholders_are_no_deployments(name: str) -> None:
+    (said,) = check_environment(Environment({"AZURE_OPENAI_DEPLOYMENT": name}, {}))
+    assert said.startswith("AZURE_OPENAI_DEPLOYMENT (environment): expected a value, got what is still a placeholder")
+    assert not check_environment(Environment({"AZURE_OPENAI_DEPLOYMENT": "enterprise", "TEST_NAME": "todo"}, {}))
+
+
+def test_a_name_that_a_file_leaves_empty_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.env").write_text("OPENAI_BASE_URL=\nRATE=5\n")
+    read = read_environment([tmp_path / "a.env"], {})
+    assert read.left_blank(["AOAI_ENDPOINT", "OPENAI_BASE_URL"]) == f"; OPENAI_BASE_URL ({tmp_path}/a.env:1) is empty"
+    assert read.left_blank(["RATE"]) == ""
+    (tmp_path / "b.env").write_text("RATE=\n")
+    assert read_environment([tmp_path / "a.env", tmp_path / "b.env"], {}).source("RATE").endswith("a.env:2")
+
+
 def test_an_orchestrator_has_no_query_in_its_url() -> None:
     url = "https://h/?api-version=2024-01-01"
     assert check_environment(Environment({"AOAI_ENDPOINT": url}, {})) == []

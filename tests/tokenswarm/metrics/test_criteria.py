@@ -83,6 +83,11 @@ def test_a_wrong_criterion_is_refused_with_expected_and_actual(text: str, expect
     assert actual in problem
 
 
+def test_a_mistyped_metric_is_told_the_nearest() -> None:
+    with pytest.raises(BadInput, match=r"got 'tfft_ms' in 'p95\(tfft_ms\) > 100' \(did you mean ttft_ms\?\)"):
+        parse_criteria("p95(tfft_ms) > 100")
+
+
 def test_every_problem_is_reported_at_once() -> None:
     with pytest.raises(BadInput) as caught:
         parse_criteria("p95(x) > 1; avg(ttft_ms) > 5; count(ttft_ms) >= -3\nnonsense")

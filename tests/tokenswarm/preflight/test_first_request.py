@@ -203,13 +203,15 @@ def test_a_refused_connection() -> None:
     port = unused_port()
     (said,) = try_targets(settings(f"http://127.0.0.1:{port}")).problems
     assert said.startswith(f"endpoint: expected a connection to 127.0.0.1:{port}, got none (")
+    assert said.endswith("; is it running, and is the port right?)")
 
 
 def test_where_a_key_is_wanted_and_none_was_given() -> None:
     with Service(lambda *_: WRONG_KEY) as service:
         given = {"host": service.url + "/v1", "deployment": "m"}
         (said,) = try_targets(build_settings(given, Environment({}, {}), {"chat"})).problems
-    assert "accepts, got none (no key was given; looked for OPENAI_API_KEY), got HTTP 401" in said
+    looked_for = "no key was given; looked for OPENAI_API_KEY in the environment and env files"
+    assert f"accepts ({looked_for}), got HTTP 401" in said
 
 
 @pytest.mark.parametrize("look", [lambda settings: try_targets(settings).problems, check_targets])

@@ -42,6 +42,6 @@ def test_a_port_in_use_is_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         assert port_problems("127.0.0.1", port) == [
-            f"web-port: expected a free port, got {port}, one that is in use (another run, or --web-port)"
+            f"web-port: expected a free port, got {port}, which is in use (end the other program, or give --web-port)"
         ]
     assert port_problems("127.0.0.1", port) == []

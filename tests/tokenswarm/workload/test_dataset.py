@@ -115,7 +115,7 @@ def test_all_problems_are_said_at_once():
 
 
 def test_a_flood_of_problems_is_cut():
-    problems = problems_of("a, b\n" * 500)
+    problems = problems_of("a, b\na, b, c\n" * 250)
     assert len(problems) == 21
     assert problems[-1] == "d: and 480 more"
 
@@ -318,6 +318,14 @@ def test_columns_without_a_header_are_refused_with_the_guess(text: str, columns:
     (problem,) = problems_of(text.encode())
     assert problem.startswith(f"d:1: expected a header, got lines that look like {columns}: name them in a first line")
     assert [each.question for each in parse_dataset(f"question\n{text}".encode(), "csv", "d")] == text.splitlines()
+
+
+def test_a_table_without_a_question_is_one_problem() -> None:
+    (problem,) = problems_of(b"title,price\nA,1\nB,2")
+    assert problem == (
+        "d:1: expected a header, got lines that look like 2 columns separated by ',': name them in a first line "
+        "(id,question), or quote each if each line is one question"
+    )
 
 
 def test_columns_under_a_separator_line_need_a_header() -> None:
