@@ -38,7 +38,7 @@ function withGaps(points) {
 function colours() {
   const style = getComputedStyle(document.documentElement);
   const read = (name) => style.getPropertyValue(name).trim();
-  return { lines: ["--c1", "--c2", "--c3", "--c4"].map(read), text: read("--soft"), grid: read("--line"), limit: read("--limit"), mark: read("--text") };
+  return { lines: ["--c1", "--c2", "--c3", "--c4"].map(read), text: read("--soft"), grid: read("--line"), limit: read("--limit"), mark: read("--text"), card: read("--card") };
 }
 
 class Chart {
@@ -154,8 +154,11 @@ class Chart {
     for (const { value, text } of this.near()) {
       const y = plot.valToPos(value, "y", true);
       this.line(ctx, [bbox.left, y], [bbox.left + bbox.width, y], colour.limit, [4, 4]);
-      Object.assign(ctx, { fillStyle: colour.limit, textAlign: "right", textBaseline: "bottom" });
-      ctx.fillText(text, bbox.left + bbox.width, y - 2 * devicePixelRatio);
+      const [right, bottom, width] = [bbox.left + bbox.width, y - 2 * devicePixelRatio, ctx.measureText(text).width];
+      Object.assign(ctx, { fillStyle: colour.card, textAlign: "right", textBaseline: "bottom" });
+      ctx.fillRect(right - width - 2 * devicePixelRatio, bottom - 13 * devicePixelRatio, width + 2 * devicePixelRatio, 13 * devicePixelRatio); // a curve may run through it
+      ctx.fillStyle = colour.limit;
+      ctx.fillText(text, right, bottom);
     }
     const { min, max } = plot.scales.x;
     for (const { at, rate_rpm: rate } of this.marks.filter((mark) => mark.at >= min && mark.at <= max)) {
