@@ -8,6 +8,7 @@ milliseconds since `started_at` and are measured on a monotonic clock.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -312,7 +313,15 @@ def _optional(parse: Any) -> Any:
 
 
 def _integer(cell: str) -> int:
-    return int(cell) if "." not in cell else int(float(cell))
+    return int(cell) if "." not in cell else int(_number(cell))
+
+
+def _number(cell: str) -> float:
+    """A number that one can reckon with: neither NaN nor infinite."""
+    value = float(cell)
+    if not math.isfinite(value):
+        raise ValueError("expected a finite number")
+    return value
 
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(RequestRecord))
@@ -324,7 +333,7 @@ _BY_TYPE: dict[Any, Any] = {
     int: _integer,
     str | None: _optional(str),
     int | None: _optional(_integer),
-    float | None: _optional(float),
+    float | None: _optional(_number),
     TokenSource: lambda cell: TokenSource(cell) if cell else TokenSource.NONE,
     Outcome: Outcome,
     SessionEnd | None: _optional(SessionEnd),

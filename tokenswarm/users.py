@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from gevent import GreenletExit
+
 from tokenswarm.apis.api import Api, Encoded
 from tokenswarm.apis.gpt_rag import GptRagV1, GptRagV2
 from tokenswarm.apis.named import api_of
@@ -70,6 +72,8 @@ class ApiUser(User):
         self.load_test = load_test_of(environment)
         settings, sender = self.load_test.settings, self.load_test.sender
         if settings is None or sender is None:
+            if self.load_test.has_ended:
+                raise GreenletExit  # Locust was still making users when this process was told to end
             raise RuntimeError("users start after the load test")
         self.settings: Settings = settings
         self.sender: Sender = sender

@@ -14,6 +14,7 @@ from analysis.sources.loading import load_runs
 from analysis.sources.newest import newest
 from tokenswarm.exit_codes import gravest
 from tokenswarm.metrics.criteria import parse_criteria
+from tokenswarm.metrics.verdict import described
 from tokenswarm.redaction import write_line
 
 
@@ -51,9 +52,12 @@ def print_verdict(summary: Summary) -> None:
     judgement = summary.judgement
     aside = " (no failure criteria)" if judgement.state == "none" else ""
     aside = ", and failed" if judgement.state == "untrusted" and judgement.has_failed else aside
+    aside += f", {described(judgement.replaced)}" if judgement.replaced else ""
     write_line(f"{judgement.state}{aside}: {summary.label}")
     for item in judgement.criteria:
         found = "no data" if item.value is None else f"found {tables.format_found(item)}, n={item.n:,}"
         write_line(f"  {item.state.replace('_', ' ')}: {item.text} ({'; '.join(filter(None, (found, item.note)))})")
+    for replacement in judgement.replaced:
+        write_line(f"  not judged: {replacement}")
     for reason in judgement.other_reasons:
         write_line(f"  {reason}")

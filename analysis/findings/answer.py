@@ -15,7 +15,7 @@ from analysis.findings.load_curve import load_text
 from analysis.findings.summary import Summary
 from analysis.findings.verdict import Judged
 from tokenswarm.metrics.criterion_words import finding, must
-from tokenswarm.metrics.verdict import Reason, ReasonKind
+from tokenswarm.metrics.verdict import Reason, ReasonKind, described
 
 WORDS = {
     "passed": "Passed",
@@ -117,6 +117,8 @@ def answer_of(summary: Summary) -> RunAnswer:
     word = WORDS.get(judgement.state, judgement.state)
     if judgement.state == "untrusted" and judgement.has_failed:
         word += ", and failed"
+    if judgement.replaced:
+        word += f" ({described(judgement.replaced)})"
     return RunAnswer(
         judgement.state, word, tested(summary), _why(summary), _to_do(summary), _tiles(summary), in_words(summary)
     )
@@ -232,6 +234,8 @@ def _when_passed(summary: Summary) -> str:
         return (
             f"No criterion is about the {_bad(refused, failed)}: add one on throttled or error before you rely on it."
         )
+    if summary.judgement.replaced:
+        return "Judge it by the criteria of its scenario before you rely on it."
     return "This load can be relied on; scenario find-capacity tells how much more would hold."
 
 

@@ -25,9 +25,12 @@ from tokenswarm.metrics.verdict import (
     Evidence,
     Reason,
     ReasonKind,
+    Replacement,
     decide,
     not_delivered,
     read_reasons,
+    read_replacements,
+    replacements,
 )
 from tokenswarm.userinput import BadInput
 
@@ -69,6 +72,8 @@ class Judgement:
     reasons: Sequence[Reason]
     criteria: Sequence[Judged]
     has_failed: bool = False
+    replaced: Sequence[Replacement] = ()
+    """Criteria of the run, or of its scenario, that it was not judged by."""
 
     @property
     def other_reasons(self) -> list[Reason]:
@@ -81,12 +86,20 @@ def judge(run: Run, accounting: AccountingCheck, failure_criteria: str | None = 
     text = own_criteria(run) if failure_criteria is None else failure_criteria
     criteria = parse_criteria(text) if text.strip() or failure_criteria is not None else []
     results = _of_search(run, criteria) if failure_criteria is None and is_search(run) else _evaluate(run, criteria)
-    verdict = decide(results, bool(criteria), evidence_of(run, accounting))
+    replaced = _replaced(run, criteria, failure_criteria)
+    verdict = decide(results, bool(criteria), evidence_of(run, accounting, replaced))
     judged = [_judged(result) for result in results]
-    return Judgement(verdict.state, int(verdict.exit_code), verdict.reasons, judged, verdict.has_failed)
+    return Judgement(verdict.state, int(verdict.exit_code), verdict.reasons, judged, verdict.has_failed, replaced)
 
 
-def evidence_of(run: Run, accounting: AccountingCheck) -> Evidence:
+def _replaced(run: Run, criteria: list[Criterion], failure_criteria: str | None) -> list[Replacement]:
+    """What the run itself left out; and where it is judged by other criteria than its own, what these leave out."""
+    at_start = read_replacements(run.setting("criteria_replaced"))
+    own = own_criteria(run) if failure_criteria is not None else ""
+    return [*at_start, *(replacements(parse_criteria(own), criteria, "of the run") if own.strip() else [])]
+
+
+def evidence_of(run: Run, accounting: AccountingCheck, replaced: Sequence[Replacement] = ()) -> Evidence:
     """What the rows and the generator's own notes say besides the criteria."""
     return Evidence(
         sent=accounting.sent,
@@ -94,6 +107,7 @@ def evidence_of(run: Run, accounting: AccountingCheck) -> Evidence:
         failures=_failures(run),
         distrust=distrust(run, accounting),
         interrupted=run.state == "interrupted",
+        replaced=replaced,
     )
 
 

@@ -33,13 +33,25 @@ PAUSE_SHARE = 0.2
 
 def warnings_of(summary: Summary) -> list[str]:
     """One line for each doubt, gravest first."""
-    return [*_target(summary), *_window(summary), *_load(summary), *_answers(summary), *_precision(summary)]
+    return [
+        *_replaced(summary),
+        *_target(summary),
+        *_window(summary),
+        *_load(summary),
+        *_answers(summary),
+        *_precision(summary),
+    ]
 
 
 def _target(summary: Summary) -> Iterator[str]:
     options = summary.settings.get("options")
     if isinstance(options, Mapping) and options.get("tls-verify") == "no":
         yield "TLS certificates were not checked (tls-verify = no): nobody knows that this was the right host."
+
+
+def _replaced(summary: Summary) -> Iterator[str]:
+    for replacement in summary.judgement.replaced:
+        yield f"The verdict does not tell what was agreed: {replacement}."
 
 
 def _window(summary: Summary) -> Iterator[str]:

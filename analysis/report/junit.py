@@ -53,6 +53,8 @@ def _add_counts(suite: ElementTree.Element, summary: Summary) -> None:
     ElementTree.SubElement(properties, "property", name="scope", value=scope)
     for name in ("sent", "ok", "failed", "throttled", "cancelled", "aborted", "dropped", "lost"):
         ElementTree.SubElement(properties, "property", name=name, value=str(getattr(counted, name)))
+    for replacement in summary.judgement.replaced:
+        ElementTree.SubElement(properties, "property", name="not judged", value=_clean(str(replacement)))
 
 
 def _add_run(suite: ElementTree.Element, summary: Summary) -> None:

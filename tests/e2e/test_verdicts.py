@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 
 import pytest
 
+from analysis.findings.answer import answer_of
+from analysis.findings.summarise import summarise
+from analysis.report import junit
+from analysis.sources.loading import load_run
 from tests.e2e.locust_process import Target, credentials, run_locust, scenario
 from tests.simulator_process import running_simulator
 
@@ -56,6 +61,23 @@ def test_the_peak_with_a_wrong_function_key_fails(target: Target, tmp_path: Path
     assert {row.status for row in run.rows} == {401}
     assert run.facts["verdict"]["has_failed"]
     assert finished.code == run.code(3)
+
+
+def test_a_laxer_criterion_than_the_scenarios_is_said_wherever_the_verdict_is(target: Target, tmp_path: Path) -> None:
+    variables = {**credentials(target), "LOCUST_FAILURE_CRITERIA": "percentage(error) > 99; percentage(throttled) > 1"}
+    given = scenario("smoke", "-t", "60s", "--max-total-requests", "6")
+    finished = run_locust(given, variables, tmp_path)
+    said = "percentage(error) > 1 (scenarios/smoke.conf) was replaced by percentage(error) > 99"
+    assert finished.output.count(said) == 2  # at the start, and beside the verdict
+    run = finished.run()
+    assert run.facts["criteria_replaced"] == [
+        {"criterion": "percentage(error) > 1", "by": "percentage(error) > 99", "where": "scenarios/smoke.conf"}
+    ]
+    assert f"{run.facts['verdict']['state'].upper()}, 1 criterion replaced" in finished.output
+    summary = summarise(load_run(run.directory))
+    assert "(1 criterion replaced)" in answer_of(summary).word
+    assert said in summary.warnings[0]
+    assert said in unescape(junit.render([summary]))
 
 
 def test_a_warm_up_as_long_as_the_run_is_no_data(target: Target, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from analysis.findings.summarise import summarise
+from analysis.sources.loading import load_run
 from tests.faults.locust_run import headless, read_rows, running_locust
 from tests.simulator_process import Simulator, fixed_times, running_simulator
 from tokenswarm.metrics.accounting import Accounting
@@ -18,6 +21,8 @@ from tokenswarm.results.csv_rows import HEADER, format_row
 from tokenswarm.results.journal import Journal
 from tokenswarm.results.read_back import WrittenFiles
 
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
+"""Of prctl(2) and capabilities(7)."""
 HELD = ("--failure-criteria", "percentage(error) > 50", "--think-time", "0.05")
 
 
@@ -100,6 +105,35 @@ def test_evidence_that_is_gone_is_no_verdict(
             assert facts["accounting"]["sent"] + lost >= len([x for x in truth if x["client_request_id"]])
         else:
             assert str(directory) not in run.output.rpartition("could not be written")[2]
+
+
+def bind_to_permissions() -> None:
+    """A child that runs as root may then no longer write where its permissions forbid it."""
+    if os.geteuid() == 0:
+        libc = ctypes.CDLL(None, use_errno=True)
+        for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+            libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
+def test_a_directory_that_becomes_read_only_is_no_verdict(simulator: Simulator, tmp_path: Path) -> None:
+    """Rows go on into the file that is open; run.json and Locust's page cannot be written."""
+    started = headless(simulator.chat_url, *HELD, run_time="60s")
+    with running_locust(tmp_path, *started, before=bind_to_permissions) as run:
+        run.wait_until(lambda: len(read_rows(run.directory / "requests.csv")) >= 20)
+        run.directory.chmod(0o555)
+        try:
+            run.process.send_signal(signal.SIGTERM)
+            assert run.wait(40) == 4
+        finally:
+            run.directory.chmod(0o755)
+        assert "run.json could not be written: Permission denied" in run.output
+        assert "Verdict: UNTRUSTED" in run.output and "Traceback" not in run.output
+        assert run.facts["state"] == "running"
+        judgement = summarise(load_run(run.directory)).judgement
+        assert (judgement.state, judgement.exit_code) == ("failed", 3)
+        assert "crashed" in {str(reason.kind) for reason in judgement.reasons}
+        served = [line for line in simulator.truth(30) if line["received_at"] > run.began_at]
+        assert len(run.rows) == len([line for line in served if line["client_request_id"]])
 
 
 def row(number: int, outcome: Outcome = Outcome.OK, attempt: int = 1) -> str:

@@ -57,8 +57,6 @@ def test_timeouts_of_a_frozen_generator_are_its_own(simulator: Simulator, tmp_pa
         run.process.send_signal(signal.SIGCONT)
         assert run.wait(40) == 4
     facts = run.facts
-    late = [row for row in run.rows if row["outcome"] == "timeout" or float(row["e2e_ms"] or 0) > 3000]
-    assert late, "nothing was under way"
     assert facts["generator"]["stall_longest_ms"] > 1000 * (FROZEN_S - 0.5)
     timeouts = [row for row in run.rows if row["outcome"] == "timeout"]
     assert facts["generator"]["timeouts_touched"] == facts["generator"]["timeouts"] == len(timeouts)

@@ -144,6 +144,24 @@ def test_a_run_is_named_after_the_scenario_that_filled_the_form(locust: WebProce
     assert json.loads(locust.get("/llm/form")[1])["scenario"] == "smoke.conf", "and is what Run again starts"
 
 
+@pytest.mark.parametrize("blank", [" ", "\n", ";", " ; ;"])
+def test_criteria_of_blanks_start_nothing(locust: WebProcess, blank: str) -> None:
+    answer = start(locust, failure_criteria=blank)
+    assert answer["success"] is False and "failure criteria: expected" in str(answer["message"]).replace("-", " ")
+    assert set(answer["fields"]) == {"failure_criteria"}  # type: ignore[call-overload]
+
+
+def test_criteria_that_a_form_takes_out_of_its_scenario_are_said(locust: WebProcess) -> None:
+    form = {"scenario": "smoke.conf", "failure_criteria": "", "max_total_requests": "3", "test_name": "taken-out"}
+    assert start(locust, **form)["success"] is True
+    ended = locust.await_live(lambda live: not live["is_on"] and (live["run"] or {}).get("test_name") == "taken-out")
+    run = ended["run"]
+    said = "percentage(error) > 1 (scenarios/smoke.conf) was replaced by nothing"
+    assert run["verdict"]["state"] == "none" and said in run["criteria_replaced"]
+    facts = json.loads((Path(run["directory"]) / "run.json").read_text())
+    assert {each["by"] for each in facts["criteria_replaced"]} == {None}
+
+
 def test_a_form_is_filled_from_no_file_outside_the_scenarios(locust: WebProcess) -> None:
     before = json.loads(locust.get("/llm/form")[1])["scenario"]
     assert "scenario: expected one of" in str(start(locust, scenario="../.env")["message"])

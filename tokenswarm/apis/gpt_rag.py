@@ -17,7 +17,7 @@ from tokenswarm.apis.api import Encoded, Found
 from tokenswarm.apis.chunk_times import ChunkTimes
 from tokenswarm.apis.request import RagRequest
 from tokenswarm.apis.whole_body import WholeBody
-from tokenswarm.payload.errors import MAX_ERROR_CHARACTERS, find_error, page_title, told, unreadable
+from tokenswarm.payload.errors import MAX_ERROR_CHARACTERS, find_error, not_text, told, unreadable
 from tokenswarm.payload.json_text import read_json
 from tokenswarm.record import Outcome
 
@@ -187,9 +187,8 @@ class RagStream:
             return found.outcome, found.text
         if self.undecodable is not None:
             return Outcome.BAD_PAYLOAD, self.undecodable
-        if title := page_title(text):
-            return Outcome.BAD_PAYLOAD, f"answer is an HTML page: {title}"
-        return (Outcome.OK, None) if text.strip() else (Outcome.BAD_PAYLOAD, "answer without text")
+        wrong = not_text(text, self._headers.get("content-type", ""))
+        return (Outcome.OK, None) if wrong is None else (wrong.outcome, wrong.text)
 
     @property
     def text(self) -> str:

@@ -15,7 +15,7 @@ from tokenswarm.apis.chunk_times import ChunkTimes
 from tokenswarm.apis.gpt_rag import stages_of
 from tokenswarm.apps.held import MAX_TEXT
 from tokenswarm.apps.mapping import HEADER, AppMapping
-from tokenswarm.payload.errors import page_title, told
+from tokenswarm.payload.errors import not_text, told
 from tokenswarm.record import Doubt, Outcome
 from tokenswarm.userinput import BadInput
 
@@ -55,6 +55,7 @@ class AppText:
     """One answer while it arrives. Its first word is held back where it may be an id, with the time when it came."""
 
     __slots__ = (
+        "_content_type",
         "_decoder",
         "_patterns",
         "_pieces",
@@ -74,6 +75,7 @@ class AppText:
         self._waiting: str | None = "" if patterns.conversation is not None else None
         self._waiting_ms = 0.0
         self._stages = stages_of(headers)
+        self._content_type = headers.get("content-type", "")
         self.times = ChunkTimes()
         self.conversation_id = (headers.get(patterns.header) or None) if patterns.header else None
 
@@ -142,10 +144,8 @@ class AppText:
         if patterns.error is not None and (found := patterns.error.search(text)):
             said = told((found[1] if found.re.groups else found[0]).strip() or "error without message")
             return said.outcome, said.text
-        if title := page_title(text):
-            return Outcome.BAD_PAYLOAD, f"answer is an HTML page: {title}"
-        if not text.strip():
-            return Outcome.BAD_PAYLOAD, "answer without text"
+        if (wrong := not_text(text, self._content_type)) is not None:
+            return wrong.outcome, wrong.text
         if patterns.end is not None and not patterns.end.search(text):
             return (
                 Outcome.TRUNCATED,

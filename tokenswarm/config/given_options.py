@@ -1,14 +1,29 @@
-"""What is given of the verdict's options, in a command or a scenario file, and would be lost by Locust's parser.
+"""What is given of the verdict's options, in a command or a scenario file, and would be lost.
 
 Locust lets a blank environment variable win over the scenario, takes the last of two equal options, and begins a
-comment at a `;` or `#` behind a blank. A criterion that is lost in one of these ways fails no run. Pure.
+comment at a `;` or `#` behind a blank. A criterion that is lost in one of these ways fails no run.
+
+A flag, a variable or a form wins over the scenario file, whose criteria are `Agreed`: those left out are named.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from configargparse import ConfigFileParserException, DefaultConfigFileParser  # type: ignore[import-untyped]
+
+from tokenswarm.config.settings import Settings
+from tokenswarm.metrics.autostop import parse_auto_stop
+from tokenswarm.metrics.criteria import parse_criteria
+from tokenswarm.metrics.goodput import Goodput, parse_goodput
+from tokenswarm.metrics.verdict import Replacement, replacements
+from tokenswarm.userinput import BadInput
 
 ONCE = ("failure-criteria", "server-failure-criteria", "auto-stop", "goodput")
 """Options that say when a run has failed: none of them may be lost."""
@@ -69,3 +84,95 @@ def _cut(key: str, value: str, where: str) -> list[str]:
     return [
         f"{key}: expected no blank before {found[0].strip()!r}, where Locust begins a comment, got {value!r} ({where})"
     ]
+
+
+STATED = ("failure-criteria", "goodput", "auto-stop")
+"""Options that say when a run has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What `where` states, as text, by option."""
+
+    where: str
+    texts: Mapping[str, str]
+
+
+def agreed_of_files(paths: Iterable[Path | None]) -> Agreed | None:
+    """What the first of these files states that states anything; `None` when none does, or none can be read."""
+    for path in paths:
+        if path is not None and (texts := _texts(_read(path))):
+            return Agreed(str(path), texts)
+    return None
+
+
+def agreed_of_launch(options: Mapping[str, Any]) -> Agreed | None:
+    """What a process was started with, whatever a form makes of it later; `options` by attribute."""
+    texts = _texts({name: options.get(name.replace("-", "_")) for name in STATED})
+    return Agreed("as this process was started", texts) if texts else None
+
+
+def replaced(agreed: Agreed | None, settings: Settings) -> list[Replacement]:
+    """What of it the settings do not hold a run against."""
+    if agreed is None:
+        return []
+    return [*_criteria(agreed, settings), *_goodput(agreed, settings), *_auto_stop(agreed, settings)]
+
+
+def _criteria(agreed: Agreed, settings: Settings) -> list[Replacement]:
+    text = agreed.texts.get("failure-criteria")
+    if text is None:
+        return []
+    try:
+        return replacements(parse_criteria(text), settings.criteria, agreed.where)
+    except BadInput:  # others were given in its place, or the run would not have come so far
+        return [Replacement(text[:200], "; ".join(map(str, settings.criteria)) or None, agreed.where)]
+
+
+def _goodput(agreed: Agreed, settings: Settings) -> list[Replacement]:
+    text, given = agreed.texts.get("goodput"), settings.goodput
+    if text is None or (given is not None and _contains(given, text)):
+        return []
+    return [Replacement(f"goodput {text}", None if given is None else str(given), agreed.where)]
+
+
+def _contains(given: Goodput, text: str) -> bool:
+    """Whether the given limits are those of the text, or stricter."""
+    limits = dict(given.limits)
+    try:
+        return all(limits.get(metric, math.inf) <= limit for metric, limit in parse_goodput(text).limits)
+    except BadInput:
+        return False
+
+
+def _auto_stop(agreed: Agreed, settings: Settings) -> list[Replacement]:
+    text, given = agreed.texts.get("auto-stop"), settings.auto_stop
+    try:
+        same = text is None or parse_auto_stop(text) in (None, given)
+    except BadInput:
+        same = False
+    return [] if same else [Replacement(f"auto-stop {text}", None if given is None else str(given), agreed.where)]
+
+
+def _texts(options: Mapping[str, Any]) -> dict[str, str]:
+    return {name: text for name in STATED if (text := _text(options.get(name)))}
+
+
+def _text(value: Any) -> str:
+    return ";".join(map(str, value)) if isinstance(value, list) else str(value or "").strip()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Keys and values of a file that Locust reads, with hyphens; empty for one that it cannot read."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+        found = tomllib.loads(text)["tool"]["locust"] if path.suffix == ".toml" else _parse(text)
+    except (OSError, ValueError, KeyError, TypeError, ConfigFileParserException):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {str(key).removeprefix("--").replace("_", "-"): value for key, value in found.items()}
+
+
+def _parse(text: str) -> dict[str, Any]:
+    return dict(DefaultConfigFileParser().parse(text.splitlines()))

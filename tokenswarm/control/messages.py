@@ -8,16 +8,33 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
+import sys
 import types
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from tokenswarm.generator.heartbeat import HeartbeatWindow
 
+MAX_TEXT = 4096
+"""Of a name, a path or a sentence in a message; a path may be so long."""
+
+MAX_COUNT = 2**53
+"""Counts stay exact as a float."""
+
 
 class IllFormed(ValueError):
     """What was received is not the message that its name says. The text says what was expected."""
+
+
+class Plain:
+    """A message in which every value of its type can be."""
+
+    __slots__ = ()
+
+    def problems(self) -> Iterator[str]:
+        """None."""
+        return iter(())
 
 
 class ControlMessage(Protocol):
@@ -25,6 +42,9 @@ class ControlMessage(Protocol):
 
     NAME: ClassVar[str]
     __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def problems(self) -> Iterator[str]:
+        """What cannot be, though each field is of its type: in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +79,22 @@ class Rows:
     clock: list[float] | None = None
     done: bool = False
 
+    def problems(self) -> Iterator[str]:
+        for name in ("rows", "started", "finished", "made", "written", "overtaken", "offered"):
+            if (getattr(self, name) or 0) < 0:
+                yield f"{name}: expected 0 or more, got {getattr(self, name)}"
+        if self.finished > self.started:
+            yield f"finished: expected at most started ({self.started}), got {self.finished}"
+        for name in ("worker", "run", "journal", "problem", "self_check", "beyond"):
+            if len(getattr(self, name) or "") > MAX_TEXT:
+                yield f"{name}: expected at most {MAX_TEXT} characters, got {len(getattr(self, name))}"
+        if self.clock is not None and (len(self.clock) != 3 or self.clock[2] < 0):
+            yield f"clock: expected what it took off, how far it is ahead and the error, got {self.clock[:4]}"
+        if any(len(stall) != 2 or stall[1] < 0 for stall in self.stalls):
+            yield "stalls: expected pairs of an instant and ms, got others"
+        if any(window.worker != self.worker for window in self.windows):
+            yield f"health: expected windows of {self.worker[:60]!r}, got another's"
+
     @property
     def in_flight(self) -> int:
         """Calls under way."""
@@ -85,9 +121,17 @@ class PlanStart:
     assignment: list[int | None]
     level: list[float] | None = None
 
+    def problems(self) -> Iterator[str]:
+        begin, position, count = [*self.assignment, None, None, None][:3]
+        right = len(self.assignment) == 3 and begin is not None and count is not None and begin >= 0 and count >= 0
+        if not right or (position is not None and not 0 <= position < (count or 0)):
+            yield f"assignment: expected arrival, position and count, got {self.assignment[:4]}"
+        if self.level is not None and (len(self.level) != 3 or min(self.level) < 0 or not self.level[0]):
+            yield f"level: expected rate, first index and duration, got {self.level[:4]}"
+
 
 @dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(Plain):
     """Master to worker: the run in directory `run` ends; arrivals due before Unix s `until` belong to it."""
 
     NAME: ClassVar[str] = "tokenswarm_drain"
@@ -97,7 +141,7 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
-class ClockAsked:
+class ClockAsked(Plain):
     """Worker to master: what time is it? Asked at Unix s `asked_at` by the worker's clock."""
 
     NAME: ClassVar[str] = "tokenswarm_clock"
@@ -106,7 +150,7 @@ class ClockAsked:
 
 
 @dataclass(frozen=True, slots=True)
-class ClockTold:
+class ClockTold(Plain):
     """Master to worker: it was Unix s `master_at` by the master's clock when the question came."""
 
     NAME: ClassVar[str] = "tokenswarm_clock"
@@ -116,7 +160,7 @@ class ClockTold:
 
 
 @dataclass(frozen=True, slots=True)
-class ThreadWanted:
+class ThreadWanted(Plain):
     """Worker to master: a user asks for the next thread of the thread group."""
 
     NAME: ClassVar[str] = "tokenswarm_thread"
@@ -132,9 +176,13 @@ class ThreadGiven:
     ends_at: float | None
     loops: int
 
+    def problems(self) -> Iterator[str]:
+        if self.loops < -1 or (self.ends_at is not None and self.ends_at < self.start_at):
+            yield f"expected a thread that ends after its start, got {self.start_at} to {self.ends_at}"
+
 
 @dataclass(frozen=True, slots=True)
-class ThreadParked:
+class ThreadParked(Plain):
     """Worker to master: a thread has done its loops."""
 
     NAME: ClassVar[str] = "tokenswarm_parked"
@@ -159,9 +207,12 @@ def decode(kind: type[M], data: object) -> M:
         if not _fits(value, hints[name]):
             raise IllFormed(f"{kind.NAME}.{name}: expected {hints[name]}, got {type(value).__name__}")
     try:
-        return kind(**data)
+        message = kind(**data)
     except TypeError:
         raise IllFormed(f"{kind.NAME}: expected {', '.join(hints)}, got {', '.join(data)}") from None
+    for problem in message.problems():
+        raise IllFormed(f"{kind.NAME}.{problem}")
+    return message
 
 
 @functools.cache
@@ -178,7 +229,7 @@ def _fits(value: object, hint: Any) -> bool:
     if get_origin(hint) in (Union, types.UnionType):
         return any(_fits(value, each) for each in get_args(hint))
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < MAX_COUNT
     return isinstance(value, type(None) if hint is None else hint)

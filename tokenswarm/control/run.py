@@ -28,7 +28,7 @@ from tokenswarm.metrics.criteria import CriterionResult
 from tokenswarm.metrics.refusals import RefusalMonitor
 from tokenswarm.metrics.samples import Samples
 from tokenswarm.metrics.spending import Spending
-from tokenswarm.metrics.verdict import Evidence, Reason, ReasonKind, Verdict, decide, delivery
+from tokenswarm.metrics.verdict import Evidence, Reason, ReasonKind, Replacement, Verdict, decide, delivery
 from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.results.journal import WrittenBytes
 from tokenswarm.results.read_back import WrittenFiles
@@ -75,6 +75,8 @@ class LoadRun:
         self.accounting = Accounting()
         self.health: list[HeartbeatWindow] = []
         self.stalls = Stalls()
+        self.collect_stalls: Callable[[], None] = lambda: None
+        """Where this process sends itself: hand over the stalls that it has seen since the last call."""
         self.influence = Influence(0, 0, 0, 0, None)
         """What the generator's lag can have done to the run's figures; known at its end."""
         self.problems: list[Reason] = []
@@ -90,6 +92,8 @@ class LoadRun:
         self.stop_reason: str | None = None
         self.interrupted = False
         self.verdict: Verdict | None = None
+        self.replaced: Sequence[Replacement] = ()
+        """Criteria of the scenario file that this run is not held against."""
         self.workers = workers
         self.judge = judge
         self.answer_lengths = AnswerLengths()
@@ -184,6 +188,7 @@ class LoadRun:
         written and read back; the verdict is about what was found."""
         self.ended_at, self.interrupted = ended_at, interrupted
         self._check_clock()
+        self.collect_stalls()
         self.influence = self.stalls.influence()
         missing = self._read_rows_back()
         self.accounting.close(planned, [*lost, *missing])
@@ -281,6 +286,7 @@ class LoadRun:
             failures=stopped,
             distrust=self._distrust(),
             interrupted=self.interrupted,
+            replaced=self.replaced,
         )
         return decide(results, bool(self.settings.criteria), evidence)
 
@@ -290,9 +296,7 @@ class LoadRun:
         if unaccounted := self.accounting.unaccounted:
             text = f"accounting: {unaccounted} planned requests are neither sent, dropped nor lost"
             reasons.append(Reason(ReasonKind.ACCOUNTING, text))
-        if self.influence.matters:
-            text = f"load generator saturated: {self.influence.describe()}"
-            reasons.append(Reason(ReasonKind.SATURATED, text))
+        reasons += self.influence.reasons()
         return reasons + [Reason(ReasonKind.LOST, str(lost)) for lost in self.accounting.lost]
 
     def _write(self, state: str) -> bool:
@@ -346,6 +350,7 @@ class LoadRun:
             "search": self.judge.facts(),
             "levels": self.levels,
             "criteria": [result.facts() for result in self.verdict.results] if self.verdict else [],
+            "criteria_replaced": [replacement.facts() for replacement in self.replaced],
             "verdict": None if self.verdict is None else self.verdict.facts(),
             "rate_changes": [{"at": at, "rate_rpm": rate_rpm} for at, rate_rpm in self.rate_changes],
             "stop_reason": self.stop_reason,

@@ -236,6 +236,8 @@ class Workers:
     def _tell_time(self, message: ClockAsked, client_id: str) -> None:
         if client_id in self._runner.clients:
             self._mailbox.send(ClockTold(message.asked_at, time.time()), client_id)
+        elif client_id not in self._workers:  # nor one that has just left
+            raise IllFormed(f"{message.NAME}: expected a worker, got somebody else")
 
     def _take_rows(self, message: Rows, client_id: str) -> None:
         records = _read_records(message)
@@ -244,6 +246,7 @@ class Workers:
         worker = self._worker(client_id, message.worker)
         if worker.done and not records:
             return  # it had ended before it was told to
+        _check(message, worker.name, worker.told)
         if worker.told.journal is None:
             self._note_after = 0.0  # until now it was not known where it is
         worker.take(message)
@@ -369,16 +372,24 @@ class Workers:
 
 def _read_records(message: Rows) -> list[RequestRecord]:
     """The records of a message, all of it understood before any of it is used. Raises `IllFormed`."""
-    windows = message.windows
     try:
         records = parse_rows(message.text)
     except (ValueError, TypeError, csv.Error) as error:
         raise IllFormed(f"{message.NAME}.text: expected rows, got {error}") from None
-    if any(len(stall) != 2 for stall in message.stalls):
-        raise IllFormed(f"{message.NAME}.stalls: expected pairs of an instant and ms, got others")
-    if len(records) != message.rows or any(window.worker != message.worker for window in windows):
+    if len(records) != message.rows or (message.text and not message.text.endswith("\n")):
         raise IllFormed(f"{message.NAME}: expected {message.rows} rows of {message.worker}, got {len(records)}")
     return records
+
+
+def _check(message: Rows, name: str, before: Rows) -> None:
+    """Whether it goes on from the worker's last message. Raises `IllFormed`."""
+    if message.worker != name:
+        raise IllFormed(f"{message.NAME}.worker: expected {name}, got {message.worker[:60]!r}")
+    for counter in ("started", "finished", "made", "written", "overtaken"):
+        if getattr(message, counter) < getattr(before, counter):
+            raise IllFormed(f"{message.NAME}.{counter}: expected no less than before, got {getattr(message, counter)}")
+    if message.journal is not None and Path(message.journal).name != f"journal-{name}.csv":
+        raise IllFormed(f"{message.NAME}.journal: expected journal-{name}.csv, got {message.journal[-60:]!r}")
 
 
 def run_of(directory: Path | str) -> str:

@@ -6,6 +6,7 @@ whether that matters is a question of the latencies beside it: see `influence`.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -47,19 +48,16 @@ class HeartbeatWindow:
         worker, *figures = cells
         if not isinstance(worker, str):
             raise TypeError(f"a worker called {worker!r}")
-        return cls(worker, *(float(figure) for figure in figures))
+        numbers = [float(figure) for figure in figures]
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError("figures that are none")
+        return cls(worker, *numbers)
 
 
 def make_window(worker: str, ended_at: float, lags_ms: Sequence[float], cpu_pct: float) -> HeartbeatWindow:
     """A window from its heartbeats' lags."""
     p95, p98 = (percentile(lags_ms, p) or 0.0 for p in (95, 98))
     return HeartbeatWindow(worker, ended_at, p95, p98, max(lags_ms, default=0.0), cpu_pct)
-
-
-def is_late_often(windows: Sequence[HeartbeatWindow]) -> bool:
-    """Whether it is worth a word while the run is on: at least 2 late windows, and more than a tenth of all."""
-    late = sum(window.is_late for window in windows)
-    return late >= 2 and late > len(windows) / 10
 
 
 def summarise(windows: Sequence[HeartbeatWindow], read_lags_ms: Iterable[float]) -> dict[str, Any]:

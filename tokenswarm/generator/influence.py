@@ -11,10 +11,11 @@ import itertools
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tokenswarm.metrics.verdict import Reason, ReasonKind
 from tokenswarm.record import Outcome, RequestRecord
 
 STALL_MS = 5.0
@@ -28,6 +29,9 @@ TOUCHED_PCT = 5.0
 
 LOOKED_AT = 20_000
 """Latencies that are looked at, evenly over the run, where there are more."""
+
+LOOKED_AT_LIVE = 2_000
+"""The same while the run is on, of timeouts too: looking takes the loop's time."""
 
 Stall = tuple[float, float]
 """Unix s at which the loop went on, and the ms for which it had not."""
@@ -64,6 +68,10 @@ class Influence:
             parts.append(f"{self.timeouts_touched} of {self.timeouts} timeouts")
         return f"its event loop stood still for up to {self.longest_ms:.0f} ms, which can explain {' and '.join(parts)}"
 
+    def reasons(self) -> list[Reason]:
+        """Why the run cannot be trusted, while it is on and at its end; empty where nothing is in doubt."""
+        return [Reason(ReasonKind.SATURATED, f"load generator saturated: {self.describe()}")] if self.matters else []
+
     def facts(self) -> dict[str, Any]:
         """For run.json, beside the heartbeat's figures."""
         return {
@@ -76,17 +84,17 @@ class Influence:
 
 
 class Stalls:
-    """Stalls and requests of a run, by process. A request costs 13 bytes."""
+    """Stalls and requests of a run, by process. A request costs 12 bytes."""
 
     def __init__(self) -> None:
         self._stalls: defaultdict[str, list[Stall]] = defaultdict(list)
-        self._begins: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
-        self._latencies: defaultdict[str, array[float]] = defaultdict(lambda: array("f"))
-        self._is_timeout: defaultdict[str, array[int]] = defaultdict(lambda: array("b"))
+        self._answers: defaultdict[str, _Requests] = defaultdict(_Requests)
+        self._timeouts: defaultdict[str, _Requests] = defaultdict(_Requests)
 
     def add_stalls(self, worker: str, stalls: Iterable[Stall]) -> None:
         """What a process's heartbeat saw."""
-        self._stalls[worker] += stalls
+        if known := list(stalls):
+            self._stalls[worker] += known
 
     def add(self, record: RequestRecord) -> None:
         """One request has ended; only answers and timeouts have a latency that could be bent."""
@@ -94,44 +102,67 @@ class Stalls:
         latency_ms = record.e2e_ms if timeout or record.ttft_ms is None else record.ttft_ms
         if record.started_at is None or latency_ms is None or not (timeout or record.outcome is Outcome.OK):
             return
-        self._begins[record.worker].append(record.started_at)
-        self._latencies[record.worker].append(latency_ms)
-        self._is_timeout[record.worker].append(timeout)
+        (self._timeouts if timeout else self._answers)[record.worker].add(record.started_at, latency_ms)
 
     def influence(self) -> Influence:
-        """What it comes to."""
-        counts = [0, 0, 0, 0]
-        step = max(1, sum(map(len, self._begins.values())) // LOOKED_AT)
-        for worker in self._begins:
-            _count(counts, self._stalls[worker], step, self._requests(worker))
-        longest = max((ms for stalls in self._stalls.values() for _, ms in stalls), default=None)
-        answered, touched, timeouts, timeouts_touched = counts
-        return Influence(answered, touched, timeouts, timeouts_touched, longest)
+        """What it comes to, over every timeout."""
+        return self._influence(LOOKED_AT, None)
 
-    def _requests(self, worker: str) -> Iterable[tuple[float, float, int]]:
-        return zip(self._begins[worker], self._latencies[worker], self._is_timeout[worker], strict=True)
+    def so_far(self) -> Influence:
+        """What it comes to while the run is on: the same, of fewer requests."""
+        return self._influence(LOOKED_AT_LIVE, LOOKED_AT_LIVE)
+
+    def _influence(self, answers: int, timeouts: int | None) -> Influence:
+        stalls = {worker: _Course(found) for worker, found in self._stalls.items()}
+        longest = max((ms for found in self._stalls.values() for _, ms in found), default=None)
+        return Influence(*_count(stalls, self._answers, answers), *_count(stalls, self._timeouts, timeouts), longest)
 
 
-def _count(
-    counts: list[int], unsorted: Sequence[Stall], step: int, requests: Iterable[tuple[float, float, int]]
-) -> None:
-    """Count one process's requests, and those that a stall can explain: answers in the first two places of `counts`,
-    one of `step`, timeouts in the others, every one."""
-    stalls = sorted(unsorted)
-    ends = [at for at, _ in stalls]
-    longest_s = max((ms for _, ms in stalls), default=0.0) / 1000.0
-    for number, (begin, latency_ms, timeout) in enumerate(requests):
-        if number % step and not timeout:
-            continue
+class _Requests:
+    """When requests began, in Unix s, and how long they took, in ms."""
+
+    def __init__(self) -> None:
+        self.begins = array("d")
+        self.latencies_ms = array("f")
+
+    def __len__(self) -> int:
+        return len(self.begins)
+
+    def add(self, begin: float, latency_ms: float) -> None:
+        self.begins.append(begin)
+        self.latencies_ms.append(latency_ms)
+
+    def one_of(self, step: int) -> Iterable[tuple[float, float]]:
+        """Every `step`th of them."""
+        return zip(self.begins[::step], self.latencies_ms[::step], strict=True)
+
+
+class _Course:
+    """The stalls of one process in order."""
+
+    def __init__(self, stalls: Sequence[Stall]) -> None:
+        self._stalls = sorted(stalls)
+        self._ends = [at for at, _ in self._stalls]
+        self._longest_s = max(ms for _, ms in stalls) / 1000.0
+
+    def explains(self, begin: float, latency_ms: float) -> bool:
+        """Whether one of them can have made the latency."""
         end = begin + latency_ms / 1000.0
-        first, last = bisect_left(ends, begin), bisect_right(ends, end + longest_s)
-        found = max(
-            (_overlap_ms(at, ms, begin, end) for at, ms in itertools.islice(stalls, first, last)),
-            default=0.0,
-        )
-        place = 2 if timeout else 0
-        counts[place] += 1
-        counts[place + 1] += found >= latency_ms * MATTERS_PCT / 100.0 and found > 0.0
+        first, last = bisect_left(self._ends, begin), bisect_right(self._ends, end + self._longest_s)
+        inside = itertools.islice(self._stalls, first, last)
+        found = max((_overlap_ms(at, ms, begin, end) for at, ms in inside), default=0.0)
+        return found >= latency_ms * MATTERS_PCT / 100.0 and found > 0.0
+
+
+def _count(stalls: Mapping[str, _Course], of: Mapping[str, _Requests], looked_at: int | None) -> tuple[int, int]:
+    """Requests that were looked at, evenly (`None`: each), and those that a stall of their process can explain."""
+    step = 1 if looked_at is None else max(1, sum(map(len, of.values())) // looked_at)
+    count = touched = 0
+    for worker, requests in of.items():
+        count += -(-len(requests) // step)
+        if (course := stalls.get(worker)) is not None:
+            touched += sum(course.explains(begin, latency_ms) for begin, latency_ms in requests.one_of(step))
+    return count, touched
 
 
 def _overlap_ms(at: float, ms: float, begin: float, end: float) -> float:

@@ -16,7 +16,8 @@ import gevent
 
 from tokenswarm.control.messages import Rows
 from tokenswarm.control.run import LoadRun
-from tokenswarm.generator.heartbeat import HeartbeatWindow, is_late_often
+from tokenswarm.generator.heartbeat import HeartbeatWindow
+from tokenswarm.generator.influence import Influence
 from tokenswarm.live.criteria_so_far import CriteriaSoFar
 from tokenswarm.live.last_minute import RECENT_S, WINDOW_S, Figures, Live, Tally, per_minute
 from tokenswarm.metrics.criteria import CriterionResult
@@ -56,6 +57,7 @@ class Monitor:
         self._workers: dict[str, tuple[float, int, int | None]] = {}
         self._offers: deque[tuple[float, int]] = deque(maxlen=int(WINDOW_S / TICK_S) + 2)
         self._last_users = 0
+        self._influence: Influence = run.influence
         self._greenlet: Any = None
         run.observers += [self.live.add, self.criteria_so_far.add]
 
@@ -81,6 +83,8 @@ class Monitor:
             self._offers.append((now, offered))
         if self.run.ended_at is None:
             self._last_users = self._users()
+        self.run.collect_stalls()
+        self._influence = self.run.stalls.so_far()
         self.live.advance(self._until(now))
         while self.points and self.points[-1]["at"] >= round(now, 1):  # kept while the last requests were awaited
             self.points.pop()
@@ -110,6 +114,7 @@ class Monitor:
             "criteria": [_criterion(result, run.ended_at is None) for result in criteria],
             "so_far": so_far(criteria, self._distrust(), self.live.run(), run.judge.facts() is not None),
             "verdict": _verdict(run),
+            "criteria_replaced": [str(replacement) for replacement in run.replaced],
             "marks": _marks(run),
             "problems": [str(problem) for problem in run.problems],
             "stop_reason": run.stop_reason,
@@ -128,12 +133,7 @@ class Monitor:
 
     def _distrust(self) -> list[str]:
         """Why the figures so far are not to be trusted."""
-        own = self._local()[2] if self._local is not None else []
-        late = is_late_often([*self.run.health, *own])
-        return [
-            *map(str, self.run.problems),
-            *(["the load generator is late often: the verdict will say what that can explain"] if late else []),
-        ]
+        return [*map(str, self.run.problems), *map(str, self._influence.reasons())]
 
     @property
     def user_count(self) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 from configargparse import ConfigFileParserException, DefaultConfigFileParser  # type: ignore[import-untyped]
 
+from tokenswarm.config.given_options import blank_options
 from tokenswarm.config.options import OPTIONS, Option
 from tokenswarm.installation import parts
 from tokenswarm.userinput import BadInput, decode_text, parse_duration, read_file
@@ -84,7 +85,7 @@ class StartForm:
 
         `further_fields`: of a locustfile's own options, those that Locust's form shows.
         """
-        changed, problems = dict(options), []
+        changed, problems = dict(options), blank_options({key: value for key, value in form.items() if value})
         for key, value in form.items():
             if key in _LOCUST_CONVERTERS:
                 problems += _convert(changed, key, value)

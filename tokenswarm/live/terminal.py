@@ -190,6 +190,7 @@ def verdict_lines(monitor: Monitor) -> list[str]:
         return []
     lines = [line for result in verdict.results for line in criterion_lines(result)]
     lines += [f"  {reason}" for reason in verdict.reasons if reason.kind is not ReasonKind.CRITERION]
+    lines += [f"  {replacement}" for replacement in run.replaced]
     judged = run.settings.criteria or verdict.state != "none"
     exit_code = f"exit code {int(verdict.exit_code)}" if judged else "no criteria were given"
     cut = ", of a run that was interrupted" if run.interrupted else ""

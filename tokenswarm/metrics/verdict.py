@@ -6,14 +6,15 @@ not held, and a run that was interrupted has not passed. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from tokenswarm.exit_codes import ExitCode
-from tokenswarm.metrics.criteria import CriterionResult
+from tokenswarm.metrics.criteria import Criterion, CriterionResult
 from tokenswarm.metrics.samples import Samples, TimeSpan
+from tokenswarm.userinput import counted
 
 MIN_DELIVERED_PCT = 99.0
 """A run that sent less of what it was to offer has not tested what it was asked to test."""
@@ -59,12 +60,31 @@ class Reason:
         return {"kind": str(self.kind), "text": self.text}
 
 
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A criterion of `where` that is not judged, and what is judged in its place: `None` where nothing is. Locust lets
+    a flag, a variable or a form win over the scenario file; that must not be mistaken for the file's criterion."""
+
+    criterion: str
+    by: str | None
+    where: str
+
+    def __str__(self) -> str:
+        by = "by nothing" if self.by is None else f"by {self.by}"
+        return f"{self.criterion} ({self.where}) was replaced {by}"
+
+    def facts(self) -> dict[str, str | None]:
+        """For run.json and the live page."""
+        return {"criterion": self.criterion, "by": self.by, "where": self.where}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What a verdict is decided from, besides the criteria.
 
     `sent` and `answered`: requests of the whole run, warm-up included. `failures`: why the run has failed whatever its
     criteria say. `distrust`: why the measurement is in doubt. `interrupted`: it was ended from outside, early.
+    `replaced`: criteria that it was to be held against, and is not.
     """
 
     sent: int
@@ -72,6 +92,7 @@ class Evidence:
     failures: Sequence[Reason] = ()
     distrust: Sequence[Reason] = ()
     interrupted: bool = False
+    replaced: Sequence[Replacement] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +105,14 @@ class Verdict:
     reasons: list[Reason]
     results: list[CriterionResult]
     has_failed: bool = False
+    replaced: Sequence[Replacement] = ()
 
     @property
     def headline(self) -> str:
-        """The state in capitals; of a run that is untrusted and has failed, both."""
-        return self.state.upper() + (" AND FAILED" if self.has_failed and self.state == "untrusted" else "")
+        """The state in capitals; of a run that is untrusted and has failed, both; and how many criteria of the scenario
+        it says nothing about."""
+        said = self.state.upper() + (" AND FAILED" if self.has_failed and self.state == "untrusted" else "")
+        return f"{said}, {described(self.replaced)}" if self.replaced else said
 
     def facts(self) -> dict[str, Any]:
         """For run.json and the live page."""
@@ -111,7 +135,7 @@ def decide(results: Sequence[CriterionResult], criteria_given: bool, evidence: E
     reasons = [*failures, *evidence.distrust, *criteria, *cut]
     has_failed = bool(failures or criteria)
     state, code = _state(has_failed, bool(evidence.distrust), evidence.interrupted, criteria_given)
-    return Verdict(state, code, reasons, list(results), has_failed)
+    return Verdict(state, code, reasons, list(results), has_failed, evidence.replaced)
 
 
 def _state(has_failed: bool, untrusted: bool, interrupted: bool, criteria_given: bool) -> tuple[str, ExitCode]:
@@ -169,3 +193,51 @@ def _read_reason(item: Any) -> Reason | None:
         return None
     kind = item.get("kind")
     return Reason(ReasonKind(kind) if kind in set(ReasonKind) else ReasonKind.OTHER, item["text"])
+
+
+def replacements(agreed: Iterable[Criterion], given: Sequence[Criterion], where: str) -> list[Replacement]:
+    """The criteria of `where` that none of the given ones contains, being of the same figure and as strict."""
+    return [
+        Replacement(str(criterion), _in_place_of(criterion, given), where)
+        for criterion in agreed
+        if not any(_contains(other, criterion) for other in given)
+    ]
+
+
+def described(replaced: Sequence[Replacement]) -> str:
+    """What a verdict has to say of them in a few words; empty without any."""
+    return f"{counted(len(replaced), 'criterion', 'criteria')} replaced" if replaced else ""
+
+
+def read_replacements(value: Any) -> list[Replacement]:
+    """As run.json has them."""
+    items = [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+    return [
+        Replacement(str(item["criterion"]), _text(item.get("by")), str(item.get("where", "scenario")))
+        for item in items
+        if item.get("criterion")
+    ]
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _is_of_same(other: Criterion, criterion: Criterion) -> bool:
+    key = (criterion.name, criterion.aggregation, criterion.metric, criterion.operator)
+    return key == (other.name, other.aggregation, other.metric, other.operator)
+
+
+def _contains(other: Criterion, criterion: Criterion) -> bool:
+    """Whether whatever fails by `criterion` fails by `other`, too."""
+    stricter = (
+        other.threshold <= criterion.threshold if other.operator == ">" else other.threshold >= criterion.threshold
+    )
+    return _is_of_same(other, criterion) and stricter
+
+
+def _in_place_of(criterion: Criterion, given: Sequence[Criterion]) -> str | None:
+    """The given criterion of the same figure; else those of the same metric; else nothing."""
+    same = [other for other in given if _is_of_same(other, criterion)]
+    near = same or [other for other in given if other.metric == criterion.metric]
+    return "; ".join(map(str, near)) or None

@@ -14,8 +14,12 @@ from tokenswarm.record import Outcome
 MAX_ERROR_CHARACTERS = 500
 
 _PAGE = re.compile(
-    r"^\ufeff?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body|h1|center|title)\b", re.I | re.S
+    r"^\ufeff?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*"
+    r"<(?:!doctype html|html|head|body|h1|center|title|script|meta|error)\b",
+    re.I | re.S,
 )
+_EVENTS = re.compile(r"(?:(?:data|event|id|retry)?:[^\r\n]*(?:[\r\n]+|\Z))+")
+"""Nothing but lines of server-sent events."""
 _TITLES = (re.compile(r"<title[^>]*>(.*?)</title", re.I | re.S), re.compile(r"<h1[^>]*>(.*?)</h1", re.I | re.S))
 _THROTTLED = re.compile(r"^429$|rate[ ._-]?limit|too[ ._-]?many[ ._-]?requests|^throttl|resource[ _]?exhausted", re.I)
 _TEXT_SAYS_429 = re.compile(
@@ -114,6 +118,27 @@ def page_title(text: str) -> str | None:
     found = next((match for pattern in _TITLES if (match := pattern.search(text))), None)
     title = found.group(1) if found else re.sub(r"<(script|style)\b.*?</\1>", " ", text, flags=re.I | re.S)
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", title)).split())[:200] or "no title"
+
+
+def not_text(text: str, content_type: str) -> ToldError | None:
+    """Why an answer that should be text is none: a page, events, nothing, an error in JSON, or JSON by its type too."""
+    if (title := page_title(text)) is not None:
+        return ToldError(Outcome.BAD_PAYLOAD, f"answer is an HTML page: {title}")
+    bare = text.strip("\ufeff\0 \t\r\n")
+    if not bare:
+        return ToldError(Outcome.BAD_PAYLOAD, "answer without text")
+    if _EVENTS.fullmatch(bare):
+        return ToldError(Outcome.BAD_PAYLOAD, f"answer is server-sent events, not text: {bare[:100]!r}")
+    if bare[0] not in '{["nf':
+        return None
+    try:
+        value = read_json(bare.encode("utf-8", "replace"))
+    except ValueError:
+        return None
+    if not value:
+        return ToldError(Outcome.BAD_PAYLOAD, f"answer without text: it is {bare}")
+    is_json = isinstance(value, Mapping | list) and "json" in content_type.lower()
+    return error_of(value) or (ToldError(Outcome.BAD_PAYLOAD, "answer is JSON, not text") if is_json else None)
 
 
 def unreadable(body: bytes, cause: ValueError) -> str:

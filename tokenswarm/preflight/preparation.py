@@ -27,7 +27,14 @@ from tokenswarm.config.environment import (
     option_defaults,
     read_environment,
 )
-from tokenswarm.config.given_options import blank_options, repeated_options, scenario_problems
+from tokenswarm.config.given_options import (
+    Agreed,
+    agreed_of_files,
+    agreed_of_launch,
+    blank_options,
+    repeated_options,
+    scenario_problems,
+)
 from tokenswarm.config.keyvault import fetch_secrets, key_vault_references
 from tokenswarm.config.request_extras import references as referenced
 from tokenswarm.config.settings import OTHER, Settings, build_settings
@@ -46,7 +53,7 @@ from tokenswarm.workload.arrivals import Assignment
 if TYPE_CHECKING:
     from locust.env import Environment as LocustEnvironment
 
-DEFAULT_CONFIGS = (Path("~/.locust.conf").expanduser(), Path("locust.conf"))
+DEFAULT_CONFIGS = (Path("~/.locust.conf").expanduser(), Path("locust.conf"), Path("pyproject.toml"))
 """Files that Locust reads beside the one of `--config`."""
 
 logger = logging.getLogger(__name__)
@@ -68,6 +75,7 @@ class Preparation:
         self._environment: Environment | None = None
         self._token: EntraTokens | None = None
         self._launched: tuple[str, ...] | None = None
+        self._agreed_at_launch = agreed_of_launch(vars(self._options))
 
     def prepare(self, is_worker: bool, has_web_ui: bool) -> None:
         """Check everything once, before anything is sent. Raises `BadInput` with all problems."""
@@ -124,6 +132,11 @@ class Preparation:
         for secret in settings.secrets:
             self.secrets.add(secret)
         return settings
+
+    @property
+    def agreed(self) -> Agreed | None:
+        """The criteria of the scenario file, or those that the process was started with."""
+        return agreed_of_files((self.scenario, *reversed(DEFAULT_CONFIGS))) or self._agreed_at_launch
 
     def _own_host(self) -> str | None:
         """What a locustfile with an API of its own says where that is, in Locust's way: by its class."""

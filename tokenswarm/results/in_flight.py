@@ -5,6 +5,7 @@ The file is eight bytes of shared memory, so that counting costs no system call.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import struct
@@ -42,9 +43,10 @@ class InFlight:
             _COUNT.pack_into(self._memory, 0, count)
 
     def close(self) -> None:
-        """The process ends in order: what is known is in the rows, and the file goes."""
+        """The process ends in order: what is known is in the rows, and the file goes, where it may."""
         self._memory.close()
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
 
 def read_in_flight(journal: Path) -> int | None:

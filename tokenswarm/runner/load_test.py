@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
+from tokenswarm.config.given_options import replaced
 from tokenswarm.config.settings import Settings
 from tokenswarm.control.judge import CriteriaJudge
 from tokenswarm.control.load_levels import level_facts
@@ -67,6 +68,8 @@ class LoadTest:
         self.is_master = isinstance(self.runner, MasterRunner)
         self.is_worker = isinstance(self.runner, WorkerRunner)
         self.part: RunPart | None = None
+        self.has_ended = False
+        """Whether a run is over here, and none has begun since."""
         self.process_end = ProcessEnd(environment, lambda: self.part, self._on_stop, self.set_exit_code)
         self._made_salt: str | None = None
         """The salt of the last run's prompts, where it was made up."""
@@ -181,11 +184,13 @@ class LoadTest:
             self.environment.process_exit_code = None if code is None else int(code)
 
     def _begin(self, part: RunPart) -> RunPart:
+        self.has_ended = False
         if not self.is_worker:
             part.run = self._open_run(part)
         if not self.is_master:
             part.sender = self._begin_sending(part.settings, part.run)
         if part.run is not None:
+            part.run.collect_stalls = lambda: self._collect_stalls(part)
             part.run.begin()
         part.advance(Phase.SPAWNING)
         return part
@@ -197,12 +202,15 @@ class LoadTest:
         workers = self.runner.worker_count if isinstance(self.runner, MasterRunner) else 1
         run = LoadRun(settings, options, scenario, workers, judge, self._stop_from_inside)
         run.first_requests = self.preparation.first_requests
+        run.replaced = replaced(self.preparation.agreed, settings)
         run.open()
         self.options.run_directory = str(run.directory.resolve())
         self.options.worker_count = str(workers)
         part.open_load = open_load
         part.files = LocustFiles(self.environment, run.directory)
         part.start_scrapers(run)
+        for replacement in run.replaced:
+            logger.warning("Criterion %s", replacement)
         for line in describe_forecast(settings, options):
             logger.info(line)
         if self.workers is not None:
@@ -306,7 +314,7 @@ class LoadTest:
             self._end_sending(part, part.sender)
         if part.run is not None:
             self._end_run(part, part.run)
-        self.part = None
+        self.part, self.has_ended = None, True
         part.over.set()
 
     def _why_interrupted(self) -> str:
@@ -324,13 +332,16 @@ class LoadTest:
         run_time = self.options.run_time
         return bool(run_time) and time.monotonic() - part.began_at >= run_time - min(EARLY_S, EARLY_SHARE * run_time)
 
+    def _collect_stalls(self, part: RunPart) -> None:
+        if part.run is not None and part.sender is not None:
+            part.run.stalls.add_stalls(self.worker_name, part.sender.take_stalls())
+
     def _end_sending(self, part: RunPart, sender: Sender) -> None:
         if isinstance(self.runner, WorkerRunner):
             self.runner._send_stats()  # before the rows that say "done": the master then writes its files
         windows = sender.end()
         if part.run is not None:
             part.run.note_condition(windows, sender.overload.description, sender.overload.warning)
-            part.run.stalls.add_stalls(self.worker_name, sender.take_stalls())
             part.run.note_problem(sender.recorder.journal.problem)
 
     def _end_run(self, part: RunPart, run: LoadRun) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tokenswarm.control.clock import MasterClock
 from tokenswarm.control.mailbox import Mailbox
-from tokenswarm.control.messages import Drain, PlanStart, Rows
+from tokenswarm.control.messages import Drain, IllFormed, PlanStart, Rows
 from tokenswarm.control.search_driver import make_plan
 from tokenswarm.control.workers import run_of
 from tokenswarm.results.recorder import Batch
@@ -93,6 +93,8 @@ class MasterLink:
     def _drain(self, message: Drain, _master: str) -> None:
         """Stop for good, now, with everything that is known on its way before the answer."""
         part = self._current()
+        if part is not None and message.run != run_of(self._options.run_directory):
+            raise IllFormed(f"{message.NAME}.run: expected the run that is on, got {message.run[:60]!r}")
         if part is not None:
             part.ended_at = self._clock.local(message.until)
         sends = part is not None and part.sender is not None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import gevent.queue
 
 from tokenswarm.control.mailbox import Mailbox
-from tokenswarm.control.messages import ThreadGiven, ThreadParked, ThreadWanted
+from tokenswarm.control.messages import IllFormed, ThreadGiven, ThreadParked, ThreadWanted
 from tokenswarm.runner.shapes import UsersOverTime
 from tokenswarm.workload.thread_group import Thread, Threads
 
@@ -59,6 +59,7 @@ class ThreadAllocation:
         return shape.threads if isinstance(shape, UsersOverTime) else None
 
     def _give(self, _message: ThreadWanted, client_id: str) -> None:
+        self._check_worker(client_id)
         if self._mailbox is not None and (threads := self._threads) is not None:
             thread = threads.take(client_id)
             ends_at = thread.ends_at if math.isfinite(thread.ends_at) else None
@@ -70,5 +71,11 @@ class ThreadAllocation:
         )
 
     def _count_parked(self, _message: ThreadParked, client_id: str) -> None:
-        if (threads := self._threads) is not None:
-            threads.park(client_id)
+        self._check_worker(client_id)
+        if (threads := self._threads) is not None and not threads.park(client_id):
+            raise IllFormed(f"{ThreadParked.NAME}: expected no more threads than were given, got one")
+
+    def _check_worker(self, client_id: str) -> None:
+        runner = self._environment.runner
+        if not isinstance(runner, MasterRunner) or client_id not in runner.worker_indexes:
+            raise IllFormed("thread: expected a worker that asks, got somebody else")

@@ -53,9 +53,12 @@ class Threads:
         ends_at = self.begins_at + self.group.duration_s
         return Thread(self.begins_at + self.group.start_instant(number), ends_at, self.group.loops)
 
-    def park(self, client: str) -> None:
-        """A thread of this process has done its loops."""
+    def park(self, client: str) -> bool:
+        """A thread of this process has done its loops; `False` where it has none that could."""
+        if self._parked[client] >= self._taken[client]:
+            return False
         self._parked[client] += 1
+        return True
 
     def users(self, now: float, lead_s: float) -> int | None:
         """Threads that start until `lead_s` from now; `None` when the group is over."""

@@ -71,3 +71,24 @@ def test_it_is_the_plain_comparison_of_each_with_each(seed: int) -> None:
         inside = [min(at, begin + ttft_ms / 1e3) - max(at - ms / 1e3, begin) for at, ms in stalls]
         touched += max(inside) * 1e3 >= ttft_ms * 0.1
     assert influence(records, stalls).touched == touched
+
+
+@pytest.mark.parametrize("lag_ms", [1.0, 30.0, 300.0])
+def test_a_run_that_is_on_is_weighed_by_the_rule_of_its_end(lag_ms: float) -> None:
+    found = Stalls()
+    for number in range(60):
+        found.add(answered(number * 1.0, 100, 900))
+        found.add(timeout(number * 1.0, 2000.0))
+    assert found.so_far().reasons() == found.influence().reasons() == []
+    found.add_stalls("w0", [(number + 0.06, lag_ms) for number in range(60)])
+    assert found.so_far() == found.influence()
+    assert [reason.kind for reason in found.so_far().reasons()] == (["saturated"] if lag_ms > 1.0 else [])
+
+
+def test_a_long_run_is_looked_at_in_part_while_it_is_on() -> None:
+    found = Stalls()
+    for number in range(30_000):
+        found.add(answered(number * 0.01, 100, 900))
+    found.add_stalls("w0", [(number * 0.01 + 0.06, 63.0) for number in range(30_000)])
+    assert found.so_far().answered <= 2_500
+    assert found.so_far().touched_pct == found.influence().touched_pct == 100.0

@@ -188,3 +188,12 @@ def test_a_run_is_named_after_its_scenario_unless_that_names_it(tmp_path: Path) 
 )
 def test_a_problem_is_told_at_its_field(problem: str, field: str | None) -> None:
     assert by_field([problem]) == ({} if field is None else {field: [problem]})
+
+
+def test_a_criterion_of_blanks_is_refused_and_an_empty_field_is_no_value() -> None:
+    for blank in (" ", "\t\n"):
+        _, problems = FORM.would_be_options(OPTIONS_NOW, {"failure_criteria": blank, "goodput": ""})
+        assert problems == [
+            "failure-criteria: expected a value, got a blank one (leave the option out to run without it)"
+        ]
+    assert FORM.would_be_options(OPTIONS_NOW, {"failure_criteria": "", "auto_stop": ""})[1] == []

@@ -22,10 +22,11 @@ function showVerdict(run, isOn) {
   const { verdict, so_far: soFar } = run;
   const [words, style] = verdict ? VERDICTS[verdict.state] ?? [verdict.state, ""] : isOn ? SO_FAR[soFar.state] : ["The verdict is being made", ""];
   const notHeld = run.criteria.filter((each) => each.state !== "held").map((each) => each.sentence);
+  const replaced = run.criteria_replaced.map((each) => `Not judged: ${each}`);
   const others = verdict ? verdict.reasons.filter((each) => each.kind !== "criterion").map((each) => each.text ?? each) : [];
   byId("conclusion").className = `verdict ${style}`;
   setText("verdict", verdict?.has_failed && verdict.state === "untrusted" ? "Not to be trusted, and failed" : words);
-  setItems(byId("verdict-reasons"), verdict ? (verdict.state === "untrusted" ? [...others, ...notHeld] : [...notHeld, ...others]) : soFar.reasons);
+  setItems(byId("verdict-reasons"), verdict ? [...replaced, ...(verdict.state === "untrusted" ? [...others, ...notHeld] : [...notHeld, ...others])] : [...replaced, ...soFar.reasons]);
   const { ok, throttled, failed, aborted, dropped } = run.counts;
   const ended = ok + throttled + failed;
   const of = (count) => (ended ? ` (${formatNumber(percent(count, ended))} %)` : "");

@@ -1,0 +1,186 @@
+"""A run that is measured well and cannot be written as it was, or is not the one that is on disk, has not passed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tokenswarm.config.environment import Environment
+from tokenswarm.config.settings import build_settings
+from tokenswarm.control.run import CriteriaJudge, LoadRun
+from tokenswarm.record import Outcome, RequestRecord
+from tokenswarm.results.journal import Journal, format_row
+from tokenswarm.results.run_directory import read_run_json
+
+CRITERIA = "percentage(error) > 1"
+
+
+class Written:
+    """A local run of some answered requests, up to its end."""
+
+    def __init__(self, results: Path, **options: str) -> None:
+        given = {"host": "http://localhost:1/v1", "api": "openai", "deployment": "m", "failure_criteria": CRITERIA}
+        options = {**given, "results_dir": str(results), **options}
+        settings = build_settings(options, Environment({}, {}), {"chat"})
+        self.run = LoadRun(settings, options, None, 1, CriteriaJudge(settings.criteria), lambda _reason: None)
+        self.run.open()
+        self.journal = Journal(self.run.directory / "requests.csv")
+        self.run.begin()
+
+    def answer(self, count: int = 5, **fields: Any) -> Written:
+        for number in range(count):
+            record = RequestRecord(**{
+                "call_id": f"c{number}", "outcome": Outcome.OK, "status": 200, "name": "chat", "worker": "local",
+                "started_at": time.time(), "ttft_ms": 5.0, "e2e_ms": 9.0, **fields,
+            })  # fmt: skip
+            self.run.observe(record)
+            self.journal.add(format_row(record))
+        return self
+
+    def verdict(self, spoil: Callable[[Path], None] = lambda _directory: None) -> tuple[str, int, str]:
+        """State, exit code and reasons of a run whose directory was spoilt before its end."""
+        self.journal.flush()
+        spoil(self.run.directory)
+        self.journal.close()
+        self.run.written = self.journal.written
+        verdict = self.run.finish(time.time(), None, [], interrupted=False)
+        return verdict.state, int(verdict.exit_code), "; ".join(map(str, verdict.reasons))
+
+
+def directory_for_run_json(directory: Path) -> None:
+    (directory / "run.json").unlink()
+    (directory / "run.json").mkdir()
+
+
+def directory_for_the_part(directory: Path) -> None:
+    (directory / "run.json.part").mkdir()
+
+
+def full_disk_for_run_json(directory: Path) -> None:
+    (directory / "run.json.part").symlink_to("/dev/full")
+
+
+def link_to_other_rows(directory: Path) -> None:
+    rows = directory / "requests.csv"
+    shutil.copy(rows, directory / "other.csv")
+    rows.unlink()
+    rows.symlink_to("other.csv")
+
+
+def link_to_nothing(directory: Path) -> None:
+    (directory / "requests.csv").unlink()
+    (directory / "requests.csv").symlink_to("/dev/null")
+
+
+def lines_reordered(directory: Path) -> None:
+    path = directory / "requests.csv"
+    header, *rows = path.read_text().splitlines(keepends=True)
+    with path.open("r+") as file:
+        file.writelines([header, *reversed(rows)])
+
+
+def last_row_twice(directory: Path) -> None:
+    path = directory / "requests.csv"
+    with path.open("a") as file:
+        file.write(path.read_text().splitlines(keepends=True)[-1])
+
+
+def another_in_its_place(directory: Path) -> None:
+    copy = directory.with_name("copy")
+    shutil.copytree(directory, copy)
+    directory.rename(directory.with_name("moved"))
+    copy.rename(directory)
+
+
+def link_to_the_directory(directory: Path) -> None:
+    """The rows are there, by another way: nothing is lost."""
+    moved = directory.with_name("moved")
+    directory.rename(moved)
+    directory.symlink_to(moved.name)
+
+
+def test_a_run_that_is_as_it_was_written_has_passed(tmp_path: Path) -> None:
+    written = Written(tmp_path).answer()
+    assert written.verdict() == ("passed", 0, "")
+    assert read_run_json(written.run.directory)["verdict"]["state"] == "passed"
+    assert Written(tmp_path).answer().verdict(link_to_the_directory) == ("passed", 0, "")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (directory_for_run_json, "run.json could not be written"),
+        (directory_for_the_part, "run.json could not be written"),
+        (full_disk_for_run_json, "run.json could not be written: No space left on device"),
+        (link_to_other_rows, "requests.csv is another one than at the start"),
+        (link_to_nothing, "requests.csv is another one than at the start"),
+        (lines_reordered, "requests.csv is not what was written"),
+        (last_row_twice, "requests.csv is not what was written"),
+        (another_in_its_place, "is another one than at the start"),
+    ],
+)
+def test_a_run_whose_files_are_not_its_own_has_not(spoil: Callable[[Path], None], reason: str, tmp_path: Path) -> None:
+    state, code, reasons = Written(tmp_path).answer().verdict(spoil)
+    assert (state, code) == ("untrusted", 4)
+    assert reason in reasons
+
+
+def test_requests_that_the_criteria_do_not_see_are_no_success(tmp_path: Path) -> None:
+    for fields in ({"started_at": time.time() - 900}, {"started_at": time.time() + 900}):
+        state, code, reasons = Written(tmp_path).answer(**fields).verdict()
+        assert (state, code) == ("untrusted", 4)
+        assert "outside the run" in reasons and "no data" in reasons
+
+
+@pytest.mark.parametrize(
+    ("outcome", "criteria", "state"),
+    [
+        (Outcome.ABORTED, CRITERIA, "failed"),
+        (Outcome.CANCELLED, CRITERIA, "failed"),
+        (Outcome.DROPPED, CRITERIA, "failed"),
+        (Outcome.THROTTLED, CRITERIA, "failed"),
+        (Outcome.TIMEOUT, "p95(ttft_ms) > 1000", "failed"),
+        (Outcome.OK, "p95(tbt_ms) > 1000", "failed"),
+        (Outcome.OK, "p99(e2e_ms) > 8", "failed"),
+        (Outcome.OK, "percentage(goodput) < 1", "failed"),
+        (Outcome.OK, "percentage(wrong) > 50", "failed"),
+        (Outcome.OK, "another: percentage(error) > 1", "failed"),
+        (Outcome.OK, "min(rpm) < 1", "failed"),
+        (Outcome.OK, "avg(tpm) > 1000000", "failed"),
+        (Outcome.OK, "max(session_s) > 1", "failed"),
+    ],
+)
+def test_no_data_and_no_answer_are_no_success(outcome: Outcome, criteria: str, state: str, tmp_path: Path) -> None:
+    fields = {} if outcome is Outcome.OK else {"outcome": outcome, "status": None, "ttft_ms": None}
+    found = Written(tmp_path, failure_criteria=criteria).answer(**fields).verdict()
+    assert found[:2] == (state, 3)
+
+
+def test_a_run_without_criteria_in_which_nothing_was_answered_has_failed(tmp_path: Path) -> None:
+    found = Written(tmp_path, failure_criteria="").answer(outcome=Outcome.ABORTED).verdict()
+    assert found == ("failed", 3, "no request was answered")
+
+
+@pytest.mark.parametrize("step_s", [-30.0, 30.0, -0.9])
+def test_a_clock_that_is_set_while_the_run_is_on(
+    step_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = Written(tmp_path).answer()
+    real = time.time
+    monkeypatch.setattr("tokenswarm.control.run.time.time", lambda: real() + step_s)
+    state, code, reasons = written.verdict()
+    assert (state, code) == ("untrusted", 4)
+    assert f"the clock was set by {step_s:+.1f} s" in reasons
+
+
+def test_two_runs_in_one_second_have_two_directories(tmp_path: Path) -> None:
+    first, second = Written(tmp_path), Written(tmp_path)
+    assert first.run.directory != second.run.directory
+    assert {first.answer().verdict()[0], second.answer(outcome=Outcome.TIMEOUT).verdict()[0]} == {"passed", "failed"}
+    assert os.path.exists(first.run.directory / "run.json")
