@@ -28,7 +28,7 @@ from tokenswarm.metrics.criteria import evaluate, parse_criteria
 from tokenswarm.metrics.samples import Samples
 from tokenswarm.metrics.verdict import Evidence, Reason, ReasonKind, decide
 from tokenswarm.record import Outcome, RequestRecord
-from tokenswarm.results.journal import format_row
+from tokenswarm.results.csv_rows import format_row
 from tokenswarm.runner.load_test import LoadTest
 from tokenswarm.runner.master_link import MasterLink
 from tokenswarm.runner.shapes import UsersOverTime

@@ -13,9 +13,11 @@ import pytest
 
 from tokenswarm.config.environment import Environment
 from tokenswarm.config.settings import build_settings
-from tokenswarm.control.run import CriteriaJudge, LoadRun
+from tokenswarm.control.judge import CriteriaJudge
+from tokenswarm.control.run import LoadRun
 from tokenswarm.record import Outcome, RequestRecord
-from tokenswarm.results.journal import Journal, format_row
+from tokenswarm.results.csv_rows import format_row
+from tokenswarm.results.journal import Journal
 from tokenswarm.results.run_directory import read_run_json
 
 CRITERIA = "percentage(error) > 1"

@@ -57,3 +57,11 @@ def test_what_is_no_row_is_refused(text: str) -> None:
 
 def test_no_text_has_no_rows() -> None:
     assert parse_rows("") == []
+
+
+@pytest.mark.parametrize("cell", ["nan", "NaN", "inf", "-inf", "Infinity", "1e999", "+1.0E400"])
+def test_a_number_that_nobody_can_reckon_with_is_none(cell: str) -> None:
+    row = format_row(RequestRecord(call_id="c", outcome=Outcome.OK, e2e_ms=5.0, region="nan", error="inf"))
+    assert parse_rows(row)[0].region == "nan"
+    with pytest.raises(ValueError, match="e2e_ms"):
+        parse_rows(row.replace(",5.0,", f",{cell},"))
