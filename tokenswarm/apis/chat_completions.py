@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from tokenswarm.apis.api import Encoded, Found
 from tokenswarm.apis.chunk_times import ChunkTimes
 from tokenswarm.apis.request import ChatRequest
-from tokenswarm.apis.sse import ErrorEvent, EventDecoder, foreign_text
-from tokenswarm.apis.whole_body import WholeBody, begins_whole
+from tokenswarm.apis.sse import ErrorEvent, foreign_text
+from tokenswarm.apis.whole_body import EventsOrBody, Usual
 from tokenswarm.payload.ends import end_doubts, end_reason, failed_end
 from tokenswarm.payload.errors import ToldError, find_error, read_object, told, told_event, unreadable_event
 from tokenswarm.payload.json_text import read_json, whole_characters
@@ -38,10 +38,6 @@ _UNFINISHED = b'"finish_reason":null'
 _USAGE = b'"usage":'
 _PLAIN = re.compile(rb"[ !#-\[\]-~]+")
 """Characters that stand for themselves inside a JSON string: printable ASCII but quote and backslash."""
-
-Usual = tuple[bytes, bytes, Callable[[bytes, int, int], object], Callable[[float], None]]
-"""What stands before and after the text of a token's event, what tells whether a text may stand between them, and what
-takes the time of such an event."""
 
 
 class ChatCompletions:
@@ -106,7 +102,7 @@ def encode_json(body: Mapping[str, Any]) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")
 
 
-class ChatStream:
+class ChatStream(EventsOrBody):
     """One answer while it arrives: a stream of events, or one JSON body, whichever it begins like.
 
     `keep_text` collects the visible answer (for conversations that feed it back); it costs a JSON parse a chunk, as
@@ -120,20 +116,15 @@ class ChatStream:
         "_after",
         "_before",
         "_calls",
-        "_decoder",
         "_ends",
         "_events_promised",
         "_keep_text",
         "_parse_all",
         "_refused",
         "_seen",
-        "_started",
         "_status",
-        "_tail",
-        "_tail_ms",
         "_text",
         "_usual",
-        "_whole",
         "choices",
         "done",
         "keep_calls",
@@ -150,7 +141,7 @@ class ChatStream:
     def __init__(
         self, keep_text: bool = False, choices: int = 1, status: int = 200, events_promised: bool = True
     ) -> None:
-        self._decoder = EventDecoder()
+        super().__init__()
         self._keep_text = keep_text
         self._parse_all = keep_text or choices > 1
         self._status = status
@@ -160,10 +151,6 @@ class ChatStream:
         self._calls = ToolCalls()
         self._refused = False
         self._usual: Usual | None = None
-        self._whole: WholeBody | None = None
-        self._started = False
-        self._tail = b""
-        self._tail_ms = 0.0
         self._seen: set[int] = set()
         self._ends: dict[int, str] = {}
         self.choices = choices
@@ -187,12 +174,7 @@ class ChatStream:
         if self._is_another_token(data):
             self.times.add(1, at_ms, since_ms)
             return False
-        if not self._started:
-            self._begin(data)
-        if self._whole is not None:
-            self._whole.add(data)
-            return False
-        self._take_events(self._decoder.feed(data), at_ms, since_ms)
+        self._take_events(self._events_in(data), at_ms, since_ms)
         if not self._decoder.at_boundary:
             self._tail_ms = at_ms
             self.done = self.done or self._decoder.tail.strip() in (b"data: [DONE]", b"data:[DONE]")
@@ -201,14 +183,6 @@ class ChatStream:
     def usual(self) -> Usual | None:
         """What the next event may be without being given to `feed`; `None` where it has to be."""
         return self._usual if self._decoder.at_boundary else None
-
-    def _begin(self, data: bytes) -> None:
-        """Whether the body is events or one JSON value or page is seen by how it begins, whatever its type is said to
-        be: streams come under `application/json` and errors under `text/event-stream`."""
-        is_whole = begins_whole(data)
-        self._started = is_whole is not None
-        if is_whole:
-            self._whole = WholeBody()
 
     def _take_events(self, events: list[bytes], at_ms: float, since_ms: float) -> None:
         tokens, before, after = 0, self._before[6:], self._after[:-2]

@@ -11,12 +11,13 @@ import contextlib
 import re
 from collections.abc import Callable
 from enum import Enum
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from tokenswarm.apis.api import Found
 from tokenswarm.apis.chunk_times import ChunkTimes
-from tokenswarm.apis.sse import ErrorEvent, EventDecoder, foreign_text
-from tokenswarm.apis.whole_body import WholeBody, begins_whole
+from tokenswarm.apis.sse import ErrorEvent, foreign_text
+from tokenswarm.apis.whole_body import EventsOrBody, Usual
 from tokenswarm.payload.ends import end_doubts
 from tokenswarm.payload.errors import ToldError, find_error, read_object, told_event, unreadable_event
 from tokenswarm.payload.json_text import read_json, whole_characters
@@ -28,8 +29,8 @@ _VARYING = re.compile(
     rb'(?P<text>"(?:delta|text)"\s*:\s*")(?:[^"\\\n]|\\.)+(?=")'
     rb'|(?P<number>"sequence_number"\s*:\s*)\d+(?=[,}])'
     rb'|(?P<padding>"obfuscation"\s*:\s*")[^"\\\n]*(?=")'
-    rb"|(?P<blanks>) +(?=}\n\n$)"
 )
+_BLANKS = re.compile(rb" *(?=}\n\n\Z)")
 """What differs between two events with visible text. Unescaped, these keys cannot stand inside a JSON string."""
 _ANY: dict[str, Callable[[bytes, int], re.Match[bytes] | None]] = {
     "text": re.compile(rb"[ !#-\[\]-~]+").match,
@@ -38,28 +39,99 @@ _ANY: dict[str, Callable[[bytes, int], re.Match[bytes] | None]] = {
     "blanks": re.compile(rb" *").match,
 }
 """Characters of a text that stand for themselves: printable ASCII but quote and backslash."""
+Inside = Callable[[bytes, int, int], object]
+_MAX_BLANKS = 64
+_MAX_COMPILED = 64
+"""Bytes of what stands behind the text; more may hold an id."""
 _LESSONS = 3
 """How often a stream's events are looked at for what they have in common."""
 
 
+@lru_cache(maxsize=64)
+def _one_text(between: tuple[bytes, ...], kinds: tuple[str, ...]) -> Inside:
+    """Matches a text and the padding behind it, with what always stands between them."""
+    classes = {"padding": rb"[ !#-\[\]-~]*", "blanks": b" *"}
+    behind = b"".join(re.escape(each) + classes[kind] for each, kind in zip(between, kinds, strict=True))
+    return re.compile(rb"[ !#-\[\]-~]+" + behind).fullmatch
+
+
 class EventForm:
     """What events with visible text have in common, so that most need but one look: everything but the characters of
-    the text, the number and the padding. No pattern is compiled: a form is made for each answer."""
+    the text, the number and the padding. What differs from answer to answer is compared and not compiled."""
 
-    __slots__ = ("_end", "_parts")
+    __slots__ = ("_middle", "_parts", "_text", "_width", "before", "end", "is_inside")
 
     def __init__(self, event: bytes) -> None:
         """`event`: a whole one with one text, from its first byte to its blank line. Raises `ValueError` for others."""
         self._parts: list[tuple[bytes, Callable[[bytes, int], re.Match[bytes] | None]]] = []
-        at, kinds = 0, []
+        at, width, kinds = 0, 0, []
         for found in _VARYING.finditer(event):
             kind = found.lastgroup or ""
             kinds.append(kind)
             self._parts.append((event[at : found.end(kind)], _ANY[kind]))
             at = found.end()
-        self._end = event[at:]
-        if kinds.count("text") != 1 or not self._end.endswith(b"\n\n"):
+            width += at - found.end(kind) if kind == "number" else 0
+        blanks = _BLANKS.search(event, max(at, len(event) - _MAX_BLANKS))
+        if blanks is not None and (blanks[0] or kinds == ["text"]):
+            kinds.append("blanks")
+            self._parts.append((event[at : blanks.start()], _ANY["blanks"]))
+            at = blanks.end()
+        self.end = event[at:]
+        if kinds.count("text") != 1 or not self.end.endswith(b"\n\n"):
             raise ValueError("not one event with one text")
+        self.before, self._middle, self._width = self._parts[0][0], b"", 0
+        self.is_inside: Inside | None = None
+        """Whether what stands between two places of some bytes is what varies in such an event; `None` where an event
+        by itself is not known at a glance."""
+        if kinds.count("number") < 2:
+            self._learn_one(kinds, width)
+
+    def _learn_one(self, kinds: list[str], width: int) -> None:
+        """How an event by itself is known: by what stands around a number before the text or behind all, and by one
+        match of text and padding. `width`: digits of the number."""
+        literals, text = [literal for literal, _ in self._parts], kinds.index("text")
+        padding = [kind for kind in kinds[text + 1 :] if kind != "number"]
+        behind = text + 1 + len(padding)
+        between = literals[text + 1 : behind]
+        if kinds[:text] not in ([], ["number"]) or kinds[text + 1 : behind] != padding:
+            return
+        if sum(map(len, between)) > _MAX_COMPILED:
+            return
+        self._text, self._width = _one_text(tuple(between), tuple(padding)), width
+        if not width:
+            self.is_inside = self._text
+        elif kinds[0] == "number":
+            self._middle, self.is_inside = literals[text], self._is_numbered
+        else:
+            self._middle, self.is_inside = literals[behind], self._is_numbered_behind
+
+    def is_one(self, data: bytes) -> bool:
+        """Whether `data` is one such event, as most reads are. It may also be one where this says no."""
+        before, end = self.before, self.end
+        return (
+            self.is_inside is not None
+            and data.startswith(before)
+            and data.endswith(end)
+            and bool(self.is_inside(data, len(before), len(data) - len(end)))
+        )
+
+    def _is_numbered(self, data: bytes, begin: int, end: int) -> object:
+        middle, at = self._middle, begin + self._width
+        if not data.startswith(middle, at):
+            at += 1  # the number may have one digit more
+            if not data.startswith(middle, at):
+                return False
+            self._width += 1
+        return data[begin:at].isdigit() and self._text(data, at + len(middle), end)
+
+    def _is_numbered_behind(self, data: bytes, begin: int, end: int) -> object:
+        middle, stop = self._middle, end - self._width - len(self._middle)
+        if not data.startswith(middle, stop):
+            stop -= 1
+            if not data.startswith(middle, stop):
+                return False
+            self._width += 1
+        return data[stop + len(middle) : end].isdigit() and self._text(data, begin, stop)
 
     def count(self, data: bytes) -> int:
         """How many such events `data` consists of; 0 where it has anything else."""
@@ -72,9 +144,9 @@ class EventForm:
                 if found is None:
                     return 0
                 at = found.end()
-            if not data.startswith(self._end, at):
+            if not data.startswith(self.end, at):
                 return 0
-            at += len(self._end)
+            at += len(self.end)
             count += 1
         return count
 
@@ -99,7 +171,7 @@ def body_columns(usage: Usage | None, finish_reason: str | None, model: Any) -> 
     }
 
 
-class TypedEventStream:
+class TypedEventStream(EventsOrBody):
     """One answer while it arrives, streamed or whole. Subclasses say what the events and the body mean.
 
     `keep_text` collects the visible answer (for conversations that feed it back), `keep_calls` what an answer that
@@ -112,16 +184,15 @@ class TypedEventStream:
     """Stands in such an event when its text is empty."""
 
     def __init__(self, keep_text: bool = False, status: int = 200, keep_calls: bool = False) -> None:
-        self._decoder = EventDecoder()
+        super().__init__()
         self._keep_text = keep_text
         self._keep_calls = keep_calls
         self._status = status
-        self._started = False
-        self._whole: WholeBody | None = None
-        self._tail_ms = 0.0
-        self._tail = b""
         self._text: list[str] = []
         self._form: EventForm | None = None
+        self._usual: Usual | None = None
+        self._ready = False
+        """Whether the next byte may begin an event whose form is known."""
         self._lessons = 0 if keep_text or keep_calls else _LESSONS
         self.times = ChunkTimes()
         self.visible_ms: float | None = None
@@ -147,20 +218,30 @@ class TypedEventStream:
 
         Raises `EventTooLarge`, `BodyTooLarge`.
         """
-        if self._form is not None and self._decoder.at_boundary and not self.ended and (n := self._form.count(data)):
-            self.times.add(n, at_ms, since_ms)
-            return False
-        if not self._started:
-            self._begin(data)
-        if self._whole is not None:
-            self._whole.add(data)
-            return False
-        self._take_events(self._decoder.feed(data), at_ms, since_ms)
+        if self._ready:
+            if self._usual is not None:
+                before, end, is_inside, note = self._usual
+                if (
+                    data.startswith(before)
+                    and data.endswith(end)
+                    and is_inside(data, len(before), len(data) - len(end))
+                ):
+                    note(at_ms)
+                    return False
+            if self._form is not None and (n := self._form.count(data)):
+                self.times.add(n, at_ms, since_ms)
+                return False
+        self._take_events(self._events_in(data), at_ms, since_ms)
         if not self._decoder.at_boundary:
             self._tail_ms = at_ms
         elif self._lessons and self.visible_ms is not None:
             self._learn(data)
+        self._ready = self._form is not None and self._decoder.at_boundary and not self.ended
         return self.ended
+
+    def usual(self) -> Usual | None:
+        """What the next event may be without being given to `feed`; `None` where it has to be."""
+        return self._usual if self._ready else None
 
     def _learn(self, data: bytes) -> None:
         """Remember the form of the last event of a read, if it is one with visible text."""
@@ -169,7 +250,9 @@ class TypedEventStream:
         if self.TOKEN in event and self.EMPTY not in event and event.startswith((b"event:", b"data:")):
             self._lessons -= 1
             with contextlib.suppress(ValueError):
-                self._form = EventForm(event)
+                form = self._form = EventForm(event)
+                inside = form.is_inside
+                self._usual = None if inside is None else (form.before, form.end, inside, self.times.at_ms.append)
 
     def take(self, kind: str, event: dict[str, Any]) -> Carries:
         """Read one event, whose type is `kind` (empty where it has none); sets what it says of the answer."""
@@ -231,12 +314,6 @@ class TypedEventStream:
         if empty and not self.has_output and not (self.usage and self.usage.completion_tokens):
             return Outcome.BAD_PAYLOAD, "stream without tokens"
         return Outcome.OK, None
-
-    def _begin(self, data: bytes) -> None:
-        is_whole = begins_whole(data)
-        self._started = is_whole is not None
-        if is_whole:
-            self._whole = WholeBody()
 
     def _take_events(self, events: list[bytes], at_ms: float, since_ms: float) -> None:
         tokens, seen_visible = 0, self.visible_ms is not None

@@ -47,10 +47,17 @@ def completion_events(texts: list[str]) -> list[bytes]:
     return [*events(*made, end, usage), b"data: [DONE]\n\n"]
 
 
+def sorted_response_events(texts: list[str]) -> list[bytes]:
+    """As vLLM writes them: keys by their names, the number behind the text."""
+    bodies = [json.loads(event.partition(b"data: ")[2]) for event in response_events(texts)]
+    return events(*(dict(sorted(body.items())) for body in bodies))
+
+
 READERS = [(ResponseStream, response_events), (MessageStream, message_events), (CompletionStream, completion_events)]
+READERS.append((ResponseStream, sorted_response_events))
 
 
-@pytest.mark.parametrize(("kind", "make"), READERS, ids=["responses", "messages", "completions"])
+@pytest.mark.parametrize(("kind", "make"), READERS, ids=["responses", "messages", "completions", "sorted"])
 @given(
     texts=st.lists(st.one_of(st.sampled_from(["a", " b", "", 'say "', "\n", "é", "}}\n\n"]), st.text(max_size=4))),
     places=st.lists(st.integers(0, 100_000), max_size=20),
@@ -70,6 +77,41 @@ def test_plain_texts_are_not_parsed(kind: Any, make: Any, monkeypatch: pytest.Mo
     monkeypatch.setattr(kind, "_parse", lambda self, event: parsed.append(event) or parse(self, event))
     read(kind(), make([" word"] * 70))
     assert len(parsed) <= 10 + 4
+
+
+ORDERS = [
+    {"sequence_number": 8, "item_id": "i", "delta": "a", "logprobs": [], "obfuscation": "xx"},
+    {"sequence_number": 8, "item_id": "i", "delta": "a"},
+    {"delta": "a", "item_id": "i", "sequence_number": 8},
+    {"delta": "a", "obfuscation": "xx", "item_id": "i", "sequence_number": 8},
+    {"delta": "a", "sequence_number": 8, "obfuscation": "xx"},
+    {"obfuscation": "xx", "delta": "a", "sequence_number": 8, "n": 1},
+    {"delta": "a"},
+]
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=lambda order: " ".join(order))
+@pytest.mark.parametrize("behind", ["", "   "])
+def test_one_event_is_known_as_in_a_row_of_them(order: dict[str, Any], behind: str) -> None:
+    def event(**new: Any) -> bytes:
+        body = json.dumps({"type": "t", **{name: new.get(name, order[name]) for name in order}}, separators=(",", ":"))
+        return f"event: t\ndata: {body[:-1]}{behind}}}\n\n".encode()
+
+    form = EventForm(event())
+    if behind and list(order)[-1] == "sequence_number":
+        assert form.is_one(event(delta="b")), "a number before blanks is taken as it stands"
+        return
+    for number in (8, 9, 10, 99, 100, 7):
+        for text in ("a", " word", "x" * 90):
+            made = event(sequence_number=number, delta=text, obfuscation="y" * (number % 4))
+            assert form.count(made) == form.count(made + made) / 2 == 1
+            assert not form.is_one(made + made) and not form.is_one(made[:-1]) and not form.is_one(b"x" + made)
+    for other in ({"delta": ""}, {"delta": '"'}, {"delta": "\n"}, {"sequence_number": None}, {"item_id": "j"}):
+        changes = {name: value for name, value in other.items() if name in order}
+        if changes:
+            assert not form.is_one(event(**changes)) and form.count(event(**changes)) == 0
+    if next(iter(order)) != "obfuscation" and list(order)[1:] != ["sequence_number", "obfuscation"]:
+        assert EventForm(event()).is_one(event(delta="b", sequence_number=9, obfuscation="z"))
 
 
 def test_a_form_counts_its_like_and_nothing_else() -> None:
