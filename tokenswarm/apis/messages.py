@@ -121,8 +121,9 @@ class MessageStream(TypedEventStream):
         content = body.get("content")
         parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
         text = "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+        usage = body.get("usage")
         columns = body_columns(
-            merge_usage(None, body.get("usage")), end_reason(body.get("stop_reason")), body.get("model")
+            merge_usage(None, usage), end_reason(body.get("stop_reason")), body.get("model"), _tier(usage)
         )
         self.tool_calls = _calls(parts)
         outcome = _outcome(columns["finish_reason"])
@@ -171,12 +172,14 @@ class MessageStream(TypedEventStream):
             usage = message.get("usage")
             begun = {**usage, "output_tokens": None} if isinstance(usage, dict) else None  # of the first token alone
             self.usage = merge_usage(self.usage, begun)
+            self.service_tier = _tier(usage)
 
     def _take_end(self, event: dict[str, Any]) -> None:
         delta = event.get("delta")
         if isinstance(delta, dict):
             self.finish_reason = end_reason(delta.get("stop_reason")) or self.finish_reason
         self.usage = merge_usage(self.usage, event.get("usage"))
+        self.service_tier = _tier(event.get("usage")) or self.service_tier
 
 
 _PARTIAL = "partial_json"
@@ -198,6 +201,12 @@ def _closed(block: dict[str, Any]) -> dict[str, Any]:
     except ValueError:
         given = {}
     return {**{name: value for name, value in block.items() if name != _PARTIAL}, "input": given}
+
+
+def _tier(usage: Any) -> str | None:
+    """Which tier has served a message: Anthropic says it beside the counts."""
+    tier = usage.get("service_tier") if isinstance(usage, dict) else None
+    return tier if isinstance(tier, str) else None
 
 
 def merge_usage(known: Usage | None, usage: Any) -> Usage | None:

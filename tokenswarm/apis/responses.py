@@ -100,7 +100,7 @@ class ResponseStream(TypedEventStream):
 
     def read_body(self, body: dict[str, Any]) -> Found:
         facts = read_response(body)
-        columns = body_columns(facts.usage, facts.finish_reason, facts.model)
+        columns = body_columns(facts.usage, facts.finish_reason, facts.model, body.get("service_tier"))
         if facts.failure is None and not facts.has_output and not columns["completion_tokens"]:
             facts.failure = (Outcome.BAD_PAYLOAD, "response without output")
         self.answer_id = facts.id
@@ -122,6 +122,7 @@ class ResponseStream(TypedEventStream):
         self.ended = True
         found = read_response(response, said)
         self.model = found.model or self.model
+        self.service_tier = _text(response.get("service_tier")) if isinstance(response, dict) else None
         self.usage, self.finish_reason = found.usage, found.finish_reason
         self.has_output, self.answer_id = found.has_output, found.id
         self.tool_calls = found.tool_calls or self.tool_calls

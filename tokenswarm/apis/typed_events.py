@@ -160,12 +160,13 @@ class Carries(Enum):
     VISIBLE = 2
 
 
-def body_columns(usage: Usage | None, finish_reason: str | None, model: Any) -> dict[str, Any]:
+def body_columns(usage: Usage | None, finish_reason: str | None, model: Any, tier: Any) -> dict[str, Any]:
     """The record's columns of an answer that came as one body."""
     checked, doubts = plausible(usage or Usage(), 1, reasoning_streamed=False)
     return {
         "finish_reason": finish_reason,
         "model": model if isinstance(model, str) else None,
+        "service_tier": tier if isinstance(tier, str) else None,
         **checked.columns(),
         "doubts": ";".join(doubts) or None,
     }
@@ -198,6 +199,7 @@ class TypedEventStream(EventsOrBody):
         self.visible_ms: float | None = None
         self.usage: Usage | None = None
         self.model: str | None = None
+        self.service_tier: str | None = None
         self.finish_reason: str | None = None
         self.failure: tuple[Outcome, str | None] | None = None
         self.undecodable: str | None = None
@@ -294,6 +296,7 @@ class TypedEventStream(EventsOrBody):
             "ttft_visible_ms": self.visible_ms,
             "finish_reason": self.finish_reason,
             "model": self.model,
+            "service_tier": self.service_tier,
             **usage.columns(),
             "doubts": ";".join(doubts) or None,
         }

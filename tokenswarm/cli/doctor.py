@@ -23,7 +23,7 @@ from tokenswarm.config.environment import (
     read_environment,
 )
 from tokenswarm.config.options import OPTIONS
-from tokenswarm.config.settings import build_settings
+from tokenswarm.config.settings import Settings, build_settings
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.installation import command_name
 from tokenswarm.preflight.machine_limits import Machine
@@ -61,9 +61,8 @@ def examine(env_file: Path | None, request: bool) -> int:
     findings = [Finding("env file", str(path or "none")), *chat_findings(environment, problems), *machine_findings()]
     for finding in findings:
         write_line(f"{finding.what:<10} {finding.value}" + (f"  ({finding.source})" if finding.source else ""))
-    target = "chat" if environment.first(ENDPOINT_NAMES) or not environment.first(RAG_ENDPOINT_NAMES) else "rag"
     if request and not problems:
-        answer = send_one(target, {}, path)
+        answer = send_one(_asks(environment), {}, path)
         problems += answer.problems
         if not answer.problems:
             write_line(f"{'request':<10} {describe_answer(answer)[0]}")
@@ -72,23 +71,33 @@ def examine(env_file: Path | None, request: bool) -> int:
 
 def chat_findings(environment: Environment, problems: list[str]) -> list[Finding]:
     """The chat target as a run would have it; what is wrong is added to `problems`."""
-    if not environment.first(ENDPOINT_NAMES) and (name := environment.first(RAG_ENDPOINT_NAMES)):
+    if _asks(environment) == "rag" and (name := environment.first(RAG_ENDPOINT_NAMES)):
         return [Finding("endpoint", environment[name], f"{name}, {environment.source(name)}")]
     given = {option.attribute: os.environ.get(option.variable) for option in OPTIONS}
     try:
-        target = build_settings({**given, "host": os.environ.get("LOCUST_HOST")}, environment, {"chat"}).chat
+        settings = build_settings({**given, "host": os.environ.get("LOCUST_HOST")}, environment, {"chat"})
     except BadInput as error:
         problems += error.problems
         return []
+    target = settings.chat
     if target is None:
         return []
+    proxy = Finding("proxy", *_proxy(target.endpoint, problems))
+    if target.app is not None:
+        return [*_app_findings(environment, settings), proxy]
     return [
         Finding("endpoint", target.endpoint, _source(environment, "host")),
         Finding("API", target.api, "LOCUST_API" if given["api"] else "inferred from the endpoint and the names used"),
-        Finding("key", *_key(environment, target.api)),
+        Finding("key", *_key(environment, settings)),
         Finding("model", target.deployment, _source(environment, "deployment")),
-        Finding("proxy", *_proxy(target.endpoint, problems)),
+        proxy,
     ]
+
+
+def _asks(environment: Environment) -> str:
+    """Which users a run with this environment would have: chat, or rag."""
+    is_rag = not environment.first(ENDPOINT_NAMES) and environment.first(RAG_ENDPOINT_NAMES) is not None
+    return "rag" if is_rag and os.environ.get("LOCUST_ENDPOINT") != "app" else "chat"
 
 
 def _proxy(endpoint: str, problems: list[str]) -> tuple[str, str]:
@@ -109,9 +118,25 @@ def _source(environment: Environment, option: str) -> str:
     return option_source(environment, option) or f"the default; looked for {looked_for}"
 
 
-def _key(environment: Environment, api: str) -> tuple[str, str]:
-    names = OPENAI_KEY_NAMES if api == "openai" else AZURE_KEY_NAMES
-    name = environment.first(names)
+def _app_findings(environment: Environment, settings: Settings) -> list[Finding]:
+    """An application gets the keys of the option `headers` and no others, and knows its model itself."""
+    preset = os.environ.get("LOCUST_APP_PRESET")
+    host = "host" if os.environ.get("LOCUST_HOST") else "rag-host"
+    names = ", ".join(settings.sending.headers)
+    key = (f"in headers: {names}", "LOCUST_HEADERS") if names else ("none was given", "an application's are in headers")
+    return [
+        Finding("endpoint", settings.url, _source(environment, host)),
+        Finding("API", f"app-preset {preset}" if preset else "app", "LOCUST_ENDPOINT"),
+        Finding("key", *key),
+    ]
+
+
+def _key(environment: Environment, settings: Settings) -> tuple[str, str]:
+    target = settings.chat
+    assert target is not None
+    names = OPENAI_KEY_NAMES if target.api == "openai" else AZURE_KEY_NAMES
+    names = ("ANTHROPIC_API_KEY", *names) if target.asks == "messages" else names
+    name = next((each for each in names if environment.get(each) == target.key), None)
     if name is None:
         return "none was given", f"looked for {' and '.join(names)}"
     return "given, not shown", f"{name}, {environment.source(name)}"

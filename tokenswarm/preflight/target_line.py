@@ -19,6 +19,7 @@ from tokenswarm.config.environment import (
     rag_key_names,
 )
 from tokenswarm.config.settings import Settings
+from tokenswarm.config.targets import takes_limit
 from tokenswarm.preflight.reachability import chat_targets
 
 _KEY_HEADERS = ("api-key", "authorization", "x-api-key")
@@ -51,7 +52,8 @@ def _chat_line(target: ChatTarget, settings: Settings, options: Mapping[str, Any
         host, given = "--targets", target.endpoint
     if target.app is not None:
         over = "a WebSocket at" if isinstance(target.app, App) and target.app.mapping.stream == "websocket" else "POST"
-        return f"Target: {over} {address.url} (host from {host}), {_app_words(options)}{_further(settings)}"
+        said = f"{_app_words(options)}{_unsent_limit(target, options)}{_further(settings)}"
+        return f"Target: {over} {address.url} (host from {host}), {said}"
     return (
         f"Target: POST {address.url} (host from {host}), api {target.api} ({named}); "
         f"{_credentials(target, address.headers, environment, given)}; "
@@ -65,6 +67,14 @@ def _app_words(options: Mapping[str, Any]) -> str:
     own = [name for name in given if name != "app-preset"]
     preset = f"app-preset {options['app_preset']}" if "app-preset" in given else "app"
     return preset + (f" with {', '.join(own)}" if own else "")
+
+
+def _unsent_limit(target: ChatTarget, options: Mapping[str, Any]) -> str:
+    """That a limit of tokens is not sent, where one is asked for and the application's template has no place for it."""
+    given = [name for name in ("max_tokens", "shape_profile") if options.get(name)]
+    if takes_limit(target) or not given:
+        return ""
+    return f"; {given[0].replace('_', '-')} sends no limit: app-body has no {{{{max_tokens}}}}"
 
 
 def _further(settings: Settings) -> str:

@@ -115,6 +115,10 @@ def test_the_start_says_what_is_asked() -> None:
     settings = settings_of("http://127.0.0.1:9/base")
     options = {"host": "http://127.0.0.1:9/base", "app_preset": "ag-ui", "app_path": "/ask", "app_body": None}
     (line,) = describe_targets(settings, options, Environment({}, {}))
+    assert "sends no limit" not in line
+    limited = {**options, "max_tokens": "20"}
+    (said,) = describe_targets(settings, limited, Environment({}, {}))
+    assert "; max-tokens sends no limit: app-body has no {{max_tokens}}" in said
     assert line == (
         "Target: POST http://127.0.0.1:9/base/ask (host from --host), app-preset ag-ui with app-path; "
         "further headers X-Key"
