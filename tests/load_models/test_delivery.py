@@ -68,6 +68,16 @@ def runs(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> dict
     return run_all(alone, simulator, results, at_once=1) | run_all(together, simulator, results)
 
 
+@pytest.mark.parametrize(
+    ("name", "asked"), [("5-per-second", 20), ("slow-composer", 60), ("terse", 40), ("drained", 15), ("cancelled", 15)]
+)
+def test_the_rate_holds_for_the_whole_run_time(runs: dict[str, LoadRun], name: str, asked: int) -> None:
+    """From the first due instant on, whenever users were there: Locust counts from its own start."""
+    accounting = runs[name].facts["accounting"]
+    assert accounting["planned"] == asked
+    assert accounting["first_attempts"] + accounting["dropped"] == asked
+
+
 def due_offsets(run: LoadRun) -> list[float]:
     """Seconds from the first due instant to each."""
     instants = sorted(row.scheduled_at for row in run.rows if row.scheduled_at is not None and row.attempt == 1)

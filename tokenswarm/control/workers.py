@@ -165,6 +165,22 @@ class Workers:
         if self._greenlet is None:
             self._greenlet = gevent.spawn(self._watch_workers)
 
+    def end_plan(self, at: float) -> None:
+        """Nothing of the current plan is due from Unix s `at` on, which is told to all workers now."""
+        self._stop_watching()
+        if not self._offers:
+            return
+        offer = self._offers[-1]
+        begin = offer.count_before(at)
+        offer.shares.append((begin, ()))
+        for client_id in self._runner.clients:
+            self._mailbox.send(PlanStart(offer.origin, [begin, None, 0], offer.level), client_id)
+
+    def _stop_watching(self) -> None:
+        if self._greenlet is not None:
+            self._greenlet.kill(block=False)
+            self._greenlet = None
+
     def planned(self, until: float) -> int:
         """Arrivals of all plans that were due by Unix s `until`, and those sent while word of the end was on its way.
 
@@ -176,9 +192,7 @@ class Workers:
     def drain(self, until: float, stop_timeout: float) -> None:
         """Stop all workers and wait until each has shipped everything, has died, or the time is up."""
         self._until = until
-        if self._greenlet is not None:
-            self._greenlet.kill(block=False)
-            self._greenlet = None
+        self._stop_watching()
         # Whatever Locust says of its state: a worker that has not been heard from may still be about to send.
         waiting = list(self._runner.clients)
         for client_id in waiting:

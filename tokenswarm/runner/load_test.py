@@ -35,7 +35,7 @@ from tokenswarm.runner.master_link import MasterLink
 from tokenswarm.runner.master_watch import MasterWatch
 from tokenswarm.runner.message_guard import guard
 from tokenswarm.runner.open_load import OpenLoad
-from tokenswarm.runner.process_end import ProcessEnd
+from tokenswarm.runner.process_end import GIVE_UP_AFTER_S, ProcessEnd, is_run_time_timer
 from tokenswarm.runner.request_event import fire_request
 from tokenswarm.runner.run_part import Phase, RunPart
 from tokenswarm.runner.shapes import UsersOverTime
@@ -288,8 +288,12 @@ class LoadTest:
         part = self.part
         if part is None:
             return
-        part.interrupted = part.interrupted or not self._is_over(part)
-        part.end(time.time())
+        ends_at = self._serve_run_time(part)
+        if part.ended_at is not None and ends_at is not None:  # it was stopped meanwhile by another greenlet
+            part.over.wait(self.environment.stop_timeout + GIVE_UP_AFTER_S)
+            return
+        part.interrupted = part.interrupted or (ends_at is None and not self._is_over(part))
+        part.end(time.time() if ends_at is None else ends_at)
         assert part.ended_at is not None
         if part.interrupted and part.run is not None and part.run.stop_reason is None:
             part.run.stop_reason = self._why_interrupted()
@@ -316,6 +320,14 @@ class LoadTest:
             self._end_run(part, part.run)
         self.part, self.has_ended = None, True
         part.over.set()
+
+    def _serve_run_time(self, part: RunPart) -> float | None:
+        """When the run time is up by Locust's count, and an open load began later: wait for the load's own end, Unix s.
+        `None` where it is another end."""
+        run_time = self.options.run_time
+        if part.open_load is None or part.interrupted or not run_time or not is_run_time_timer(gevent.getcurrent()):
+            return None
+        return part.open_load.last(run_time) if part.run is not None and part.run.stop_reason is None else None
 
     def _why_interrupted(self) -> str:
         if self.process_end.is_told:

@@ -16,12 +16,18 @@ from tokenswarm.userinput import BadInput
 from tokenswarm.workload.arrivals import Assignment, LevelPlan, Plan, RatePlan
 
 MARGIN_S = 0.1
+WAIT_S = 0.05
+JUST_BEFORE_S = 1e-6
+"""An arrival that is due when the run time is up is none of the run, however the sum of two instants is rounded."""
 
 START_AFTER_S = 0.3
 """From "all users are there" to the first arrival of an open plan: time for the workers to hear of it."""
 
 CHANGE_AFTER_S = 1.0
 """From a change of the rate to its first arrival with workers: none may offer the old plan beyond it unknowingly."""
+
+BEGINS_WITHIN_S = 20.0
+"""How long beyond the run time an open load may take to begin, when workers are slow to report their users."""
 
 NO_END_S = 1e8
 """Of a rate that holds until the run ends."""
@@ -55,6 +61,28 @@ class OpenLoad:
             if plan.duration_s is not None:
                 ends_at = part.origin + plan.duration_s
                 gevent.spawn_later(ends_at - time.time() + MARGIN_S, self._end_with_plan, ends_at)
+
+    def last(self, run_time_s: float) -> float | None:
+        """Wait until the load has lasted for `run_time_s` from its first due instant, or the run ends otherwise: Locust
+        counts from its own start, before users are there. Unix s of the end; `None` where no load has begun."""
+        part = self._part
+        deadline = time.monotonic() + BEGINS_WITHIN_S
+        while part.origin is None and part.ended_at is None and time.monotonic() < deadline:
+            gevent.sleep(WAIT_S)
+        if part.origin is None or part.ended_at is not None:
+            return None
+        ends_at = part.origin + run_time_s - JUST_BEFORE_S
+        self._offer_until(ends_at)
+        while part.ended_at is None and (left_s := ends_at - time.time()) > 0:
+            gevent.sleep(min(WAIT_S, left_s))
+        return ends_at
+
+    def _offer_until(self, ends_at: float) -> None:
+        """No arrival is due from Unix s `ends_at` on, as everybody who sends any hears before."""
+        if self._workers is not None:
+            self._workers.end_plan(ends_at)
+        elif self._part.schedule is not None:
+            self._part.schedule.end_plan(ends_at)
 
     def change_rate(self, rate_rpm: float) -> float:
         """Offer another rate from now on, whatever was planned; returns the Unix s from which it holds.

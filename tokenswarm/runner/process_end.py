@@ -29,6 +29,15 @@ WRITE_S = 10.0
 """What the last files of a run may take, once its users have stopped and somebody waits."""
 
 
+RUN_TIME_TIMERS = ("stop_and_optionally_quit", "_stop_runners")
+"""Locust's functions that run when the run time is up: in a headless run, and in one that was started in the web UI."""
+
+
+def is_run_time_timer(greenlet: Any) -> bool:
+    """Whether a greenlet is Locust's timer of the run time."""
+    return getattr(getattr(greenlet, "_run", None), "__name__", None) in RUN_TIME_TIMERS
+
+
 class ProcessEnd:
     """Of one process. `current`: its part in the run that is on, `None` between runs; `write_down`: end that run with
     what is known now; `set_exit_code`: how the process will end."""

@@ -105,6 +105,11 @@ class Schedule:
         if self._offers:
             self._offers[-1].share.assign(assignment)
 
+    def end_plan(self, at: float) -> None:
+        """Nothing of the current plan is due from Unix s `at` on."""
+        if self._offers:
+            self._offers[-1].until = min(at, self._offers[-1].until)
+
     def take(self) -> Due:
         """Wait for the next arrival that is not too late; the caller sends it as soon as it has `come`."""
         while True:
