@@ -8,7 +8,7 @@ The left sides are what the generator counted itself (run.json), the right sides
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -78,11 +78,18 @@ def account(run: Run) -> AccountingCheck:
         lost_spans=lost_spans,
         skipped_lines=run.skipped_lines,
     )
-    return _with_problems(made)
+    return _with_problems(made, [] if run.state in ("crashed", "recovered") else list(_other_counts(run, made)))
 
 
-def _with_problems(made: AccountingCheck) -> AccountingCheck:
-    problems = []
+def _other_counts(run: Run, made: AccountingCheck) -> Iterator[str]:
+    """Outcomes of which the rows have more or fewer than the generator counted, though there are as many in all."""
+    for name in ("ok", "throttled", "failed", "cancelled", "aborted"):
+        noted, found = run.number("accounting", name), getattr(made, name)
+        if noted is not None and noted != found and made.counted == made.sent:
+            yield f"the generator counted {int(noted)} {name}, found are {found}"
+
+
+def _with_problems(made: AccountingCheck, problems: list[str]) -> AccountingCheck:
     if made.counted is not None and made.counted not in (made.sent, made.sent + made.lost):
         problems.append(
             f"the generator counted {counted(made.counted, 'request')} sent, found are {counted(made.sent, 'row')} "

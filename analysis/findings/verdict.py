@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ from tokenswarm.metrics.verdict import (
     Reason,
     ReasonKind,
     Replacement,
+    Verdict,
     decide,
     not_delivered,
     read_reasons,
@@ -87,9 +89,20 @@ def judge(run: Run, accounting: AccountingCheck, failure_criteria: str | None = 
     criteria = parse_criteria(text) if text.strip() or failure_criteria is not None else []
     results = _of_search(run, criteria) if failure_criteria is None and is_search(run) else _evaluate(run, criteria)
     replaced = _replaced(run, criteria, failure_criteria)
-    verdict = decide(results, bool(criteria), evidence_of(run, accounting, replaced))
+    evidence = evidence_of(run, accounting, replaced)
+    verdict = decide(results, bool(criteria), evidence)
+    if failure_criteria is None and (doubt := _contradiction(run, verdict)):
+        verdict = decide(results, bool(criteria), dataclasses.replace(evidence, distrust=doubt))
     judged = [_judged(result) for result in results]
     return Judgement(verdict.state, int(verdict.exit_code), verdict.reasons, judged, verdict.has_failed, replaced)
+
+
+def _contradiction(run: Run, verdict: Verdict) -> list[Reason]:
+    """A run that said itself that it has not passed does not pass afterwards: its rows or its run.json were changed."""
+    said = run.setting("verdict", "state")
+    if run.source != TOKENSWARM or verdict.exit_code or said in (None, "passed", "none"):
+        return []
+    return [Reason(ReasonKind.EVIDENCE, f"run.json says {said}, the rows now say {verdict.state}: one was changed")]
 
 
 def _replaced(run: Run, criteria: list[Criterion], failure_criteria: str | None) -> list[Replacement]:
@@ -162,6 +175,7 @@ def distrust(run: Run, accounting: AccountingCheck) -> list[Reason]:
     if run.source != TOKENSWARM or run.state in ("crashed", "recovered"):
         return []
     lost = [Reason(ReasonKind.ACCOUNTING, problem) for problem in accounting.problems]
+    lost += [Reason(ReasonKind.EVIDENCE, run.altered)] if run.altered else []
     return _noted(run, accounting) + _delivery(run, accounting) + lost
 
 

@@ -6,6 +6,7 @@ in the files, not by their names alone. What is missing or cut is said in `notes
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ LONGEST_RUN_S = 60 * 86400.0
 """Requests further apart than this are no run, but a broken clock or a foreign line."""
 
 _SNIFFED = 65536
+_BLOCK = 1 << 20
 
 
 def load_run(path: Path | str) -> Run:
@@ -148,7 +150,22 @@ def _load_directory(directory: Path) -> Run:
         stages=read.stages,
         notes=notes + read.notes + journal_notes,
         skipped_lines=read.skipped_lines,
+        altered=_altered(directory / "requests.csv", meta),
     )
+
+
+def _altered(path: Path, meta: Mapping[str, Any]) -> str:
+    """Why a file of rows is not the one that run.json was written beside."""
+    written = meta.get("rows_file")
+    if not isinstance(written, Mapping) or not path.exists():
+        return ""
+    size = checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            size, checksum = size + len(block), zlib.crc32(block, checksum)
+    if (size, checksum) == (written.get("bytes"), written.get("crc32")):
+        return ""
+    return f"{path.name} is not what the run wrote: somebody has changed it"
 
 
 def _of_file(read: RowsFile) -> Run:

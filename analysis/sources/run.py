@@ -48,6 +48,8 @@ class Run:
     blind_spots: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     skipped_lines: int = 0
+    altered: str = ""
+    """Why its rows are not those that the run wrote; empty where they are, or where that cannot be told."""
 
     def setting(self, *keys: str) -> Any:
         """A value of run.json by its path of keys; `None` when any part of it is missing."""

@@ -337,6 +337,7 @@ class LoadRun:
             "quota": {"tpm": settings.quota_tpm, "rpm": settings.quota_rpm, "ptu": settings.ptu},
             "window": {"warm_up_s": settings.warm_up_s, "cool_down_s": settings.cool_down_s},
             "accounting": found.facts(),
+            "rows_file": None if self.written is None else self.written.facts(),
             "delivery": delivery(self.samples, self.window, found.planned, found.first_attempts)
             if self.ended_at
             else {},

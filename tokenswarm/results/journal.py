@@ -27,6 +27,10 @@ class WrittenBytes:
         self.size += len(data)
         self.checksum = zlib.crc32(data, self.checksum)
 
+    def facts(self) -> dict[str, int]:
+        """For run.json: by it, rows that were changed afterwards are known."""
+        return {"bytes": self.size, "crc32": self.checksum}
+
 
 class Journal:
     """A CSV file of rows that is only appended to. Raises `OSError` when it cannot be created."""
