@@ -104,6 +104,7 @@ def failed_outcome(exchange: Exchange, url: str = "") -> tuple[Outcome, str] | N
         return Outcome.HTTP_ERROR, f"HTTP {status}: redirect not followed{_location(exchange.headers)}"
     if status >= 400:
         where = f" (POST {url})" if status in _ADDRESS_WRONG and url else ""
+        where += f" ({exchange.error})" if status == 407 and exchange.error else ""
         return Outcome.HTTP_ERROR, _status_error(exchange) + where
     return None
 

@@ -102,6 +102,8 @@ class Transport:
             exchange.resent = True
         if self._proxy is not None and exchange.status is None and exchange.failure not in (None, *_GIVEN_UP):
             exchange.error = f"{exchange.error}, through {self._proxy}"
+        elif self._proxy is not None and exchange.status == 407 and exchange.failure is None:
+            exchange.error = f"asked by the {self._proxy}"  # no target asks so: RFC 9110, 15.5.8
         return exchange
 
     def _send_once(self, origin: Origin, run: Run, limit: _Limit, reused: bool) -> Exchange:

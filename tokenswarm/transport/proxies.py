@@ -7,7 +7,11 @@ blanks, what is reached directly:
 - `*`: everything
 - a host name: that host and all below it, with or without `.` or `*.` in front
 - an address, or a network as `10.0.0.0/8` or `fd00::/8`: of targets that are given by address, no name is looked up
+- a pattern with `*` anywhere, as `192.168.*`
 - any of these but a network followed by `:port`: only at that port
+
+Semicolons and bars separate, too, and what was written as a URL is taken for its host, as people from Windows and Java
+write them.
 
 Only HTTP proxies over a plain connection are spoken to: SOCKS and TLS to the proxy itself are refused by name.
 """
@@ -20,7 +24,10 @@ import re
 import urllib.request
 from base64 import b64encode
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from urllib.parse import unquote, urlsplit
+
+_NETWORK = re.compile(r"\[?[0-9a-f.:]+\]?/[0-9a-f.:]+")
 
 DEFAULT_PORT = 80
 """Of a proxy's URL without one, as of any http URL."""
@@ -101,8 +108,8 @@ def _source(name: str) -> str:
 
 def _is_excepted(exceptions: str, host: str, port: int | None) -> bool:
     bare = host.strip("[]").lower().rstrip(".")
-    address = _address(bare)
-    entries = [entry for entry in re.split(r"[,\s]+", exceptions.lower()) if entry]
+    address = _address(bare.partition("%")[0])
+    entries = [entry.rpartition("://")[2] for entry in re.split(r"[,;|\s]+", exceptions.lower()) if entry]
     return any(_excepts(entry, bare, address, port) for entry in entries)
 
 
@@ -112,13 +119,15 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 def _excepts(entry: str, host: str, address: Address | None, port: int | None) -> bool:
     if entry == "*":
         return True
-    if "/" in entry:
-        return address is not None and _holds(entry, address)
-    name, at_port = _split_port(entry)
+    if _NETWORK.fullmatch(entry):
+        return address is not None and _holds(entry.replace("[", "").replace("]", ""), address)
+    name, at_port = _split_port(entry.partition("/")[0])
     if at_port is not None and at_port != port:
         return False
+    if "*" in name[1:]:
+        return fnmatchcase(host, name)
     if address is not None:
-        return _address(name) == address
+        return _address(name.partition("%")[0]) == address
     name = name.removeprefix("*").removeprefix(".").rstrip(".")
     return bool(name) and (host == name or host.endswith(f".{name}"))
 
@@ -132,10 +141,12 @@ def _split_port(entry: str) -> tuple[str, int | None]:
 
 
 def _address(text: str) -> Address | None:
+    """An address in a text; one of version 4 that is written as one of version 6 is that of version 4."""
     try:
-        return ipaddress.ip_address(text)
+        found = ipaddress.ip_address(text)
     except ValueError:
         return None
+    return getattr(found, "ipv4_mapped", None) or found
 
 
 def _holds(network: str, address: Address) -> bool:

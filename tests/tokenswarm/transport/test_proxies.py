@@ -8,6 +8,7 @@ import pytest
 
 from tests.scripted_server import scripted_server
 from tests.tokenswarm.transport.test_exchange import REQUEST
+from tokenswarm.client.attempt import failed_outcome
 from tokenswarm.transport.exchange import Transport
 from tokenswarm.transport.proxies import Proxy, ProxyError, parse_proxy, proxy_for, proxy_secrets
 
@@ -93,6 +94,19 @@ def test_the_variable_in_lower_case_comes_first_and_all_last(monkeypatch: pytest
         ("example.com:8443", "example.com", 8443),
         ("10.1.2.3:8443", "10.1.2.3", 8443),
         ("[::1]:8443", "::1", 8443),
+        ("[::1]", "[::1]", 443),
+        ("[fd00::]/8", "fd12::1", 443),
+        ("fe80::/10", "fe80::1%eth0", 443),
+        ("::ffff:10.1.2.3", "10.1.2.3", 443),
+        ("10.0.0.0/8", "::ffff:10.1.2.3", 443),
+        ("10.0.0.0/255.0.0.0", "10.1.2.3", 443),
+        ("192.168.*", "192.168.3.4", 443),
+        ("api-*.example.com", "api-7.example.com", 443),
+        ("*.internal:8443", "api.internal", 8443),
+        ("localhost;10.*|example.com", "example.com", 443),
+        ("http://example.com", "example.com", 443),
+        ("https://example.com:8443/", "example.com", 8443),
+        (".example.com", "example.com", 443),
     ],
 )
 def test_what_no_proxy_excepts(exceptions: str, host: str, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,6 +128,14 @@ def test_what_no_proxy_excepts(exceptions: str, host: str, port: int, monkeypatc
         ("0.0.1", "10.0.0.1", 443),
         ("::1", "::2", 443),
         (".", "example.com", 443),
+        ("192.168.*", "10.192.168.1", 443),
+        ("api-*.example.com", "api.example.com", 443),
+        ("[::1]:8443", "::1", 443),
+        ("*.internal:8443", "api.internal", 443),
+        ("https://example.com:8443/", "example.com", 443),
+        ("/", "example.com", 443),
+        ("http://", "example.com", 443),
+        ("%eth0", "fe80::1%eth0", 443),
     ],
 )
 def test_what_no_proxy_does_not_except(exceptions: str, host: str, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,6 +168,17 @@ def test_the_credentials_go_to_the_proxy_of_a_tunnel_and_not_through_it() -> Non
     assert "407" in str(exchange.error) and f"through proxy 127.0.0.1:{server.port} (HTTPS_PROXY)" in str(
         exchange.error
     )
+
+
+def test_a_plain_proxy_that_asks_who_we_are_is_named() -> None:
+    with scripted_server([b"HTTP/1.1 407 Who\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n"]) as server:
+        proxy = parse_proxy(f"http://user:pass@127.0.0.1:{server.port}", "HTTP_PROXY")
+        transport = Transport(proxy=proxy)
+        exchange = transport.send(("http", "a.invalid", 80), REQUEST, lambda _s, _h: None, 5.0)
+        transport.close()
+    outcome, error = failed_outcome(exchange) or ("", "")
+    assert outcome == "http_error"
+    assert error == f"HTTP 407 (asked by the proxy 127.0.0.1:{server.port} (HTTP_PROXY))"
 
 
 def unused_port() -> int:
