@@ -36,6 +36,7 @@ COMMANDS = {
     "sizing": _Command("analysis.commands.sizing", "RPM, TPM and provisioned units for a number of users"),
     "recover": _Command("analysis.commands.recover", "rebuild the rows of a run that was cut by a crash"),
     "azure-metrics": _Command("analysis.commands.azure_metrics", "what Azure Monitor counted during a run"),
+    "traffic": _Command("analysis.commands.traffic", "a page from a description of recorded requests"),
     "metrics": _Command("analysis.commands.metrics", "the table of all metrics and their definitions"),
 }
 

@@ -163,6 +163,7 @@ class RequestRecord:
     read_lag_ms: float | None = None
 
     context_tokens: int | None = None
+    shared_tokens: int | None = None
     max_tokens: int | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -377,6 +378,8 @@ COLUMN_DOCS: dict[str, str] = {
     "tbt_ms": "ms per token after the first chunk (see tbt_ms())",
     "read_lag_ms": "ms; greatest age of received data when it was read: what the generator itself was late",
     "context_tokens": "tokens of the prompt as the client counts or estimates them",
+    "shared_tokens": "of these, those at the beginning that other prompts of the run have too: its shared prefix, its "
+    "document, what was said before in the conversation; absent where texts come from a file",
     "max_tokens": "completion limit that was asked for (times n)",
     "prompt_tokens": "as the service reports in usage",
     "completion_tokens": "as the service reports in usage, reasoning included; of an aborted request without it, the "

@@ -36,8 +36,8 @@ from tokenswarm.sender.graph_run import GraphRun
 from tokenswarm.sender.schedule import Due
 from tokenswarm.sender.sender import Sender
 from tokenswarm.sender.session import Session, StepRows, pause_until
+from tokenswarm.sender.session_graphs import SessionGraph
 from tokenswarm.traffic.recorded import Recorded
-from tokenswarm.traffic.replay import RecordedGraph
 from tokenswarm.workload.arrivals import Arrival
 from tokenswarm.workload.thread_group import Thread
 
@@ -97,7 +97,7 @@ class ApiUser(User):
         self.client = self._make_client()
         self._spare: list[Client[Any]] = []
         """Further connections, for steps that are sent while others are under way."""
-        self._graph: RecordedGraph | None = None
+        self._graph: SessionGraph | None = None
 
     def _make_client(self) -> Client[Any]:
         return Client(self.make_api(), self.make_endpoint(), self.settings.sending, self.caller)
@@ -126,6 +126,7 @@ class ApiUser(User):
             return self._think_s()
         self.due = schedule.take()
         if self.settings.traffic.graphs:
+            self._begin_session(self.due.arrival)
             self._graph = self.composer.next_graph(self.due.arrival)
         else:
             self.composed = self.compose(self.due.arrival)
@@ -220,19 +221,22 @@ class ApiUser(User):
             if pause_until(self.sender.stopping.wait, due_at):
                 return
 
-    def _go_through_graph(self, graph: RecordedGraph, scheduled_at: float | None) -> None:
+    def _go_through_graph(self, graph: SessionGraph, scheduled_at: float | None) -> None:
         """A session of steps, several of which may be under way at once, each on a connection of its own."""
         session = Session(uuid.uuid4().hex, scheduled_at, self.emit)
 
         def ask(position: int, rows: StepRows, due_at: float | None) -> None:
-            request = self.composer.step_of(graph, position)
+            request = graph.request(position)
             client = self._spare.pop() if self._spare else self._make_client()
             encoded = client.encode(request)
             try:
                 if due_at is None or not pause_until(self.sender.stopping.wait, due_at):
                     first = scheduled_at if rows.number == 1 else None
                     with self.sender.in_flight():
-                        client.call(request, rows.take, first, encoded, due_at)
+                        reply = client.call(request, rows.take, first, encoded, due_at)
+                    if self.sender.answers is not None:
+                        self.sender.answers.offer(reply.record, reply.text)
+                    graph.answered(position, reply.text)
             finally:
                 self._spare.append(client)
 
@@ -247,10 +251,14 @@ class ApiUser(User):
 
     def compose(self, arrival: Arrival | None) -> tuple[Request, Encoded]:
         """Put the next request and its bytes together, which is done before it is due."""
-        if arrival is not None and self.settings.traffic.sessions:  # the same session, whoever goes through it
-            self.composer = self._make_composer(random.Random(f"{self.settings.seed}:{arrival.index}:session"))
+        self._begin_session(arrival)
         request = self.next_request(arrival)
         return request, self.client.encode(request)
+
+    def _begin_session(self, arrival: Arrival | None) -> None:
+        """The session of an arrival is the same, whoever goes through it."""
+        if arrival is not None and self.settings.traffic.sessions:
+            self.composer = self._make_composer(random.Random(f"{self.settings.seed}:{arrival.index}:session"))
 
     def next_request(self, arrival: Arrival | None) -> Request:
         """What to ask next."""

@@ -71,6 +71,7 @@ def _token_shares(rows: RowTable) -> dict[str, float | None]:
     return {
         "answer_length_pct": length,
         "cached_pct": _part_of(rows, "cached_tokens", "prompt_tokens"),
+        "cacheable_pct": None,  # of a whole run only: what was sent before is no matter of a group
         "reasoning_pct": _part_of(rows, "reasoning_tokens", "completion_tokens"),
     }
 

@@ -116,6 +116,35 @@ def usage_tokens(rows: RowTable, column: str) -> Values:
     return tokens
 
 
+def cacheable_tokens(rows: pd.DataFrame, common_tokens: float) -> Values:
+    """Prompt tokens of each row that a prompt cache can have had, by what was really sent; NaN where it is not known.
+    `common_tokens`: what all made-up prompts begin with.
+
+    An upper bound. A prompt's `shared_tokens` count in full, except where they were sent for the first time: of the
+    first prompt about a document the common beginning counts alone, and of the run's first prompt nothing. A further
+    attempt can have its whole prompt from the cache. Caches know less: they begin at some length, go by blocks, forget,
+    and have not yet what is under way.
+    """
+    shared = np.array(numbers(rows["shared_tokens"]), np.float64)
+    is_opening = ~np.isnan(shared) & is_sent(rows) & ~(numbers(rows["turn"]) > 1)
+    places = np.flatnonzero(is_opening)
+    places = places[np.argsort(started(rows)[places], kind="stable")]
+    first = places[_first_of_each(rows, places)]
+    shared[first] = np.minimum(shared[first], common_tokens)
+    shared[places[:1]] = 0.0
+    shared[~is_first(rows) & ~np.isnan(shared)] = np.inf
+    return np.fmin(shared, numbers(rows["prompt_tokens"]))
+
+
+def _first_of_each(rows: pd.DataFrame, places: Values) -> Values:
+    """Which of the rows at `places`, in the order of time, are the first about their document."""
+    if "question_id" not in rows:
+        return np.array([], int)  # of big files it is left out; the bound is a little higher then
+    codes = rows["question_id"].cat.codes.to_numpy()[places]
+    documents, first = np.unique(codes, return_index=True)
+    return np.asarray(first[documents >= 0])
+
+
 def estimated_tokens(rows: RowTable) -> Values:
     """What the limiter counts at admission: prompt plus max_tokens of every sent request; NaN when unknown."""
     prompt = numbers(rows["context_tokens"])

@@ -32,10 +32,10 @@ from analysis.findings.verdict import judge
 from analysis.findings.warnings import warnings_of
 from analysis.sources.rows import RowTable, part
 from analysis.sources.run import Run
-from analysis.statistics import Distribution, Group, distribution
+from analysis.statistics import Distribution, Group, distribution, percentage
 from tokenswarm.metrics.goodput import Goodput, parse_goodput
 from tokenswarm.metrics.prices import PriceTable
-from tokenswarm.userinput import BadInput
+from tokenswarm.userinput import BadInput, read_number
 
 NETWORK = "network and the rest"
 """What remains of E2E after the stages that the server reports."""
@@ -101,6 +101,7 @@ def _of_rows(run: Run, window: Window, common: dict[str, Any], prices: PriceTabl
     rows, goodput, sessions = run.rows, goodput_of(run), session_figures(run)
     inside = window.contains(populations.started(rows))
     overall = group(rows, window, "", goodput)
+    values = {**overall.values, "cacheable_pct": _cacheable_pct(run, inside)}
     by_name, by_turn = (
         {key: overall if some is rows else group(some, window, key, goodput) for key, some in _parts(rows, column)}
         for column in ("name", "turn")
@@ -108,7 +109,7 @@ def _of_rows(run: Run, window: Window, common: dict[str, Any], prices: PriceTabl
     return Summary(
         **common,
         left_out=int(len(rows) - inside.sum()),
-        overall=overall,
+        overall=dataclasses.replace(overall, values=values),
         by_name=by_name,
         by_turn=by_turn,
         sessions=sessions,
@@ -123,6 +124,24 @@ def _of_rows(run: Run, window: Window, common: dict[str, Any], prices: PriceTabl
         minutes=minute_table(rows, window),
         quota=quota_truth(run, window),
     )
+
+
+_BYTES_PER_TOKEN, _FRAMING_TOKENS = 4, 4
+"""Of a system prompt: the estimate by which `context_tokens` counts it, and what frames a message."""
+
+
+def _cacheable_pct(run: Run, inside: populations.Mask) -> float | None:
+    """Prompt tokens of the answers in the window that an earlier prompt of the run began with, in percent; `None` where
+    no service says what its cache had, or texts come from a file."""
+    rows, system = run.rows, run.setting("options", "system-prompt")
+    common = read_number(str(run.setting("options", "shared-prefix-tokens"))) or 0.0
+    if isinstance(system, str) and system:
+        common += -(-len(system.encode()) // _BYTES_PER_TOKEN) + _FRAMING_TOKENS
+    possible, prompts = populations.cacheable_tokens(rows, common), populations.usage_tokens(rows, "prompt_tokens")
+    known = inside & populations.is_ok(rows) & ~np.isnan(prompts)
+    for column in ("shared_tokens", "cached_tokens"):
+        known &= ~np.isnan(populations.numbers(rows[column]))
+    return percentage(float(possible[known].sum()), float(prompts[known].sum())) if known.any() else None
 
 
 def _of_given(run: Run, common: dict[str, Any]) -> Summary:

@@ -13,6 +13,8 @@ from tokenswarm.record import Doubt
 from tokenswarm.userinput import counted
 
 FEW_ANSWERS = 100
+CACHE_TOLERANCE_PCT = 5.0
+"""Shared tokens are partly estimates."""
 DOUBTS: dict[str, str] = {
     Doubt.UNKNOWN_END: "their finish reason is none that is known to be good: see finish_reason in the rows",
     Doubt.NO_TEXT: "tokens were counted, but no text came: does hidden reasoning use up max_tokens?",
@@ -134,9 +136,14 @@ def _answers(summary: Summary) -> Iterator[str]:
     if usage is not None and 0.0 < usage < 100.0:  # without any there is no TPM that could be too low
         yield f"The service reported tokens for {usage:.0f} % of the answers only: TPM is too low by the rest."
     yield from _doubtful(summary)
-    cached = values.get("cached_pct")
+    cached, most = values.get("cached_pct"), values.get("cacheable_pct")
     if cached is not None and cached >= 5.0:
         yield f"{cached:.0f} % of the prompt tokens came from the prompt cache: TTFT is that of a warm cache."
+    if cached is not None and most is not None and cached > most + CACHE_TOLERANCE_PCT:
+        yield (
+            f"The prompts of this run allowed {most:.0f} % at most: the cache had prompts from before it, as with the "
+            "prompt-salt and seed of an earlier run."
+        )
 
 
 def _doubtful(summary: Summary) -> Iterator[str]:

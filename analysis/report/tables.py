@@ -52,7 +52,7 @@ RATES = {
         "tpm_prompt", "tpm_generated", "tpm", "tpm_max_minute", "tpm_max_60s", "tpm_estimated",
         "tpm_estimated_max_minute", "tpm_estimated_max_60s",
     ),
-    "Shares": ("goodput_pct", "usage_pct", "cached_pct", "reasoning_pct", "answer_length_pct"),
+    "Shares": ("goodput_pct", "usage_pct", "cached_pct", "cacheable_pct", "reasoning_pct", "answer_length_pct"),
     "Calls with their retries": ("calls", "calls_ok_pct", "attempts_per_call"),
 }  # fmt: skip
 ALWAYS = frozenset({"requests", "ok", "failed", "throttled", "rpm", "tpm_prompt", "tpm_generated", "tpm"})

@@ -45,6 +45,7 @@ INTEGERS = {
     "status": "int16",
     "chunks": "int32",
     "context_tokens": "int32",
+    "shared_tokens": "int32",
     "max_tokens": "int32",
     "prompt_tokens": "int32",
     "completion_tokens": "int32",

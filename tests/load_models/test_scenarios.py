@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from hashlib import sha256
 from itertools import groupby, pairwise
 from pathlib import Path
 
 import pytest
 
+from analysis.__main__ import main
+from analysis.findings.summarise import summarise
+from analysis.sources.loading import load_run
 from tests.load_models.load_run import LoadRun, command, request_id, run_all
 from tests.simulator_process import Simulator
 from tokenswarm.record import Outcome, RequestRecord, SessionEnd
@@ -44,6 +48,16 @@ SESSIONS = (
     "--think-time", "0.2", "--context-tokens", "60", "--max-tokens", "10", "-u", "40", "-r", "40", "--processes", "2",
 )  # fmt: skip
 RECORDED_SESSIONS = (*QUICK, "--trace-speed", "10", "--arrivals-of", "sessions", "--think-time", "0.1")
+SHARED_PREFIX = (
+    *QUICK, "--rate-stages", "0s:900, 2s:900", "-u", "20", "-r", "20", "--context-tokens", "2000", "--max-tokens", "5",
+    "--shared-prefix-tokens", "640", "--documents", "3", "--document-tokens", "1024",
+)  # fmt: skip
+FAN_OUT = (
+    *QUICK, "--rate-stages", "0s:240, 2s:240", "--steps", "4..8", "--fan-out", "2..3", "--tool-time", "0.1",
+    "--step-tokens", "20", "--context-tokens", "60", "--max-tokens", "10", "-u", "20", "-r", "20",
+)  # fmt: skip
+CACHED = 640 + 1024
+"""Tokens of a prefix and a document: what the simulator's cache, which goes by 128 from 1024 on, has of a prompt."""
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +69,8 @@ def runs(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> dict
     commands["four-processes"] = command(*by_four, scenario="recorded-requests")
     commands["sessions"] = command(*SESSIONS)
     commands["recorded-sessions"] = command(*RECORDED_SESSIONS, scenario="recorded-requests")
+    commands["fan-out"] = command(*FAN_OUT)
+    commands["shared-prefix"] = commands["shared-prefix-again"] = command(*SHARED_PREFIX)
     return run_all(commands, simulator, results)
 
 
@@ -158,6 +174,69 @@ def test_a_step_follows_the_answers_that_it_needs(runs: dict[str, LoadRun]) -> N
         late_s = sum(row.lag_ms or 0.0 for row in by_id.values()) / 1000
         assert 0 <= (last.session_s or 0.0) - (last.path_s or 0.0) + 0.002 <= late_s + 0.004
     assert any(len({step["tool_s"] for step in steps}) > 3 for steps in graphs)
+
+
+@pytest.mark.parametrize("name", ["recorded-requests", "four-processes", "recorded-sessions", "agents"])
+def test_no_text_and_no_id_of_a_log_reaches_a_result(runs: dict[str, LoadRun], name: str) -> None:
+    file = "sample-agents" if name == "agents" else "sample-requests"
+    said = set(texts_of([json.loads(line) for line in Path(f"scenarios/traces/{file}.jsonl").read_text().splitlines()]))
+    run = runs[name]
+    if name == "agents":  # it takes some time
+        assert main(["report", str(run.directory)]) == 0
+    written = {path: path.read_text(errors="replace") for path in run.directory.rglob("*") if path.is_file()}
+    written[Path("output")] = run.output
+    assert len(said) > 20 and len(written) > 5
+    assert [(path, text) for path, content in written.items() for text in said if text in content] == []
+
+
+def texts_of(value: object, key: str = "") -> Iterator[str]:
+    """The ids and texts in a log: all of some length, but for what an API knows."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            yield from texts_of(each, name)
+    elif isinstance(value, list):
+        for each in value:
+            yield from texts_of(each, key)
+    elif isinstance(value, str) and len(value) > 8 and key not in ("url", "model", "role", "method", "type"):
+        yield value
+
+
+def test_made_up_agents_part_and_come_together(runs: dict[str, LoadRun]) -> None:
+    run = runs["fan-out"]
+    run.check()
+    sessions = by_session(run)
+    assert len(sessions) == run.facts["accounting"]["planned"] >= 6
+    assert {len(rows) for rows in sessions.values()} <= set(range(4, 9))
+    widths = set()
+    for rows in sessions.values():
+        rows.sort(key=lambda row: row.turn or 0)
+        levels = [list(level) for _, level in groupby(rows, lambda row: row.turn)]
+        widths |= {len(level) for level in levels[1::2]}
+        assert {len(level) for level in levels[::2]} == {1}
+        for before, after in pairwise(levels):
+            ended_at = max(row.ended_at or 0.0 for row in before)
+            assert all(run.truth[request_id(row)]["received_at"] >= ended_at + 0.1 - 0.002 for row in after)
+            assert min(row.prompt_tokens or 0 for row in after) > max(row.prompt_tokens or 0 for row in before)
+        assert sum(row.session_end == SessionEnd.DONE for row in rows) == 1
+    assert {2, 3} <= widths <= {1, 2, 3}
+
+
+@pytest.mark.parametrize("name", ["shared-prefix", "shared-prefix-again"])
+def test_a_cache_has_what_prompts_share_and_nothing_of_the_run_before(runs: dict[str, LoadRun], name: str) -> None:
+    run = runs[name]
+    run.check()
+    rows = sorted(run.of(Outcome.OK), key=lambda row: row.started_at or 0.0)
+    first = {row.question_id: row for row in reversed(rows)}
+    assert set(first) == {"document-1", "document-2", "document-3"} and len(rows) >= 20
+    cached = {row.call_id: row.cached_tokens for row in rows}
+    # Two that were under way at once may have met in another order than they were sent.
+    assert sorted(cached.values()) == [0] * len(first) + [CACHED] * (len(rows) - len(first))
+    assert {row.shared_tokens for row in rows} == {CACHED}
+    values = summarise(load_run(run.directory)).overall.values
+    prompts = sum(row.prompt_tokens or 0 for row in rows)
+    possible = sum(cached.values()) + 640 * (len(first) - 1)  # of the later documents' first prompts, the prefix
+    assert values["cached_pct"] == pytest.approx(100 * sum(cached.values()) / prompts)
+    assert values["cacheable_pct"] == pytest.approx(100 * possible / prompts)
 
 
 def test_each_run_has_a_salt_of_its_own(runs: dict[str, LoadRun]) -> None:

@@ -73,6 +73,8 @@ class Request:
     turn: int | None = None
     question_id: str | None = None
     context_tokens: int | None = None
+    shared_tokens: int | None = None
+    """Of these, those at the beginning that other prompts of the run have too."""
     abort_after_s: float | None = None
     """s after the start of its first attempt at which the user leaves, whether or not the answer has ended; `None`:
     waits for it."""
@@ -88,6 +90,7 @@ class Request:
             "turn": self.turn,
             "question_id": self.question_id,
             "context_tokens": self.context_tokens,
+            "shared_tokens": self.shared_tokens,
         }
 
 

@@ -118,6 +118,17 @@ OPTIONS: tuple[Option, ...] = (
     Option("dataset-order", "request", "order of questions; default sequential", ("sequential", "random")),
     Option("prompt-prefix", "request",
            "unique: no prompt is served from the prompt cache; shared: all may be", ("unique", "shared")),
+    Option("shared-prefix-tokens", "request",
+           "tokens at the beginning of each made-up prompt that all prompts have alike; part of context-tokens; "
+           "default 0"),
+    Option("documents", "request",
+           "how many documents made-up prompts, or conversations, are about: one of them follows the shared prefix; "
+           "default 0"),
+    Option("document-tokens", "request",
+           "tokens of a document, part of context-tokens: a number or a distribution; default 1000"),
+    Option("document-zipf", "request",
+           "how unevenly documents are asked about: the n-th in proportion to n to the power of minus this; "
+           "0: all alike; default 1"),
     Option("prompt-salt", "request",
            "what made-up prompts depend on beside the seed; default another for each run, so that none meets in a "
            "prompt cache what the run before has left there", in_form=False),
@@ -144,6 +155,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("tool-rounds", "request", "so many answers of a turn may call tools; default 8"),
     Option("step-tokens", "request",
            "tokens that each further turn or step adds besides the answer; default context-tokens"),
+    Option("fan-out", "request",
+           "steps that an agent has under way at once after each answer: 1..4 or a distribution; the next step has the "
+           "answers of all of them; default 1"),
     Option("history", "request",
            "what was said before in a conversation: the service's answers (answered) or those of the file (recorded); "
            "default answered, of recorded requests recorded", ("answered", "recorded")),

@@ -416,7 +416,7 @@ def _plan(reader: _Reader, seed: int, context: Length, output: Length | None, tr
     smoothness = _smoothness(reader)
     lengths = arrivals.Lengths(seed, context, output)
     if sources == ["trace"]:
-        return _trace_plan(reader, lengths)
+        return _trace_plan(reader, lengths, traffic)
     recorded = traffic.recording if not sources and not reader.get("shape") else None
     plan = None if recorded is None else recorded_plan(reader, recorded)
     if not sources and plan is None and reader.get("arrival"):
@@ -438,12 +438,14 @@ def _plan(reader: _Reader, seed: int, context: Length, output: Length | None, tr
     return None
 
 
-def _trace_plan(reader: _Reader, lengths: arrivals.Lengths) -> Plan | None:
+def _trace_plan(reader: _Reader, lengths: arrivals.Lengths, traffic: Traffic) -> Plan | None:
     rows = reader.read("trace", read_trace, None)
     speed = reader.number("trace-speed", 0.001, arrivals.MAX_SPEED, 1.0) or 1.0
     window = reader.read("trace-window", parse_trace_window, None)
     if rows is None:
         return None
+    if traffic.prefix is not None and any(row.hash_ids for row in rows):
+        reader.problems.append("shared-prefix-tokens, documents: expected a trace without hash_ids, got one with them")
     # A length that was not asked for is the trace's own.
     context = lengths.context if reader.get("context-tokens") else None
     output = lengths.output if reader.get("max-tokens") else None
@@ -578,6 +580,13 @@ def _check_together(reader: _Reader, settings: Settings, targets: set[str]) -> N
         reader.problems.append("context-tokens: expected --dataset beside the value dataset, got none")
     if settings.traffic.tools is not None and settings.chat is not None:
         reader.problems += _tool_problems(settings.traffic.tools, settings.chat, settings.body)
+    prefix, mean = settings.traffic.prefix, settings.context.mean()
+    brings_lengths = reader.get("trace") or reader.get("requests")
+    if prefix is not None and mean is not None and mean <= prefix.mean_tokens() and not brings_lengths:
+        reader.problems.append(
+            f"context-tokens: expected more than the {prefix.mean_tokens():.0f} of shared-prefix-tokens and a "
+            f"document, which are part of it, got {settings.context}"
+        )
     for name, length in (("context-tokens", settings.context), ("max-tokens", settings.output)):
         if length is not None and length.kind == "trace" and reader.get("trace") is None:
             reader.problems.append(f"{name}: expected --trace beside the value trace, got none")

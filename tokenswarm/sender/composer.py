@@ -5,52 +5,29 @@ from __future__ import annotations
 import random
 import uuid
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from tokenswarm.apis.embeddings import EmbeddingsRequest
 from tokenswarm.apis.request import ChatRequest, RagRequest
 from tokenswarm.config.settings import Settings
-from tokenswarm.payload.tool_calls import Called, ToolCall
+from tokenswarm.payload.tool_calls import Called
+from tokenswarm.recordings.graph import made_up_steps
+from tokenswarm.sender.conversation import Conversation, id_of, recorded_answer
+from tokenswarm.sender.session_graphs import MadeUpSteps, RecordedSteps, SessionGraph
+from tokenswarm.traffic.prefixes import Beginning
 from tokenswarm.traffic.recorded import RecordedRequest
 from tokenswarm.traffic.replay import Changes, RecordedGraph, Replay, Sent
 from tokenswarm.workload.arrivals import Arrival
 from tokenswarm.workload.distributions import Length
-from tokenswarm.workload.prompts import build_messages, build_prompt, estimate_messages, estimate_tokens
+from tokenswarm.workload.prompts import Shared, build_messages, build_prompt, estimate_messages, estimate_tokens
 from tokenswarm.workload.questions import Question, QuestionSource
 
 FURTHER = 7919
 """So far from a session's question stands what its second turn asks; a prime, so that files are not met in step."""
 MADE_UP_TOKENS = 100
 """Length of a made-up answer where the scenario says no max-tokens."""
-
-
-@dataclass(slots=True)
-class Conversation:
-    """One user's conversation while it goes on. `turn` is the last one asked; `last_turn` ends it; of one that was
-    joined in its middle `joined_after` turns were made up."""
-
-    id: str | None
-    """The service's, once it has given one; of a chat, one made up here before."""
-    session_id: str | None
-    question: Question | None
-    last_turn: int
-    turn: int = 0
-    joined_after: int = 0
-    messages: list[dict[str, Any]] = field(default_factory=list)
-    answer_id: str | None = None
-    """Of the last answer, where the service gave one an id."""
-    images: list[str] = field(default_factory=list)
-    """Of the last turn."""
-    called: tuple[ToolCall, ...] = ()
-    """Calls of tools in the last answer, whose results come next."""
-    rounds: int = 0
-    """Answers of the last turn that have called tools."""
-
-    @property
-    def over(self) -> bool:
-        return self.turn >= self.last_turn and not self.called
 
 
 class Composer:
@@ -90,13 +67,18 @@ class Composer:
         while conversation.turn < conversation.joined_after:
             self._make_up_turn(conversation, arrival)
         if conversation.called:
+            shared_tokens: int | None = estimate_messages(conversation.messages)
             context_tokens = self._add_results(conversation)
         else:
-            context_tokens = self._next_turn(conversation, arrival)
+            context_tokens, shared_tokens = self._next_turn(conversation, arrival)
             conversation.images, conversation.rounds = self._images(arrival), 0
-        question = conversation.question
-        output = self._output_tokens(arrival, question)
-        tools = self._settings.traffic.tools
+        return self._chat_request(conversation, arrival, context_tokens, shared_tokens)
+
+    def _chat_request(
+        self, conversation: Conversation, arrival: Arrival | None, context_tokens: int, shared_tokens: int | None
+    ) -> ChatRequest:
+        """A conversation as it stands, as a request."""
+        question, tools = conversation.question, self._settings.traffic.tools
         multi = conversation.last_turn > 1 or tools is not None
         expect = question.expected_at(conversation.turn) if question else None
         judge = None
@@ -104,9 +86,10 @@ class Composer:
             judge = expect.columns if tools is None else expect.judge_of_round(conversation.rounds == 0)
         return ChatRequest(
             messages=list(conversation.messages),
-            max_tokens=output,
+            max_tokens=self._output_tokens(arrival, question),
             max_tokens_field=self._settings.max_tokens_field,
             context_tokens=context_tokens,
+            shared_tokens=shared_tokens,
             stream=self._settings.stream,
             stream_usage=self._settings.stream_usage,
             keep_calls=tools is not None,
@@ -118,7 +101,7 @@ class Composer:
             conversation_id=conversation.id if multi else None,
             session_id=conversation.session_id if multi else None,
             turn=conversation.turn if multi else None,
-            question_id=question.id if question else None,
+            question_id=id_of(conversation),
             body=self._body(arrival),
             abort_after_s=self._abort_after_s(arrival),
         )
@@ -136,14 +119,35 @@ class Composer:
         self._said = request.said
         return request
 
-    def next_graph(self, arrival: Arrival | None) -> RecordedGraph:
-        """The next recorded session of steps."""
-        assert self._replay is not None
-        return self._replay.graph(self._replay.next_number() if arrival is None else arrival.index)
+    def next_graph(self, arrival: Arrival | None) -> SessionGraph:
+        """The next session of steps."""
+        if self._replay is None:
+            return self._made_up_graph(arrival)
+        graph = self._replay.graph(self._replay.next_number() if arrival is None else arrival.index)
+        return RecordedSteps(graph, self._settings.traffic.feeds_back, self._recorded_step)
 
-    def step_of(self, graph: RecordedGraph, position: int) -> RecordedRequest:
+    def _recorded_step(self, graph: RecordedGraph, position: int, answers: Mapping[int, str] | None) -> RecordedRequest:
         """A step's request, with what the run says of requests."""
-        return graph.request(position, self._changes(None), Sent(self._name, self._abort_after_s(None)))
+        sent = Sent(self._name, self._abort_after_s(None), answers)
+        return graph.request(position, self._changes(None), sent)
+
+    def _made_up_graph(self, arrival: Arrival | None) -> MadeUpSteps:
+        """A session of steps about one conversation, which parts and comes together again."""
+        conversation, fan_out = self._new(arrival, is_chat=True), self._settings.traffic.fan_out
+        assert fan_out is not None
+        draw = partial(_at_least_one, fan_out, self._rng)
+        steps = made_up_steps(conversation.last_turn, draw, self.pause_s)
+        opening_tokens, opening_shared = self._first_turn(conversation, arrival)
+
+        def compose(messages: list[dict[str, str]], depth: int) -> ChatRequest:
+            conversation.messages, conversation.turn = messages, depth + 1
+            conversation.images = self._images(arrival if depth == 0 else None)
+            if depth == 0:
+                return self._chat_request(conversation, arrival, opening_tokens, opening_shared)
+            said_before = estimate_messages(messages[:-1])
+            return self._chat_request(conversation, None, estimate_messages(messages), said_before)
+
+        return MadeUpSteps(steps, conversation.messages, self._further_text, compose)
 
     def _add_results(self, conversation: Conversation) -> int:
         """Put in what the tools gave; returns the prompt tokens of all that is said."""
@@ -204,13 +208,14 @@ class Composer:
             abort_after_s=self._abort_after_s(arrival),
         )
 
-    def _text(self, arrival: Arrival | None, rng: random.Random) -> tuple[str, int]:
+    def _text(self, arrival: Arrival | None, rng: random.Random, shared: Sequence[Shared] = ()) -> tuple[str, int]:
         """A text by itself and its tokens."""
         if self._questions is not None:
             text = self._questions.next().question
             return text, estimate_tokens(text)
         tokens = self._context_tokens(arrival)
-        return build_prompt(rng, tokens, unique=self._settings.unique_prefix), tokens
+        made = build_prompt(rng, tokens, self._settings.unique_prefix, salt=self._salt, shared=shared)
+        return made, tokens
 
     def _body(self, arrival: Arrival | None) -> Mapping[str, Any]:
         """Further fields of the next request's body."""
@@ -232,17 +237,25 @@ class Composer:
         """Chance for one thing of a request: an arrival's own, whoever sends it."""
         return self._rng if arrival is None else random.Random(f"{self._settings.seed}:{arrival.index}:{what}")
 
-    def _next_turn(self, conversation: Conversation, arrival: Arrival | None) -> int:
-        """Put the user's next text in; returns the prompt tokens of all that is said."""
+    def _next_turn(self, conversation: Conversation, arrival: Arrival | None) -> tuple[int, int | None]:
+        """Put the user's next text in; returns the prompt tokens of all that is said, and of these those that other
+        prompts begin with, too: `None` where that is not known."""
         conversation.turn += 1
         if conversation.turn > 1 or conversation.question is not None:
+            said_before = estimate_messages(conversation.messages) if conversation.turn > 1 else None
             self._add_turn(conversation)
-            return estimate_messages(conversation.messages)
-        rng = self._words_of(arrival, "prompt")
+            return estimate_messages(conversation.messages), said_before
+        return self._first_turn(conversation, arrival)
+
+    def _first_turn(self, conversation: Conversation, arrival: Arrival | None) -> tuple[int, int | None]:
+        rng, prefix = self._words_of(arrival, "prompt"), self._settings.traffic.prefix
+        begin = Beginning((), None) if prefix is None else prefix.draw(self._draws(arrival, "document"))
+        conversation.document = begin.document
+        is_known = self._settings.unique_prefix and not (arrival and arrival.prefix_blocks)
         if self._settings.chat is not None and self._settings.chat.asks == "completions":
-            text, tokens = self._text(arrival, rng)
+            text, tokens = self._text(arrival, rng, begin.texts)
             conversation.messages = [{"role": "user", "content": text}]
-            return tokens
+            return tokens, min(begin.tokens, tokens) if is_known else None
         prompt = build_messages(
             rng,
             self._context_tokens(arrival),
@@ -250,9 +263,11 @@ class Composer:
             self._settings.unique_prefix,
             arrival.prefix_blocks if arrival else None,
             salt=self._salt,
+            shared=begin.texts,
         )
         conversation.messages = prompt.messages
-        return prompt.context_tokens
+        shared_tokens = begin.tokens + estimate_messages(prompt.messages[:-1]) * (len(prompt.messages) > 1)
+        return prompt.context_tokens, min(shared_tokens, prompt.context_tokens) if is_known else None
 
     def _words_of(self, arrival: Arrival | None, what: str) -> random.Random:
         """Draws the words of a text: those of an arrival's are the same whoever sends it."""
@@ -348,10 +363,14 @@ class Composer:
         elif question is not None:
             text = self._question(None).question
         else:
-            further = self._settings.traffic.step_tokens
-            tokens = self._context_tokens(None) if further is None else further.sample(self._rng) or 1
-            text = build_prompt(self._words, tokens, unique=True)
+            text = self._further_text()
         conversation.messages.append({"role": "user", "content": text})
+
+    def _further_text(self) -> str:
+        """Words that a further turn or step adds."""
+        further = self._settings.traffic.step_tokens
+        tokens = self._context_tokens(None) if further is None else further.sample(self._rng) or 1
+        return build_prompt(self._words, tokens, unique=True)
 
     def _question(self, arrival: Arrival | None) -> Question:
         assert self._questions is not None
@@ -375,12 +394,5 @@ class Composer:
         return output.sample(self._rng) if output is not None else None
 
 
-def recorded_answer(conversation: Conversation) -> str | None:
-    """What the file has as the answer to the last turn; `None` where it has none."""
-    messages = conversation.question.messages if conversation.question is not None else None
-    turn = 0
-    for message in messages or ():
-        turn += message.role == "user" and bool(message.content.strip())
-        if turn == conversation.turn and message.role == "assistant":
-            return message.content
-    return None
+def _at_least_one(length: Length, rng: random.Random) -> int:
+    return length.sample(rng) or 1

@@ -9,8 +9,8 @@ import gevent
 import gevent.queue
 
 from tokenswarm.record import Outcome, SessionEnd
+from tokenswarm.recordings.graph import AgentStep, children_of
 from tokenswarm.sender.session import Session, StepRows
-from tokenswarm.traffic.graph import AgentStep, children_of
 
 Ask = Callable[[int, StepRows, "float | None"], None]
 """Sends the step at a position not before Unix s (`None`: now) and hands its attempts to the rows."""

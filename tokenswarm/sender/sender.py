@@ -25,10 +25,10 @@ from tokenswarm.generator.influence import Stall
 from tokenswarm.generator.overload import Overload
 from tokenswarm.generator.selfcheck_result import read_stored
 from tokenswarm.record import RequestRecord
+from tokenswarm.recordings.lines import Form
 from tokenswarm.results.answers_sample import AnswersSample
 from tokenswarm.results.recorder import Batch, Recorder
 from tokenswarm.sender.schedule import Schedule
-from tokenswarm.traffic.lines import Form
 from tokenswarm.traffic.replay import Conversations, Replay
 from tokenswarm.workload.questions import Questions, QuestionSource
 

@@ -7,6 +7,7 @@ import ctypes
 import os
 import sys
 import time
+from functools import cache
 from typing import Any
 
 import gevent
@@ -29,7 +30,7 @@ class Timer:
 
     def __init__(self) -> None:
         self._descriptor = _create_timer()
-        self._libc: Any = ctypes.CDLL(None, use_errno=True) if self._descriptor is not None else None
+        self._libc: Any = _libc() if self._descriptor is not None else None
         self._watcher = get_hub().loop.io(self._descriptor, 1) if self._descriptor is not None else None
 
     def wait_until(self, at: float) -> None:
@@ -56,12 +57,17 @@ class Timer:
         return bool(self._libc.timerfd_settime(self._descriptor, 0, ctypes.byref(spec), None) == 0)
 
 
+@cache
+def _libc() -> Any:
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def _create_timer() -> int | None:
     """A timer's descriptor, `None` where the kernel has none."""
     if not sys.platform.startswith("linux"):
         return None
     try:
-        create = ctypes.CDLL(None, use_errno=True).timerfd_create
+        create = _libc().timerfd_create
     except (OSError, AttributeError):
         return None
     descriptor = int(create(_CLOCK_MONOTONIC, _TFD_NONBLOCK_CLOEXEC))

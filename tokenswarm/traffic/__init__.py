@@ -1,4 +1,4 @@
-"""Recorded traffic: files of requests, where each stands in them, and the bytes that are sent again.
+"""Recorded traffic: from a log to a file of requests, what it is like, and the bytes that are sent again.
 
-May import: redaction, userinput, exit_codes, workload, apis.
+May import: installation, redaction, userinput, exit_codes, workload, apis, recordings.
 """

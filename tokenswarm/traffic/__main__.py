@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import secrets
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tokenswarm.exit_codes import ExitCode
+from tokenswarm.installation import module_command, python_path
+from tokenswarm.recordings.bodies import BadLine
+from tokenswarm.recordings.index import load_index
+from tokenswarm.recordings.scan import MAX_FILE_BYTES, SHOWN_PROBLEMS, entries_of, numbered_lines
 from tokenswarm.redaction import write_line
 from tokenswarm.traffic.anonymise import Anonymiser
-from tokenswarm.traffic.bodies import BadLine
 from tokenswarm.traffic.describe import as_text, describe
-from tokenswarm.traffic.index import MAX_FILE_BYTES, SHOWN_PROBLEMS, entries_of, load_index, numbered_lines
 from tokenswarm.traffic.logs import READERS, LoggedRequest
+from tokenswarm.traffic.spool import Spool
 from tokenswarm.userinput import BadInput, counted, open_file, parse_json
 
 USERS = 100
@@ -57,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     describing = commands.add_parser("describe", help="say what recorded requests are like")
     describing.add_argument("file", type=Path)
     describing.add_argument("--json", action="store_true", help="as JSON")
+    describing.add_argument("--html", type=Path, help="write a page with plots, too")
     describing.add_argument("--skip-bad", type=int, default=0, help="lines that may be left out")
     describing.set_defaults(run=_describe)
     return parser
@@ -65,60 +72,59 @@ def _parser() -> argparse.ArgumentParser:
 def _import(given: argparse.Namespace) -> None:
     if not 0 < given.sample <= 1 or not 0.001 <= given.scale <= 1000:
         raise BadInput(["import: expected --sample above 0 up to 1 and --scale from 0.001 to 1000, got others"])
-    found = sorted(read_log(given.file, given.format, given.skip_bad), key=lambda request: request.at_s)
-    found = _sampled(found, given.sample, given.seed)
-    if not found:
-        raise BadInput([f"{given.file}: expected at least one model call, got none"])
-    asked = [request for request in found if request.body]
-    if asked:
-        anonymiser = Anonymiser(secrets.token_bytes(32)) if given.anonymise else None
-        _write(given.output, _lines(asked, given.scale, anonymiser))
-        write_line(
-            f"{given.output}: {counted(len(asked), 'request')}, {len(found) - len(asked)} without what was asked"
-        )
-    else:
-        _write(given.output, _trace_lines(found, given.scale))
-        write_line(f"{given.output}: the lengths of {counted(len(found), 'request')}: the log has no messages")
+    _check_output(given)
+    with Spool(given.output.absolute().parent) as spool:
+        for request in read_log(given.file, given.format, given.skip_bad):
+            spool.add(request)
+        if not len(spool):
+            raise BadInput([f"{given.file}: expected at least one model call, got none"])
+        found = _sampled(spool.in_order(), given.sample, given.seed)
+        if spool.asked:
+            anonymiser = Anonymiser(secrets.token_bytes(32)) if given.anonymise else None
+            count = _write(given.output, _lines(found, given.scale, anonymiser))
+            left_out = len(spool) - spool.asked
+            write_line(f"{given.output}: {counted(count, 'request')}, {left_out} without what was asked")
+        else:
+            count = _write(given.output, _trace_lines(found, given.scale)) - 1
+            write_line(f"{given.output}: the lengths of {counted(count, 'request')}: the log has no messages")
+    if not count:
+        raise BadInput([f"sample: expected a share that keeps at least one session, got {given.sample:g}"])
     if given.scenario is not None:
-        write_scenario(given.scenario, "requests" if asked else "trace", given.output)
+        write_scenario(given.scenario, "requests" if spool.asked else "trace", given.output)
 
 
 def read_log(path: Path, form: str, skip_bad: int) -> Iterator[LoggedRequest]:
     """The requests of a log. Raises `BadInput` with the lines that are none, where there are more than `skip_bad`."""
-    problems = []
+    problems, bad = [], 0
     with open_file(path, "log", MAX_FILE_BYTES) as file:
         for number, _, data in numbered_lines(file):
             try:
                 yield from READERS[form](data)
-            except BadLine as error:
-                problems.append(f"{path}:{number}: {error}")
-            except (ValueError, TypeError, AttributeError):
-                problems.append(f"{path}:{number}: expected what {form} writes, got something else")
-    if len(problems) > skip_bad:
-        more = [f"{path}: and {len(problems) - SHOWN_PROBLEMS} more"] if len(problems) > SHOWN_PROBLEMS else []
-        raise BadInput([*problems[:SHOWN_PROBLEMS], *more])
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:
+                bad += 1
+                if bad <= SHOWN_PROBLEMS:
+                    what = error if isinstance(error, BadLine) else f"expected what {form} writes, got something else"
+                    problems.append(f"{path}:{number}: {what}")
+    if bad > skip_bad:
+        raise BadInput([*problems, *([f"{path}: and {bad - len(problems)} more"] if bad > len(problems) else [])])
 
 
-def _sampled(found: list[LoggedRequest], share: float, seed: int) -> list[LoggedRequest]:
+def _sampled(found: Iterable[LoggedRequest], share: float, seed: int) -> Iterator[LoggedRequest]:
     """Whole sessions: what is left of one would be none."""
-    if share == 1:
-        return found
-    return [
-        request
-        for number, request in enumerate(found)
-        if random.Random(f"{seed}:{request.session or number}").random() < share
-    ]
+    for number, request in enumerate(found):
+        if share == 1 or random.Random(f"{seed}:{request.session or number}").random() < share:
+            yield request
 
 
 def _lines(found: Iterable[LoggedRequest], scale: float, anonymiser: Anonymiser | None) -> Iterator[str]:
-    for number, request in enumerate(found, start=1):
+    for number, request in enumerate((request for request in found if request.body), start=1):
         body = dict(request.body or {})
         if (limit := body.get("max_tokens") or request.max_tokens) is not None:
             body["max_tokens"] = max(1, round(limit * scale))
         entry = {"custom_id": f"request-{number}", "method": "POST", "url": request.url, "timestamp": request.at_s}
         entry |= {"session_id": request.session} if request.session else {}
         entry |= {"body": body}
-        yield json.dumps(entry if anonymiser is None else anonymiser.line(entry), ensure_ascii=False)
+        yield _json(entry if anonymiser is None else anonymiser.line(entry))
 
 
 def _trace_lines(found: Iterable[LoggedRequest], scale: float) -> Iterator[str]:
@@ -131,9 +137,26 @@ def _trace_lines(found: Iterable[LoggedRequest], scale: float) -> Iterator[str]:
         yield f"{at},{context},{answer}"
 
 
-def _write(path: Path, lines: Iterable[str]) -> None:
+def _write(path: Path, lines: Iterable[str]) -> int:
+    """Write lines down, each as it comes; returns how many."""
+    count = 0
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(line + "\n" for line in lines)
+        for line in lines:
+            file.write(line + "\n")
+            count += 1
+    return count
+
+
+def _json(entry: object) -> str:
+    """One line; what UTF-8 has no bytes for, as half of a surrogate pair, stays an escape."""
+    text = json.dumps(entry, ensure_ascii=False)
+    return text if text.isascii() or text.encode("utf-8", "ignore").decode("utf-8") == text else json.dumps(entry)
+
+
+def _check_output(given: argparse.Namespace) -> None:
+    """What is read is not written over."""
+    if given.output.exists() and given.file.exists() and given.output.samefile(given.file):
+        raise BadInput([f"output: expected another file than the one that is read, got {given.output}"])
 
 
 def write_scenario(path: Path, option: str, file: Path) -> None:
@@ -152,11 +175,12 @@ failure-criteria = percentage(dropped) > 0; percentage(error) > 1; percentage(th
 
 
 def _anonymise(given: argparse.Namespace) -> None:
+    _check_output(given)
     load_index(given.file, "chat", given.skip_bad)  # names what is no request
     anonymiser = Anonymiser(secrets.token_bytes(32))
     with open_file(given.file, "requests", MAX_FILE_BYTES) as file:
         entries = (entry for _, _, data in entries_of(file) if isinstance(entry := _parsed(data), dict))
-        _write(given.output, (json.dumps(anonymiser.line(entry), ensure_ascii=False) for entry in entries))
+        _write(given.output, (_json(anonymiser.line(entry)) for entry in entries))
     write_line(f"{given.output}: texts and ids are replaced")
     if given.scenario is not None:
         write_scenario(given.scenario, "requests", given.output)
@@ -172,6 +196,22 @@ def _parsed(data: bytes) -> object:
 def _describe(given: argparse.Namespace) -> None:
     found = describe(load_index(given.file, "chat", given.skip_bad))
     write_line(json.dumps(found, indent=2) if given.json else "\n".join(as_text(found)))
+    if given.html is not None:
+        _write_page(found | {"text": list(as_text(found))}, given.html)
+
+
+def _write_page(found: dict[str, object], page: Path) -> None:
+    """Plots are made by `analysis`, in a process of its own."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+        json.dump(found, file)
+        file.flush()
+        command = [*module_command("analysis"), "traffic", file.name, "-o", str(page)]
+        made = subprocess.run(
+            command, env={**os.environ, "PYTHONPATH": python_path()}, capture_output=True, text=True, check=False
+        )
+    if made.returncode:
+        raise BadInput(made.stderr.strip().splitlines()[-1:] or [f"{page}: expected a page, got none"])
+    write_line(made.stdout.strip(), sys.stderr)
 
 
 if __name__ == "__main__":

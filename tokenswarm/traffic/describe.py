@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tokenswarm.traffic.index import Index, Sessions
+from tokenswarm.recordings.scan import Index
+from tokenswarm.recordings.sessions import Sessions
 from tokenswarm.traffic.replay import Recording, Replay
 from tokenswarm.workload.prompts import estimate_tokens
 
@@ -22,7 +24,7 @@ def describe(index: Index) -> dict[str, Any]:
     """Figures of a file. Tokens are estimates (a quarter of the bytes); shared are blocks at the beginning of a prompt
     that began an earlier one in the same way."""
     replay = Replay(Recording(index, 0, len(index)))
-    prompts, limits, tools, apis = [], [], 0, Counter[str]()
+    prompts, limits, tools, apis, shares = [], [], 0, Counter[str](), array("d")
     seen: set[bytes] = set()
     shared = total = 0
     try:
@@ -34,6 +36,7 @@ def describe(index: Index) -> dict[str, Any]:
             apis[asks] += 1
             found, blocks = _shared_blocks(text, seen)
             shared, total = shared + found, total + blocks
+            shares.append(100.0 * found / blocks if blocks else 0.0)
     finally:
         replay.close()
     sessions = Sessions(index)
@@ -49,6 +52,12 @@ def describe(index: Index) -> dict[str, Any]:
         "with_tools_pct": 100.0 * tools / len(prompts) if prompts else None,
         "shared_prefix_pct": 100.0 * shared / total if total else None,
         "arrivals": _arrivals(index),
+        "histograms": {
+            "prompt_tokens": histogram(prompts),
+            "max_tokens": histogram(limits),
+            "requests_per_session": histogram(turns),
+            "shared_pct_of_prompt": _tenths(shares),
+        },
     }
 
 
@@ -86,6 +95,36 @@ def _spread(values: list[int]) -> dict[str, float]:
     ordered = sorted(values)
     ranks = {f"p{p}": float(ordered[min(len(ordered) - 1, len(ordered) * p // 100)]) for p in PERCENTILES}
     return {"mean": round(sum(ordered) / len(ordered), 1), **ranks, "max": float(ordered[-1])}
+
+
+def histogram(values: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Lowest, highest and count of each bin: whole numbers up to 8, above that four bins from a power of two to the
+    next; empty without values."""
+    counts = Counter(map(_bin_of, values))
+    bins = sorted(counts)
+    return [(*_limits_of(number), counts[number]) for number in range(bins[0], bins[-1] + 1)] if bins else []
+
+
+def _bin_of(value: int) -> int:
+    if value < 8:
+        return max(0, value)
+    power = value.bit_length() - 1
+    return 8 + 4 * (power - 3) + ((value >> (power - 2)) & 3)
+
+
+def _limits_of(number: int) -> tuple[int, int]:
+    if number < 8:
+        return number, number
+    power, quarter = divmod(number - 8, 4)
+    width = 1 << (power + 1)
+    begin = (1 << (power + 3)) + quarter * width
+    return begin, begin + width - 1
+
+
+def _tenths(shares: Sequence[float]) -> list[tuple[int, int, int]]:
+    """How many of some percentages lie in each tenth; the last has 100 %."""
+    counts = Counter(min(9, int(share // 10)) for share in shares)
+    return [(10 * tenth, 10 * tenth + 10, counts[tenth]) for tenth in range(10)] if shares else []
 
 
 def _shared_blocks(text: str, seen: set[bytes]) -> tuple[int, int]:

@@ -17,10 +17,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from tokenswarm.traffic.bodies import BadLine, kind
-from tokenswarm.traffic.recorded import asks_of
+from tokenswarm.recordings.bodies import BadLine, asks_of, kind
 from tokenswarm.userinput import parse_json
 
+MAX_INSTANT_S = 1e11
+_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
+"""A number above the first is in ns, us or ms: that many make a second."""
 BYTES_PER_TOKEN = 4
 """Where a log has lengths in bytes only: OpenAI's rule of thumb for English."""
 _ACCESS = re.compile(
@@ -229,8 +231,11 @@ def _instant(value: Any) -> float:
     try:
         if isinstance(value, str) and not value.isdigit():
             instant = datetime.fromisoformat(value)
-            return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
+            value = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         raise BadLine(f"expected an instant, got {kind(value)}") from None
-    return number / 1e9 if number > 1e17 else number
+    found = next((number / unit for above, unit in _UNITS if number > above), number)
+    if not 0 <= found < MAX_INSTANT_S:
+        raise BadLine("expected an instant from 1970 to the year 5138, got another")
+    return found

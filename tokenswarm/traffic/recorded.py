@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit
 
 from tokenswarm.apis.api import Api, Encoded, Reader
 from tokenswarm.apis.embeddings import EmbeddingsRequest
 from tokenswarm.apis.messages import VERSION_HEADERS
 from tokenswarm.apis.named import NAMES, api_of, path_of
 from tokenswarm.apis.request import ChatRequest, ChatTarget, Request
+from tokenswarm.workload.distributions import MAX_TOKENS
 
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_MOST_CHOICES = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,29 +50,24 @@ class Recorded:
         return self._apis[request.asks].reader(request.like, status, headers)
 
 
-@lru_cache(maxsize=1024)
-def asks_of(url: str) -> str | None:
-    """Which API a recorded URL or path is of, by its end; `None` for one of none that can be asked."""
-    path = urlsplit(url).path.rstrip("/")
-    if path.endswith("/chat/completions"):
-        return "chat"
-    name = path.rpartition("/")[2]
-    return name if name in NAMES and name != "chat" else None
-
-
 def like(asks: str, body: Mapping[str, Any], name: str, keep_text: bool = False) -> Request:
     """A request whose answer is read as that of `body` is."""
     if asks == "embeddings":
         given = body.get("input")
         count = len(given) if isinstance(given, list) and given and not isinstance(given[0], int) else 1
         return EmbeddingsRequest(texts=[""] * count, name=name)
-    limit = next((body[each] for each in _LIMITS if isinstance(body.get(each), int)), None)
-    choices = body.get("n")
+    limit = next((found for each in _LIMITS if (found := _count(body.get(each), MAX_TOKENS)) is not None), None)
+    choices = _count(body.get("n"), _MOST_CHOICES)
     return ChatRequest(
         messages=[],
         max_tokens=limit,
         stream=body.get("stream") is True,
         keep_text=keep_text,
         name=name,
-        body={"n": choices} if isinstance(choices, int) else {},
+        body={} if choices is None else {"n": choices},
     )
+
+
+def _count(value: Any, most: int) -> int | None:
+    """`None` for what is no count that a service would take: it is sent all the same."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most else None

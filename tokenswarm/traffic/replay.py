@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tokenswarm.traffic.graph import AgentStep, read_steps
-from tokenswarm.traffic.index import Index, Sessions
-from tokenswarm.traffic.json_text import ObjectText, edited, read_object, read_objects
-from tokenswarm.traffic.lines import Form, turns_of
-from tokenswarm.traffic.recorded import RecordedRequest, asks_of, like
+from tokenswarm.recordings.bodies import asks_of
+from tokenswarm.recordings.graph import AgentStep, read_steps
+from tokenswarm.recordings.json_text import ObjectText, edited, read_object, read_objects
+from tokenswarm.recordings.lines import Form, turns_of
+from tokenswarm.recordings.scan import Index
+from tokenswarm.recordings.sessions import Sessions
+from tokenswarm.traffic.recorded import RecordedRequest, like
 from tokenswarm.workload.questions import Message, Question
 
 LIMIT_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
@@ -176,6 +178,11 @@ class RecordedGraph:
     number: str
     steps: list[AgentStep]
     bodies: list[Body]
+
+    def messages(self, position: int) -> list[Any]:
+        """What a step says as it is recorded; nothing where its API has no messages."""
+        found = self.bodies[position][2].value("messages")
+        return found if isinstance(found, list) else []
 
     def request(self, position: int, changes: Changes, sent: Sent) -> RecordedRequest:
         """The request of a step."""

@@ -6,20 +6,32 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tokenswarm.traffic.index import Sessions, load_index
-from tokenswarm.traffic.lines import Form
+from tokenswarm.recordings.index import load_index
+from tokenswarm.recordings.lines import Form
+from tokenswarm.recordings.sessions import Sessions
+from tokenswarm.traffic.prefixes import MAX_DOCUMENTS, MAX_ZIPF, SharedPrefix
 from tokenswarm.traffic.replay import Recording
 from tokenswarm.traffic.tools import DEFAULT_ROUNDS, MAX_ROUNDS, Tools, parse_tools
 from tokenswarm.userinput import BadInput
 from tokenswarm.workload.arrivals import MAX_SPEED, RecordedPlan
-from tokenswarm.workload.distributions import Length, Pause, parse_length, parse_pause
+from tokenswarm.workload.distributions import (
+    ELSEWHERE,
+    MAX_TOKENS,
+    Length,
+    Pause,
+    parse_count,
+    parse_length,
+    parse_pause,
+)
 from tokenswarm.workload.traces import parse_trace_window
 
 MAX_SALT = 200
+MAX_FAN_OUT = 100
 MAX_SKIPPED = 1_000_000_000
 BESIDE = (
     "dataset", "context-tokens", "shape-profile", "system-prompt", "prompt-prefix", "turns", "batch-size",
-    "start-conversations-at", "trace", "steps", "step-tokens", "tool-results",
+    "start-conversations-at", "trace", "steps", "step-tokens", "tool-results", "fan-out", "shared-prefix-tokens",
+    "documents", "document-tokens", "document-zipf",
 )  # fmt: skip
 """Options that say what is asked: beside recorded requests they would be ignored."""
 
@@ -52,6 +64,8 @@ class Traffic:
     stream_usage: bool | None
     sessions: bool = False
     """Whether sessions arrive, not requests."""
+    fan_out: Length | None = None
+    """Steps that a made-up agent has under way at once; `None` for one after another."""
     graphs: bool = False
     """Whether a session's steps are a graph."""
     tool_time: Pause | None = None
@@ -60,6 +74,8 @@ class Traffic:
     """What a further turn says, in tokens; `None` for as much as a first one."""
     tools: Tools | None = None
     """What tools give that answers call; `None`: no call is answered."""
+    prefix: SharedPrefix | None = None
+    """What made-up prompts share at their beginning; `None`: nothing."""
     feeds_back: bool = True
     """Whether the service's own answers become history, not the recorded ones."""
 
@@ -83,8 +99,7 @@ def read_traffic(reader: OptionReader, targets: Collection[str]) -> Traffic:
     if by_default == "sessions" and not sessions:
         reader.problems.append("arrivals-of: expected sessions for steps and tools, got requests")
     history = reader.choice("history", "recorded" if is_verbatim else "answered")
-    if is_graph and history == "answered":
-        reader.problems.append("history: expected recorded for requests with steps, got answered")
+    fan_out = read_fan_out(reader)
     if is_verbatim and history == "answered" and not sessions:
         reader.problems.append(
             "history: expected arrivals-of = sessions beside answered and recorded requests, got none"
@@ -96,10 +111,12 @@ def read_traffic(reader: OptionReader, targets: Collection[str]) -> Traffic:
         stream=stream,
         stream_usage=stream_usage,
         sessions=sessions,
-        graphs=is_graph,
+        fan_out=fan_out,
+        graphs=is_graph or fan_out is not None,
         tool_time=tool_time,
         tools=_tools(reader, tool_time),
         step_tokens=reader.read("step-tokens", lambda text: parse_length(text, where="step-tokens"), None),
+        prefix=read_prefix(reader),
         feeds_back=history == "answered",
     )
 
@@ -112,6 +129,56 @@ def _tools(reader: OptionReader, time: Pause | None) -> Tools | None:
     if reader.get("tool-rounds") and reader.get("tool-results") is None:
         reader.problems.append("tool-rounds: expected tool-results beside it, got none")
     return None
+
+
+def read_fan_out(reader: OptionReader) -> Length | None:
+    """How many steps an agent has under way at once; `None` for one after another."""
+    found: Length | None = reader.read("fan-out", lambda text: parse_count(text, MAX_FAN_OUT, "fan-out"), None)
+    if reader.get("fan-out") is None:
+        return None
+    if not reader.get("steps"):
+        reader.problems.append("fan-out: expected steps beside it, got none")
+    if reader.get("dataset"):
+        reader.problems.append("fan-out: expected made-up prompts, got a dataset")
+    if (asks := reader.get("endpoint") or "chat") not in ("chat", "responses", "messages"):
+        reader.problems.append(f"fan-out: expected an endpoint of conversations, got {asks}")
+    if reader.get("earlier-turns") == "previous_response_id":
+        reader.problems.append("fan-out: expected earlier-turns = sent beside it, got previous_response_id")
+    if reader.get("tool-results"):
+        reader.problems.append("fan-out: expected no tool-results beside it, got both")
+    return None if found == parse_count("1", MAX_FAN_OUT, "fan-out") else found
+
+
+def read_prefix(reader: OptionReader) -> SharedPrefix | None:
+    """What made-up prompts share; `None` for nothing, or where it is wrong."""
+    tokens = reader.whole("shared-prefix-tokens", 0, MAX_TOKENS, 0)
+    documents = reader.whole("documents", 0, MAX_DOCUMENTS, 0)
+    length = reader.read("document-tokens", _document_length, Length("fixed", 1000.0))
+    zipf = reader.number("document-zipf", 0.0, MAX_ZIPF, 1.0)
+    for name in ("document-tokens", "document-zipf"):
+        if reader.get(name) and not documents:
+            reader.problems.append(f"{name}: expected documents beside it, got none")
+    if not tokens and not documents:
+        return None
+    _check_prefix(reader)
+    return SharedPrefix(tokens, documents, length, 1.0 if zipf is None else zipf, reader.whole("seed", 0, 2**53, 1))
+
+
+def _document_length(text: str) -> Length:
+    found = parse_length(text, where="document-tokens")
+    if found.kind in ELSEWHERE:
+        raise BadInput([f"document-tokens: expected a number or a distribution, got {text!r}"])
+    return found
+
+
+def _check_prefix(reader: OptionReader) -> None:
+    """Beside what makes no prompts of their own, shared beginnings would be ignored."""
+    if reader.get("dataset"):
+        reader.problems.append("shared-prefix-tokens, documents: expected made-up prompts, got a dataset")
+    if reader.get("prompt-prefix") == "shared":
+        reader.problems.append("prompt-prefix: expected unique beside shared-prefix-tokens or documents, got shared")
+    if (asks := reader.get("endpoint") or "chat") not in ("chat", "responses", "messages", "completions"):
+        reader.problems.append(f"shared-prefix-tokens, documents: expected an endpoint of prompts, got {asks}")
 
 
 def parse_salt(text: str) -> str:

@@ -70,6 +70,13 @@ SHAPE_PROFILES: Mapping[str, PromptLengths | None] = {
 """Values of `shape-profile`; `custom` has no lengths of its own: `context-tokens` and `max-tokens` say them."""
 
 
+class Shared(NamedTuple):
+    """A text that several prompts begin with: by name always the same one, for one salt."""
+
+    name: str
+    tokens: int
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """Messages ready to be sent, and the prompt tokens they should be billed as, framing included."""
@@ -85,17 +92,19 @@ def build_prompt(
     prefix_blocks: Sequence[int] | None = None,
     closing: bool = False,
     salt: str = "",
+    shared: Sequence[Shared] = (),
 ) -> str:
     """A text of exactly `tokens` tokens on cl100k_base and o200k_base.
 
     `unique`: it differs from every other one from its first words on, so that no prompt cache can serve it; otherwise
     the same length gives the same text, always. `prefix_blocks`: ids of shared blocks of `BLOCK_TOKENS` that come
     first, so that requests with equal ids (and `salt`) share exactly that prefix, on every worker; cut where `tokens`
-    ends. `closing`: end with `CLOSING` when the text is long enough for it. Raises `ValueError` below 1 token.
+    ends. `shared`: texts in their place, cut in the same way. `closing`: end with `CLOSING` when the text is long
+    enough for it. Raises `ValueError` below 1 token.
     """
     if tokens < 1:
         raise ValueError(f"prompt length: expected at least 1 token, got {tokens}")
-    parts, left = _shared_prefix(prefix_blocks or (), tokens, salt)
+    parts, left = _begin(shared, tokens, salt) if shared else _shared_prefix(prefix_blocks or (), tokens, salt)
     ends_closed = closing and left >= 2 * _CLOSING_TOKENS
     if ends_closed:
         left -= _CLOSING_TOKENS
@@ -113,6 +122,7 @@ def build_messages(
     prefix_blocks: Sequence[int] | None = None,
     closing: bool = True,
     salt: str = "",
+    shared: Sequence[Shared] = (),
 ) -> Prompt:
     """Messages whose prompt tokens, framing included, are `context_tokens` in total.
 
@@ -124,7 +134,7 @@ def build_messages(
     messages.append({"role": "user", "content": ""})
     taken = estimate_messages(messages)
     tokens = max(1, context_tokens - taken)
-    messages[-1]["content"] = build_prompt(rng, tokens, unique, prefix_blocks, closing, salt)
+    messages[-1]["content"] = build_prompt(rng, tokens, unique, prefix_blocks, closing, salt, shared)
     return Prompt(messages, taken + tokens)
 
 
@@ -159,6 +169,24 @@ def _content(message: Mapping[str, Any]) -> str:
 def block_text(block: int, salt: str = "") -> str:
     """The shared prefix block with this id: with one salt always the same `BLOCK_TOKENS` words."""
     return " ".join(_block_words(block, salt))
+
+
+@lru_cache(maxsize=128)
+def shared_text(shared: Shared, salt: str = "") -> str:
+    """The words of a shared text."""
+    return " ".join(_fresh_parts(random.Random(f"{shared.name} of {salt}"), shared.tokens))
+
+
+def _begin(shared: Sequence[Shared], tokens: int, salt: str) -> tuple[list[str], int]:
+    parts: list[str] = []
+    left = tokens
+    for each in shared:
+        if each.tokens <= left:
+            parts.append(shared_text(each, salt))
+        elif left:
+            parts.append(" ".join(shared_text(each, salt).split()[:left]))
+        left = max(0, left - each.tokens)
+    return parts, left
 
 
 def _shared_prefix(blocks: Sequence[int], tokens: int, salt: str) -> tuple[list[str], int]:

@@ -94,6 +94,7 @@ WORKED = {
     # 300 of 5 x 100
     "answer_length_pct": 60,
     "cached_pct": None,
+    "cacheable_pct": None,
     "reasoning_pct": None,
     # c1 c2 c3 c4 c6 c8 c9
     "calls": 7,

@@ -29,6 +29,11 @@ BESIDE = {
         "tool-results": "scenarios/tool-results.json",
         "extra-body": '{"tools": [{"type": "function", "name": "get_weather"}]}',
     },
+    "shared-prefix-tokens": {"dataset": "", "context-tokens": "9000"},
+    "documents": {"dataset": "", "context-tokens": "9000"},
+    "document-tokens": {"dataset": "", "context-tokens": "9000", "documents": "5"},
+    "document-zipf": {"dataset": "", "context-tokens": "9000", "documents": "5"},
+    "fan-out": {"dataset": "", "steps": "3..5"},
     "skip-bad": {"requests": "scenarios/traces/sample-requests.jsonl"},
     **{
         name: {
@@ -51,6 +56,8 @@ def settings_with(**given: str) -> Settings:
     targets = {"chat", "rag"}
     if "requests" in given:  # they are asked in place of questions, and of the chat target alone
         options, targets = {**options, "dataset": ""}, {"chat"}
+    if not options["dataset"]:
+        targets = {"chat"}
     environment = Environment({"ORCHESTRATOR_FUNCTION_KEY": "k" * 20, "ORCHESTRATOR_APP_APIKEY": "k" * 20}, {})
     values = {name.replace("-", "_"): value for name, value in options.items()}
     return build_settings(values, environment, targets, "smoke.conf")

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import gevent
 import pytest
 
-from tests.tokenswarm.traffic.test_graph import random_steps
+from tests.tokenswarm.recordings.test_graph import random_steps
 from tokenswarm.record import Outcome, RequestRecord, SessionEnd
+from tokenswarm.recordings.graph import AgentStep
 from tokenswarm.sender.graph_run import GraphRun
 from tokenswarm.sender.session import Session, StepRows, pause_until
-from tokenswarm.traffic.graph import AgentStep
 
 
 def asked(

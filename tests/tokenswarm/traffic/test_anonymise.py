@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.tokenswarm.traffic.test_index import write
+from tests.tokenswarm.recordings.test_index import write
+from tokenswarm.recordings.scan import scan
 from tokenswarm.traffic.__main__ import main
 from tokenswarm.traffic.anonymise import Anonymiser
-from tokenswarm.traffic.index import build_index
 from tokenswarm.workload.prompts import estimate_tokens
 
 SECRET = "Zaphod Beeblebrox of Betelgeuse"
@@ -39,7 +39,7 @@ def test_no_planted_name_is_left(tmp_path: Path) -> None:
     assert main(["anonymise", str(source), "-o", str(made)]) == 0
     text = made.read_text()
     assert not [word for word in SECRET.split() if len(word) > 2 and word.lower() in text.lower()]
-    assert len(build_index(made, "chat", 0)) == 1
+    assert len(scan(made, "chat", 0)) == 1
     body = json.loads(text)["body"]
     assert (body["model"], body["max_tokens"], body["messages"][0]["role"]) == ("m", 7, "system")
     assert body["messages"][3]["tool_call_id"] == body["messages"][2]["tool_calls"][0]["id"]

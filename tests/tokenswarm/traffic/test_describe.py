@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.tokenswarm.traffic.test_index import batch, write
+from tests.tokenswarm.recordings.test_index import batch, write
+from tokenswarm.recordings.scan import scan
 from tokenswarm.traffic.__main__ import main
-from tokenswarm.traffic.describe import _shared_blocks, describe
-from tokenswarm.traffic.index import build_index
+from tokenswarm.traffic.describe import _shared_blocks, describe, histogram
 
 
 def test_shared_are_whole_blocks_from_the_beginning() -> None:
@@ -23,7 +23,7 @@ def test_shared_are_whole_blocks_from_the_beginning() -> None:
 def test_a_file_by_hand(tmp_path: Path) -> None:
     lines = [{**batch(at, max_tokens=10 * at), "session_id": f"s{at // 2}"} for at in range(1, 5)]
     lines[3]["body"]["tools"] = [{"type": "function"}]
-    found = describe(build_index(write(tmp_path / "r.jsonl", *lines, "x"), "chat", 1))
+    found = describe(scan(write(tmp_path / "r.jsonl", *lines, "x"), "chat", 1))
     assert (found["requests"], found["sessions"], found["skipped_lines"], found["apis"]) == (4, 3, 1, {"chat": 4})
     assert found["max_tokens"] == {"mean": 25.0, "p50": 30.0, "p95": 40.0, "p99": 40.0, "max": 40.0}
     assert (found["with_tools_pct"], found["requests_per_session"]["max"]) == (25.0, 2.0)
@@ -39,3 +39,26 @@ def test_it_is_said_as_text_and_as_json(tmp_path: Path, capsys: pytest.CaptureFi
         found = json.loads(capsys.readouterr().out)
         assert f"{found['requests']} requests in {found['sessions']} sessions" in text
         assert "4711" not in text
+
+
+def test_bins_hold_each_value_once_and_grow_by_a_fourth_at_most() -> None:
+    values = [*range(200), 1000, 1023, 1024, 2_000_000]
+    bins = histogram(values)
+    assert sum(count for _, _, count in bins) == len(values)
+    for low, high, count in bins:
+        assert count == sum(low <= value <= high for value in values)
+        assert high - low + 1 <= max(1, low / 4)
+    assert [high + 1 for _, high, _ in bins[:-1]] == [low for low, _, _ in bins[1:]]
+    assert histogram([]) == []
+
+
+def test_plots_are_a_page_that_says_nothing_of_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "page.html"
+    assert main(["describe", "scenarios/traces/sample-requests.jsonl", "--html", str(page)]) == 0
+    text = page.read_text()
+    for title in ("Arrivals over time", "Prompt length", "Completion limit", "Requests of a session", "Prefix sharing",
+                  "APIs and tools"):  # fmt: skip
+        assert f"<figcaption>{title}" in text
+    assert "bicycle" not in text and "request-1" not in text
+    assert main(["describe", "scenarios/traces/sample-requests.jsonl", "--html", str(tmp_path / "no" / "p.html")]) == 2
+    assert "output: expected a file that can be written" in capsys.readouterr().err

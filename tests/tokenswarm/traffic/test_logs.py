@@ -11,8 +11,9 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from tokenswarm.recordings.scan import scan
 from tokenswarm.traffic.__main__ import main
-from tokenswarm.traffic.index import build_index
+from tokenswarm.traffic.logs import read_litellm
 from tokenswarm.workload.traces import read_trace
 
 SAID = [
@@ -71,7 +72,7 @@ def test_spans_of_the_real_sdk_become_requests(tmp_path: Path, form: str) -> Non
         "temperature": 0.5,
         "max_tokens": 8,
     }
-    index = build_index(made, "chat", 0)
+    index = scan(made, "chat", 0)
     assert [instant - index.instants_s[0] for instant in index.instants_s] == [0, 1.5, 3]
     assert f"requests = {made}" in scenario.read_text()
 
@@ -133,7 +134,7 @@ def test_what_litellm_wrote_becomes_requests(tmp_path: Path) -> None:
     assert ["tools" in line["body"] for line in found] == [False, True, False]
     assert [line["body"].get("stream") for line in found] == [None, None, True]
     assert [line.get("session_id") for line in found][:2] == ["s1", "s1"]
-    assert len(build_index(made, "chat", 0)) == 3
+    assert len(scan(made, "chat", 0)) == 3
 
 
 def test_a_sample_keeps_whole_sessions(tmp_path: Path) -> None:
@@ -146,3 +147,19 @@ def test_a_sample_keeps_whole_sessions(tmp_path: Path) -> None:
     for line in lines_of(made):
         counts[line["session_id"]] = counts.get(line["session_id"], 0) + 1
     assert set(counts.values()) == {5} and 8 <= len(counts) <= 32
+
+
+@pytest.mark.parametrize("at", [1_790_000_000, 1_790_000_000_000, 1_790_000_000_000_000, "1790000000000000000",
+                                "2026-09-21T14:13:20Z"])  # fmt: skip
+def test_instants_are_read_in_any_unit(at: Any) -> None:
+    (request,) = read_litellm(json.dumps({"startTime": at, "prompt_tokens": 3}).encode())
+    assert request.at_s == 1_790_000_000
+
+
+@pytest.mark.parametrize("at", [None, "soon", "1e400", -1, [], "0001-01-01T00:00:00Z", 10**40, {}])
+def test_what_is_no_instant_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], at: Any) -> None:
+    source = tmp_path / "log.jsonl"
+    source.write_text(json.dumps({"startTime": at, "prompt_tokens": 3}) + "\n")
+    assert main(["import", "litellm", str(source), "-o", str(tmp_path / "o")]) == 2
+    assert f"{source}:1: expected an instant" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()

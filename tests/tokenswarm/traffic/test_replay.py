@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.tokenswarm.traffic.test_index import BODY, batch, write
+from tests.tokenswarm.recordings.test_index import BODY, batch, write
 from tokenswarm.apis.request import ChatTarget
-from tokenswarm.traffic.index import Sessions, build_index
+from tokenswarm.recordings.scan import scan
+from tokenswarm.recordings.sessions import Sessions
 from tokenswarm.traffic.recorded import Recorded, RecordedRequest
 from tokenswarm.traffic.replay import Changes, Conversations, Recording, Replay, Sent
 
@@ -16,7 +17,7 @@ TARGET = ChatTarget(api="openai", endpoint="http://h/v1", deployment="d")
 
 
 def recording(tmp_path: Path, *lines: Any, asks: str = "chat") -> Recording:
-    index = build_index(write(tmp_path / "r.jsonl", *lines), asks, 0)
+    index = scan(write(tmp_path / "r.jsonl", *lines), asks, 0)
     return Recording(index, 0, len(index))
 
 
@@ -83,8 +84,15 @@ def test_a_row_knows_the_limit_and_no_id_of_the_log(tmp_path: Path) -> None:
     request = sent(tmp_path, batch(max_tokens=20, n=2))
     assert request.columns() == {
         "name": "chat", "conversation_id": None, "turn": None, "question_id": "1", "context_tokens": None,
-        "max_tokens": 40,
+        "shared_tokens": None, "max_tokens": 40,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", [10**30, -5, "12", True, 1.5])
+def test_what_is_no_count_is_sent_and_not_counted(tmp_path: Path, wrong: Any) -> None:
+    request = sent(tmp_path, batch(max_tokens=wrong, n=wrong))
+    assert json.loads(request.content)["max_tokens"] == json.loads(request.content)["n"] == wrong
+    assert request.columns()["max_tokens"] is None
 
 
 def test_a_part_of_the_file_begins_again_after_its_last(tmp_path: Path) -> None:

@@ -1,36 +1,28 @@
 """Where each request of a file begins and when it was sent: what is kept of a file that does not fit into memory.
 
-32 bytes a request. A file is read through once and each line is checked then, before anything is sent; the index of a
-big file is kept in the user's cache directory, so that the workers of a run and the next run need not read it again.
+32 bytes a request. A file is read through once and each line is checked then.
 """
 
 from __future__ import annotations
 
 import codecs
-import hashlib
-import json
 import math
-import os
 import re
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tokenswarm.traffic.bodies import BadLine
-from tokenswarm.traffic.json_text import SCAN
-from tokenswarm.traffic.lines import Form, Line, read_line
+from tokenswarm.recordings.bodies import BadLine
+from tokenswarm.recordings.json_text import SCAN
+from tokenswarm.recordings.lines import Form, Line, read_line
 from tokenswarm.userinput import BadInput, open_file
 
 MAX_FILE_BYTES = 64_000_000_000
-CACHED_FROM_BYTES = 64_000_000
-"""A smaller file is read again faster than anybody notices."""
 READ_BYTES = 1 << 20
 SHOWN_PROBLEMS = 20
-_VERSION = 3
 _BETWEEN = re.compile(r"[ \t\r\n,]*")
 _BOM = b"\xef\xbb\xbf"
 
@@ -92,32 +84,10 @@ class Index:
         self.session_count += number in (None, self.session_count)
 
 
-def load_index(path: str | Path, asks: str, skip_bad: int) -> Index:
-    """The index of a file in which at most `skip_bad` lines are no requests. Raises `BadInput` with each, by its line.
-
-    In a process, a file is read again only when it has changed.
-    """
-    with open_file(path, "requests", MAX_FILE_BYTES) as file:
-        facts = os.fstat(file.fileno())
-    return _load(Path(path), facts.st_size, facts.st_mtime_ns, asks, skip_bad)
-
-
-@lru_cache(maxsize=2)
-def _load(path: Path, size: int, changed_ns: int, asks: str, skip_bad: int) -> Index:
-    if size < CACHED_FROM_BYTES:
-        return build_index(path, asks, skip_bad)
-    facts = [_VERSION, str(path.resolve()), size, changed_ns, asks, skip_bad]
-    kept = cache_path(path)
-    index = _read_kept(kept, facts, path, asks)
-    if index is None:
-        index = build_index(path, asks, skip_bad)
-        _keep(index, kept, facts)
-    return index
-
-
-def build_index(path: Path, asks: str, skip_bad: int) -> Index:
-    """Read a file through. Raises `BadInput`."""
-    index, bad, numbers = Index(path, asks), 0, _SessionNumbers()
+def scan(path: Path, asks: str, skip_bad: int) -> Index:
+    """Read a file through. Raises `BadInput` with each line that is no request, where there are more than
+    `skip_bad`."""
+    index, bad, numbers = Index(path, asks), 0, SessionNumbers()
     problems: list[str] = []
     with open_file(path, "requests", MAX_FILE_BYTES) as file:
         for number, offset, data in entries_of(file):
@@ -138,22 +108,39 @@ def build_index(path: Path, asks: str, skip_bad: int) -> Index:
     return index
 
 
-class _SessionNumbers:
+class SessionNumbers:
     """Numbers sessions by the hash of their ids: a million ids would not fit beside the rest."""
 
     def __init__(self) -> None:
-        self._known: dict[int, int] = {}
+        self.known: dict[int, int] = {}
+        """Hash of an id -> number."""
 
     def of(self, session: str, next_number: int) -> int | None:
-        return self._known.setdefault(hash(session), next_number) if session else None
+        return self.known.setdefault(hash(session), next_number) if session else None
+
+
+def scan_part(path: Path, asks: str, begin: int, end: int) -> tuple[Index, SessionNumbers]:
+    """Read the lines of a file from byte `begin` to byte `end`, where lines begin. Raises `BadLine` for the first that
+    is no request, or does not fit to those before it."""
+    index, numbers = Index(path, asks), SessionNumbers()
+    with open(path, "rb") as file:
+        for _, offset, data in numbered_lines(file, begin, end):
+            line = read_line(data, asks)
+            index.add(line, offset, len(data), numbers.of(line.session, index.session_count))
+    return index, numbers
 
 
 def entries_of(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
     """Line, offset and bytes of each entry: of each line, or of each element where the file is one JSON list, as
     ShareGPT's are."""
+    return numbered_elements(file) if entries_begin(file).startswith(b"[") else numbered_lines(file)
+
+
+def entries_begin(file: BinaryIO) -> bytes:
+    """How a file begins, without blanks: with [ where it is a list. It is to be read from its beginning then."""
     begin = file.read(READ_BYTES).removeprefix(_BOM).lstrip()
     file.seek(0)
-    return numbered_elements(file) if begin.startswith(b"[") else numbered_lines(file)
+    return begin
 
 
 def numbered_elements(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
@@ -173,7 +160,7 @@ def numbered_elements(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
         skipped = text[:begin]
         offset, line = offset + len(skipped.encode("utf-8", "surrogateescape")), line + skipped.count("\n")
         element = text[begin:end].encode("utf-8", "surrogateescape")
-        if found is None and element.strip() in (b"]", b""):
+        if found is None and element.strip() == b"]":
             return
         yield line, offset, element
         if found is None:
@@ -196,94 +183,22 @@ def _element(text: str, at: int) -> tuple[int, int] | None:
     return (begin, end) if end < len(text) else None
 
 
-def numbered_lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
-    """Number, offset and bytes of each line that is not blank, without its end and a mark of its byte order."""
-    offset, number = 0, 0
-    while lines := file.readlines(READ_BYTES):
+def numbered_lines(file: BinaryIO, offset: int = 0, end: int = MAX_FILE_BYTES) -> Iterator[tuple[int, int, bytes]]:
+    """Number, offset and bytes of each line that is not blank, without its end and a mark of its byte order; from byte
+    `offset` to byte `end`, where lines begin."""
+    number = 0
+    file.seek(offset)
+    while offset < end and (lines := file.readlines(min(READ_BYTES, end - offset))):
         for line in lines:
+            if offset >= end:  # readlines() goes on until it has more than was asked for
+                return
             number += 1
-            begin = len(_BOM) if number == 1 and line.startswith(_BOM) else 0
+            begin = len(_BOM) if offset == 0 and line.startswith(_BOM) else 0
             if (data := line[begin:].rstrip(b"\r\n")) and not data.isspace():
                 yield number, offset + begin, data
             offset += len(line)
 
 
-def cache_path(path: Path) -> Path:
-    """Where the index of a file is kept."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:24]
-    return (Path(home) if home else Path.home() / ".cache") / "tokenswarm" / "requests" / f"{name}.index"
-
-
-def _keep(index: Index, kept: Path, facts: list[object]) -> None:
-    """Write an index down, whole or not at all; a directory that cannot be written is no fault of the run's."""
-    partial = kept.with_suffix(f".{os.getpid()}.partial")
-    header = {"facts": facts, "count": len(index), "first_asks": index.first_asks, "skipped": index.skipped}
-    header |= {"session_count": index.session_count, "form": index.form}
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
-            file.write(json.dumps(header).encode() + b"\n")
-            for column in _columns(index):
-                column.tofile(file)
-        partial.replace(kept)
-    except OSError:
-        partial.unlink(missing_ok=True)
-
-
-def _columns(index: Index) -> tuple[array[Any], ...]:
+def columns_of(index: Index) -> tuple[array[Any], ...]:
+    """All that is known of each request, in an order."""
     return index.offsets, index.lengths, index.instants_s, index.sessions
-
-
-def _read_kept(kept: Path, facts: list[object], path: Path, asks: str) -> Index | None:
-    """The index as it was kept; `None` when there is none of this very file."""
-    try:
-        with open(kept, "rb") as file:
-            header = json.loads(file.readline())
-            if header["facts"] != facts:
-                return None
-            index = Index(path, asks, header["first_asks"], header["skipped"])
-            index.session_count, index.form = header["session_count"], Form(header["form"])
-            for column in _columns(index):
-                column.fromfile(file, header["count"])
-    except (OSError, ValueError, KeyError, EOFError):
-        return None
-    return index
-
-
-class Sessions:
-    """The sessions of an index, from 0 in the order in which they begin: 16 bytes a request at most."""
-
-    def __init__(self, index: Index) -> None:
-        self._index = index
-        counts = array("Q", bytes(8 * (index.session_count + 1)))
-        for session in index.sessions:
-            counts[session + 1] += 1
-        for position in range(1, len(counts)):
-            counts[position] += counts[position - 1]
-        self._begins = counts
-        self._places = array("Q", bytes(8 * len(index)))
-        free = array("Q", counts)
-        for place, session in enumerate(index.sessions):
-            self._places[free[session]] = place
-            free[session] += 1
-
-    def __len__(self) -> int:
-        return len(self._begins) - 1
-
-    def places(self, session: int) -> Sequence[int]:
-        """Where in the file its requests stand, in their order."""
-        return self._places[self._begins[session] : self._begins[session + 1]]
-
-    def instant_s(self, session: int) -> float:
-        """When its first request was sent, as the file has it."""
-        return self._index.instants_s[self._places[self._begins[session]]]
-
-    def within(self, window: tuple[float, float] | None) -> tuple[int, int]:
-        """The sessions [from, to) that begin in a window, s from the first request; all without one."""
-        if window is None:
-            return 0, len(self)
-        begin, end = (
-            bisect_left(range(len(self)), self._index.instants_s[0] + at_s, key=self.instant_s) for at_s in window
-        )
-        return begin, end

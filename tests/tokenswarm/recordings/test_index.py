@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from tokenswarm.traffic import index as module
-from tokenswarm.traffic.bodies import BadLine
-from tokenswarm.traffic.index import Index, build_index, load_index
-from tokenswarm.traffic.lines import read_line, read_timestamp
+from tokenswarm.recordings import index as module
+from tokenswarm.recordings import scan as scanning
+from tokenswarm.recordings.bodies import BadLine
+from tokenswarm.recordings.index import load_index
+from tokenswarm.recordings.lines import read_line, read_timestamp
+from tokenswarm.recordings.scan import Index, scan
 from tokenswarm.userinput import BadInput
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
@@ -28,14 +30,14 @@ def batch(at: Any = None, url: str = "/v1/chat/completions", **body: Any) -> dic
 
 def problems(path: Path, skip_bad: int = 0) -> list[str]:
     with pytest.raises(BadInput) as caught:
-        build_index(path, "chat", skip_bad)
+        scan(path, "chat", skip_bad)
     return caught.value.problems
 
 
 def test_each_line_is_found_again(tmp_path: Path) -> None:
     lines = ["\ufeff" + json.dumps(batch()), "", json.dumps(BODY) + "\r", json.dumps({"body": BODY})]
     path = write(tmp_path / "r.jsonl", *lines)
-    index = build_index(path, "chat", 0)
+    index = scan(path, "chat", 0)
     data = path.read_bytes()
     found = [data[at : at + length] for at, length in zip(index.offsets, index.lengths, strict=True)]
     assert [json.loads(each) for each in found] == [batch(), BODY, {"body": BODY}]
@@ -69,13 +71,20 @@ def test_each_line_is_found_again(tmp_path: Path) -> None:
          "human, got none"),
         ({"conversations": [{"from": "human", "value": "x"}], "timestamp": 10}, "expected requests as before, "
          "got conversations"),
+        (batch(url="http://[::1/chat/completions"), "url: expected one that ends in /chat/completions, /responses, "
+         "/embeddings, /completions or /messages, got another"),
+        ({**batch(), "session_id": ["Anna"]}, "session_id: expected text or a whole number, got a list"),
+        (batch(messages=[{"role": "tool", "content": "Anna"}]), "message 1: expected tool_calls in a message before a "
+         "tool's, got none"),
+        ('{"body":{"messages":[{"role":"user","content":' + "[" * 5000 + "]" * 5000 + "}]}}",
+         "expected a JSON object, got text that is none (nested deeper than 100 levels)"),
         ('{"body":' + "[" * 300, "expected a JSON object, got text that is none (nested deeper than 100 levels)"),
     ],
 )  # fmt: skip
 def test_a_line_that_is_no_request_is_named(tmp_path: Path, line: Any, what: str) -> None:
     path = write(tmp_path / "r.jsonl", batch(10), line, batch(11))
     assert problems(path) == [f"{path}:2: {what}"]
-    index = build_index(path, "chat", 1)
+    index = scan(path, "chat", 1)
     assert (len(index), index.skipped, list(index.instants_s)) == (2, 1, [10, 11])
 
 
@@ -90,7 +99,7 @@ def test_all_bad_lines_are_counted(tmp_path: Path) -> None:
     found = problems(path, skip_bad=29)
     assert len(found) == 22
     assert found[-2:] == [f"{path}: and 10 more lines", "skip-bad: 29 such lines may be left out, there are 30"]
-    assert build_index(path, "chat", 30).skipped == 30
+    assert scan(path, "chat", 30).skipped == 30
 
 
 def test_a_file_without_a_request_is_refused(tmp_path: Path) -> None:
@@ -130,7 +139,8 @@ def test_the_index_of_a_big_file_is_kept(tmp_path: Path, monkeypatch: pytest.Mon
     path = write(tmp_path / "r.jsonl", batch(1), batch(2), "x")
     built = load_index(path, "chat", 1)
     module._load.cache_clear()
-    monkeypatch.setattr(module, "build_index", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(module, "scan", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(module, "scan_in_parallel", lambda *_: pytest.fail("read again"))
     assert load_index(path, "chat", 1) == built
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -165,11 +175,11 @@ def test_a_window_is_found_by_time() -> None:
 def test_a_file_may_be_one_list(
     tmp_path: Path, indent: int | None, read_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "READ_BYTES", read_bytes)
+    monkeypatch.setattr(scanning, "READ_BYTES", read_bytes)
     said = [{"conversations": [{"from": "human", "value": f"é {number} ]}}"}]} for number in range(5)]
     path = tmp_path / "share.json"
     path.write_text("\ufeff \n" + json.dumps(said, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
-    index, data = build_index(path, "chat", 0), path.read_bytes()
+    index, data = scan(path, "chat", 0), path.read_bytes()
     found = [data[at : at + length] for at, length in zip(index.offsets, index.lengths, strict=True)]
     assert [json.loads(each) for each in found] == said
     assert index.form == "conversations"
@@ -181,5 +191,7 @@ def test_an_element_that_is_no_request_is_named_by_its_line(tmp_path: Path) -> N
     assert problems(path) == [f"{path}:10: conversations: expected a list of messages, got an empty list"]
     path.write_text('[{"conversations": [{"from": "human", "value": "a"}]},\n {"conversations": [')
     assert problems(path)[0].startswith(f"{path}:2: expected a JSON object, got text that is none")
+    path.write_text('[{"conversations": [{"from": "human", "value": "a"}]},\n')
+    assert problems(path)[0].startswith(f"{path}:2: expected a JSON object, got text that is none (EOF")
     path.write_text("[]")
     assert problems(path) == [f"{path}: expected at least one request, got none"]

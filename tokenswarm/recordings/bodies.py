@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
+from urllib.parse import urlsplit
 
-from tokenswarm.traffic.recorded import asks_of
+from tokenswarm.apis.named import NAMES
 
 _CONTENT = {"chat": "messages", "messages": "messages", "responses": "input", "embeddings": "input",
             "completions": "prompt"}  # fmt: skip
@@ -13,6 +15,19 @@ _CONTENT = {"chat": "messages", "messages": "messages", "responses": "input", "e
 
 class BadLine(ValueError):
     """A line that is no request: what was expected and of what kind it is, never what it says."""
+
+
+@lru_cache(maxsize=1024)
+def asks_of(url: str) -> str | None:
+    """Which API a recorded URL or path is of, by its end; `None` for one of none that can be asked."""
+    try:
+        path = urlsplit(url).path.rstrip("/")
+    except ValueError:  # as of http://[::1
+        return None
+    if path.endswith("/chat/completions"):
+        return "chat"
+    name = path.rpartition("/")[2]
+    return name if name in NAMES and name != "chat" else None
 
 
 def _asks(url: Any) -> str:
@@ -49,6 +64,16 @@ def _check_messages(messages: Any) -> None:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             got = "one without" if isinstance(message, dict) else kind(message)
             raise BadLine(f"message {number}: expected an object with a role, got {got}")
+    _check_tools(messages)
+
+
+def _check_tools(messages: list[dict[str, Any]]) -> None:
+    """No service takes what a tool has said without having been called."""
+    called = False
+    for number, message in enumerate(messages, start=1):
+        called = called or bool(message.get("tool_calls"))
+        if message["role"] == "tool" and not called:
+            raise BadLine(f"message {number}: expected tool_calls in a message before a tool's, got none")
 
 
 def kind(value: Any) -> str:

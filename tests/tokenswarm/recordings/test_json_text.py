@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tokenswarm.traffic.json_text import edited, read_object
+from tokenswarm.recordings.json_text import edited, read_object
 
 BODY = '{ "model" : "gpt-4o",\t"messages":[{"role":"user","content":"a\\u00e9 \\"} x"}] , "n":1e0 }'
 

@@ -4,10 +4,19 @@ import random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.tokenswarm.traffic.test_index import BODY
-from tokenswarm.traffic.bodies import BadLine
-from tokenswarm.traffic.graph import AgentStep, children_of, critical_path_s, read_steps
+from tests.tokenswarm.recordings.test_index import BODY
+from tokenswarm.recordings.bodies import BadLine
+from tokenswarm.recordings.graph import (
+    AgentStep,
+    ancestors_of,
+    children_of,
+    critical_path_s,
+    made_up_steps,
+    read_steps,
+)
 
 
 def step(identity: str | None = None, **more: Any) -> dict[str, Any]:
@@ -77,3 +86,25 @@ def test_the_critical_path_is_the_longest_of_all_paths() -> None:
             return max(before, default=0.0) + steps[position].tool_s + took_s[position]
 
         assert critical_path_s(steps, took_s) == pytest.approx(max(map(longest_to, range(len(steps)))))
+
+
+@given(count=st.integers(1, 60), widths=st.lists(st.integers(1, 6), min_size=1))
+def test_made_up_sessions_part_and_come_together(count: int, widths: list[int]) -> None:
+    drawn = iter(widths * 60)
+    steps = made_up_steps(count, lambda: next(drawn), lambda: 0.5)
+    assert len(steps) == count and steps[0] == AgentStep((), 0.0)
+    for position, step in enumerate(steps[1:], start=1):
+        assert step.parents and max(step.parents) < position and step.tool_s == 0.5
+        if len(step.parents) > 1:  # they came from one answer
+            assert len({steps[parent].parents for parent in step.parents}) == 1
+    at_once = [len(children) for children in children_of(steps)]
+    assert max(at_once) <= max(widths)
+    joined = {parent for step in steps for parent in step.parents if len(step.parents) > 1}
+    parted = {child for children in children_of(steps) if len(children) > 1 for child in children}
+    last = [position for position, children in enumerate(children_of(steps)) if not children]
+    assert parted - joined <= set(last)
+
+
+def test_all_steps_before_one_are_its_ancestors() -> None:
+    steps = [AgentStep(parents, 0.0) for parents in [(), (0,), (0,), (1, 2), ()]]
+    assert [ancestors_of(steps, position) for position in range(5)] == [set(), {0}, {0}, {0, 1, 2}, set()]

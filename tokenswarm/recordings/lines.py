@@ -21,14 +21,14 @@ from typing import Any, NamedTuple
 import jiter
 import msgspec
 
-from tokenswarm.traffic.bodies import BadLine, check_body, kind, line_asks
-from tokenswarm.traffic.graph import read_steps
-from tokenswarm.traffic.recorded import asks_of
+from tokenswarm.recordings.bodies import BadLine, asks_of, check_body, kind, line_asks
+from tokenswarm.recordings.graph import read_steps
 from tokenswarm.userinput import MAX_DEPTH
 
 MILLISECONDS_FROM = 1e11
 """A timestamp above this is in milliseconds: as seconds it would be after the year 5000."""
 MAX_TIMESTAMP = 1e14
+_MOST_BRACKETS = 2 * MAX_DEPTH
 """Roles by their names in ShareGPT's conversations."""
 
 
@@ -89,7 +89,11 @@ def _read_plain(data: bytes, asks: str) -> Line | None:
         line = _batch_line.decode(data)
         if not data.isascii():
             data.decode("utf-8")  # what is passed over is not looked at that closely
-    except ValueError:  # of msgspec's errors, too
+    except (ValueError, RecursionError):  # of msgspec's errors, too
+        return None
+    if data.count(b"[") + data.count(b"{") > _MOST_BRACKETS:
+        return None  # it may be nested too deep to be read again later
+    if any(message.role == "tool" for message in line.body.messages):
         return None
     found = asks if line.url is None else asks_of(line.url)
     if found not in ("chat", "messages") or line.method != "POST" or not line.body.messages:
@@ -123,6 +127,8 @@ def _read_any(data: bytes, asks: str) -> Line:
             raise BadLine(f"body: expected an object, got {kind(body)}")
     check_body(body, asks)
     session = entry.get("session_id") if body is not entry else None
+    if isinstance(session, bool) or not isinstance(session, str | int | None):
+        raise BadLine(f"session_id: expected text or a whole number, got {kind(session)}")
     return Line(asks, timestamp_s, "" if session is None else str(session))
 
 

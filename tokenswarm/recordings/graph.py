@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tokenswarm.traffic.bodies import BadLine, check_body, kind, line_asks
+from tokenswarm.recordings.bodies import BadLine, check_body, kind, line_asks
 
 MAX_STEPS = 10_000
 MAX_TOOL_S = 86400.0
@@ -83,6 +83,33 @@ def children_of(steps: Sequence[AgentStep]) -> list[list[int]]:
         for parent in step.parents:
             children[parent].append(position)
     return children
+
+
+def ancestors_of(steps: Sequence[AgentStep], position: int) -> set[int]:
+    """The positions of all steps that have to be answered before one is asked."""
+    found: set[int] = set()
+    left = list(steps[position].parents)
+    while left:
+        parent = left.pop()
+        if parent not in found:
+            found.add(parent)
+            left += steps[parent].parents
+    return found
+
+
+def made_up_steps(count: int, fan_out: Callable[[], int], tool_s: Callable[[], float]) -> list[AgentStep]:
+    """An agent's session of `count` steps: after each answer so many steps at once as `fan_out` draws, whose answers
+    the next one needs; `tool_s` draws the pause before each step but the first."""
+    steps = [AgentStep((), 0.0)]
+    before = 0
+    while (left := count - len(steps)) > 0:
+        begin = len(steps)
+        steps += [AgentStep((before,), tool_s()) for _ in range(min(left, max(1, fan_out())))]
+        before = begin
+        if len(steps) - begin > 1 and len(steps) < count:
+            before = len(steps)
+            steps.append(AgentStep(tuple(range(begin, before)), tool_s()))
+    return steps
 
 
 def critical_path_s(steps: Sequence[AgentStep], took_s: Sequence[float]) -> float:

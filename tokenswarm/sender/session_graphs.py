@@ -1,0 +1,92 @@
+"""Sessions of steps that wait for one another, and what each step asks: recorded ones and made-up ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tokenswarm.apis.request import ChatRequest, Request
+from tokenswarm.recordings.graph import AgentStep, ancestors_of
+from tokenswarm.traffic.recorded import RecordedRequest
+from tokenswarm.traffic.replay import RecordedGraph
+
+Messages = list[dict[str, str]]
+
+
+class SessionGraph(Protocol):
+    """A session while it goes on. A step is asked for when all its parents have been answered."""
+
+    @property
+    def steps(self) -> Sequence[AgentStep]: ...
+
+    def request(self, position: int) -> Request:
+        """What the step at a position asks."""
+
+    def answered(self, position: int, text: str) -> None:
+        """What came back."""
+
+
+@dataclass(slots=True)
+class RecordedSteps:
+    """A recorded session. `compose` makes a step's request with the answers, by their places among its messages, that
+    stand in place of the recorded ones; `None` where those stay."""
+
+    graph: RecordedGraph
+    feeds_back: bool
+    compose: Callable[[RecordedGraph, int, Mapping[int, str] | None], RecordedRequest]
+    _answers: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> Sequence[AgentStep]:
+        return self.graph.steps
+
+    def request(self, position: int) -> RecordedRequest:
+        return self.compose(self.graph, position, self._answers_in(position) if self.feeds_back else None)
+
+    def answered(self, position: int, text: str) -> None:
+        self._answers[position] = text
+
+    def _answers_in(self, position: int) -> dict[int, str]:
+        """Of the steps before this one whose messages it goes on with: their answers, where they stand in it."""
+        messages = self.graph.messages(position)
+        found: dict[int, str] = {}
+        for before in ancestors_of(self.steps, position) & self._answers.keys():
+            said: Sequence[Any] = self.graph.messages(before)
+            if said and messages[: len(said)] == said:
+                found[len(said)] = self._answers[before]
+        return found
+
+
+@dataclass(slots=True)
+class MadeUpSteps:
+    """A made-up agent: each step goes on with what its parent said, a step with several parents with what all of them
+    answered. `opening`: the messages of the first step; `add`: makes the text of a further one; `compose`: makes the
+    request of messages at a depth, from 0."""
+
+    steps: Sequence[AgentStep]
+    opening: Messages
+    add: Callable[[], str]
+    compose: Callable[[Messages, int], ChatRequest]
+    _said: dict[int, Messages] = field(default_factory=dict)
+    _answers: dict[int, str] = field(default_factory=dict)
+    _depths: dict[int, int] = field(default_factory=dict)
+
+    def request(self, position: int) -> ChatRequest:
+        parents = self.steps[position].parents
+        self._depths[position] = 1 + max((self._depths[parent] for parent in parents), default=-1)
+        self._said[position] = self._messages(parents)
+        return self.compose(self._said[position], self._depths[position])
+
+    def answered(self, position: int, text: str) -> None:
+        self._answers[position] = text
+
+    def _messages(self, parents: Sequence[int]) -> Messages:
+        if not parents:
+            return list(self.opening)
+        (before, *_), added = parents, self.add()
+        if len(parents) > 1:  # back to where they parted, with what each of them found
+            added = "\n\n".join([*(self._answers[parent] for parent in parents), added])
+            (before,) = self.steps[before].parents
+        answer = {"role": "assistant", "content": self._answers[before]}
+        return [*self._said[before], answer, {"role": "user", "content": added}]

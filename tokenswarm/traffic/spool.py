@@ -1,0 +1,52 @@
+"""The requests of a log in the order of time, kept in a file meanwhile: a log may be out of order, and larger than
+memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from tokenswarm.traffic.logs import LoggedRequest
+
+
+class Spool:
+    """Takes requests as they come and gives them back by their instants: 24 bytes of memory a request. The file has no
+    name, stands where the result will, and is gone when this is closed."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises `OSError`."""
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed at the end of the with
+        self._instants_s = array("d")
+        self._offsets = array("Q", [0])
+        self.asked = 0
+        """Requests of which the log has what was asked."""
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return len(self._instants_s)
+
+    def add(self, request: LoggedRequest) -> None:
+        # Not asdict(): it copies all that is in the body.
+        values = {item.name: getattr(request, item.name) for item in dataclasses.fields(request)}
+        data = json.dumps(values).encode("ascii")
+        self._file.write(data)
+        self._offsets.append(self._offsets[-1] + len(data))
+        self._instants_s.append(request.at_s)
+        self.asked += bool(request.body)
+
+    def in_order(self) -> Iterator[LoggedRequest]:
+        """All of them; those of one instant in the order in which they came."""
+        for place in sorted(range(len(self)), key=self._instants_s.__getitem__):
+            begin, end = self._offsets[place : place + 2]
+            self._file.seek(begin)
+            yield LoggedRequest(**json.loads(self._file.read(end - begin)))
