@@ -159,3 +159,14 @@ def test_the_sdk_reads_and_sends_the_same() -> None:
     assert json.loads(encoded.body) == json.loads(sent)
     assert head.startswith(b"POST /v1" + encoded.path.encode() + b" ")
     assert all(f"{name}: ".encode() in head for name in encoded.headers)  # the version is the first: gateways know it
+
+
+def test_the_tier_that_served_it() -> None:
+    start = {"type": "message_start", "message": {"usage": {"input_tokens": 1, "service_tier": "priority"}}}
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}}
+    found = stream(start, {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "a"}}, end,
+                   {"type": "message_stop"})  # fmt: skip
+    assert found.columns["service_tier"] == "priority"
+    body = {"type": "message", "content": [{"type": "text", "text": "a"}], "stop_reason": "end_turn",
+            "usage": {"input_tokens": 1, "output_tokens": 1, "service_tier": "batch"}}  # fmt: skip
+    assert read(MessageStream(), [json.dumps(body).encode()]).columns["service_tier"] == "batch"

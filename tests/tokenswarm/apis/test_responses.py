@@ -217,3 +217,12 @@ def test_a_conversation_by_the_last_answers_id_sends_what_follows_it() -> None:
     assert stream(*WHOLE).answer_id == "resp_1"
     body = json.dumps(DONE).encode()
     assert read(ResponseStream(), [body]).answer_id == "resp_1"
+
+
+def test_the_tier_that_served_it() -> None:
+    closing = {"type": "response.completed", "response": {"status": "completed", "service_tier": "priority"}}
+    found = stream({"type": "response.output_text.delta", "delta": "a"}, closing)
+    assert found.columns["service_tier"] == "priority"
+    assert stream(*WHOLE).columns["service_tier"] is None
+    body = {"status": "completed", "service_tier": "flex", "output": []}
+    assert read(ResponseStream(), [json.dumps(body).encode()]).columns["service_tier"] == "flex"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import ollama
 import pytest
 from ag_ui import core
 from ag_ui.encoder import EventEncoder
+from ollama import _types as ollama_types
 
 from tokenswarm.apis.api import Found
 from tokenswarm.apis.request import ChatRequest
@@ -190,3 +192,36 @@ def test_an_answer_that_breaks_off(name: str) -> None:
 @pytest.mark.parametrize("name", preset_names())
 def test_what_is_asked_is_json_with_the_question(name: str) -> None:
     assert "Two?" in json.dumps(json.loads(app_of(name).encode(ASKED).body))
+
+
+def test_what_a_tool_gave_is_no_text_of_a_langgraph_answer() -> None:
+    """As a server of langgraph-api 0.16.7 streams a graph with a tool: call, result and question are messages, too."""
+    said: list[dict[str, Any]] = [
+        {"content": "Two?", "type": "human", "id": "m-1"},
+        {
+            "content": "",
+            "type": "ai",
+            "tool_calls": [{"name": "get_weather", "args": {}, "id": "c", "type": "tool_call"}],
+        },
+        {"content": "18 degrees", "type": "tool", "tool_call_id": "c", "status": "success"},
+        *(
+            {"content": word, "type": "AIMessageChunk", "tool_calls": [], "tool_call_chunks": []}
+            for word in ("It", " is")
+        ),
+    ]
+    events = [f"event: messages\ndata: {json.dumps([each, {'langgraph_node': 'n'}])}\n\n" for each in said]
+    found, _ = read("langgraph", 'event: metadata\ndata: {"run_id": "r-1"}\n\n', *events)
+    assert (found.outcome, found.text, found.columns["chunks"]) == (Outcome.OK, "It is", 2)
+    assert (found.columns["first_progress_ms"], found.columns["ttft_ms"]) == (30.0, 50.0)
+
+
+def test_ollama_as_its_own_package_has_requests_and_answers() -> None:
+    body = json.loads(app_of("ollama").encode(ASKED).body)
+    assert [message.content for message in ollama_types.ChatRequest(**body).messages or ()] == ["One?", "1", "Two?"]
+    message = [ollama.Message(role="assistant", content=word) for word in ("It", " is", "")]
+    last = {"done_reason": "stop", "prompt_eval_count": 26, "eval_count": 2}
+    lines = [ollama.ChatResponse(model="m", message=each, done=each is message[-1]) for each in message]
+    lines[-1] = ollama.ChatResponse(model="m", message=message[-1], done=True, **last)
+    found, ended = read("ollama", *(line.model_dump_json(exclude_none=True) + "\n" for line in lines))
+    assert (found.outcome, found.text, ended) == (Outcome.OK, "It is", True)
+    assert (found.columns["prompt_tokens"], found.columns["completion_tokens"]) == (26, 2)
