@@ -1,5 +1,18 @@
-"""`python -m tokenswarm`: the same as the command `tokenswarm`, where that is not installed."""
+"""The command `tokenswarm`, and `python -m tokenswarm` where it is not installed. It imports nothing before `main`, so
+that a Ctrl-C while the parts are being loaded is a line, too."""
 
-from tokenswarm.cli.main import main
+import sys
 
-main()
+
+def main() -> None:
+    try:
+        from tokenswarm.cli.main import main as run_command
+
+        run_command()
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        sys.exit(130)  # as a shell shows a program that Ctrl-C has ended
+
+
+if __name__ == "__main__":
+    main()

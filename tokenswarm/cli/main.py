@@ -6,6 +6,7 @@ import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -38,6 +39,14 @@ class Commands(click.Group):
             hint = f"did you mean {' or '.join(near)}?" if near else "--help lists all"
             raise BadInput([f"command: expected one of {command_name()}, got {args[0]!r} ({hint})"])
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click does, but Ctrl-C ends with 130: click's 1 is Locust's "some requests failed"."""
+        try:
+            return super().invoke(ctx)
+        except (click.Abort, KeyboardInterrupt):
+            write_line("\nStopped.", sys.stderr)
+            sys.exit(130)  # as a shell shows a program that Ctrl-C has ended
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

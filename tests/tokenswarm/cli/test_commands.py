@@ -85,6 +85,23 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert done.stderr.endswith("expected to be able to read and write it, got File exists\n"), done.stderr
 
 
+@pytest.mark.parametrize("words", [("check",), ("history",), ("doctor", "--no-request")])
+def test_ctrl_c_while_a_command_is_loaded_is_one_line(words: tuple[str, ...], tmp_path: Path) -> None:
+    """The signal comes when the module of the command is asked for: a Python that loads it is stopped there."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name in ('analysis.__main__', 'tokenswarm.cli.demo'):\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Stop())\n"
+    )
+    command = [sys.executable, "-m", "tokenswarm", *words]
+    variables = environment(PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "Stopped.")
+
+
 def test_a_mistyped_command_is_one_line(tmp_path: Path) -> None:
     done = typed(tmp_path, "chekc")
     assert (done.returncode, done.stdout) == (2, "")
