@@ -50,9 +50,16 @@ def _mean(rows: object, column: str) -> float | None:
     return float(values.mean()) if len(values) else None
 
 
+RATIO = "requests per minute for each 1000 TPM of quota (6, as of older models; gpt-4.1 and gpt-5-mini: 1, gpt-5: 10)"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `python -m analysis sizing`."""
-    parser.description = "RPM, TPM, provisioned units and monthly cost for a number of users. " + CORRECTION
+    parser.description = (
+        "RPM, TPM, provisioned units and monthly cost for a number of users. "
+        "Example: --users 10000 --active-share 10% --prompt-tokens 2000 --completion-tokens 200"
+    )
+    parser.epilog = CORRECTION
     demand = parser.add_argument_group("demand")
     demand.add_argument("--users", type=float, help="people who have access")
     demand.add_argument("--active-share", default="100%", help="share of them active in the peak: 0.1 or 10%%")
@@ -72,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tokens.add_argument("--cached-share", help="share of the prompt served from the cache: 0.5 or 50%%")
     quota = parser.add_argument_group("quota and cost")
     quota.add_argument("--model", action="append", help="only these models of the table (repeatable)")
-    quota.add_argument("--rpm-per-1000-tpm", type=float, default=6.0, help="how the model's RPM follows its TPM (6)")
+    quota.add_argument("--rpm-per-1000-tpm", type=float, default=6.0, help=RATIO)
     quota.add_argument("--price-prompt", type=float, help="per million prompt tokens")
     quota.add_argument("--price-cached", type=float, help="per million cached prompt tokens (default: --price-prompt)")
     quota.add_argument("--price-completion", type=float, help="per million completion tokens")
@@ -247,11 +254,13 @@ def _demand_lines(sizing: Sizing, demand: Demand | None) -> list[str]:
 
 
 def _quota_lines(sizing: Sizing, tokens: Tokens, margin: float) -> list[str]:
+    ratio = sizing.rpm_of_that_tpm / sizing.tpm_to_ask * 1000 if sizing.tpm_to_ask else 0.0
     lines = [
         f"  RPM    {sizing.rpm_with_margin:>12,.1f}   with {margin:.0%} margin; {sizing.rpm_for_bursts:,} so that "
         "99 % of 10 s slices pass when requests arrive at random",
         f"  TPM    {sizing.tpm_to_ask:>12,}   counted at admission: prompt {tokens.prompt:,.0f} + max_tokens "
-        f"{tokens.max_tokens:,.0f}; brings {sizing.rpm_of_that_tpm:,.0f} RPM",
+        f"{tokens.max_tokens:,.0f}; brings {sizing.rpm_of_that_tpm:,.0f} RPM "
+        f"at {ratio:.3g} per 1,000 TPM (--rpm-per-1000-tpm: it differs by model)",
         f"  used   {sizing.tpm_used:>12,.0f}   TPM billed: prompt + completion {tokens.completion:,.0f}",
     ]
     if tokens.max_tokens > 1.5 * tokens.completion > 0:

@@ -100,7 +100,7 @@ def test_the_first_five_minutes(installed: Path, url: str, tmp_path: Path) -> No
     begun = time.monotonic()
     for line in typed[1:]:
         words = shlex.split(line)
-        said = f"{url}\n{API_KEY}\ngpt-35-turbo\n" if words[1] == "init" else ""
+        said = f"{url}\n{API_KEY}\ngpt-4.1-mini\n" if words[1] == "init" else ""
         home = {"HOME": str(tmp_path / "home")}
         finished = ended([str(installed / words[0]), *words[1:]], tmp_path, said, **home)
         assert finished.returncode in (0, 4), finished.stdout + finished.stderr

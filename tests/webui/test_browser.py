@@ -138,6 +138,7 @@ def test_a_mistake_is_told_beside_start_and_at_its_field(browser: webdriver.Chro
         assert text(browser, f"error-{field}").startswith("expected ")
         assert shown(browser, f"field-{field}"), "its group is open"
     assert browser.switch_to.active_element.get_attribute("id") == "field-max_tokens", "the first one that is wrong"
+    picture(browser, "start-form")
     accessible(browser)
     browser.switch_to.active_element.send_keys("1")
     assert element(browser, "field-max_tokens").get_attribute("aria-invalid") is None
@@ -223,7 +224,6 @@ def test_a_scenario_fills_the_form(browser: webdriver.Chrome, locust: WebProcess
     assert value(browser, "test_name") == "smoke", "a run is named after the scenario that filled its form"
     assert value(browser, "rate") == "", "what the scenario does not say is not kept from before"
     assert "stop-timeout" in text(browser, "scenario-said")
-    picture(browser, "start-form")
 
 
 def test_everything_can_be_reached_and_read(browser: webdriver.Chrome, locust: WebProcess) -> None:

@@ -6,6 +6,7 @@ import json
 import pytest
 from scipy import stats
 
+from analysis.__main__ import main
 from analysis.commands import sizing
 from analysis.sizing.demand import Demand, Prices, Tokens, Units, burst_rpm, read_models, size
 from tokenswarm.userinput import BadInput
@@ -119,3 +120,12 @@ def test_all_problems_are_listed_at_once():
     assert len(caught.value.problems) == 6
     for part in ("--users and --rpm", "--active-share", "--margin", "--model", "--peak-hours", "--prompt-tokens"):
         assert part in text
+
+
+def test_the_text_says_which_ratio_of_requests_to_tokens_it_took(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is 6 for older models, 1 for gpt-4.1 and gpt-5-mini: a quota that is a sixth of what it seems."""
+    words = ["sizing", "--rpm", "18", "--prompt-tokens", "2000", "--completion-tokens", "200"]
+    assert main(words) == 0
+    assert " RPM at 6 per 1,000 TPM (--rpm-per-1000-tpm: it differs by model)" in capsys.readouterr().out
+    assert main([*words, "--rpm-per-1000-tpm", "1"]) == 0
+    assert " RPM at 1 per 1,000 TPM" in capsys.readouterr().out
