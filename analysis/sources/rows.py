@@ -41,7 +41,7 @@ Values = npt.NDArray[Any]
 
 REQUIRED = ("call_id", "started_at", "outcome", "e2e_ms")
 COMPACT_FROM = 512 * 1024 * 1024
-CHUNK_ROWS = 200_000
+CHUNK_ROWS = 50_000
 
 
 @dataclass(slots=True)
