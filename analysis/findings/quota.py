@@ -50,6 +50,7 @@ class Slice:
 class QuotaTruth:
     """`tpm`, `rpm`, `ptu`: the configured quota, `None` when it was not given. `estimated_tpm`, `used_tpm` and
     `sent_rpm` are the most in any 60 s. `reasons` counts the 429s by cause; `explained` has one line for each cause.
+    `lasted_s`: of a run that its run.json says was shorter than 60 s, whose load a minute would have held more of.
     """
 
     tpm: float | None = None
@@ -60,6 +61,7 @@ class QuotaTruth:
     sent_rpm: float | None = None
     estimated_per_request: float | None = None
     used_per_request: float | None = None
+    lasted_s: float | None = None
     slices: Sequence[Slice] = field(default_factory=list)
     throttled: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
@@ -85,11 +87,18 @@ def quota_truth(run: Run, window: Window) -> QuotaTruth | None:
         sent_rpm=populations.sliding_max(at, np.ones(len(at))),
         estimated_per_request=_mean(estimated),
         used_per_request=_mean(used),
+        lasted_s=_short_s(run),
         slices=[_slice(at, seconds, rpm) for seconds in SLICES_S],
         throttled=len(causes),
         reasons=dict(Counter(causes).most_common()),
     )
     return replace(made, explained=_explained(made), advice=advise(made, rows))
+
+
+def _short_s(run: Run) -> float | None:
+    start, end = run.number("started_at"), run.number("ended_at")
+    lasted_s = None if start is None or end is None else end - start
+    return lasted_s if lasted_s is not None and 1.0 <= lasted_s < MINUTE_S else None
 
 
 def explain(rows: RowTable, tpm: float | None, rpm: float | None) -> list[str]:
@@ -238,10 +247,13 @@ def _lower_max_tokens(truth: QuotaTruth, rows: RowTable) -> str | None:
 def _spread(truth: QuotaTruth) -> str | None:
     if not truth.reasons.get(REQUESTS):
         return None
+    sent_rpm, measured = _in_a_minute(truth.sent_rpm, truth), "the most sent in 60 s"
+    if truth.lasted_s is not None:
+        measured = f"the rate of its {truth.lasted_s:.0f} s"
     if truth.rpm is None:
-        return f"Ask for more than {_n(truth.sent_rpm)} RPM, the most sent in 60 s, or spread the requests more evenly."
-    if truth.sent_rpm and truth.sent_rpm > truth.rpm:
-        need = f"ask for more than {truth.sent_rpm:,.0f} RPM, the most sent in 60 s"
+        return f"Ask for more than {_n(sent_rpm)} RPM, {measured}, or spread the requests more evenly."
+    if sent_rpm and sent_rpm > truth.rpm:
+        need = f"ask for more than {sent_rpm:,.0f} RPM, {measured}"
         return f"The quota of {truth.rpm:,.0f} RPM is less than the load: {need}, or offer less."
     return (
         f"Spread the requests: {truth.rpm:,.0f} RPM admits one every {60.0 / truth.rpm:.2g} s, and bursts are refused "
@@ -256,10 +268,16 @@ def _more(truth: QuotaTruth) -> str | None:
         return "Raise the account's spending limit, or pay its bill."
     if not truth.reasons.get(TOKENS) or not truth.estimated_tpm:
         return None
-    if truth.tpm is None or truth.estimated_tpm > truth.tpm:
+    needed = _in_a_minute(truth.estimated_tpm, truth) or 0.0
+    if truth.tpm is None or needed > truth.tpm:
         now = "" if truth.tpm is None else f" (now {truth.tpm / 1000.0:,.0f}K)"
-        return f"To admit this load as it is, ask for {_round_up(truth.estimated_tpm / 1000.0):,}K TPM{now}."
+        return f"To admit this load as it is, ask for {_round_up(needed / 1000.0):,}K TPM{now}."
     return f"See which limit is in effect: {truth.tpm:,.0f} TPM would have admitted this load."
+
+
+def _in_a_minute(most: float | None, truth: QuotaTruth) -> float | None:
+    """What 60 s of this load would have held: of a run that was shorter, more than it sent."""
+    return most if most is None or truth.lasted_s is None else most * MINUTE_S / truth.lasted_s
 
 
 def _round_up(value: float) -> int:

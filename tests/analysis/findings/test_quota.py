@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from analysis.figures.window import window_of
+from analysis.figures.window import Window, window_of
 from analysis.findings.quota import (
     ALLOWANCE,
     CAPACITY,
@@ -153,6 +154,21 @@ def test_the_services_words_win_over_headers_and_over_our_own_count(tmp_path: Pa
     # 55 requests of 200 in less than 60 s
     assert truth.estimated_tpm == 11_000.0
     assert "To admit this load as it is, ask for 11K TPM (now 2K)." in truth.advice
+
+
+def test_advice_from_a_run_of_seconds_is_for_its_rate(tmp_path: Path) -> None:
+    """72 requests in 6 s are 720 a minute: the advice was to ask for more than 72 RPM."""
+    records = [answered(f"a{n}", n / 8, 1, 2, 100) for n in range(24)]
+    records += [refused(f"t{n}", n / 8, error=AZURE.format("call")) for n in range(48)]
+    meta = {"started_at": T, "ended_at": T + 6, "state": "finished"}
+    run = load_run(write_run(tmp_path / "r", records, meta))
+    truth = quota_truth(run, Window(T, T + 6))
+    assert truth is not None and truth.sent_rpm == 72
+    assert truth.advice == ["Ask for more than 720 RPM, the rate of its 6 s, or spread the requests more evenly."]
+    tokens = [replace(record, error=AZURE.format("token")) if record.error else record for record in records]
+    truth = quota_truth(load_run(write_run(tmp_path / "t", tokens, meta)), Window(T, T + 6))
+    assert truth is not None and truth.estimated_tpm == 72 * 200
+    assert truth.advice == ["To admit this load as it is, ask for 150K TPM."]
 
 
 def test_a_minute_of_two_halves_does_not_hide_what_60_s_held(tmp_path: Path) -> None:
