@@ -18,6 +18,7 @@ FULL = (
     ("Workers", "workers --workers 1,2,4"),
     ("Rows", "rows"),
     ("What the master carries", "master"),
+    ("What a master carries of a fleet", "fleet"),
     ("Arrivals", "arrivals"),
     ("Analysis", "analysis --rows 100000,1000000"),
 )

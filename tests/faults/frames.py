@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gevent
 import pytest
 from gevent import GreenletExit
 from hypothesis import HealthCheck, given, settings
@@ -31,6 +32,7 @@ from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.results.csv_rows import format_row
 from tokenswarm.runner.load_test import LoadTest
 from tokenswarm.runner.master_link import MasterLink
+from tokenswarm.runner.message_guard import guard
 from tokenswarm.runner.shapes import UsersOverTime
 from tokenswarm.runner.thread_allocation import ThreadAllocation
 from tokenswarm.users import ChatUser
@@ -244,3 +246,17 @@ def test_a_user_that_locust_makes_after_the_end_ends_without_a_word() -> None:
     load_test.has_ended = False
     with pytest.raises(RuntimeError, match="users start after the load test"):
         ChatUser(environment)
+
+
+def test_other_things_have_their_turn_while_messages_keep_coming() -> None:
+    """Locust's listener takes whatever is there without yielding: a flood kept the run from ever ending."""
+    message = SimpleNamespace(type="client_ready", node_id="w")
+    server = SimpleNamespace(recv_from_client=lambda: ("w", message))
+    runner: Any = SimpleNamespace(server=server, worker_indexes={}, handle_message=lambda _client_id, _message: None)
+    guard(runner, Mailbox(runner))
+    fired: list[bool] = []
+    gevent.spawn_later(0.001, fired.append, True)
+    give_up = time.monotonic() + 5.0
+    while not fired and time.monotonic() < give_up:
+        assert server.recv_from_client() == ("w", message)
+    assert fired

@@ -1,14 +1,18 @@
 """Keeps Locust's master alive when something else than a worker writes to its port.
 
 Locust's own listener ends at the first frame that it cannot read, and with it the run. Here such a frame is counted and
-left out; messages that Locust knows and whose content is not what it expects, too.
+left out; messages that Locust knows and whose content is not what it expects, too. And it never yields while messages
+are waiting: with more than it can take nothing else would run in the master, its timer of the run time included.
 """
 
 from __future__ import annotations
 
 from locust.exception import RPCError, RPCReceiveError
 
+import time
 from typing import TYPE_CHECKING, Any
+
+import gevent
 
 if TYPE_CHECKING:
     from locust.rpc.protocol import Message
@@ -17,13 +21,22 @@ if TYPE_CHECKING:
     from tokenswarm.control.mailbox import Mailbox
 
 
+TURN_S = 0.01
+"""How long messages are taken before everything else has its turn."""
+
+
 def guard(runner: MasterRunner, mailbox: Mailbox) -> None:
     """From now on nothing that is received ends the listener of `runner`; it is counted as refused in `mailbox`."""
     receive: Any = runner.server.recv_from_client
     handle = runner.handle_message
+    turn_ends = time.monotonic() + TURN_S
 
     def recv_from_client() -> tuple[str, Message]:
+        nonlocal turn_ends
         while True:
+            if time.monotonic() >= turn_ends:
+                gevent.sleep(0)
+                turn_ends = time.monotonic() + TURN_S
             try:
                 client_id, message = receive()
             except RPCReceiveError as error:
