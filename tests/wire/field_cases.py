@@ -45,9 +45,48 @@ def failed(status: int, value: Any, headers: dict[str, str] | None = None) -> An
     return body(value, headers, status)
 
 
-_GOOD = ("eos", "eos_token", "stop_sequence", "end_turn", "model_length", "MAX_TOKENS", "COMPLETE", "max_output_tokens")
-_FILTERED = ("SAFETY", "RECITATION", "PROHIBITED_CONTENT", "refusal", "content_filtered", "ERROR_TOXIC")
-_BROKEN = ("aborted", "MALFORMED_FUNCTION_CALL", "insufficient_system_resource", "cancelled")
+_GOOD = (
+    "eos",
+    "eos_token",
+    "stop_sequence",
+    "end_turn",
+    "model_length",
+    "MAX_TOKENS",
+    "COMPLETE",
+    "max_output_tokens",
+    "tool_call",
+    "toolUse",
+    "stop_str",
+    "max_length",
+)
+_FILTERED = (
+    "SAFETY",
+    "RECITATION",
+    "PROHIBITED_CONTENT",
+    "refusal",
+    "content_filtered",
+    "ERROR_TOXIC",
+    "content-filter",
+    "IMAGE_SAFETY",
+    "LANGUAGE",
+    "guardrail_intervened",
+)
+_BROKEN = (
+    "aborted",
+    "MALFORMED_FUNCTION_CALL",
+    "insufficient_system_resource",
+    "cancelled",
+    "server_error",
+    "internal_error",
+    "overloaded",
+    "interrupted",
+    "user_cancelled",
+    "ERROR_LIMIT",
+    "MALFORMED_RESPONSE",
+    "UNEXPECTED_TOOL_CALL",
+    "TOO_MANY_TOOL_CALLS",
+    "time_out",
+)
 
 _FILTER = {"hate": {"filtered": False, "severity": "safe"}, "self_harm": {"filtered": False, "severity": "safe"}}
 _AZURE = [
@@ -64,6 +103,14 @@ A = [
     *(Case("A", f"reason {reason!r}", ended(reason), {**OK, "finish_reason": reason}) for reason in _GOOD),
     *(Case("A", f"reason {reason!r}", ended(reason), {"outcome": "content_filter"}, sdk=DOES_NOT_JUDGE) for reason in _FILTERED),
     *(Case("A", f"reason {reason!r}", ended(reason), told(f"finish reason {reason!r}"), sdk=DOES_NOT_JUDGE) for reason in _BROKEN),
+    Case("A", "Groq's error beside a good reason", stream(*BEGIN, ev(delta(finish="stop", x_groq={"error": "stopped early"})), usage(), DONE),
+         told("stopped early"), sdk=DOES_NOT_SEE),
+    Case("A", "Groq's error in the middle", stream(*BEGIN, ev(delta(x_groq={"id": "r", "error": "over capacity"})), DONE), told("over capacity"), sdk=DOES_NOT_SEE),
+    Case("A", "an event named timeout", stream(*BEGIN, b'event: timeout\ndata: {"message":"upstream timeout"}\n\n'), told("upstream timeout"), sdk=DOES_NOT_SEE),
+    Case("A", "an event named exception", stream(*BEGIN, b"event: exception\ndata: boom\n\n"), told("boom")),
+    Case("A", "an event named warning", stream(ROLE, b'event: warning\ndata: {"message":"deprecated"}\n\n' + TOKENS[0], *TOKENS[1:], *END), OK),
+    Case("A", "a code and msg in Chinese clouds' way", body({"code": 1301, "msg": "quota", "success": False}), told("1301: quota"), NO_STREAM, DOES_NOT_SEE),
+    Case("A", "AWS's Message in capitals", failed(403, {"Message": "User is not authorized"}), told("HTTP 403: User is not authorized", "http_error")),
     Case("A", "Ollama's reason 'load'", ended("load"), {**OK, "finish_reason": "load", "doubts": Doubt.UNKNOWN_END}),
     Case("A", "a reason that is an object, as SGLang's own API has it", ended({"type": "stop", "matched": 128009}), OK),
     Case("A", "an object that says abort", ended({"type": "abort", "message": "out of KV cache"}), told("finish reason 'abort'"), sdk=DOES_NOT_JUDGE),
@@ -166,6 +213,9 @@ D = [
     Case("D", "a count of true", stream(*BEGIN, STOP, usage(100, True), DONE), _NOTHING, sdk="the SDK hands on what comes"),
     Case("D", "counts of null", stream(*BEGIN, STOP, usage(None, None), DONE), {**OK, "completion_tokens": None, "prompt_tokens": None, "tbt_ms": None}),
     Case("D", "details that are lists", stream(*BEGIN, STOP, usage(prompt_tokens_details=[], completion_tokens_details=[1]), DONE), OK),
+    Case("D", "tokens of a prediction that was not met", stream(*BEGIN, STOP, usage(100, 40, completion_tokens_details={"rejected_prediction_tokens": 36}), DONE),
+         {**OK, "completion_tokens": 40}),
+    Case("D", "more of a prediction than was generated", stream(*BEGIN, STOP, usage(completion_tokens_details={"rejected_prediction_tokens": 36}), DONE), OK),
     Case("D", "xAI counts thinking beside", stream(*BEGIN, STOP, usage(100, 4, total_tokens=204, completion_tokens_details={"reasoning_tokens": 100}), DONE),
          {**OK, "completion_tokens": 104, "reasoning_tokens": 100, "doubts": Doubt.REASONING_BESIDE}, sdk="the SDK hands on what comes; the total has more"),
     Case("D", "a total alone", stream(*BEGIN, STOP, ev({"choices": [], "usage": {"total_tokens": 104}}), DONE),
@@ -177,12 +227,25 @@ D = [
 
 _ZSTD = b"\x28\xb5\x2f\xfd\x04\x58" + bytes(range(128, 200))
 _MEMBERS = spaced([gzip.compress(event) for event in [*BEGIN, *END]])
+_ODD_CHUNKS = (
+    *spaced([b"%04X;x=1\r\n%s\r\n" % (len(event), event) for event in [*BEGIN, *END]]),
+    (85.0, b"0;last\r\n\r\n"),
+)
 _HINTS = (
     b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\nx-request-id: hint\r\n\r\n"
 )
 H = [
     Case("H", "OpenRouter's comments between tokens", stream(b": OPENROUTER PROCESSING\n\n", ROLE, TOKENS[0], b": OPENROUTER PROCESSING\n\n" + TOKENS[1], *TOKENS[2:], *END),
          {**OK, "ttft_ms": 25.0, "tbt_ms": 10.0}),
+    Case("H", "chunks in capitals, with extensions and zeros in front", Answer(pieces=_ODD_CHUNKS, headers={**SSE, "Transfer-Encoding": "chunked"},
+         framing="close", end="open"), OK),
+    Case("H", "x-gzip in capitals", Answer(pieces=_MEMBERS, headers={**SSE, "Content-Encoding": "X-GZIP"}), OK, sdk="the SDK's HTTP reads no such name"),
+    Case("H", "a stream under application/octet-stream", stream(*BEGIN, *END, headers={"Content-Type": "application/octet-stream"}), OK),
+    Case("H", "its type twice in one header", stream(*BEGIN, *END, headers={"Content-Type": "text/event-stream, text/event-stream; charset=utf-8"}), OK),
+    Case("H", "a retry: alone", stream(b"retry: 3000\n\n" + ROLE, *TOKENS, *END), OK, sdk=RAISES),
+    Case("H", "an event that says close in a word", stream(*BEGIN, STOP, usage(), b"event: close\ndata: close\n\n"), OK, sdk=RAISES),
+    Case("H", "[DONE] twice", stream(*BEGIN, *END, DONE), OK),
+    Case("H", "a second answer behind the first", stream(*BEGIN, *END, *BEGIN, *END), OK),
     Case("H", "a comment in the event", stream(ROLE, *(b": keep\n" + each for each in TOKENS), *END), OK),
     Case("H", "JSON over several data: lines", stream(ROLE, *(each.replace(b',"', b',\ndata: "') for each in TOKENS), *END), OK),
     Case("H", "no blank after data:", stream(*(each.replace(b"data: ", b"data:") for each in [*BEGIN, *END])), OK),
@@ -237,8 +300,16 @@ M = [
     waits({"Retry-After": "-3"}, None),
     waits({"Retry-After": "soon"}, None),
     waits({"Retry-After": "NaN"}, None),
+    waits({"Retry-After": "Sat, 28 Nov 2020 08:00:00 GMT"}, 0.0),
     waits({"Retry-After": "5, 5"}, 5000.0),
     waits({"Retry-After": "2s"}, None),
+    *(Case("M", f"thinking as {name}", stream(ROLE, *(ev(delta(choice={"delta": {"content": "", name: "t"}})) for _ in "ab"), token("c"), token("d"), *END),
+           {**OK, "ttft_visible_ms": 35.0}) for name in ("reasoning", "reasoning_text", "thinking")),
+    Case("M", "thinking as text and in details at once", stream(ROLE, *(ev(delta(choice={"delta": {"reasoning": "t", "reasoning_details": [{"text": "t"}]}})) for _ in "ab"),
+         token("c"), token("d"), *END), {**OK, "ttft_visible_ms": 35.0}),
+    Case("M", "a refusal in a field of its own", stream(ROLE, *(ev(delta(choice={"delta": {"refusal": t}})) for t in "abcd"), *END), OK),
+    Case("M", "Cloudflare's 520", body(b"<!DOCTYPE html><html><head><title>api.x | 520: unknown error</title></head></html>", {"Content-Type": "text/html"}, 520),
+         told("HTTP 520: api.x | 520: unknown error", "http_error")),
     Case("M", "APIM's error", failed(429, {"statusCode": 429, "message": "Rate limit is exceeded. Try again in 3 seconds."}),
          told("HTTP 429: Rate limit is exceeded. Try again in 3 seconds.", "throttled")),
     Case("M", "APIM's unknown path", failed(404, {"statusCode": 404, "message": "Resource not found"}), {"outcome": "http_error", "status": 404}),

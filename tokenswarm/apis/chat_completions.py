@@ -316,6 +316,8 @@ class ChatStream(EventsOrBody):
             self.service_tier = _text_of(chunk.get("service_tier"))  # every chunk has it: the last will do
         if isinstance(extra := chunk.get("x_groq"), dict):
             self._take_usage(extra.get("usage"))
+            if broken := extra.get("error"):  # of a stream that was stopped early, beside a good reason
+                self.told = self.told or told(broken)
         if isinstance(model := chunk.get("model"), str) and model:
             self.model = model
         choices = chunk.get("choices")

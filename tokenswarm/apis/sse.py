@@ -142,5 +142,5 @@ class EventDecoder:
                 name = line[6:].strip().lower()
         if name.endswith(_ERRORS):
             events.append(ErrorEvent(b"\n".join(lines)))
-        elif lines and name not in HEARTBEATS:
+        elif lines and name not in HEARTBEATS and name != b"warning":
             events.append(b"\n".join(lines))

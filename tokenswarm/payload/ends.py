@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from tokenswarm.record import Doubt, Outcome
@@ -10,19 +11,22 @@ GOOD_ENDS = frozenset(
     {"stop", "length", "tool_calls", "function_call"}
     | {"end_turn", "max_tokens", "stop_sequence", "tool_use", "pause_turn", "model_context_window_exceeded"}
     | {"completed", "max_output_tokens", "eos", "eos_token", "model_length", "complete"}
+    | {"tool_call", "tooluse", "stop_str", "max_length"}
 )
 """Finish reasons of whole answers: OpenAI's, Anthropic's, and what gateways pass on from Gemini, TGI, Mistral and
 Cohere."""
 
 FILTERED_ENDS = frozenset(
     {"content_filter", "content_filtered", "safety", "sensitive", "guardrail_intervened", "refusal", "error_toxic"}
-    | {"recitation", "prohibited_content", "blocklist", "spii"}
+    | {"recitation", "prohibited_content", "blocklist", "spii", "image_safety", "language"}
 )
 FAILED_ENDS = frozenset(
     {"error", "network_error", "insufficient_system_resource", "abort", "aborted", "cancelled", "failed", "timeout"}
     | {"malformed_function_call", "user_cancel"}
 )
 """As OpenRouter, Zhipu, DeepSeek, vLLM, Gemini and Cohere say that generation broke off."""
+_BROKEN_WORDS = re.compile(r"error|abort|cancel|fail|interrupt|overload|time_?out|malformed|unexpected|too_many", re.I)
+"""In a reason that nobody has named before, each says that generation broke off."""
 _NO_ENDS = frozenset({"", "null", "none"})
 """What some servers write into chunks before the last one."""
 
@@ -37,10 +41,10 @@ def end_reason(value: object) -> str | None:
 def failed_end(reasons: Iterable[str]) -> tuple[Outcome, str] | None:
     """The outcome where one of the reasons is bad."""
     for reason in reasons:
-        if reason.lower() in FILTERED_ENDS:
-            named = "the content filter" if "content_filter" in reason.lower() else f"the service: {reason}"
+        if reason.lower().replace("-", "_") in FILTERED_ENDS:
+            named = "the content filter" if re.search("content.filter", reason, re.I) else f"the service: {reason}"
             return Outcome.CONTENT_FILTER, f"answer stopped by {named}"
-        if reason.lower() in FAILED_ENDS:
+        if reason.lower() in FAILED_ENDS or _BROKEN_WORDS.search(reason):
             return Outcome.STREAM_ERROR, f"finish reason {reason!r}"
     return None
 

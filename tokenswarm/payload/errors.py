@@ -28,8 +28,11 @@ _TEXT_SAYS_429 = re.compile(
 HEARTBEATS = frozenset({b"ping", b"pong", b"heartbeat", b"keepalive", b"keep-alive", b"keep_alive"})
 """Names of events, and data of unnamed ones, that gateways send so that a connection is not taken for idle."""
 
+_WORDS = HEARTBEATS | {b"close", b"end", b"done", b"eof", b"finished"}
+"""Data in plain words, that says nothing of the answer."""
+
 _CODES = ("code", "error_code", "status", "status_code", "statusCode", "type", "__type", "error_type")
-_MESSAGES = ("message", "msg", "error_msg", "status_msg", "detail", "error", "reason", "text")
+_MESSAGES = ("message", "Message", "msg", "error_msg", "status_msg", "detail", "error", "reason", "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +58,10 @@ def find_error(body: Mapping[str, Any], message_alone: bool = False) -> ToldErro
         return None
     if body.get("detail") or body.get("status") == "error" or body.get("success") is False:
         return told(body)
-    if not body.get("message"):
+    message = body.get("message") or body.get("Message")
+    if not message:
         return None
-    is_alone = message_alone and isinstance(body["message"], str) and "object" not in body
+    is_alone = message_alone and isinstance(message, str) and "object" not in body
     return told(body) if is_alone or "code" in body or "status" in body else None
 
 
@@ -160,7 +164,7 @@ def read_object(body: bytes) -> dict[str, Any] | ToldError:
 
 def unreadable_event(event: bytes, cause: ValueError) -> str | None:
     """Why an event that should be JSON is none; `None` for a heartbeat in words."""
-    if event.strip().lower() in HEARTBEATS:
+    if event.strip().lower() in _WORDS:
         return None
     title = page_title(event.decode("utf-8", "replace"))
     return f"event is not JSON: {cause}" if title is None else f"event is an HTML page: {title}"

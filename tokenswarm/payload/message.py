@@ -9,7 +9,7 @@ from typing import Any
 from tokenswarm.payload.tool_calls import Called, ToolCall, called_by
 
 _VISIBLE = ("tool_calls", "function_call", "refusal", "audio")
-_REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
+_REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "reasoning_text")
 _THINKING_PARTS = frozenset({"thinking", "reasoning", "redacted_thinking"})
 
 

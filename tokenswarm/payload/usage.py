@@ -23,6 +23,7 @@ _REASONING = (
     ("output_tokens_details", "reasoning_tokens"),
     ("reasoning_tokens",),
 )
+_REJECTED = (("completion_tokens_details", "rejected_prediction_tokens"),)
 _CACHED = (
     ("prompt_tokens_details", "cached_tokens"),
     ("input_tokens_details", "cached_tokens"),
@@ -30,6 +31,7 @@ _CACHED = (
     ("cache_read_input_tokens",),
     ("cached_tokens",),
 )
+_COUNTS = ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens", "total_tokens", "rejected_tokens")
 
 
 @dataclass(slots=True)
@@ -41,11 +43,13 @@ class Usage:
     reasoning_tokens: int | None = None
     cached_tokens: int | None = None
     total_tokens: int | None = None
+    rejected_tokens: int | None = None
+    """Of a prediction in the request, counted beside what was generated, and never sent."""
     ill_formed: bool = False
 
     def take(self, later: Usage) -> None:
         """Take a later report in: each figure that it has, but no 0 in place of a count."""
-        for name in ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens", "total_tokens"):
+        for name in _COUNTS:
             value = getattr(later, name)
             if value is not None and (value > 0 or getattr(self, name) is None):
                 setattr(self, name, value)
@@ -70,6 +74,7 @@ def parse_usage(usage: Mapping[str, Any]) -> Usage:
     found.completion_tokens = _first(usage, _COMPLETION, found)
     found.reasoning_tokens = _first(usage, _REASONING, found)
     found.cached_tokens = _first(usage, _CACHED, found)
+    found.rejected_tokens = _first(usage, _REJECTED, found)
     found.total_tokens = _first(usage, (("total_tokens",),), found) or None
     return found
 
@@ -92,11 +97,14 @@ def plausible(usage: Usage, chunks: int, reasoning_streamed: bool) -> tuple[Usag
 
 
 def streamed_tokens(usage: Usage | None, reasoning_streamed: bool) -> int | None:
-    """Completion tokens that were sent as chunks: all, less reasoning tokens where those are not streamed."""
+    """Completion tokens that were sent as chunks: all, less reasoning tokens where those are not streamed, and less
+    those of a prediction that was not met."""
     if usage is None or usage.completion_tokens is None:
         return None
     hidden = 0 if reasoning_streamed else usage.reasoning_tokens or 0
-    return usage.completion_tokens - hidden
+    streamed = usage.completion_tokens - hidden
+    rejected = usage.rejected_tokens or 0
+    return streamed - rejected if rejected < streamed else streamed
 
 
 def _check_cached(usage: Usage) -> list[Doubt]:
