@@ -217,7 +217,8 @@ def test_what_a_tool_gave_is_no_text_of_a_langgraph_answer() -> None:
 
 def test_ollama_as_its_own_package_has_requests_and_answers() -> None:
     body = json.loads(app_of("ollama").encode(ASKED).body)
-    assert [message.content for message in ollama_types.ChatRequest(**body).messages or ()] == ["One?", "1", "Two?"]
+    asked = ollama_types.ChatRequest(**body).model_dump()["messages"]
+    assert [ollama.Message(**each).content for each in asked] == ["One?", "1", "Two?"]
     message = [ollama.Message(role="assistant", content=word) for word in ("It", " is", "")]
     last = {"done_reason": "stop", "prompt_eval_count": 26, "eval_count": 2}
     lines = [ollama.ChatResponse(model="m", message=each, done=each is message[-1]) for each in message]
