@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ Lookup = Callable[[str], str | None]
 MAX_SCHEMA_BYTES = 1_000_000
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_LIKE_A_DRAW = re.compile(r"(?:uniform|normal|lognormal)\([^()]*\)")
 MAX_HEADER_NAME = 100
 _SECRET_NAME = re.compile(r"auth|key|token|secret|password|cookie|credential|signature", re.IGNORECASE)
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect", "upgrade"})
@@ -32,6 +34,7 @@ _OPTION_FOR = {
     "max_tokens": "max-tokens",
     "max_completion_tokens": "max-tokens",
     "max_output_tokens": "max-tokens",
+    "previous_response_id": "earlier-turns",
 }
 
 
@@ -56,6 +59,7 @@ def parse_headers(text: str, lookup: Lookup) -> Extras:
     """
     pairs = _object(text, "headers") if text.lstrip().startswith("{") else _pairs(text)
     problems = [problem for name, value in pairs for problem in _header_problems(name, value)]
+    problems += _repeated([name.lower() for name, _ in pairs], "headers")
     extras = _resolved(dict(pairs), lookup, "headers", problems)
     if problems:
         raise BadInput(problems)
@@ -69,11 +73,20 @@ def parse_query(text: str, lookup: Lookup) -> Extras:
     except ValueError:
         # Not shown: it may be a key without its name.
         raise BadInput(["query: expected name=value&name=value, got a part without ="]) from None
-    problems: list[str] = []
+    problems = _repeated([name for name, _ in pairs], "query")
+    problems += ["query: expected name=value&name=value, got a value without a name"] * any(
+        not name for name, _ in pairs
+    )
     extras = _resolved(dict(pairs), lookup, "query", problems)
     if problems:
         raise BadInput(problems)
     return extras
+
+
+def _repeated(names: list[str], what: str) -> list[str]:
+    """Of names that come twice only the last would be sent."""
+    twice = dict.fromkeys(name for name in names if names.count(name) > 1)
+    return [f"{what}: expected each name once, got {name} {names.count(name)} times" for name in twice]
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:
@@ -128,6 +141,9 @@ def _resolved(pairs: Mapping[str, str], lookup: Lookup, what: str, problems: lis
         secrets.append(value)
         return value
 
+    for name, text in pairs.items():
+        if "${" in REFERENCE.sub("", text):
+            problems.append(f"{what}: expected ${{NAME}} in {name}, got ${{ without a name and a closing brace")
     values = {name: REFERENCE.sub(value_of, text) for name, text in pairs.items()}
     secrets += [value for name, value in values.items() if value and _SECRET_NAME.search(name)]
     return Extras(values, tuple(dict.fromkeys(secrets)))
@@ -154,12 +170,36 @@ def parse_extra_body(text: str) -> BodyFields:
         if name in fields
     ]
     options = fields.get("stream_options")
-    if isinstance(options, dict) and options.get("include_usage") is False:
+    if options is not None and not isinstance(options, dict):
+        problems.append(f"extra-body: expected an object for stream_options, got {type(options).__name__}")
+    elif options and options.get("include_usage") is False:
         problems.append("extra-body: expected stream_options with include_usage: token figures come from usage")
+    problems += _value_problems(fields)
     if problems:
         raise BadInput(problems)
     parsed = {name: _parsed(value) for name, value in fields.items()}
     return BodyFields(parsed, _has_draws(parsed))
+
+
+def _value_problems(value: Any, where: str = "") -> Iterator[str]:
+    """What is no value of a body: what JSON cannot say, and a distribution that is none."""
+    if isinstance(value, dict | list):
+        for name, each in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _value_problems(each, f"{where}.{name}".lstrip("."))
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"extra-body: expected a number that JSON can say for {where}, got {value}"
+    elif isinstance(value, str) and _LIKE_A_DRAW.fullmatch(value.strip()) and parse_draw(value) is None:
+        yield f"extra-body: expected a distribution as uniform(1, 5) for {where}, got {value!r:.60}"
+    elif isinstance(value, str) and not _is_encodable(value):
+        yield f"extra-body: expected text for {where}, got half of a surrogate pair in it"
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def parse_json_schema(path: str) -> tuple[str, dict[str, Any]]:

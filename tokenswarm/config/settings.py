@@ -578,6 +578,10 @@ def _check_together(reader: _Reader, settings: Settings, targets: set[str]) -> N
         )
     if settings.context.kind == "dataset" and reader.get("dataset") is None:
         reader.problems.append("context-tokens: expected --dataset beside the value dataset, got none")
+    if settings.by_reference and settings.body.fields.get("store") is False:
+        reader.problems.append("extra-body: expected no store = false beside earlier-turns = previous_response_id")
+    if settings.body.fields.get("background") is True and not settings.stream:
+        reader.problems.append("extra-body: expected stream = yes beside background, as the answer comes later, got no")
     if settings.traffic.tools is not None and settings.chat is not None:
         reader.problems += _tool_problems(settings.traffic.tools, settings.chat, settings.body)
     prefix, mean = settings.traffic.prefix, settings.context.mean()

@@ -141,3 +141,41 @@ def test_stream_options_keep_include_usage() -> None:
 def test_a_text_that_only_looks_like_a_distribution_stays_a_text() -> None:
     fields = parse_extra_body('{"a": "uniform(5, 1)", "b": "normal", "c": "f(1, 2)"}')
     assert fields == BodyFields({"a": "uniform(5, 1)", "b": "normal", "c": "f(1, 2)"}, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"a": {"b": [NaN]}}', "expected a number that JSON can say for a.b.0, got nan"),
+        ('{"a": 1e999}', "expected a number that JSON can say for a, got inf"),
+        ('{"a": "\\ud800"}', "expected text for a, got half of a surrogate pair"),
+        ('{"a": "uniform(5, 1)"}', "expected a distribution as uniform(1, 5) for a, got 'uniform(5, 1)'"),
+        ('{"a": "normal(x)"}', "expected a distribution as uniform(1, 5) for a"),
+        ('{"stream_options": "x"}', "expected an object for stream_options, got str"),
+        ('{"previous_response_id": "resp_1"}', "the option earlier-turns decides it"),
+    ],
+)
+def test_values_that_no_body_can_have(text: str, problem: str) -> None:
+    (found,) = problems(parse_extra_body, text)
+    assert found.startswith("extra-body: ") and problem in found
+
+
+@pytest.mark.parametrize(
+    "text", ['{"stream_options": null}', '{"a": "it is uniform(1, 5)"}', '{"a": "\\ud83d\\ude00"}']
+)
+def test_values_that_a_body_can_have(text: str) -> None:
+    body = parse_extra_body(text)
+    asked = ChatRequest(messages=[], body=body.sample(random.Random(1)))
+    assert ChatCompletions("m").encode(asked).body
+
+
+def test_what_comes_twice_is_told_and_not_dropped() -> None:
+    assert problems(headers, "X-A: 1; x-a: 2") == ["headers: expected each name once, got x-a 2 times"]
+    assert problems(query, "a=1&b=2&a=3&a=4") == ["query: expected each name once, got a 3 times"]
+    assert problems(query, "=1") == ["query: expected name=value&name=value, got a value without a name"]
+
+
+@pytest.mark.parametrize("value", ["${APIM_KEY", "x${}", "${1A}"])
+def test_a_reference_that_is_not_closed_is_told(value: str) -> None:
+    said = "headers: expected ${NAME} in X-Key, got ${ without a name and a closing brace"
+    assert problems(headers, f"X-Key: {value}") == [said]

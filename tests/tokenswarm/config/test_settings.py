@@ -164,6 +164,14 @@ def test_problems_name_where_the_value_comes_from() -> None:
         ({"tool_results": TOOLS, "endpoint": "embeddings"}, "tool-results: expected endpoint = chat, responses"),
         ({"tool_results": TOOLS, "arrivals_of": "requests"}, "arrivals-of: expected sessions for steps and tools"),
         ({"tool_results": "/nowhere.json"}, "tool-results /nowhere.json"),
+        (
+            {"endpoint": "responses", "earlier_turns": "previous_response_id", "extra_body": '{"store": false}'},
+            "extra-body: expected no store = false beside earlier-turns",
+        ),
+        (
+            {"endpoint": "responses", "stream": "no", "extra_body": '{"background": true}'},
+            "extra-body: expected stream = yes beside background",
+        ),
         ({"tool_rounds": "3"}, "tool-rounds: expected tool-results beside it"),
         ({"tool_results": TOOLS, "requests": "scenarios/traces/sample-requests.jsonl"}, "expected no tool-results"),
         ({"host": "ftp://h"}, "http"),
