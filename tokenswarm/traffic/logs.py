@@ -118,6 +118,8 @@ def read_azure(data: bytes) -> Iterator[LoggedRequest]:
         return
     context = found.count("promptTokens", "PromptTokens")
     answer = found.count("completionTokens", "CompletionTokens")
+    if not context and found.get("sequenceNumber", "SequenceNumber") is not None:
+        return  # API Management writes long messages in several records, of which one has the tokens
     context = _tokens(found.count("requestLength", "RequestLength")) if context is None else context
     answer = _tokens(found.count("responseLength", "ResponseLength")) if answer is None else answer
     if context is None:

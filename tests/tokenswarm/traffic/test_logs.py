@@ -163,3 +163,14 @@ def test_what_is_no_instant_is_named(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["import", "litellm", str(source), "-o", str(tmp_path / "o")]) == 2
     assert f"{source}:1: expected an instant" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+def test_further_records_of_one_request_are_none_of_their_own(tmp_path: Path) -> None:
+    """The columns of the table ApiManagementGatewayLlmLog, as Microsoft's reference of it has them."""
+    source, made = tmp_path / "log.jsonl", tmp_path / "trace.csv"
+    first = {"Type": "ApiManagementGatewayLlmLog", "TimeGenerated": "2026-11-28T09:00:00Z", "CorrelationId": "c",
+             "SequenceNumber": 0, "PromptTokens": 12, "CompletionTokens": 4, "TotalTokens": 16}  # fmt: skip
+    pieces = [{**first, "SequenceNumber": 1, "PromptTokens": tokens, "RequestMessages": "x"} for tokens in (0, None)]
+    source.write_text("".join(json.dumps(record) + "\n" for record in [first, *pieces]))
+    assert main(["import", "azure", str(source), "-o", str(made)]) == 0
+    assert [(row.context_tokens, row.max_tokens) for row in read_trace(str(made))] == [(12, 4)]
