@@ -38,6 +38,7 @@ NOT_COMPARED = frozenset(
         "json-file", "only-summary", "print-stats", "web-host", "web-port", "failure-criteria", "auto-stop",
         "max-total-tokens", "max-total-requests", "max-cost", "price-table",
         "price-prompt", "price-cached", "price-completion", "price-ptu-hour",
+        "report", "output-format", "output-interval", "prometheus", "confirm-load", "web-allowed-hosts",
     }
 )  # fmt: skip
 """Options that identify a run, judge it or store it, and leave the load and the request as they are."""

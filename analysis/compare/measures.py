@@ -179,7 +179,7 @@ def _part(run: Run) -> _Part:
 
 def _measures(parts: Sequence[_Part]) -> Measures:
     distributions = {name: Sample.of(*(values_of(part.inside, name) for part in parts)) for name in PER_REQUEST}
-    if any(int(part.inside["attempt"].max() or 1) > 1 for part in parts if len(part.inside)):
+    if any(has_retries(part.inside) for part in parts):
         distributions["call_e2e_ms"] = Sample.of(*(call_latencies(part.inside)[2] for part in parts))
     return Measures(
         {name: sample for name, sample in distributions.items() if sample.n},
@@ -250,7 +250,12 @@ def _flags(name: str, part: _Part) -> np.ndarray[Any, Any] | None:
     if name == "wrong_pct":
         return is_wrong(rows)[is_judged(rows)]
     calls, answered, _ = call_latencies(rows)
-    return np.arange(calls) < answered if int(rows["attempt"].max() or 1) > 1 else None
+    return np.arange(calls) < answered if has_retries(rows) else None
+
+
+def has_retries(rows: pd.DataFrame) -> bool:
+    """Whether any row is a second attempt; no rows, and rows that do not say, are none."""
+    return bool((rows["attempt"].to_numpy(np.int64, na_value=1) > 1).any())
 
 
 def save_side(side: Side, path: Path) -> None:

@@ -17,7 +17,9 @@ from analysis.compare.gate import deciding_n, parse_gates
 from analysis.compare.measures import Side, load_side, measure, save_side
 from analysis.compare.text import to_text
 from analysis.findings.summarise import summarise
-from analysis.sources.loading import load_run
+from analysis.sources.loading import load_run, load_runs
+from tests.analysis import run_directories
+from tests.analysis.run_directories import T, worked_meta, worked_records
 from tests.analysis.synthetic import make_records, write_run
 from tokenswarm.record import Outcome
 from tokenswarm.userinput import BadInput
@@ -94,6 +96,16 @@ def test_retries_bring_the_figures_of_calls(runs):
     assert figure(comparison, "call_e2e_ms", "p50").a == pytest.approx(
         overall.distribution("call_e2e_ms").percentile("p50").value
     )
+
+
+def test_a_run_without_a_request_in_its_window_is_compared_without_a_traceback(tmp_path):
+    """The last run of a history was stopped in its warm-up, say."""
+    some = run_directories.write_run(tmp_path / "some", worked_records(), worked_meta())
+    other = run_directories.write_run(
+        tmp_path / "other", worked_records(), worked_meta(started_at=T - 60, ended_at=T - 1)
+    )
+    before, latest = measure("before", load_runs([some])), measure("latest", load_runs([other]))
+    assert compare(before, latest, gates=parse_gates(["p95(ttft_ms) worse > 10 %"]), force=True).exit_code != 0
 
 
 def test_percentile_that_is_not_carried_has_no_value(runs):
