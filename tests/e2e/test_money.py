@@ -43,6 +43,7 @@ def test_targets_share_a_run_by_weight_and_the_report_has_each(tmp_path: Path) -
         run = run_locust(scenario("smoke", *flags), credentials(target), tmp_path).run()
         served = Counter(line["deployment"] for line in target.truth())
     assert Counter(row.deployment for row in run.rows) == served
+    assert run.facts["target"]["deployment"] == "first, second"
     assert abs(served["first"] - 3 * served["second"]) <= 4
     summary = summarise(load_run(run.directory))
     assert {name: group.counts.sent for name, group in summary.by_target.items()} == served

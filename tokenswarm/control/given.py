@@ -33,11 +33,12 @@ def scenario_facts(scenario: Path | None) -> dict[str, str | None]:
 def target_facts(settings: Settings) -> dict[str, str | None]:
     """Where the load goes: kind, host, API, deployment."""
     chat, rag = settings.chat, settings.rag
+    several = settings.several.targets if settings.several is not None else {}
     kind = "mixed" if chat and rag else settings.target
     api = chat.api if isinstance(chat, ChatTarget) else rag.contract if rag else None
     return {
         "kind": kind,
         "host": settings.url,
         "api": api,
-        "deployment": chat.deployment if chat else None,
+        "deployment": ", ".join(several) if several else chat.deployment if chat else None,
     }

@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
+from tokenswarm.apis.request import ChatTarget
 from tokenswarm.config.settings import Settings
 from tokenswarm.record import GIVEN_UP, Outcome, RequestRecord
 
@@ -58,7 +59,7 @@ class Telemetry:
 
     def emit(self, record: RequestRecord) -> None:
         """The span of a request that was sent; nothing for one that was not."""
-        target = self._targets.get(record.target)
+        target = self._targets.get(record.deployment or record.target) or self._targets.get(record.target)
         if record.started_at is None or record.outcome is Outcome.DROPPED or target is None:
             return
         self._metrics.add(target, record)
@@ -162,19 +163,24 @@ def span_attributes(record: RequestRecord) -> dict[str, Any]:
 
 
 def _describe_targets(settings: Settings) -> dict[str, _Target]:
-    targets = {}
+    """By what a row says of its target: its kind, or which of several deployments."""
+    several = settings.several.targets if settings.several is not None else {}
+    targets = {name: _chat_target(chat) for name, chat in several.items()}
     if settings.chat is not None:
-        chat = settings.chat
-        own = {
-            "gen_ai.operation.name": "chat",
-            "gen_ai.provider.name": PROVIDERS[chat.api],
-            "gen_ai.request.model": chat.deployment,
-        }
-        targets["chat"] = _Target("chat", chat.deployment, own | _server(chat.endpoint))
+        targets["chat"] = _chat_target(settings.chat)
     if settings.rag is not None:
         own = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "orchestrator"}
         targets["rag"] = _Target("invoke_agent", "orchestrator", own | _server(settings.rag.url))
     return targets
+
+
+def _chat_target(chat: ChatTarget) -> _Target:
+    own = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": PROVIDERS[chat.api],
+        "gen_ai.request.model": chat.deployment,
+    }
+    return _Target("chat", chat.deployment, own | _server(chat.endpoint))
 
 
 def _server(url: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from tokenswarm.sender.tracing import Telemetry
 
 CALL = "00112233445566778899aabbccddeeff"
 CHAT = SimpleNamespace(api="azure", deployment="gpt-4o", endpoint="https://lab.openai.azure.com")
-SETTINGS: Any = SimpleNamespace(chat=CHAT, rag=None)
+SETTINGS: Any = SimpleNamespace(chat=CHAT, rag=None, several=None)
 
 
 def record(**fields: Any) -> RequestRecord:
@@ -84,6 +84,17 @@ def test_the_header_names_the_span_of_the_attempt(telemetry: Telemetry, exporter
     assert first.status.status_code is StatusCode.ERROR
     assert (first.attributes or {})["error.type"] == "throttled"
     assert (second.attributes or {})["http.request.resend_count"] == 1
+
+
+def test_each_of_several_targets_is_named_for_what_it_is(exporter: InMemorySpanExporter) -> None:
+    other = SimpleNamespace(api="azure", deployment="mini", endpoint="https://west.openai.azure.com")
+    several = SimpleNamespace(targets={"gpt-4o": CHAT, "mini @ west.openai.azure.com": other})
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    settings: Any = SimpleNamespace(chat=CHAT, rag=None, several=several)
+    Telemetry(provider, settings).emit(record(deployment="mini @ west.openai.azure.com"))
+    (span,) = exporter.get_finished_spans()
+    assert (span.name, dict(span.attributes or {})["server.address"]) == ("chat mini", "west.openai.azure.com")
 
 
 def test_what_was_never_sent_has_no_span(telemetry: Telemetry, exporter: InMemorySpanExporter) -> None:
