@@ -109,7 +109,7 @@ def test_the_first_five_minutes(installed: Path, url: str, tmp_path: Path) -> No
         if finished.returncode == 4:  # this machine was too busy to measure: all lines but that of the verdict
             expected = re.sub(r"^(Verdict|passed|PASSED).*", "", expected, flags=re.MULTILINE)
         assert without_figures(expected) <= without_figures(seen), line
-    assert time.monotonic() - begun < 120
+    assert time.monotonic() - begun < 300
     (run,) = tmp_path.glob("results/smoke/*")
     assert (run / "report.html").stat().st_size > 10_000
 

