@@ -8,6 +8,7 @@ import functools
 import logging
 import os
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -56,9 +57,12 @@ def register() -> None:
         secure_sockets(token)
     events.init_command_line_parser.add_listener(add_options)
     events.init_command_line_parser.add_listener(lambda parser: parser.set_defaults(master_bind_host=bind_host(token)))
+    is_set_up = threading.Event()
+    events.init.add_listener(lambda **_: is_set_up.set())
     events.init.add_listener(_on_init)
     events.test_start.add_listener(_await_init)
-    os.register_at_fork(before=load_for_workers)
+    # Locust forks its workers before the init event; what is forked later, as `git`, is none.
+    os.register_at_fork(before=lambda: None if is_set_up.is_set() else load_for_workers())
     # Locust's worker builds its whole parser anew for each option of each spawn message: with ours, half a second in
     # which nothing else runs, at each step of a shape. The function is pure; asked once, it costs 3 ms.
     argument_parser.default_args_dict = functools.cache(argument_parser.default_args_dict)

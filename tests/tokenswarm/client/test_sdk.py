@@ -91,8 +91,10 @@ for asks in ("messages", "chat"):
 """
 FORKED = """
 from locust import events
-import os, sys
+import os, sys, types
 import tokenswarm.users
+if len(sys.argv) > 1:
+    events.init.fire(environment=types.SimpleNamespace(parsed_options=sys, user_classes=[]))
 before = "openai" in sys.modules
 if os.fork() == 0:
     print(before, "openai" in sys.modules, flush=True)
@@ -101,8 +103,9 @@ os.wait()
 """
 
 
-def output_of(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+def output_of(code: str, *arguments: str) -> str:
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 def test_the_sdk_is_loaded_for_those_who_ask_by_it() -> None:
@@ -111,3 +114,4 @@ def test_the_sdk_is_loaded_for_those_who_ask_by_it() -> None:
 
 def test_workers_that_are_forked_share_one_sdk() -> None:
     assert output_of(FORKED).split() == ["False", "True"]
+    assert output_of(FORKED, "after init").split() == ["False", "False"], "another program, in the middle of a run"
