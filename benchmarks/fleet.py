@@ -15,6 +15,7 @@ from locust.rpc.zmqrpc import Client
 from locust.stats import RequestStats
 
 import argparse
+import contextlib
 import csv
 import dataclasses
 import json
@@ -226,11 +227,13 @@ def _watch(master: psutil.Process, fleet: Fleet) -> list[tuple[float, float]]:
     """The master's CPU s, with the instants, from the first rows until it has ended."""
     found: list[tuple[float, float]] = []
     _RSS.clear()
-    while master.is_running() and master.status() != psutil.STATUS_ZOMBIE:
-        gevent.sleep(0.25)
-        if fleet.begun and (times := master.cpu_times()).user:
-            found.append((time.time(), times.user + times.system))
-            _RSS.append(master.memory_info().rss)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while master.status() != psutil.STATUS_ZOMBIE:
+            gevent.sleep(0.25)
+            times, memory = master.cpu_times(), master.memory_info()
+            if fleet.begun and memory.rss:  # of a process that has ended, everything is 0
+                found.append((time.time(), times.user + times.system))
+                _RSS.append(memory.rss)
     return found
 
 
