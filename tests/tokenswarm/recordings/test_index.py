@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from pathlib import Path
@@ -195,3 +196,35 @@ def test_an_element_that_is_no_request_is_named_by_its_line(tmp_path: Path) -> N
     assert problems(path)[0].startswith(f"{path}:2: expected a JSON object, got text that is none (EOF")
     path.write_text("[]")
     assert problems(path) == [f"{path}: expected at least one request, got none"]
+
+
+LINE = json.dumps({"body": BODY}).encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "where"),
+    [
+        (gzip.compress(LINE, mtime=0), ":1: expected a JSON object"),
+        (LINE.decode().encode("utf-16"), ":1: expected a JSON object"),
+        (LINE.replace(b"Hello", b"\xe9"), ":1: expected a JSON object"),
+        (LINE + b"\0", ":1: expected a JSON object"),
+        (LINE + b"\r" + LINE, ":1: expected a JSON object"),
+        (LINE + LINE, ":1: expected a JSON object"),
+        (LINE + b"\n" + b"x" * 10_000_000, ":2: expected a JSON object"),
+        (LINE + b"\n" + LINE[:-5], ":2: expected a JSON object"),
+        (b"", ": expected at least one request, got none"),
+        (b"\xef\xbb\xbf", ": expected at least one request, got none"),
+        (b" \r\n\n", ": expected at least one request, got none"),
+    ],
+)
+def test_a_file_that_is_none_is_named(tmp_path: Path, data: bytes, where: str) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(data)
+    found = problems(path)
+    assert found[0].startswith(f"{path}{where}") and max(map(len, found)) < 300
+
+
+def test_lines_may_end_as_on_windows_and_be_long(tmp_path: Path) -> None:
+    long = json.dumps({"body": {"messages": [{"role": "user", "content": "x" * 10_000_000}]}}).encode()
+    (tmp_path / "r.jsonl").write_bytes(LINE + b"\r\n" + long + b"\r\n")
+    assert list(scan(tmp_path / "r.jsonl", "chat", 0).lengths) == [len(LINE), len(long)]
