@@ -83,7 +83,7 @@ def test_a_second_signal_ends_the_wait_for_what_is_under_way(simulator: Simulato
     with running_locust(tmp_path, *arguments(simulator, *SLOW)) as run:
         run.wait_until(lambda: simulator.admin("POST", "/admin/flush")["in_flight"] >= USERS)  # for 20 s from now
         run.process.send_signal(signal.SIGTERM)
-        time.sleep(APART_S)
+        time.sleep(APART_S)  # two signals apart are what is tested
         run.process.send_signal(second)
         assert run.wait(10) == 4
         facts = run.facts

@@ -121,7 +121,7 @@ def test_a_step_of_the_wall_clock_bends_no_offset(monkeypatch: pytest.MonkeyPatc
     whole = TOKEN * 3 + FINISH
 
     def pause(_: Any) -> None:
-        time.sleep(0.05)
+        time.sleep(0.05)  # between tokens, as a model does: what is measured
 
     script = [head % len(whole), pause, TOKEN, pause, TOKEN, pause, TOKEN, FINISH]
     with scripted_server(script) as server:

@@ -11,5 +11,5 @@ from tokenswarm.workload.arrivals import Arrival
 
 class SlowComposer(ChatUser):
     def compose(self, arrival: Arrival | None) -> tuple[ChatRequest, bytes]:
-        time.sleep(0.006)
+        time.sleep(0.006)  # the work of putting it together
         return super().compose(arrival)
