@@ -127,7 +127,7 @@ def _set_up(environment: Environment, web_ui: WebUI | None) -> None:
         _show(load_test, web_ui)
     except BadInput as error:
         _refuse(error)
-    choose_shape(environment, options.shape, options.stages)
+    choose_shape(environment, options.shape, options.stages, options.search)
     if web_ui is not None:
         choose_shape_at_each_start(environment, web_ui)
 

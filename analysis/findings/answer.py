@@ -6,12 +6,12 @@ Terminal, Markdown, page and JSON show this one answer.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from analysis.figures.formats import ABSENT, format_figure, money
 from analysis.findings.kind import Kind, kind_of, tested
-from analysis.findings.load_curve import load_text
+from analysis.findings.load_curve import CurveLevel, load_text
 from analysis.findings.summary import Summary
 from analysis.findings.verdict import Judged
 from tokenswarm.metrics.criterion_words import finding, must
@@ -31,7 +31,7 @@ REMEDIES = {
     ReasonKind.ACCOUNTING: "Run it again: rows of this run are missing.",
     ReasonKind.CLOCK: "Mend the clocks of the machines (NTP), and run it again.",
     ReasonKind.EVIDENCE: "See what could not be written, and run it again.",
-    ReasonKind.SEARCH: "Search from a lower rate, or hold each level longer.",
+    ReasonKind.SEARCH: "Give the search more time, search from a lower load, or hold each level longer.",
     ReasonKind.NOTHING_SENT: "See the log for what kept the run from sending.",
     ReasonKind.NOTHING_ANSWERED: "Check address, key and model with `tokenswarm doctor`.",
     ReasonKind.CRASHED: "See the log for why it ended, and run it again.",
@@ -269,8 +269,12 @@ def _capacity(summary: Summary) -> Tile:
     found = summary.settings.get("search")
     if isinstance(found, Mapping):
         rate = found.get("answer", found.get("answer_rpm"))
-        value = load_text(rate, str(found.get("unit") or "RPM")) if isinstance(rate, int | float) else ABSENT
+        unit = str(found.get("unit") or "RPM")
+        value = load_text(rate, unit) if isinstance(rate, int | float) else ABSENT
         tpm = found.get("answer_tpm")
+        held = found.get("held")
+        if value == ABSENT and isinstance(held, int | float):
+            return Tile("Capacity", f"{load_text(held, unit)} so far", note="held once; the search was cut")
         return Tile("Capacity", value, note=f"{tpm:,.0f} TPM" if isinstance(tpm, int | float) else "no level confirmed")
     if summary.curve is not None and any(level.holds is not None for level in summary.curve.levels):
         carried = summary.curve.carried
@@ -327,16 +331,43 @@ def _cost(summary: Summary) -> Tile:
 
 
 def _latency(name: str, metric: str, key: str, unit: str, summary: Summary) -> Tile:
-    """A percentile and the limit on it. A search mixes its levels: there, what the criterion found at its level."""
+    """A percentile and the limit on it. A run of several loads mixes them: there, it is that of the level that the
+    answer names."""
     limit = _limit(summary, metric, key)
     found = summary.overall.distribution(metric)
     value = found.percentile(key).value
-    if kind_of(summary) is Kind.SEARCH:
-        value = limit.value if limit is not None and limit.aggregation == key else None
+    if kind_of(summary) is Kind.SEARCH or _level(summary) is not None:
+        value = _at_level(summary, metric)
+        if limit is not None and limit.aggregation == key:
+            value = limit.value if value is None and kind_of(summary) is Kind.SEARCH else value
+            limit = None if value is None else _with_value(limit, value)
+        elif kind_of(summary) is not Kind.SEARCH:
+            limit = None
     text = ABSENT if value is None else f"{format_figure(value)}{unit}"
     if limit is None:
         return Tile(name, text, note=_without_limit(summary, value, found.n))
     return Tile(name, text, _limit_text(limit), _room(headroom_pct(limit)), state=_state(limit))
+
+
+def _level(summary: Summary) -> CurveLevel | None:
+    """The level that the answer names: the highest load that was carried."""
+    curve = summary.curve
+    if curve is None or curve.carried is None:
+        return None
+    held = [level for level in curve.levels if level.figures.span.load == curve.carried and level.holds]
+    return held[-1] if held else None
+
+
+def _at_level(summary: Summary, metric: str) -> float | None:
+    level = _level(summary)
+    if level is None:
+        return None
+    return level.figures.ttft_p95.value if metric == "ttft_ms" else level.figures.per_user.value
+
+
+def _with_value(item: Judged, value: float) -> Judged:
+    """The criterion, held against the figure of one level."""
+    return replace(item, value=value, state="failed" if item.criterion.is_true(value) else "held")
 
 
 def _without_limit(summary: Summary, value: float | None, n: int) -> str:

@@ -53,7 +53,9 @@ def tested(summary: Summary) -> str:
 def _load(summary: Summary) -> str:
     options = options_of(summary)
     if kind_of(summary) is Kind.SEARCH:
-        return f"a search over {str(options.get('search', '')).replace('..', ' to ')} RPM".replace("  ", " ")
+        unit = summary.settings["search"].get("unit") or "RPM"
+        ends = re.match(r"\s*(.+?)\.\.(\S+)", str(options.get("search", "")))
+        return f"a search over {ends[1]} to {ends[2]} {unit}" if ends else "a search"
     for name, words in (("rate", "{} RPM"), ("rate-stages", "rates of {} RPM"), ("trace", "the trace {}")):
         if given := options.get(name):
             return words.format(largest(str(given)) if name == "rate-stages" else given)

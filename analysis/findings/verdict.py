@@ -134,14 +134,19 @@ def _of_search(run: Run, criteria: list[Criterion]) -> list[CriterionResult]:
     judged = run.setting("criteria")
     items = [item for item in judged if isinstance(item, Mapping)] if isinstance(judged, list) else []
     by_text = {str(item.get("text")): item for item in items}
-    return [_at_level(criterion, by_text.get(str(criterion), {})) for criterion in criteria]
+    is_over = run.setting("search", "is_over") is not False
+    note = (
+        "at the level the search answers with"
+        if is_over
+        else "at the highest level that held before the search was cut"
+    )
+    return [_at_level(criterion, by_text.get(str(criterion), {}), note) for criterion in criteria]
 
 
-def _at_level(criterion: Criterion, item: Mapping[str, Any]) -> CriterionResult:
+def _at_level(criterion: Criterion, item: Mapping[str, Any], note: str) -> CriterionResult:
     value, n, state = item.get("value"), item.get("n"), item.get("state")
     if not isinstance(value, int | float) or state not in ("held", "failed"):
         return CriterionResult(criterion, "no_data", None, 0, "the search judged no level by it")
-    note = "at the level the search answers with"
     return CriterionResult(criterion, str(state), float(value), n if isinstance(n, int) else 0, note)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from analysis.figures.formats import short_labels
 from analysis.findings.answer import answer_of
 from analysis.findings.summary import Summary
-from analysis.report import tables
+from analysis.report import curve_tables, tables
 from analysis.report.table import Table, text_rows
 from analysis.report.terminal import remarks
 from tokenswarm.metrics.criterion_words import STATES
@@ -49,6 +49,8 @@ def _head(summaries: Sequence[Summary]) -> Iterator[list[str]]:
     yield [f"# {_title(summaries)}", ""]
     for summary in summaries:
         yield _verdict(summary)
+        if (levels := curve_tables.levels(summary)) is not None:
+            yield table(levels)
 
 
 def _body(summaries: Sequence[Summary]) -> Iterator[list[str]]:

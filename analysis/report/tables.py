@@ -18,7 +18,6 @@ from analysis.findings.answer import in_words
 from analysis.findings.cost import HOURS_PER_MONTH, Cost
 from analysis.findings.summary import Summary
 from analysis.findings.verdict import Judged
-from analysis.report import curve_tables
 from analysis.report.table import BAD, GOOD, Cell, Column, Row, Table, format_estimate
 from analysis.statistics import Distribution, Group
 
@@ -524,6 +523,6 @@ def _quota_rows(summaries: Sequence[Summary]) -> Iterator[Row]:
 
 
 DETAILS: tuple[Callable[[Summary], Table | None], ...] = (
-    curve_tables.levels, by_name, by_turn, sessions, by_target, by_route, by_load, cost, ways_to_buy, by_stage,
+    by_name, by_turn, sessions, by_target, by_route, by_load, cost, ways_to_buy, by_stage,
 )  # fmt: skip
 """Tables of one run below the others, in their order; each is `None` where it has nothing to say."""

@@ -26,6 +26,14 @@ deployment = "quick"
 answer_tokens = 50
 [deployments.quick]
 {QUICK}
+[deployments.slots]
+max_concurrent = 2
+max_waiting = 100
+ttft_base_ms = 400
+ttft_std_ms = 0
+ttft_per_token_ms = 0
+tbt_ms = 0.1
+tbt_std_ms = 0
 [deployments.ptu]
 ptu = 240
 bucket_s = 1

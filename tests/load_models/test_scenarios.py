@@ -15,6 +15,7 @@ from analysis.findings.summarise import summarise
 from analysis.sources.loading import load_run
 from tests.load_models.load_run import LoadRun, command, request_id, run_all
 from tests.simulator_process import Simulator
+from tokenswarm.exit_codes import ExitCode
 from tokenswarm.record import Outcome, RequestRecord, SessionEnd
 from tokenswarm.workload.traces import read_trace
 
@@ -37,15 +38,24 @@ SHORTENED = {
         "--max-tokens", "20",
     ),
     "conversations": (*QUICK, "-u", "4", "-r", "4", "--run-time", "4s", "--think-time", "0.05"),
+    "find-users": (
+        "--deployment", "slots", "--search", "2..3 users", "--search-hold", "1.5s", "--max-tokens", "2",
+        "--think-time", "0", "--failure-criteria", "p50(e2e_ms) > 550",
+    ),
     "find-capacity": (
         "--deployment", "ptu", "--context-tokens", "100", "--max-tokens", "50", "--quota-tpm", "",
         "--search", "1400..2800", "--search-hold", "1.5s", "--search-precision", "10",
         "--failure-criteria", "percentage(throttled) > 1",
     ),
 }  # fmt: skip
+SEARCHES = ("find-capacity", "find-users")
 SESSIONS = (
     *QUICK, "--arrivals-of", "sessions", "--rate-stages", "0s:300, 4s:300", "--arrival", "poisson", "--turns", "2..4",
     "--think-time", "0.2", "--context-tokens", "60", "--max-tokens", "10", "-u", "40", "-r", "40", "--processes", "2",
+)  # fmt: skip
+CUT_SEARCH = (
+    "--deployment", "slots", "--search", "1..3 users", "--search-hold", "1.5s", "--max-tokens", "2",
+    "--think-time", "0", "--failure-criteria", "p50(e2e_ms) > 550", "--run-time", "7s",
 )  # fmt: skip
 RECORDED_SESSIONS = (*QUICK, "--trace-speed", "10", "--arrivals-of", "sessions", "--think-time", "0.1")
 SHARED_PREFIX = (
@@ -63,7 +73,7 @@ CACHED = 640 + 1024
 @pytest.fixture(scope="module")
 def runs(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoadRun]:
     results = tmp_path_factory.mktemp("scenarios")
-    longest_first = ["find-capacity", *(name for name in SHORTENED if name != "find-capacity")]
+    longest_first = [*SEARCHES, *(name for name in SHORTENED if name not in SEARCHES)]
     commands = {name: command(*SHORTENED[name], scenario=name) for name in longest_first}
     by_four = (*SHORTENED["recorded-requests"], "--processes", "4")
     commands["four-processes"] = command(*by_four, scenario="recorded-requests")
@@ -71,6 +81,7 @@ def runs(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> dict
     commands["recorded-sessions"] = command(*RECORDED_SESSIONS, scenario="recorded-requests")
     commands["fan-out"] = command(*FAN_OUT)
     commands["shared-prefix"] = commands["shared-prefix-again"] = command(*SHARED_PREFIX)
+    commands["cut-search"] = command(*CUT_SEARCH, scenario="find-users")
     return run_all(commands, simulator, results)
 
 
@@ -83,7 +94,7 @@ def test_each_model_accounts_for_every_request(runs: dict[str, LoadRun], name: s
     assert run.directory.parent.name == name
 
 
-@pytest.mark.parametrize("name", [name for name in SHORTENED if name != "find-capacity"])
+@pytest.mark.parametrize("name", [name for name in SHORTENED if name not in SEARCHES])
 def test_a_quick_target_holds_the_criteria(runs: dict[str, LoadRun], name: str) -> None:
     assert runs[name].facts["accounting"]["failed"] == 0
     assert runs[name].trouble == [], runs[name].output
@@ -278,8 +289,8 @@ def test_conversations_send_what_was_said_before(runs: dict[str, LoadRun]) -> No
 def test_a_capacity_search_finds_what_a_provisioned_deployment_sustains(runs: dict[str, LoadRun]) -> None:
     # 240 PTU drain 600,000 weighted tokens a minute; a request weighs 100 + 4 x 50: 2000 a minute are 100 %.
     search = runs["find-capacity"].facts["search"]
-    assert search["answer_rpm"] == pytest.approx(2000, rel=0.1)
-    assert search["answer_tpm"] == pytest.approx(search["answer_rpm"] * 150, rel=0.05)
+    assert search["answer"] == pytest.approx(2000, rel=0.1)
+    assert search["answer_tpm"] == pytest.approx(search["answer"] * 150, rel=0.05)
     assert search["levels"][-1]["purpose"] == "confirm"
     assert search["sentence"] in runs["find-capacity"].output
     assert runs["find-capacity"].facts["stop_reason"].startswith("capacity search finished: sustains")
@@ -293,6 +304,34 @@ def test_a_capacity_search_is_judged_on_the_level_that_was_confirmed(runs: dict[
     assert run.trouble == []
 
 
+def test_a_search_over_users_finds_as_many_as_there_are_slots(runs: dict[str, LoadRun]) -> None:
+    """Two slots of 0.4 s: two users wait 0.4 s each, three 0.6 s at least."""
+    run = runs["find-users"]
+    search = run.facts["search"]
+    assert (search["unit"], search["answer"], search["is_over"]) == ("users", 2, True)
+    assert [(level["load"], level["purpose"], level["holds"]) for level in search["levels"]] == [
+        (2, "rise", True),
+        (3, "rise", False),
+        (2, "confirm", True),
+    ]
+    for level in search["levels"]:  # held, and drained: nobody of another level asks in it
+        users = {row.user for row in run.rows if level["begin"] <= (row.started_at or 0.0) < level["end"]}
+        assert len(users) == level["load"]
+    assert not run.of(Outcome.CANCELLED)
+    assert "Search: sustains 2 users" in run.output
+
+
+def test_a_search_that_is_cut_says_what_held_so_far(runs: dict[str, LoadRun]) -> None:
+    run = runs["cut-search"]
+    search = run.facts["search"]
+    assert (search["is_over"], search["answer"]) == (False, None)
+    assert search["sentence"].startswith("the search was stopped before its end: ")
+    assert search["held"] is None or f"{search['held']:g} user" in search["sentence"]
+    assert run.code == ExitCode.UNTRUSTED
+    assert search["sentence"] in [reason["text"] for reason in run.facts["verdict"]["reasons"]]
+    assert "none was judged" not in run.output or search["held"] is None
+
+
 @pytest.mark.parametrize(("name", "unit", "loads"), [("step", "users", [2, 4, 6]), ("stages", "users", None),
                                                      ("rate-stages", "RPM", None)])  # fmt: skip
 def test_a_run_whose_load_changes_says_when_which_load_was_offered(
@@ -301,11 +340,12 @@ def test_a_run_whose_load_changes_says_when_which_load_was_offered(
     levels, spans = runs[name].facts["levels"], runs[name].facts["levels"]["spans"]
     assert levels["unit"] == unit
     assert loads is None or [span["load"] for span in spans] == loads
-    began, ended = runs[name].facts["started_at"], runs[name].facts["ended_at"]
-    assert all(began - 1.0 < span["begin"] < span["end"] <= ended for span in spans)  # the shape begins before the run
-    # Users of the first step are there within its second; those of the next are not.
-    first = {row.user for row in runs[name].rows if (row.started_at or 0.0) < spans[0]["end"]}
-    assert loads is None or len(first) == loads[0]
+    rows = runs[name].rows
+    assert spans[0]["begin"] <= min(row.started_at or row.scheduled_at or 0.0 for row in rows)
+    assert all(span["begin"] < span["end"] <= runs[name].facts["ended_at"] for span in spans)
+    # Users of the second step are not there while the first is on.
+    first = {row.user for row in rows if (row.started_at or 0.0) < spans[0]["end"]}
+    assert loads is None or len(first) <= loads[0]
 
 
 def test_a_trace_has_no_levels(runs: dict[str, LoadRun]) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import heapq
 import math
 
 import pytest
 
 from simulator.config.settings import Deployment
 from simulator.service.limits import Charge, admit
+from tokenswarm.config.search_range import SearchRange, hold_s, parse_search
 from tokenswarm.control.capacity_search import (
     Search,
     SearchLevel,
@@ -14,10 +16,11 @@ from tokenswarm.control.capacity_search import (
     describe_limit,
     find_breaks,
     find_runaway,
-    hold_s,
     short_number,
 )
 from tokenswarm.metrics.criteria import CriterionResult, parse_criteria
+from tokenswarm.metrics.samples import percentile
+from tokenswarm.userinput import BadInput
 from tokenswarm.workload.arrivals import Lengths, LevelPlan
 from tokenswarm.workload.distributions import Length
 
@@ -25,15 +28,15 @@ CRITERIA = parse_criteria("p95(ttft_ms) > 1000; percentage(throttled) > 1")
 
 
 def level(step: Step, breaks: tuple[str, ...] = ()) -> SearchLevel:
-    return SearchLevel(step, 0.0, 60.0, 60, breaks, tpm=step.rate_rpm * 5000)
+    return SearchLevel(step, 0.0, 60.0, 60, breaks, tpm=step.load * 5000)
 
 
 def run(search: Search, limit_rpm: float) -> list[tuple[float, str]]:
     """Carry a search out against a target that sustains exactly `limit_rpm`."""
     steps = []
     while (step := search.next()) is not None:
-        steps.append((step.rate_rpm, step.purpose))
-        search.add(level(step, () if step.rate_rpm <= limit_rpm else ("throttled reaches 6 %",)))
+        steps.append((step.load, step.purpose))
+        search.add(level(step, () if step.load <= limit_rpm else ("throttled reaches 6 %",)))
     return steps
 
 
@@ -61,7 +64,7 @@ def test_the_answer_is_within_the_precision_below_the_limit(limit_rpm: float) ->
     search = Search(10, 120, 5)
     run(search, limit_rpm)
     assert search.answer is not None
-    assert limit_rpm / 1.05 <= search.answer.step.rate_rpm <= limit_rpm
+    assert limit_rpm / 1.05 <= search.answer.step.load <= limit_rpm
 
 
 def test_the_highest_rate_may_hold() -> None:
@@ -81,10 +84,10 @@ def test_the_lowest_rate_may_break() -> None:
 def test_a_level_that_does_not_hold_again_is_not_the_answer() -> None:
     search = Search(10, 40, 5)
     while (step := search.next()) is not None:
-        lucky = step.rate_rpm <= 40 and step.purpose != "confirm"
-        search.add(level(step, () if lucky or step.rate_rpm <= 37 else ("throttled reaches 2 %",)))
-    assert [each.step.rate_rpm for each in search.levels if each.step.purpose == "confirm"] == [40, 38.1, 36.29]
-    assert search.answer is not None and search.answer.step.rate_rpm == 36.29
+        lucky = step.load <= 40 and step.purpose != "confirm"
+        search.add(level(step, () if lucky or step.load <= 37 else ("throttled reaches 2 %",)))
+    assert [each.step.load for each in search.levels if each.step.purpose == "confirm"] == [40, 38.1, 36.29]
+    assert search.answer is not None and search.answer.step.load == 36.29
 
 
 def test_a_search_that_never_holds_twice_gives_up() -> None:
@@ -97,11 +100,103 @@ def test_a_search_that_never_holds_twice_gives_up() -> None:
 
 def test_a_stopped_search_says_what_held() -> None:
     search = Search(10, 40, 5)
-    assert "no level has held" in search.sentence(CRITERIA)
+    said = "the search was stopped before its end"
+    assert search.sentence(CRITERIA) == f"{said}: no level had ended" and search.judged is None
     search.add(level(Step(10, "rise")))
-    assert search.judged is None
-    assert search.sentence(CRITERIA) == "the search was stopped before its end: 10 RPM has held once"
-    assert search.facts(CRITERIA)["answer_rpm"] is None
+    assert search.judged is search.levels[0]
+    assert search.sentence(CRITERIA) == f"{said}: 10 RPM held once; the answer was not confirmed"
+    search.add(level(Step(20, "rise"), ("throttled reaches 6 %",)))
+    assert search.judged is search.levels[0]
+    assert search.sentence(CRITERIA) == (
+        f"{said}: 10 RPM held once, at 20 RPM throttled reaches 6 %; the answer was not confirmed"
+    )
+    facts = search.facts(CRITERIA)
+    assert (facts["answer"], facts["held"], facts["is_over"]) == (None, 10, False)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 13, 31, 47, 63])
+def test_users_are_found_to_the_integer(limit: int) -> None:
+    search = Search(1, 64, 3, "users")
+    tried = run(search, limit)
+    assert search.answer is not None and search.answer.step.load == limit
+    assert all(float(load).is_integer() for load, _ in tried)
+    assert len(tried) <= 14
+
+
+def test_a_search_over_users_speaks_of_users() -> None:
+    search = Search(1, 8, 3, "users")
+    run(search, 1)
+    assert search.sentence(CRITERIA).startswith("sustains 1 user / ")
+    assert "; at 2 users throttled reaches 6 %" in search.sentence(CRITERIA)
+
+
+@pytest.mark.parametrize("limit_rpm", [11.3, 38, 77, 119])
+def test_by_default_the_answer_is_within_3_percent(limit_rpm: float) -> None:
+    search = Search(10, 120, 3)
+    run(search, limit_rpm)
+    assert search.answer is not None
+    assert limit_rpm / 1.03 <= search.answer.step.load <= limit_rpm
+
+
+def slots(count: int, service_s: float, instants: list[float]) -> list[float]:
+    """E2E in ms of arrivals that wait in one line for `count` slots of `service_s` each."""
+    free = [0.0] * count
+    found = []
+    for at in instants:
+        begin = max(at, heapq.heappop(free))
+        heapq.heappush(free, begin + service_s)
+        found.append(1000.0 * (begin + service_s - at))
+    return found
+
+
+@pytest.mark.parametrize(("count", "service_s"), [(4, 0.5), (16, 3.0), (2, 0.25)])
+def test_slots_of_known_time_are_found_within_3_percent(count: int, service_s: float) -> None:
+    """They carry count / service time; beyond, the line grows until the criterion breaks."""
+    capacity_rpm = 60 * count / service_s
+    criteria = parse_criteria(f"p95(e2e_ms) > {1000 * service_s + 2500}")
+    search, offered = Search(capacity_rpm / 7, capacity_rpm * 3, 3), 0
+    while (step := search.next()) is not None:
+        plan = LevelPlan("constant", step.load, hold_s(step.load, criteria, 240, whole_minutes=False), offered, 1)
+        offered += plan.count_before(math.inf)
+        e2e = percentile(slots(count, service_s, list(plan.instants())), 95)
+        search.add(level(step, ("p95(e2e_ms) reaches more",) if e2e > criteria[0].threshold else ()))
+    assert search.answer is not None
+    assert search.answer.step.load == pytest.approx(capacity_rpm, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("10..120", SearchRange(10, 120, "")),
+        ("10..600 rpm", SearchRange(10, 600, "RPM")),
+        ("1..64 users", SearchRange(1, 64, "users")),
+        ("0.5..20 Sessions", SearchRange(0.5, 20, "sessions/min")),
+    ],
+)
+def test_what_is_searched_over(text: str, found: SearchRange) -> None:
+    assert parse_search(text) == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "10",
+        "..",
+        "10..",
+        "120..10",
+        "0..9",
+        "1.5..8 users",
+        "1..9 cats",
+        "a..b",
+        "1..2..3",
+        "1..inf rpm",
+        "1..9999999 users",
+    ],
+)
+def test_what_is_no_range_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match="search: expected"):
+        parse_search(text)
 
 
 def test_a_level_lasts_until_its_percentiles_carry() -> None:
@@ -166,9 +261,9 @@ def test_the_rate_of_a_quota_of_200k_tokens_is_found_within_5_percent() -> None:
     now = 1_800_000_000.0
     while (step := search.next()) is not None:
         begin = math.ceil(now / 60) * 60.0
-        seconds = hold_s(step.rate_rpm, CRITERIA, 60, whole_minutes=True)
-        share = throttled_share(deployment, step.rate_rpm, begin, seconds)
+        seconds = hold_s(step.load, CRITERIA, 60, whole_minutes=True)
+        share = throttled_share(deployment, step.load, begin, seconds)
         search.add(level(step, (f"throttled reaches {share:.0f} %",) if share > 1 else ()))
         now = begin + seconds + 3
     assert search.answer is not None
-    assert 38 <= search.answer.step.rate_rpm <= 42
+    assert 38 <= search.answer.step.load <= 42

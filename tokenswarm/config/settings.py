@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,6 +25,7 @@ from tokenswarm.config.request_extras import (
     schema_field,
 )
 from tokenswarm.config.scraping import read_endpoints
+from tokenswarm.config.search_range import RPM, SESSIONS, USERS, SearchRange, parse_search
 from tokenswarm.config.targets import (
     SeveralTargets,
     build_app_target,
@@ -123,7 +123,7 @@ class Settings:
     max_total_requests: float | None
     max_cost: float | None
     prices: PriceTable
-    search: tuple[float, float] | None
+    search: SearchRange | None
     search_hold_s: float
     search_precision_pct: float
     results: Path
@@ -171,7 +171,7 @@ class Settings:
     @property
     def open_load(self) -> bool:
         """Whether arrivals decide when requests are sent, not users."""
-        return self.plan is not None or self.search is not None
+        return self.plan is not None or (self.search is not None and self.search.unit != USERS)
 
 
 class _Reader:
@@ -268,7 +268,7 @@ def build_settings(
     reader = _Reader(options, environment)
     seed = reader.whole("seed", 0, 2**53, 1)
     context, output = _lengths(reader)
-    traffic = read_traffic(reader, targets)
+    search, traffic = _search(reader, read_traffic(reader, targets))
     plan = _plan(reader, seed, context, output, traffic)
     owner = KeyOwner(launched, reader.read("send-keys-to", lambda text: parse_endpoints(text, "send-keys-to"), ()))
     get, problems = reader.get, reader.problems
@@ -326,9 +326,9 @@ def build_settings(
         max_total_requests=reader.number("max-total-requests", 1, 1e12),
         max_cost=reader.number("max-cost", 0.000001, 1e9),
         prices=_price_table(reader),
-        search=reader.read("search", _parse_search, None),
+        search=search,
         search_hold_s=reader.duration("search-hold", 60.0),
-        search_precision_pct=reader.number("search-precision", 0.5, 50, 5.0) or 5.0,
+        search_precision_pct=reader.number("search-precision", 0.5, 50, 3.0) or 3.0,
         results=Path(reader.get("results-dir") or "results"),
         test_name=reader.read("test-name", _parse_test_name, Path(scenario).stem[:MAX_NAME] if scenario else "run"),
         output_format=reader.choice("output-format", "human"),
@@ -538,12 +538,19 @@ def _parse_test_name(text: str) -> str:
     return text
 
 
-def _parse_search(text: str) -> tuple[float, float]:
-    low_text, separator, high_text = text.partition("..")
-    low, high = read_number(low_text), read_number(high_text)
-    if not separator or low is None or high is None or not 0 < low < high or not math.isfinite(high):
-        raise BadInput([f"search: expected lowest..highest requests per minute, as 10..120, got {text!r}"])
-    return low, high
+def _search(reader: _Reader, traffic: Traffic) -> tuple[SearchRange | None, Traffic]:
+    """What is searched over, and the traffic: a search over sessions is of arrivals of sessions."""
+    search = reader.read("search", parse_search, None)
+    if search is None:
+        return None, traffic
+    given = reader.get("arrivals-of")
+    if search.unit == SESSIONS and given == "requests":
+        reader.problems.append("search: expected rpm or users beside arrivals-of = requests, got sessions")
+    if search.unit == RPM and traffic.sessions:
+        reader.problems.append("search: expected sessions or users where sessions arrive, got rpm")
+    if search.unit == SESSIONS:
+        return search, replace(traffic, sessions=True)
+    return search._replace(unit=search.unit or (SESSIONS if traffic.sessions else RPM)), traffic
 
 
 def _check_proxies(reader: _Reader, urls: list[str]) -> None:

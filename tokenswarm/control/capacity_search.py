@@ -1,8 +1,8 @@
-"""The capacity search: which rate is the highest that holds the criteria. Pure: it is told what each level came to.
+"""The capacity search: which load is the highest that holds the criteria. Pure: it is told what each level came to.
 
-The rate doubles until a level breaks; then the middle (geometric) of the highest level that held and the lowest that
-broke is tried, until the two are within the precision. The level that is left has to hold once more: the answer is
-a rate that held twice.
+The load (a rate, or users) doubles until a level breaks; then the middle (geometric) of the highest level that held and
+the lowest that broke is tried, until the two are within the precision, or neighbouring numbers of users. The level that
+is left has to hold once more: the answer is a load that held twice.
 """
 
 from __future__ import annotations
@@ -12,17 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tokenswarm.metrics.criteria import Criterion, CriterionResult, percentile_of
-from tokenswarm.metrics.samples import needed
+from tokenswarm.config.search_range import RPM, USERS, load_text
+from tokenswarm.metrics.criteria import Criterion, CriterionResult
 from tokenswarm.metrics.verdict import not_delivered
 from tokenswarm.userinput import format_number
 
 GROWTH = 2.0
 MAX_CONFIRMATIONS = 4
 """Levels, each a precision lower, that may fail to hold a second time before the search gives up."""
-
-SPARE = 1.1
-"""More requests than a percentile needs: a throttled one has no latency."""
 
 RUNAWAY_LEVELS = 20
 MIN_POINTS = 20
@@ -31,15 +28,19 @@ MIN_ERRORS = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What to try next: a rate in requests per minute, and why (rise, bisect or confirm)."""
+    """What to try next: a load, why (rise, bisect or confirm), and what it is of."""
 
-    rate_rpm: float
+    load: float
     purpose: str
+    unit: str = RPM
+
+    def __str__(self) -> str:
+        return load_text(self.load, self.unit)
 
 
 @dataclass(frozen=True, slots=True)
 class SearchLevel:
-    """What a rate came to. `begin` and `end`: Unix s of its offer; `n`: requests offered; `breaks`: why it does not
+    """What a load came to. `begin` and `end`: Unix s of its offer; `n`: requests offered; `breaks`: why it does not
     hold, empty when it does; rates as measured, `None` when unknown."""
 
     step: Step
@@ -59,108 +60,130 @@ class SearchLevel:
 
 @dataclass(slots=True)
 class Search:
-    """From `lowest` to `highest` requests per minute; ends with two levels at most `precision_pct` apart."""
+    """From `lowest` to `highest`; ends with two levels at most `precision_pct`, or one user, apart."""
 
     lowest: float
     highest: float
     precision_pct: float
+    unit: str = RPM
     levels: list[SearchLevel] = field(default_factory=list)
     held: float | None = None
-    """The rate to be confirmed in the end: the highest that held, or a step below one that did not hold again."""
+    """The load to be confirmed in the end: the highest that held, or a step below one that did not hold again."""
     broken: float | None = None
     answer: SearchLevel | None = None
-    _over: bool = False
+    is_over: bool = False
     _confirmations: int = 0
 
     def next(self) -> Step | None:
         """What to try; `None` when the search is over."""
-        if self._over:
+        if self.is_over:
             return None
         if self.held is None:
-            return Step(self.lowest, "rise")
+            return self._step(self.lowest, "rise")
         if self.broken is None:
             if self.held < self.highest:
-                return Step(_rounded(min(self.held * GROWTH, self.highest)), "rise")
-            return Step(self.held, "confirm")
-        middle = _rounded(math.sqrt(self.held * self.broken))
-        if self.broken / self.held <= 1 + self.precision_pct / 100 or not self.held < middle < self.broken:
-            return Step(self.held, "confirm")
-        return Step(middle, "bisect")
+                return self._step(self._rounded(min(self.held * GROWTH, self.highest)), "rise")
+            return self._step(self.held, "confirm")
+        middle = self._rounded(math.sqrt(self.held * self.broken))
+        if self._are_near(self.held, self.broken) or not self.held < middle < self.broken:
+            return self._step(self.held, "confirm")
+        return self._step(middle, "bisect")
 
     def add(self, level: SearchLevel) -> None:
         """A level has been tried."""
         self.levels.append(level)
-        rate = level.step.rate_rpm
+        load = level.step.load
         if level.step.purpose == "confirm":
             self._confirm(level)
         elif level.holds:
-            self.held = rate
+            self.held = load
         else:
-            self.broken = rate
-            self._over = self.held is None
+            self.broken = load
+            self.is_over = self.held is None
 
     def _confirm(self, level: SearchLevel) -> None:
         self._confirmations += 1
         if level.holds:
-            self.answer, self._over = level, True
+            self.answer, self.is_over = level, True
             return
-        self.broken = level.step.rate_rpm
-        self.held = _rounded(self.broken / (1 + self.precision_pct / 100))
-        self._over = self._confirmations >= MAX_CONFIRMATIONS or self.held < self.lowest
+        self.broken = level.step.load
+        self.held = self._rounded(self.broken / (1 + self.precision_pct / 100))
+        if self.unit == USERS:
+            self.held = min(self.held, self.broken - 1)
+        self.is_over = self._confirmations >= MAX_CONFIRMATIONS or self.held < self.lowest
+
+    def _step(self, load: float, purpose: str) -> Step:
+        return Step(load, purpose, self.unit)
+
+    def _are_near(self, held: float, broken: float) -> bool:
+        by = held * self.precision_pct / 100
+        return broken - held <= (max(1.0, by) if self.unit == USERS else by)
+
+    def _rounded(self, load: float) -> float:
+        """Four digits, or whole users: what is written is what was offered."""
+        return float(round(load)) if self.unit == USERS else float(f"{load:.4g}")
 
     @property
     def judged(self) -> SearchLevel | None:
-        """The level that the run's verdict is about: the confirmed one, or the last that was tried in vain."""
+        """The level that the run's verdict is about: the confirmed one, or the last that was tried in vain; of a search
+        that was cut the highest that held so far, `None` where none did."""
         if self.answer is not None:
             return self.answer
-        return self.levels[-1] if self._over else None
+        if self.is_over:
+            return self.levels[-1]
+        held = [level for level in self.levels if level.holds and level.step.load == self.held]
+        return held[-1] if held else None
 
     def sentence(self, criteria: Sequence[Criterion]) -> str:
         """The answer for people."""
+        if not self.is_over:
+            return self.so_far
         wanted = " and ".join(describe_limit(criterion) for criterion in criteria)
         if self.answer is None:
-            if self._over:
-                level = self.levels[-1]
-                return f"does not sustain {level.step.rate_rpm:g} RPM with {wanted}: {', '.join(level.breaks)}"
-            held = "no level has held" if self.held is None else f"{self.held:g} RPM has held once"
-            return f"the search was stopped before its end: {held}"
-        rate = self.answer.step.rate_rpm
+            level = self.levels[-1]
+            return f"does not sustain {level.step} with {wanted}: {', '.join(level.breaks)}"
+        load = self.answer.step.load
         tokens = f" / {short_number(self.answer.tpm)} TPM" if self.answer.tpm is not None else ""
-        text = f"sustains {rate:g} RPM{tokens} with {wanted}"
-        beyond = min(
-            (level for level in self.levels if not level.holds and level.step.rate_rpm >= rate),
-            key=lambda level: level.step.rate_rpm,
-            default=None,
-        )
+        text = f"sustains {self.answer.step}{tokens} with {wanted}"
+        beyond = self._lowest_broken(load)
         if beyond is None:
-            return f"{text}; this is the highest rate that was asked for"
-        return f"{text}; at {beyond.step.rate_rpm:g} RPM {' and '.join(beyond.breaks)}"
+            what = "number of users" if self.unit == USERS else "rate"
+            return f"{text}; this is the highest {what} that was asked for"
+        return f"{text}; at {beyond.step} {' and '.join(beyond.breaks)}"
+
+    @property
+    def so_far(self) -> str:
+        """What a search that was cut has found."""
+        said = "the search was stopped before its end"
+        level = self.judged
+        if level is None:
+            return f"{said}: no level had ended"
+        beyond = self._lowest_broken(level.step.load)
+        broke = f", at {beyond.step} {' and '.join(beyond.breaks)}" if beyond is not None else ""
+        return f"{said}: {level.step} held once{broke}; the answer was not confirmed"
+
+    def _lowest_broken(self, load: float) -> SearchLevel | None:
+        broken = (level for level in self.levels if not level.holds and level.step.load >= load)
+        return min(broken, key=lambda level: level.step.load, default=None)
 
     def facts(self, criteria: Sequence[Criterion]) -> dict[str, Any]:
         """The `search` part of run.json."""
+        judged = self.judged
         return {
+            "unit": self.unit,
+            "is_over": self.is_over,
             "levels": [_level_facts(level) for level in self.levels],
-            "answer_rpm": self.answer.step.rate_rpm if self.answer else None,
+            "answer": self.answer.step.load if self.answer else None,
+            "held": judged.step.load if judged is not None and judged.holds else None,
             "answer_tpm": self.answer.tpm if self.answer else None,
             "sentence": self.sentence(criteria),
         }
 
 
-def hold_s(rate_rpm: float, criteria: Sequence[Criterion], least_s: float, whole_minutes: bool) -> float:
-    """How long a level is held: until every percentile of the criteria is carried, `least_s` at least.
-
-    `whole_minutes`: a limiter that counts per clock minute judges minutes, not seconds.
-    """
-    percentiles = (percentile_of(criterion.aggregation) for criterion in criteria)
-    n = max((needed(p) for p in percentiles if p is not None), default=1)
-    seconds = max(least_s, math.ceil(n * SPARE) * 60 / rate_rpm)
-    return math.ceil(seconds / 60 - 1e-9) * 60.0 if whole_minutes else seconds
-
-
-def find_breaks(results: Sequence[CriterionResult], planned: int, sent: int) -> list[str]:
+def find_breaks(results: Sequence[CriterionResult], planned: int | None, sent: int) -> list[str]:
     """Why a level does not hold, in words; empty when it does."""
     breaks = [describe_break(result) for result in results if result.state != "held"]
-    if not_delivered(sent, planned):  # it cannot be sustained, whatever its latencies say
+    if planned and not_delivered(sent, planned):  # it cannot be sustained, whatever its latencies say
         breaks.append(f"only {format_number(_three_digits(100.0 * sent / planned))} % of the offer was sent")
     return breaks
 
@@ -231,7 +254,7 @@ def _fit(points: Sequence[tuple[float, float]]) -> tuple[float, float, float] | 
 
 def _level_facts(level: SearchLevel) -> dict[str, Any]:
     return {
-        "rate_rpm": level.step.rate_rpm,
+        "load": level.step.load,
         "purpose": level.step.purpose,
         "begin": level.begin,
         "end": level.end,
@@ -246,11 +269,6 @@ def _level_facts(level: SearchLevel) -> dict[str, Any]:
             for result in level.results
         ],
     }
-
-
-def _rounded(rate_rpm: float) -> float:
-    """Four digits: what is written is what was offered."""
-    return float(f"{rate_rpm:.4g}")
 
 
 def _three_digits(value: float) -> float:

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from tokenswarm.config.search_range import RPM, SESSIONS, USERS
 from tokenswarm.config.settings import Settings
 from tokenswarm.workload.arrivals import RatePlan
 from tokenswarm.workload.levels import levels_of
 from tokenswarm.workload.stages import Stages
-
-USERS = "users"
 
 Span = tuple[float, float, float]
 """Load, and the Unix s from and to which it was offered."""
@@ -32,7 +31,7 @@ def level_facts(
 
 def rate_unit(settings: Settings) -> str:
     """What a rate of this run is of."""
-    return "sessions/min" if settings.traffic.sessions else "RPM"
+    return SESSIONS if settings.traffic.sessions else RPM
 
 
 def _planned(settings: Settings, origin: float, until: float) -> list[Span]:

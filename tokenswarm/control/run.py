@@ -272,10 +272,10 @@ class LoadRun:
         until = self.ended_at if self.ended_at is not None else time.time()
         return self._spending.so_far(max(0.0, until - self.started_at))
 
-    def end(self, reason: str) -> None:
+    def end(self, reason: str, importance: int = logging.WARNING) -> None:
         """Stop the run from inside, and say why."""
         self.stop_reason = reason
-        logger.warning("Stopping the run: %s", reason)
+        logger.log(importance, "Stopping the run: %s", reason)
         self._stop(reason)
 
     def _decide(self, results: list[CriterionResult]) -> Verdict:

@@ -14,6 +14,7 @@ from typing import Any
 
 import gevent
 
+from tokenswarm.config.search_range import USERS
 from tokenswarm.control.messages import Rows
 from tokenswarm.control.run import LoadRun
 from tokenswarm.generator.heartbeat import HeartbeatWindow
@@ -271,7 +272,8 @@ def _criterion(result: CriterionResult, is_on: bool) -> dict[str, Any]:
 def _marks(run: LoadRun) -> list[dict[str, Any]]:
     """Instants at which what was asked for changed: by hand, or by a search."""
     search = run.judge.facts() or {}
-    levels = [(level["begin"], level["rate_rpm"]) for level in search.get("levels", [])]
+    of_rates = search.get("levels", []) if search.get("unit") != USERS else []
+    levels = [(level["begin"], level["load"]) for level in of_rates]
     return [{"at": at, "rate_rpm": rate_rpm} for at, rate_rpm in sorted([*run.rate_changes, *levels])]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tokenswarm.config.search_range import RPM
 from tokenswarm.config.settings import Settings
 from tokenswarm.control.capacity_search import Step
 from tokenswarm.workload.arrivals import RatePlan
@@ -41,7 +42,7 @@ class Course:
     def rate_rpm(self, now: float) -> float | None:
         """Requests per minute asked for at Unix s `now`; `None` where users or a trace decide."""
         if self.step is not None:
-            return self.step.rate_rpm
+            return self.step.load if self.step.unit == RPM else None
         changed = [rate for at, rate in self.rate_changes if at <= now]
         if changed:
             return changed[-1]
@@ -53,7 +54,7 @@ class Course:
     def level(self, now: float) -> str:
         """Where the run is in its stages or its search; empty where it has neither."""
         if self.step is not None:
-            return f"search, {self.step.purpose}: {self.step.rate_rpm:,.4g} requests per minute"
+            return f"search, {self.step.purpose}: {self.step}"
         plan = self.settings.plan
         staged = plan.rate if isinstance(plan, RatePlan) else self.settings.shape
         if not isinstance(staged, Stages) or any(at <= now for at, _ in self.rate_changes):

@@ -32,6 +32,7 @@ from tokenswarm.live.terminal_lines import (
     header_line,
     interval_lines,
     result_lines,
+    search_lines,
     status_lines,
 )
 from tokenswarm.metrics.samples import Samples, carries, percentile
@@ -80,7 +81,8 @@ class Terminal:
             self._write([json.dumps({"type": "end", **end_facts(monitor)})])
         else:
             failures = failure_lines(self._current_run.load_test.runner.stats.errors.values())
-            self._write(["", *final_lines(monitor), *failures, *verdict_lines(monitor)])
+            self._write(["", *(search_lines(monitor.run.judge.facts()) or final_lines(monitor)), *failures])
+            self._write(verdict_lines(monitor))
         if not monitor.run.directory.is_dir():
             return  # there is nothing to report from, as the verdict has said
         reported = self._report and self._make_report(monitor)
@@ -221,6 +223,7 @@ def end_facts(monitor: Monitor) -> dict[str, Any]:
         "criteria": monitor.snapshot()["criteria"],
         "verdict": monitor.snapshot()["verdict"],
         "stop_reason": run.stop_reason,
+        "search": run.judge.facts(),
     }
 
 

@@ -51,12 +51,22 @@ LATENCY_COLUMNS: tuple[Column, ...] = (
 )
 """Of the run's window, exact."""
 
+LEVEL_COLUMNS: tuple[Column, ...] = (
+    ("load", 18),
+    ("why", 7),
+    ("holds", 5),
+    ("requests", 8),
+    ("ok/min", 9),
+    ("tokens/min", 11),
+)
+"""Of a search's levels."""
+
 TALLIES = ("sent", "ok", "throttled", "failed")
 SHOWN_FAILURES = 5
 SHOWN_CRITERIA = 5
 FAILURE_WIDTH = 154
 """Of a failure's line: two lines of a narrow terminal; services write long errors."""
-TEXT_TITLES = ("name", "request", "latency in ms")
+TEXT_TITLES = ("name", "request", "latency in ms", "load", "why")
 
 
 def columns_for(width: int) -> tuple[Column, ...]:
@@ -167,6 +177,24 @@ def result_lines(title: str, window: tuple[float, float], facts: dict[str, dict[
     ]
     left = [f"{each['aborted']} of {name} aborted by their users" for name, each in facts.items() if each["aborted"]]
     return [f"{title}: {span}", *_table(COUNT_COLUMNS, counts), *left, *_table(LATENCY_COLUMNS, latencies)]
+
+
+def search_lines(facts: dict[str, Any] | None) -> list[str]:
+    """The answer of a search and its levels: figures of all of them together would be of no load. Empty without one."""
+    if facts is None:
+        return []
+    levels = [
+        [
+            f"{level['load']:g} {facts['unit']}",
+            level["purpose"],
+            "yes" if level["holds"] else "no",
+            str(level["n"]),
+            number(level["completed_rpm"], 1),
+            number(level["tpm"], 0),
+        ]
+        for level in facts["levels"]
+    ]
+    return [f"Search: {facts['sentence']}", *_table(LEVEL_COLUMNS, levels)]
 
 
 def _table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -340,7 +340,7 @@ def _search_facts(monitor: Monitor) -> dict[str, Any] | None:
     if facts is None:
         return None
     step = monitor.run.judge.step if monitor.run.ended_at is None else None
-    return {**facts, "now": f"{step.rate_rpm:g} requests per minute ({step.purpose})" if step else None}
+    return {**facts, "now": f"{step} ({step.purpose})" if step else None}
 
 
 def _shown_by_locust() -> set[str]:

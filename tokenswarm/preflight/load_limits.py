@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import urlsplit
 
+from tokenswarm.config.search_range import USERS, hold_s
 from tokenswarm.config.settings import Settings
 from tokenswarm.userinput import MAX_DURATION_S, counted
 from tokenswarm.workload.arrivals import RatePlan
@@ -45,6 +46,26 @@ def check_start_up(settings: Settings, users: int, spawn_rate: float, run_time_s
     ]
 
 
+def check_search(settings: Settings, run_time_s: float | None, stop_timeout_s: float) -> list[str]:
+    """Whether a search could judge its first level at all, and lets users finish what they are about."""
+    search = settings.search
+    if search is None:
+        return []
+    problems = []
+    by_minutes = settings.quota_tpm is not None or settings.quota_rpm is not None
+    least_s = settings.search_hold_s
+    if search.unit != USERS:
+        least_s = hold_s(search.low, settings.criteria, least_s, by_minutes)
+    if run_time_s and run_time_s <= least_s:
+        problems.append(
+            f"run-time: expected more than the {least_s:.0f} s of the search's first level ({search.text(search.low)}; "
+            f"search-hold, or the requests that its percentiles need), or none, got {run_time_s:.0f} s"
+        )
+    if search.unit == USERS and stop_timeout_s <= 0:
+        problems.append("stop-timeout: expected time for users to finish, as each level is drained (60s), got none")
+    return problems
+
+
 def check_load(settings: Settings, users: int | None, forecast_tokens: float | None) -> list[str]:
     """Which limits a load exceeds that was not confirmed; none for targets on this machine."""
     chat, rag = settings.chat, settings.rag
@@ -75,6 +96,8 @@ def is_loopback(host: str) -> bool:
 
 def _most_users(settings: Settings, users: int | None) -> float | None:
     shape = settings.shape
+    if settings.search is not None and settings.search.unit == USERS:
+        return settings.search.high
     if shape is None:
         return users
     if isinstance(shape, ThreadGroup):
@@ -86,7 +109,7 @@ def _most_users(settings: Settings, users: int | None) -> float | None:
 
 def _highest_rate(settings: Settings) -> float | None:
     if settings.search is not None:
-        return settings.search[1]
+        return settings.search.high if settings.search.unit != USERS else None
     plan = settings.plan
     if isinstance(plan, RatePlan):
         return plan.rate.peak if isinstance(plan.rate, Stages) else plan.rate

@@ -40,7 +40,7 @@ from tokenswarm.config.request_extras import references as referenced
 from tokenswarm.config.settings import OTHER, Settings, build_settings
 from tokenswarm.preflight.first_request import describe_cost, try_targets
 from tokenswarm.preflight.forecast import forecast_tokens
-from tokenswarm.preflight.load_limits import check_bounds, check_load, check_start_up, is_loopback
+from tokenswarm.preflight.load_limits import check_bounds, check_load, check_search, check_start_up, is_loopback
 from tokenswarm.preflight.machine_limits import Machine, check_limits
 from tokenswarm.preflight.reachability import check_targets, choose_model
 from tokenswarm.preflight.target_line import describe_targets
@@ -151,6 +151,7 @@ class Preparation:
         users = 1 if given is None else int(given)
         run_time_s, spawn_rate = options.get("run_time"), options.get("spawn_rate") or 1.0
         problems = check_bounds(settings, users, run_time_s) + check_start_up(settings, users, spawn_rate, run_time_s)
+        problems += check_search(settings, run_time_s, self._locust.stop_timeout or 0.0)
         problems += check_load(settings, users, forecast_tokens(settings, dict(options)))
         if not isinstance(self._locust.runner, MasterRunner) or processes:  # else the users are elsewhere
             refused, warnings = check_limits(Machine.here(), users, _process_count(processes))

@@ -25,6 +25,7 @@ from tokenswarm.control.load_levels import level_facts
 from tokenswarm.control.mailbox import Mailbox
 from tokenswarm.control.messages import Rows
 from tokenswarm.control.run import LoadRun
+from tokenswarm.control.search_driver import SearchDriver
 from tokenswarm.control.workers import Workers
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.preflight.forecast import describe_forecast
@@ -34,7 +35,7 @@ from tokenswarm.runner.locust_stats import LocustFiles
 from tokenswarm.runner.master_link import MasterLink
 from tokenswarm.runner.master_watch import MasterWatch
 from tokenswarm.runner.message_guard import guard
-from tokenswarm.runner.open_load import OpenLoad
+from tokenswarm.runner.open_load import OpenLoad, end_search
 from tokenswarm.runner.process_end import GIVE_UP_AFTER_S, ProcessEnd, is_run_time_timer
 from tokenswarm.runner.request_event import fire_request
 from tokenswarm.runner.run_part import Phase, RunPart
@@ -192,13 +193,17 @@ class LoadTest:
         if part.run is not None:
             part.run.collect_stalls = lambda: self._collect_stalls(part)
             part.run.begin()
+            if part.open_load is None and isinstance(part.run.judge, SearchDriver):
+                part.run.judge.start(part.run)
         part.advance(Phase.SPAWNING)
         return part
 
     def _open_run(self, part: RunPart) -> LoadRun:
         settings, options, scenario = part.settings, vars(self.options), self.preparation.scenario
         open_load = OpenLoad(part, self.workers, self.preparation.engine_assignment()) if settings.open_load else None
-        judge = (open_load.search if open_load is not None else None) or CriteriaJudge(settings.criteria)
+        judge = (open_load.search if open_load is not None else self._user_search(part)) or CriteriaJudge(
+            settings.criteria
+        )
         workers = self.runner.worker_count if isinstance(self.runner, MasterRunner) else 1
         run = LoadRun(settings, options, scenario, workers, judge, self._stop_from_inside)
         run.first_requests = self.preparation.first_requests
@@ -216,6 +221,13 @@ class LoadTest:
         if self.workers is not None:
             self.workers.begin(run.directory)
         return run
+
+    def _user_search(self, part: RunPart) -> SearchDriver | None:
+        """What decides the users of a search over them; `None` under any other load."""
+        shape = self.environment.shape_class
+        if part.settings.search is None or not isinstance(shape, UsersOverTime):
+            return None
+        return SearchDriver(part.settings, lambda plan, origin: None, lambda said: end_search(part.run, said), shape)
 
     def _begin_sending(self, settings: Settings, run: LoadRun | None) -> Sender:
         observe = run.observe if run is not None else None

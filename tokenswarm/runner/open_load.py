@@ -8,6 +8,7 @@ import time
 
 import gevent
 
+from tokenswarm.control.run import LoadRun
 from tokenswarm.control.search_driver import SearchDriver, make_plan
 from tokenswarm.control.workers import Workers
 from tokenswarm.runner.run_part import RunPart
@@ -127,5 +128,10 @@ class OpenLoad:
             run.end("the plan is over")
 
     def _end_search(self, sentence: str) -> None:
-        if self._part.run is not None:
-            self._part.run.end(f"capacity search finished: {sentence}")
+        end_search(self._part.run, sentence)
+
+
+def end_search(run: LoadRun | None, sentence: str) -> None:
+    """A search has its answer: that is a run's end in order, and nothing to warn of."""
+    if run is not None:
+        run.end(f"capacity search finished: {sentence}", logging.INFO)

@@ -7,18 +7,24 @@ ahead of time, and wait for their exact instant by themselves (see `threads`).
 from __future__ import annotations
 
 from locust import LoadTestShape
+from locust.runners import MasterRunner
 
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tokenswarm.config.search_range import USERS, parse_search
 from tokenswarm.userinput import BadInput
+from tokenswarm.workload.searched_users import SearchedUsers
 from tokenswarm.workload.stages import Shape, ThreadGroup, parse_shape
 from tokenswarm.workload.thread_group import LEAD_S, Threads
 
 if TYPE_CHECKING:
     from locust.env import Environment
     from locust.web import WebUI
+
+
+WORKERS_BEHIND_S = 1.0
 
 
 class UsersOverTime(LoadTestShape):
@@ -48,6 +54,21 @@ class UsersOverTime(LoadTestShape):
         """Stop the run at the next tick. Locust's own stop kills a shape before its users have finished."""
         self._ended = True
 
+    def want(self, users: int) -> None:
+        """So many users from the next tick on, where a search decides."""
+        if isinstance(self._shape, SearchedUsers):
+            self._shape.wanted = users
+
+    @property
+    def present(self) -> int:
+        """Users there are."""
+        return int(self.runner.user_count) if self.runner is not None else 0
+
+    @property
+    def rows_behind_s(self) -> float:
+        """Rows of this process's users are there at once; workers send theirs twice a second."""
+        return WORKERS_BEHIND_S if isinstance(self.runner, MasterRunner) else 0.0
+
     def tick(self) -> tuple[int, float] | None:
         """Users and users per second; `None` stops the run. Users that are missing or too many come and go at once."""
         elapsed_s = self.get_run_time()  # type: ignore[no-untyped-call]
@@ -72,13 +93,13 @@ class UsersOverTime(LoadTestShape):
         return {client.id for client in clients.values() if client.state != "missing"}
 
 
-def choose_shape(environment: Environment, kind: str | None, stages: str | None) -> None:
+def choose_shape(environment: Environment, kind: str | None, stages: str | None, search: str | None) -> None:
     """Give the environment the shape of these options; plain users, spawn rate and run time without one.
 
     A text that is no shape leaves none: the start then says what is wrong with it.
     """
     try:
-        shape = parse_shape(kind, stages or "") if kind else None
+        shape = parse_shape(kind, stages or "") if kind else _searched(search)
     except BadInput:
         shape = None
     options = environment.parsed_options
@@ -86,6 +107,12 @@ def choose_shape(environment: Environment, kind: str | None, stages: str | None)
     environment.shape_class = UsersOverTime(shape, lambda: options.run_time) if shape is not None else None
     if environment.shape_class is not None:
         environment.shape_class.runner = environment.runner
+
+
+def _searched(search: str | None) -> Shape | None:
+    """The users of a search over users, from its lowest number on."""
+    found = parse_search(search) if search else None
+    return SearchedUsers(int(found.low)) if found is not None and found.unit == USERS else None
 
 
 def choose_shape_at_each_start(environment: Environment, web_ui: WebUI) -> None:
@@ -98,8 +125,8 @@ def choose_shape_at_each_start(environment: Environment, web_ui: WebUI) -> None:
         if request.method != "POST" or not request.path.endswith("/swarm") or running:
             return
         options = vars(environment.parsed_options)
-        kind, stages = (request.form.get(name, options.get(name)) for name in ("shape", "stages"))
-        choose_shape(environment, kind, stages)
+        given = (request.form.get(name, options.get(name)) for name in ("shape", "stages", "search"))
+        choose_shape(environment, *given)
 
     assert web_ui.app is not None
     web_ui.app.before_request(before_request)

@@ -159,6 +159,12 @@ def test_problems_name_where_the_value_comes_from() -> None:
         ({"test_name": "a\udfff\ud800"}, "expected text, got half of a surrogate pair"),
         ({"search": "10..120"}, "failure-criteria"),
         ({"search": "120..10"}, "lowest..highest"),
+        ({"search": "1..8 users", "rate": "5", "failure_criteria": "p95(ttft_ms) > 1"}, "one of rate, rate-stages"),
+        (
+            {"search": "1..8 sessions", "arrivals_of": "requests", "failure_criteria": "p95(ttft_ms) > 1"},
+            "got sessions",
+        ),
+        ({"search": "1..8 rpm", "arrivals_of": "sessions", "failure_criteria": "p95(ttft_ms) > 1"}, "got rpm"),
         ({"tool_results": TOOLS}, "tool-results: expected tools with a name in extra-body beside it, got none"),
         ({"tool_results": TOOLS, "extra_body": '{"tools": [{"name": "x"}]}'}, "expected a result of 'x', got none"),
         ({"tool_results": TOOLS, "endpoint": "embeddings"}, "tool-results: expected endpoint = chat, responses"),
@@ -228,3 +234,19 @@ def test_a_socks_proxy_is_told_before_the_start_unless_the_target_is_excepted(
     assert "hush-hush" not in problem
     monkeypatch.setenv("NO_PROXY", "127.0.0.0/8")
     assert settings().chat is not None
+
+
+@pytest.mark.parametrize(
+    ("given", "unit", "sessions", "open_load"),
+    [
+        ({"search": "10..120"}, "RPM", False, True),
+        ({"search": "10..120 sessions"}, "sessions/min", True, True),
+        ({"search": "10..120", "arrivals_of": "sessions"}, "sessions/min", True, True),
+        ({"search": "1..12 users"}, "users", False, False),
+        ({"search": "1..12 users", "arrivals_of": "sessions"}, "users", True, False),
+    ],
+)
+def test_what_a_search_is_over(given: dict[str, str], unit: str, sessions: bool, open_load: bool) -> None:
+    found = settings(**given, failure_criteria="p95(ttft_ms) > 1000")
+    assert found.search is not None and found.search.unit == unit
+    assert (found.traffic.sessions, found.open_load) == (sessions, open_load)

@@ -60,4 +60,4 @@ def test_a_rate_set_by_hand_holds_from_its_instant_and_ends_the_stages() -> None
 
 def test_a_search_names_its_level() -> None:
     facts = course(search="10..100", failure_criteria="p95(e2e_ms) > 9000", step=Step(40.0, "bisect")).facts(1001.0)
-    assert (facts["level"], facts["rate_rpm"]) == ("search, bisect: 40 requests per minute", 40.0)
+    assert (facts["level"], facts["rate_rpm"]) == ("search, bisect: 40 RPM", 40.0)

@@ -6,7 +6,7 @@ import pytest
 
 from tokenswarm.config.environment import Environment, read_environment
 from tokenswarm.config.settings import Settings, build_settings
-from tokenswarm.preflight.load_limits import check_bounds, check_load, check_start_up, is_loopback
+from tokenswarm.preflight.load_limits import check_bounds, check_load, check_search, check_start_up, is_loopback
 
 
 @pytest.fixture
@@ -82,3 +82,35 @@ def test_slips_are_no_load(environment: Environment) -> None:
     for run_time_s in (0.0, 1e12):
         (problem,) = check_bounds(found, 1, run_time_s)
         assert problem.startswith("run-time: expected more than 0 seconds and at most 366 days")
+
+
+HELD = "p95(ttft_ms) > 1000"
+
+
+@pytest.mark.parametrize(
+    ("options", "run_time_s", "words"),
+    [
+        ({"search": "10..120"}, 131.0, "expected more than the 132 s of the search's first level (10 RPM;"),
+        ({"search": "100..120"}, 60.0, "expected more than the 60 s"),
+        ({"search": "100..120", "quota_tpm": "90000", "search_hold": "90s"}, 119.0, "expected more than the 120 s"),
+        ({"search": "1..8 users", "search_hold": "30s"}, 30.0, "expected more than the 30 s"),
+    ],
+)
+def test_a_first_level_longer_than_the_run_is_refused(
+    environment: Environment, options: dict[str, str], run_time_s: float, words: str
+) -> None:
+    given = settings(environment, failure_criteria=HELD, **options)
+    (problem,) = check_search(given, run_time_s, 60.0)
+    assert problem.startswith("run-time: ") and words in problem
+    assert check_search(given, run_time_s + 2, 60.0) == []
+    assert check_search(given, None, 60.0) == []
+
+
+def test_a_search_over_users_needs_time_to_drain(environment: Environment) -> None:
+    given = settings(environment, search="1..8 users", failure_criteria=HELD)
+    (problem,) = check_search(given, None, 0.0)
+    assert problem.startswith("stop-timeout: expected time for users to finish")
+    assert check_search(settings(environment, rate="9"), 1.0, 0.0) == []
+    assert check_load(settings(environment, search="1..600 users", failure_criteria=HELD), 1, None) == [
+        "load: expected at most 500 users for x.openai.azure.com unless confirmed, got 600 (confirm-load = yes)"
+    ]
