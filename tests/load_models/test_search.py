@@ -7,7 +7,6 @@ import pytest
 
 from simulator.config.settings import Deployment
 from simulator.service.limits import Charge, admit
-from tokenswarm.config.search_range import SearchRange, hold_s, parse_search
 from tokenswarm.control.capacity_search import (
     Search,
     SearchLevel,
@@ -18,11 +17,12 @@ from tokenswarm.control.capacity_search import (
     find_runaway,
     short_number,
 )
-from tokenswarm.metrics.criteria import CriterionResult, parse_criteria
+from tokenswarm.metrics.criteria import CriterionResult, hold_s, parse_criteria
 from tokenswarm.metrics.samples import percentile
 from tokenswarm.userinput import BadInput
 from tokenswarm.workload.arrivals import Lengths, LevelPlan
 from tokenswarm.workload.distributions import Length
+from tokenswarm.workload.levels import SearchRange, parse_search
 
 CRITERIA = parse_criteria("p95(ttft_ms) > 1000; percentage(throttled) > 1")
 

@@ -25,7 +25,6 @@ from tokenswarm.config.request_extras import (
     schema_field,
 )
 from tokenswarm.config.scraping import read_endpoints
-from tokenswarm.config.search_range import RPM, SESSIONS, USERS, SearchRange, parse_search
 from tokenswarm.config.targets import (
     SeveralTargets,
     build_app_target,
@@ -36,7 +35,7 @@ from tokenswarm.config.targets import (
     takes_limit,
 )
 from tokenswarm.metrics.autostop import AutoStop, parse_auto_stop
-from tokenswarm.metrics.criteria import Criterion, parse_criteria
+from tokenswarm.metrics.criteria import Criterion, hold_s, parse_criteria
 from tokenswarm.metrics.goodput import Goodput, parse_goodput
 from tokenswarm.metrics.prices import PRICES, Prices, PriceTable, built_in, price_problem, read_table
 from tokenswarm.metrics.refusals import DEFAULT_LIMIT
@@ -53,6 +52,7 @@ from tokenswarm.workload.arrivals import Plan, parse_rate
 from tokenswarm.workload.dataset import load_dataset
 from tokenswarm.workload.distributions import Length, Pause, parse_count, parse_length, parse_pause
 from tokenswarm.workload.images import Images, parse_images
+from tokenswarm.workload.levels import RPM, SESSIONS, USERS, SearchRange, parse_search
 from tokenswarm.workload.prompts import SHAPE_PROFILES
 from tokenswarm.workload.questions import Question
 from tokenswarm.workload.stages import Shape, parse_shape, parse_stages
@@ -167,6 +167,19 @@ class Settings:
     def price_of_run(self) -> Prices:
         """What tokens of the model that is asked cost."""
         return self.prices.of(self.model)
+
+    @property
+    def searches_users(self) -> bool:
+        """Whether a search decides how many users there are."""
+        return self.search is not None and self.search.unit == USERS
+
+    @property
+    def first_level_s(self) -> float:
+        """How long a search holds its lowest load at least; `search-hold` without one."""
+        if self.search is None or self.searches_users:
+            return self.search_hold_s
+        by_minutes = self.quota_tpm is not None or self.quota_rpm is not None
+        return hold_s(self.search.low, self.criteria, self.search_hold_s, by_minutes)
 
     @property
     def open_load(self) -> bool:

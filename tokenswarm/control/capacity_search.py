@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tokenswarm.config.search_range import RPM, USERS, load_text
 from tokenswarm.metrics.criteria import Criterion, CriterionResult
 from tokenswarm.metrics.verdict import not_delivered
 from tokenswarm.userinput import format_number
+from tokenswarm.workload.levels import RPM, USERS, load_text
 
 GROWTH = 2.0
 MAX_CONFIRMATIONS = 4

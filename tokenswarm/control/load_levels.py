@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from tokenswarm.config.search_range import RPM, SESSIONS, USERS
 from tokenswarm.config.settings import Settings
 from tokenswarm.workload.arrivals import RatePlan
-from tokenswarm.workload.levels import levels_of
+from tokenswarm.workload.levels import RPM, SESSIONS, USERS, levels_of
 from tokenswarm.workload.stages import Stages
 
 Span = tuple[float, float, float]

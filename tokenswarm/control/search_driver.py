@@ -10,11 +10,10 @@ from typing import Any, Protocol
 
 import gevent
 
-from tokenswarm.config.search_range import answers_needed, hold_s
 from tokenswarm.config.settings import Settings
 from tokenswarm.control.capacity_search import Search, SearchLevel, Step, find_breaks, find_runaway
 from tokenswarm.metrics.accounting import Accounting
-from tokenswarm.metrics.criteria import Criterion, CriterionResult, evaluate
+from tokenswarm.metrics.criteria import Criterion, CriterionResult, answers_needed, evaluate, hold_s
 from tokenswarm.metrics.samples import Samples, TimeSpan
 from tokenswarm.metrics.verdict import Reason, ReasonKind
 from tokenswarm.record import RequestRecord

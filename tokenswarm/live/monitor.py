@@ -14,7 +14,6 @@ from typing import Any
 
 import gevent
 
-from tokenswarm.config.search_range import USERS
 from tokenswarm.control.messages import Rows
 from tokenswarm.control.run import LoadRun
 from tokenswarm.generator.heartbeat import HeartbeatWindow
@@ -24,6 +23,7 @@ from tokenswarm.live.last_minute import RECENT_S, WINDOW_S, Figures, Live, Tally
 from tokenswarm.metrics.criteria import CriterionResult
 from tokenswarm.metrics.criterion_words import demand, finding, sentence
 from tokenswarm.metrics.histogram import RELATIVE_ERROR
+from tokenswarm.workload.levels import USERS
 
 TICK_S = 2.0
 POINTS = 1800

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tokenswarm.config.search_range import RPM
 from tokenswarm.config.settings import Settings
 from tokenswarm.control.capacity_search import Step
 from tokenswarm.workload.arrivals import RatePlan
+from tokenswarm.workload.levels import RPM
 from tokenswarm.workload.stages import Stages
 
 

@@ -364,3 +364,22 @@ _BASES: dict[str, Callable[[Facts, str | None, TimeSpan | None], int]] = {
     "goodput": _settled_or_dropped,
     "wrong": _judged,
 }
+
+
+SPARE = 1.1
+"""More requests than a percentile needs: a throttled one has no latency."""
+
+
+def answers_needed(criteria: Sequence[Criterion]) -> int:
+    """Requests of a level from which every percentile of the criteria is carried."""
+    percentiles = (percentile_of(criterion.aggregation) for criterion in criteria)
+    return math.ceil(max((needed(p) for p in percentiles if p is not None), default=1) * SPARE)
+
+
+def hold_s(rate_rpm: float, criteria: Sequence[Criterion], least_s: float, whole_minutes: bool) -> float:
+    """How long a level of a rate is held: until every percentile of the criteria is carried, `least_s` at least.
+
+    `whole_minutes`: a limiter that counts per clock minute judges minutes, not seconds.
+    """
+    seconds = max(least_s, answers_needed(criteria) * 60 / rate_rpm)
+    return math.ceil(seconds / 60 - 1e-9) * 60.0 if whole_minutes else seconds

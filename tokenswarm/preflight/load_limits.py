@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import urlsplit
 
-from tokenswarm.config.search_range import USERS, hold_s
 from tokenswarm.config.settings import Settings
 from tokenswarm.userinput import MAX_DURATION_S, counted
 from tokenswarm.workload.arrivals import RatePlan
@@ -52,16 +51,13 @@ def check_search(settings: Settings, run_time_s: float | None, stop_timeout_s: f
     if search is None:
         return []
     problems = []
-    by_minutes = settings.quota_tpm is not None or settings.quota_rpm is not None
-    least_s = settings.search_hold_s
-    if search.unit != USERS:
-        least_s = hold_s(search.low, settings.criteria, least_s, by_minutes)
+    least_s = settings.first_level_s
     if run_time_s and run_time_s <= least_s:
         problems.append(
             f"run-time: expected more than the {least_s:.0f} s of the search's first level ({search.text(search.low)}; "
             f"search-hold, or the requests that its percentiles need), or none, got {run_time_s:.0f} s"
         )
-    if search.unit == USERS and stop_timeout_s <= 0:
+    if settings.searches_users and stop_timeout_s <= 0:
         problems.append("stop-timeout: expected time for users to finish, as each level is drained (60s), got none")
     return problems
 
@@ -96,7 +92,7 @@ def is_loopback(host: str) -> bool:
 
 def _most_users(settings: Settings, users: int | None) -> float | None:
     shape = settings.shape
-    if settings.search is not None and settings.search.unit == USERS:
+    if settings.search is not None and settings.searches_users:
         return settings.search.high
     if shape is None:
         return users
@@ -109,7 +105,7 @@ def _most_users(settings: Settings, users: int | None) -> float | None:
 
 def _highest_rate(settings: Settings) -> float | None:
     if settings.search is not None:
-        return settings.search.high if settings.search.unit != USERS else None
+        return settings.search.high if not settings.searches_users else None
     plan = settings.plan
     if isinstance(plan, RatePlan):
         return plan.rate.peak if isinstance(plan.rate, Stages) else plan.rate

@@ -9,13 +9,13 @@ from __future__ import annotations
 from locust import LoadTestShape
 from locust.runners import MasterRunner
 
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tokenswarm.config.search_range import USERS, parse_search
 from tokenswarm.userinput import BadInput
-from tokenswarm.workload.searched_users import SearchedUsers
+from tokenswarm.workload.levels import USERS, parse_search
 from tokenswarm.workload.stages import Shape, ThreadGroup, parse_shape
 from tokenswarm.workload.thread_group import LEAD_S, Threads
 
@@ -25,6 +25,19 @@ if TYPE_CHECKING:
 
 
 WORKERS_BEHIND_S = 1.0
+
+
+class SearchedUsers:
+    """Users as a search asks for them: a shape whose next value is not known before. `wanted`: how many from now on."""
+
+    duration_s = math.inf
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted = wanted
+
+    def users(self, t_s: float) -> int:
+        """However long the search is on."""
+        return self.wanted
 
 
 class UsersOverTime(LoadTestShape):

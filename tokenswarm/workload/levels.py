@@ -1,9 +1,11 @@
-"""The levels of a load that changes as planned: spans of time in which it is one value."""
+"""The levels of a load that changes: as planned, spans of time in which it is one value; and what is searched over."""
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
+from tokenswarm.userinput import BadInput, read_number
 from tokenswarm.workload.stages import Stages
 
 PARTS = 5
@@ -51,3 +53,42 @@ def _joined(levels: list[LoadSpan]) -> list[LoadSpan]:
         else:
             joined.append(level)
     return joined
+
+
+RPM, SESSIONS, USERS = "RPM", "sessions/min", "users"
+"""What a load is of, as reports write it."""
+
+MAX_USERS = 1_000_000
+_UNITS = {"rpm": RPM, "sessions": SESSIONS, "users": USERS, "": ""}
+_RANGE = re.compile(r"(?P<low>[^.].*?)\.\.(?P<high>\S+?)\s*(?P<unit>rpm|sessions|users)?", re.IGNORECASE)
+
+
+class SearchRange(NamedTuple):
+    """From `low` to `high`; `unit` is empty where it was not said."""
+
+    low: float
+    high: float
+    unit: str
+
+    def text(self, load: float) -> str:
+        """`8 users`, `240 RPM`."""
+        return load_text(load, self.unit)
+
+
+def load_text(load: float, unit: str) -> str:
+    """`8 users`, `1 user`, `240 RPM`."""
+    return f"{load:g} {'user' if unit == USERS and load == 1 else unit}"
+
+
+def parse_search(text: str) -> SearchRange:
+    """`10..120`, `10..600 rpm`, `10..200 sessions`, `1..64 users`. Raises `BadInput`."""
+    found = _RANGE.fullmatch(text.strip())
+    low, high = (read_number(found[name]) if found else None for name in ("low", "high"))
+    unit = _UNITS[(found["unit"] or "").lower()] if found else ""
+    if low is None or high is None or not 0 < low < high:
+        raise BadInput(
+            [f"search: expected lowest..highest, as 10..120 rpm, 5..50 sessions or 1..64 users, got {text!r:.80}"]
+        )
+    if unit == USERS and not (low.is_integer() and high.is_integer() and high <= MAX_USERS):
+        raise BadInput([f"search: expected whole numbers of users up to {MAX_USERS}, got {text!r}"])
+    return SearchRange(low, high, unit)

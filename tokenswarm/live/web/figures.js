@@ -113,7 +113,7 @@ function showSearch(search) {
   if (!search) return;
   setText("search-now", search.now || search.sentence || "");
   fill("search", (search.levels || []).map((level) => [
-    cell(formatNumber(level.load), "number"), cell(level.purpose || ""), cell(level.holds ? "yes" : "no", level.holds ? "good" : "bad"),
+    cell(`${formatNumber(level.load)} ${search.unit}`), cell(level.purpose || ""), cell(level.holds ? "yes" : "no", level.holds ? "good" : "bad"),
     cell((level.breaks || []).join("; ")),
   ]));
 }
