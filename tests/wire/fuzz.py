@@ -9,15 +9,17 @@ when it is interrupted it says from which seed how many answers were read.
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import math
 import random
 import re
 import sys
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count as numbers
 from typing import Any
@@ -253,8 +255,12 @@ _OURS = re.compile(r"(?:\w+: )?(?:Type|Key|Index|Attribute|Assertion|Value|Unico
 def _is_json(answer: Answer) -> bool:
     """Whether the body, or one that stands whole behind blank lines as in a stream, is JSON to the standard library;
     or a stream was mangled into it."""
-    text = answer.body.decode("utf-8", "replace").lstrip("\ufeff")
-    return b"data:" in answer.body or any(map(_is_value, [text, *re.split(r"\n\n|\r\r|\r\n\r\n", text)]))
+    body = answer.body
+    if body.startswith(b"\x1f\x8b"):  # as a case of the corpus has it
+        with suppress(OSError, EOFError, zlib.error):
+            body = gzip.decompress(body)
+    text = body.decode("utf-8", "replace").lstrip("\ufeff")
+    return b"data:" in body or any(map(_is_value, [text, *re.split(r"\n\n|\r\r|\r\n\r\n", text)]))
 
 
 def _is_value(text: str) -> bool:
