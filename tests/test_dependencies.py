@@ -31,9 +31,10 @@ ROOMS: dict[str, str] = {
     "tokenswarm.metrics": "record userinput exit_codes",
     "tokenswarm.config": "redaction record userinput exit_codes workload apis apps recordings traffic transport "
     "metrics",
+    "tokenswarm.keys": "userinput config",
     "tokenswarm.results": "redaction installation record metrics",
     "tokenswarm.generator": "record transport metrics",
-    "tokenswarm.preflight": "redaction record userinput workload apis apps transport client config results",
+    "tokenswarm.preflight": "redaction record userinput workload apis apps transport client config keys results",
     "tokenswarm.sender": "record workload payload apis recordings traffic client config results generator",
     "tokenswarm.control": "lease record userinput exit_codes workload apis transport metrics config results generator",
     "tokenswarm.runner": "redaction record userinput exit_codes workload metrics config results preflight sender "

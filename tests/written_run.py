@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tokenswarm.config.build import build_settings
 from tokenswarm.config.environment import Environment
-from tokenswarm.config.settings import build_settings
 from tokenswarm.control.judge import CriteriaJudge
 from tokenswarm.control.run import LoadRun
 from tokenswarm.record import Outcome, RequestRecord

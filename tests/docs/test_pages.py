@@ -104,7 +104,7 @@ def _exists(name: str) -> bool:
 
 
 def test_a_function_that_does_not_exist_would_be_noticed() -> None:
-    assert _exists("tokenswarm.config.settings.build_settings") and _exists("tokenswarm.users.ApiUser.ask")
+    assert _exists("tokenswarm.config.build.build_settings") and _exists("tokenswarm.users.ApiUser.ask")
     assert not _exists("tokenswarm.config.settings.build") and not _exists("tokenswarm.users.ApiUser.beg")
 
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from tokenswarm.cli.init import describe_answer
 from tokenswarm.cli.one_request import send_one
+from tokenswarm.config.build import build_settings
 from tokenswarm.config.environment import (
     AZURE_KEY_NAMES,
     ENDPOINT_NAMES,
@@ -23,7 +24,7 @@ from tokenswarm.config.environment import (
     read_environment,
 )
 from tokenswarm.config.options import OPTIONS
-from tokenswarm.config.settings import Settings, build_settings
+from tokenswarm.config.settings import Settings
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.installation import command_name
 from tokenswarm.preflight.machine_limits import Machine

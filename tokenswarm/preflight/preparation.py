@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 from gevent import get_hub
 
 from tokenswarm.client.sdk import load_sdk
+from tokenswarm.config.build import build_settings
 from tokenswarm.config.chat_url import DEFAULT_SCOPE, read_chat_url, token_scope
-from tokenswarm.config.engines import Engines, read_engines
-from tokenswarm.config.entra import EntraTokens, default_credential
 from tokenswarm.config.environment import (
     Environment,
     check_environment,
@@ -35,9 +34,11 @@ from tokenswarm.config.given_options import (
     repeated_options,
     scenario_problems,
 )
-from tokenswarm.config.keyvault import fetch_secrets, key_vault_references
 from tokenswarm.config.request_extras import references as referenced
-from tokenswarm.config.settings import OTHER, Settings, build_settings
+from tokenswarm.config.settings import OTHER, Settings
+from tokenswarm.keys.entra import EntraTokens, default_credential
+from tokenswarm.keys.keyvault import fetch_secrets, key_vault_references
+from tokenswarm.preflight.engines import Engines, read_engines
 from tokenswarm.preflight.first_request import describe_cost, try_targets
 from tokenswarm.preflight.forecast import forecast_tokens
 from tokenswarm.preflight.load_limits import check_bounds, check_load, check_search, check_start_up, is_loopback

@@ -19,8 +19,8 @@ from tokenswarm.apps.mapping import PRESETS, preset_names, read_preset
 from tokenswarm.client.attempt import Caller
 from tokenswarm.client.call import Client, Reply
 from tokenswarm.client.sdk import chat_endpoint
+from tokenswarm.config.build import build_settings
 from tokenswarm.config.environment import Environment
-from tokenswarm.config.settings import build_settings
 from tokenswarm.record import Outcome, RequestRecord, TokenSource
 
 FAST = "ttft_base_ms = 5\nttft_std_ms = 0\nttft_per_token_ms = 0\ntbt_ms = 2\ntbt_std_ms = 0\n"

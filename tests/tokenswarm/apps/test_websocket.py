@@ -15,8 +15,8 @@ from tokenswarm.apis.request import ChatRequest
 from tokenswarm.client.attempt import Caller
 from tokenswarm.client.call import Client, Reply
 from tokenswarm.client.sdk import chat_endpoint
+from tokenswarm.config.build import build_settings
 from tokenswarm.config.environment import Environment
-from tokenswarm.config.settings import build_settings
 from tokenswarm.record import Outcome
 
 MAPPING = {

@@ -15,8 +15,8 @@ from tokenswarm.client.attempt import Caller
 from tokenswarm.client.call import Client
 from tokenswarm.client.sdk import chat_endpoint
 from tokenswarm.client.several import SeveralClients, Shares
+from tokenswarm.config.build import build_settings
 from tokenswarm.config.environment import Environment
-from tokenswarm.config.settings import build_settings
 from tokenswarm.record import Outcome, RequestRecord
 
 FAST = "ttft_base_ms = 1\nttft_std_ms = 0\ntbt_ms = 1\n"

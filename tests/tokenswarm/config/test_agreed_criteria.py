@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tokenswarm.config.build import build_settings
 from tokenswarm.config.environment import Environment
 from tokenswarm.config.given_options import Agreed, agreed_of_files, agreed_of_launch, replaced
-from tokenswarm.config.settings import Settings, build_settings
+from tokenswarm.config.settings import Settings
 
 STRICT = "p95(ttft_ms) > 1000; percentage(error) > 1"
 

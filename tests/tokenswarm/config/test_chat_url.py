@@ -5,9 +5,9 @@ import pytest
 from tokenswarm.apis.named import path_of
 from tokenswarm.apis.request import Sending
 from tokenswarm.client.sdk import chat_endpoint
+from tokenswarm.config.build import build_settings
 from tokenswarm.config.chat_url import ChatUrl, read_chat_url, token_scope
 from tokenswarm.config.environment import Environment, endpoint_problems
-from tokenswarm.config.settings import build_settings
 from tokenswarm.userinput import BadInput
 
 NOTHING: dict[str, str] = {}

@@ -24,7 +24,7 @@ from tokenswarm.config.environment import (
     read_env_file,
     read_environment,
 )
-from tokenswarm.config.keyvault import KeyVaultReference, key_vault_references
+from tokenswarm.keys.keyvault import KeyVaultReference, key_vault_references
 from tokenswarm.userinput import BadInput
 
 CANARY = "c4nary-0123456789"

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from tokenswarm.config.build import build_settings
 from tokenswarm.config.environment import Environment
 from tokenswarm.config.key_owner import ENTRA_TOKEN, KeyOwner, parse_endpoints
-from tokenswarm.config.settings import Settings, build_settings
+from tokenswarm.config.settings import Settings
 from tokenswarm.userinput import BadInput
 
 LAB = "https://lab.openai.azure.com"

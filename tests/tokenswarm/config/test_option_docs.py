@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tokenswarm.config.build import build_settings
 from tokenswarm.config.environment import Environment
 from tokenswarm.config.option_docs import DOCS, INTERNAL, find, near
 from tokenswarm.config.options import BY_NAME, Option
-from tokenswarm.config.settings import Settings, build_settings
+from tokenswarm.config.settings import Settings
 from tokenswarm.userinput import BadInput
 from tokenswarm.workload.distributions import Length
 

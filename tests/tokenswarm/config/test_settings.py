@@ -1,3 +1,5 @@
+"""Options made into settings: `build_settings`, with the load and the checks that it uses."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -8,9 +10,10 @@ from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
+from tokenswarm.config.build import build_settings
 from tokenswarm.config.environment import Environment
 from tokenswarm.config.options import OPTIONS
-from tokenswarm.config.settings import Settings, build_settings
+from tokenswarm.config.settings import Settings
 from tokenswarm.userinput import BadInput
 from tokenswarm.workload.arrivals import RatePlan
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from tokenswarm.config.build import build_settings
 from tokenswarm.config.environment import Environment
-from tokenswarm.config.settings import Settings, build_settings
+from tokenswarm.config.settings import Settings
 from tokenswarm.config.targets import parse_several
 from tokenswarm.userinput import BadInput
 

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from tokenswarm.config.build import build_settings
 from tokenswarm.config.environment import Environment
-from tokenswarm.config.settings import Settings, build_settings
+from tokenswarm.config.settings import Settings
 from tokenswarm.control.load_levels import level_facts
 
 

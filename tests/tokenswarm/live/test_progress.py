@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from tokenswarm.config.build import build_settings
 from tokenswarm.config.environment import Environment
-from tokenswarm.config.settings import build_settings
 from tokenswarm.control.capacity_search import Step
 from tokenswarm.live.progress import Course
 

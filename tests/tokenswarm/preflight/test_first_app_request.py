@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tests.tokenswarm.preflight.test_first_request import EVENTS, JSON, Answer, Service
+from tokenswarm.config.build import build_settings
 from tokenswarm.config.environment import Environment
-from tokenswarm.config.settings import Settings, build_settings
+from tokenswarm.config.settings import Settings
 from tokenswarm.preflight.first_request import FirstRequests, try_targets
 from tokenswarm.preflight.reachability import check_targets
 from tokenswarm.preflight.target_line import describe_targets

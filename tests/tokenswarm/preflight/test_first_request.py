@@ -14,8 +14,9 @@ import pytest
 
 from tests.faults.certificates import Authority
 from tests.tokenswarm.preflight.test_reachability import unused_port
+from tokenswarm.config.build import build_settings
 from tokenswarm.config.environment import Environment
-from tokenswarm.config.settings import Settings, build_settings
+from tokenswarm.config.settings import Settings
 from tokenswarm.preflight.first_request import FirstRequests, describe_cost, try_targets
 from tokenswarm.preflight.reachability import check_targets, choose_model
 from tokenswarm.userinput import BadInput

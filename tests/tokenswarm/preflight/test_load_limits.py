@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from tokenswarm.config.build import build_settings
 from tokenswarm.config.environment import Environment, read_environment
-from tokenswarm.config.settings import Settings, build_settings
+from tokenswarm.config.settings import Settings
 from tokenswarm.preflight.load_limits import check_bounds, check_load, check_search, check_start_up, is_loopback
 
 

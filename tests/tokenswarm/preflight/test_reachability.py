@@ -11,8 +11,9 @@ import pytest
 
 from tests.scripted_server import scripted_server
 from tests.simulator_process import API_KEY, Simulator, running_simulator
+from tokenswarm.config.build import build_settings
 from tokenswarm.config.environment import Environment
-from tokenswarm.config.settings import Settings, build_settings
+from tokenswarm.config.settings import Settings
 from tokenswarm.preflight import reachability as preflight
 from tokenswarm.preflight.reachability import check_targets
 

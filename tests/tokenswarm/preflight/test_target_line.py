@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from tokenswarm.config.build import build_settings
 from tokenswarm.config.environment import Environment
-from tokenswarm.config.settings import build_settings
 from tokenswarm.preflight.target_line import describe_targets
 
 RESOURCE = "https://r.openai.azure.com"

@@ -11,7 +11,7 @@ import pytest
 
 from tests.services.fake_azure import Azure
 from tokenswarm.config.chat_url import DEFAULT_SCOPE
-from tokenswarm.config.entra import EntraTokens, Token, default_credential, renewal_delay_s
+from tokenswarm.keys.entra import EntraTokens, Token, default_credential, renewal_delay_s
 from tokenswarm.userinput import BadInput
 
 
@@ -113,7 +113,7 @@ def test_other_greenlets_run_while_a_token_is_fetched_under_monkey_patching(azur
     script = """
         from gevent import monkey; monkey.patch_all()
         import gevent, time
-        from tokenswarm.config.entra import EntraTokens, default_credential
+        from tokenswarm.keys.entra import EntraTokens, default_credential
         beats, done = [], gevent.event.Event()
         source = EntraTokens(default_credential(), on_renewal=lambda: source.version > 1 and done.set())
         source.start()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tokenswarm.config.engines import Engines, read_engines
+from tokenswarm.preflight.engines import Engines, read_engines
 from tokenswarm.userinput import BadInput
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.services.fake_azure import Azure
 from tokenswarm.config.environment import Environment
-from tokenswarm.config.keyvault import (
+from tokenswarm.keys.keyvault import (
     KeyVaultReference,
     fetch_secrets,
     key_vault_references,

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from tokenswarm.config.entra import INSTALL, default_credential, first_line
 from tokenswarm.config.environment import NAMES, Environment, endpoint_problems, is_key_vault_reference
+from tokenswarm.keys.entra import INSTALL, default_credential, first_line
 from tokenswarm.userinput import BadInput
 
 _KEY_VAULT = re.compile(r"@Microsoft\.KeyVault\((?P<body>.*)\)", re.IGNORECASE | re.DOTALL)

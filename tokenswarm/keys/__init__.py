@@ -1,0 +1,4 @@
+"""Keys and tokens that lie in Azure: Key Vault, Microsoft Entra.
+
+May import: userinput, config.
+"""
