@@ -40,7 +40,7 @@ SHORTENED = {
     "conversations": (*QUICK, "-u", "4", "-r", "4", "--run-time", "4s", "--think-time", "0.05"),
     "find-users": (
         "--deployment", "slots", "--search", "2..3 users", "--search-hold", "1.5s", "--max-tokens", "2",
-        "--think-time", "0", "--failure-criteria", "p50(e2e_ms) > 550",
+        "--think-time", "0", "--failure-criteria", "avg(e2e_ms) > 500",
     ),
     "find-capacity": (
         "--deployment", "ptu", "--context-tokens", "100", "--max-tokens", "50", "--quota-tpm", "",
@@ -54,8 +54,8 @@ SESSIONS = (
     "--think-time", "0.2", "--context-tokens", "60", "--max-tokens", "10", "-u", "40", "-r", "40", "--processes", "2",
 )  # fmt: skip
 CUT_SEARCH = (
-    "--deployment", "slots", "--search", "1..3 users", "--search-hold", "1.5s", "--max-tokens", "2",
-    "--think-time", "0", "--failure-criteria", "p50(e2e_ms) > 550", "--run-time", "7s",
+    *QUICK, "--search", "1..64 users", "--search-hold", "1.5s", "--max-tokens", "2",
+    "--think-time", "0", "--failure-criteria", "avg(e2e_ms) > 500", "--run-time", "7s",
 )  # fmt: skip
 RECORDED_SESSIONS = (*QUICK, "--trace-speed", "10", "--arrivals-of", "sessions", "--think-time", "0.1")
 SHARED_PREFIX = (
