@@ -86,7 +86,7 @@ TOP: dict[str, str] = {
     "tokenswarm.lease": "",
     "tokenswarm.sweep_file": "userinput",
     "tokenswarm.installation": "",
-    "tokenswarm.__main__": "cli",
+    "tokenswarm.__main__": "redaction cli",
     "tokenswarm.plugin": "redaction userinput exit_codes preflight config control runner live telemetry",
     "tokenswarm.users": "record workload apis traffic client config sender runner plugin",
     "analysis.statistics": "metrics",

@@ -10,7 +10,9 @@ def main() -> None:
 
         run_command()
     except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
+        from tokenswarm.redaction import write_line
+
+        write_line("Stopped.", sys.stderr)
         sys.exit(130)  # as a shell shows a program that Ctrl-C has ended
 
 

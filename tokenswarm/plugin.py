@@ -63,6 +63,8 @@ def register() -> None:
     events.test_start.add_listener(_await_init)
     # Locust forks its workers before the init event; what is forked later, as `git`, is none.
     os.register_at_fork(before=lambda: None if is_set_up.is_set() else load_for_workers())
+    if "--worker" in sys.argv or os.environ.get("LOCUST_MODE_WORKER"):
+        load_for_workers()  # before Locust says that this worker is ready: at the start it would be late
     # Locust's worker builds its whole parser anew for each option of each spawn message: with ours, half a second in
     # which nothing else runs, at each step of a shape. The function is pure; asked once, it costs 3 ms.
     argument_parser.default_args_dict = functools.cache(argument_parser.default_args_dict)

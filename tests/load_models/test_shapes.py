@@ -143,7 +143,7 @@ seen["told to end"] = tick(soak, 1)
 environment = types.SimpleNamespace(parsed_options=types.SimpleNamespace(run_time=None), runner=None)
 seen["chosen"] = []
 for kind, stages in (("step", "by=0"), ("soak", "users=5, duration=1h"), (None, None)):
-    choose_shape(environment, kind, stages)
+    choose_shape(environment, kind, stages, None)
     seen["chosen"].append(type(environment.shape_class).__name__)
 print(json.dumps(seen))
 """

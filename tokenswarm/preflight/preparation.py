@@ -274,7 +274,7 @@ class Preparation:
 
 
 def load_for_workers() -> None:
-    """What each of the workers that are forked next would load for itself, loaded once, in memory that they share."""
+    """What a worker needs at its start, loaded now; workers that are forked next share its memory."""
     load_sdk()
     gc.freeze()  # as Locust does before it forks: a collection in a worker would copy these objects
 
