@@ -66,9 +66,12 @@ def _load(summary: Summary) -> str:
 
 
 def largest(stages: str) -> str:
-    """`up to 360` of `20s:60,20s:360`, `up to 10` of thread groups of ten in all; the text itself when it is else."""
+    """`up to 360` of `20s:60,20s:360`, `up to 10` of thread groups of ten in all, `up to 40` of `by=5, every=1m,
+    to=40`; the text itself when it is else."""
     if threads := re.findall(r"\bthreads\s*=\s*(\d+)", stages):
         return f"up to {sum(map(int, threads))}"
+    if named := re.findall(r"\b(?:to|peak|users)\s*=\s*(\d+)", stages):
+        return f"up to {max(map(int, named))}"
     try:
         most = max(float(part.rpartition(":")[2]) for part in stages.split(","))
     except ValueError:

@@ -44,7 +44,7 @@ def trade_plot(curve: LoadCurve) -> Plot | None:
     for axis in ("xaxis", "yaxis"):
         layout[axis] |= {"rangemode": "tozero"}
     trace = {
-        "type": "scatter", "mode": "markers+text", "name": "level", "textposition": "top center",
+        "type": "scatter", "mode": "markers+text", "name": "level", "textposition": "top center", "cliponaxis": False,
         "text": [escape_text(level.label) for level in told],
         "x": [_shown(level.figures.tokens_per_s) for level in told],
         "y": [_shown(level.figures.per_user.value) for level in told],

@@ -14,7 +14,7 @@ FRONT_NOTE = (
 )
 SETTLED_NOTE = "The first tenth of each level is left out; a ramp is cut into five levels of its mean loads."
 COLUMNS = (
-    "requests", "answered / min", "tokens/s in all", "tokens/s per user", "TTFT p95 ms", "TBT p95 ms", "E2E p95 ms",
+    "requests", "RPM", "tokens/s", "per user", "TTFT p95 ms", "TBT p95 ms", "E2E p95 ms",
     "not ok",
 )  # fmt: skip
 
@@ -25,17 +25,19 @@ def levels(summary: Summary) -> Table | None:
 
 
 def curve_table(curve: LoadCurve) -> Table:
-    """A line a level: figures with their 95 % intervals, cost, whether its criteria held, and what is remarkable."""
+    """A line a level: figures with their 95 % intervals, cost, and whether its criteria held. What broke is said below:
+    beside the figures there is no room for it."""
     has_cost = any(level.cost_per_1000 is not None for level in curve.levels)
     has_verdict = any(level.holds is not None for level in curve.levels)
-    columns = [Column("load"), *(Column(title, brief=title in ("requests", "not ok")) for title in COLUMNS)]
-    columns += [Column(f"{curve.currency} / 1,000 answers")] if has_cost else []
-    columns += [Column("holds")] if has_verdict else []
+    columns = [Column("load"), *([Column("holds")] if has_verdict else [])]
+    columns += [*(Column(title, brief=title in ("requests", "not ok")) for title in COLUMNS)]
+    columns += [Column(f"{curve.currency} / 1,000")] if has_cost else []
     rows = [_row(level, curve, has_cost, has_verdict) for level in curve.levels]
     notes = [curve.knee_sentence[:1].upper() + curve.knee_sentence[1:] + "."] if curve.knee_sentence else []
     notes += [SETTLED_NOTE] if curve.settled else []
+    notes += [f"{level.label}: {'; '.join(level.breaks)}." for level in curve.levels if level.breaks]
     notes += [FRONT_NOTE] if any(level.on_front for level in curve.levels) else []
-    return Table(TITLE, [*columns, Column("remarks", words=True)], rows, notes)
+    return Table(TITLE, columns, rows, notes)
 
 
 def _row(level: CurveLevel, curve: LoadCurve, has_cost: bool, has_verdict: bool) -> Row:
@@ -43,8 +45,9 @@ def _row(level: CurveLevel, curve: LoadCurve, has_cost: bool, has_verdict: bool)
     verdict = [_verdict(level.holds)] if has_verdict else []
     knee = curve.knee
     is_knee = knee is not None and knee.high is not None and knee.load == level.figures.span.load
-    said = [*(["knee"] if is_knee else []), *(["front"] if level.on_front else []), *level.breaks]
-    return Row(level.label, [*_figures(level.figures), *cost, *verdict, Cell("; ".join(said))], is_strong=is_knee)
+    tags = [*(["knee"] if is_knee else []), *(["front"] if level.on_front else [])]
+    label = f"{level.label} ({', '.join(tags)})" if tags else level.label
+    return Row(label, [*verdict, *_figures(level.figures), *cost], is_strong=is_knee)
 
 
 def _figures(found: LevelFigures) -> list[Cell]:

@@ -41,7 +41,8 @@ def _row(line: Row, columns: Sequence[Column]) -> str:
 def _cell(found: Cell, column: Column) -> str:
     if found.state:
         small = f" {escape(found.note)}" if found.note else ""
-        return f'<td class="text"><span class="state {_STYLES[found.state]}">{escape(found.text)}</span>{small}</td>'
+        state = f'<span class="state {_STYLES[found.state]}">{escape(found.text)}</span>'
+        return f"<td{_text_class(column.words)}>{state}{small}</td>"
     if found.share_pct is not None:
         width = min(max(found.share_pct, 0.0), 100.0)
         return f'<td><span class="bar" style="width:{width:.1f}px"></span> {escape(found.text)}</td>'

@@ -174,6 +174,8 @@ def test_every_medium_begins_with_the_same_answer(tmp_path):
         ("20s:60,20s:360", "up to 360"),
         ("threads=10, delay=3s, ramp=5s", "up to 10"),
         ("threads=4;threads=6", "up to 10"),
+        ("by=5, every=1m, to=40", "up to 40"),
+        ("base=5, peak=50, at=2m, hold=30s, duration=6m", "up to 50"),
     ],
 )
 def test_the_most_users_of_a_shape_are_said_as_a_number(stages: str, said: str) -> None:
