@@ -278,6 +278,8 @@ def _has_token(record: RequestRecord, data: bytes) -> bool:
 
 def _another_end(data: bytes, base: Base) -> bool:
     """Whether the bytes hold an end that was mangled into them, or one that is not good and so a doubt."""
+    if isinstance(base.api, Responses):
+        return b'"response.incomplete"' in data
     return isinstance(base.api, ChatCompletions | Completions) and _ANY_END.search(data) is not None
 
 
