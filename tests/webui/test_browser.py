@@ -97,7 +97,9 @@ def test_a_run_from_start_to_report_and_again(
     press(browser, "#stop")
     await_(browser, lambda: shown(browser, "open-report"))
     check_against_truth(browser, simulator)
-    assert (text(browser, "verdict"), shown(browser, "bar"), shown(browser, "start-section")) == ("Failed", False, True)
+    # A busy machine may have saturated the generator: that is said beside what the criteria came to.
+    assert text(browser, "verdict") in ("Failed", "Not to be trusted, and failed")
+    assert (shown(browser, "bar"), shown(browser, "start-section")) == (False, True)
     curves_do_not_run_backwards(browser)
     accessible(browser)
 
