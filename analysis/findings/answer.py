@@ -5,6 +5,7 @@ Terminal, Markdown, page and JSON show this one answer.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,7 @@ from analysis.findings.load_curve import CurveLevel, load_text
 from analysis.findings.summary import Summary
 from analysis.findings.verdict import Judged
 from tokenswarm.metrics.criterion_words import finding, must
+from tokenswarm.metrics.samples import needed
 from tokenswarm.metrics.verdict import Reason, ReasonKind, described
 
 WORDS = {
@@ -236,7 +238,18 @@ def _when_passed(summary: Summary) -> str:
         )
     if summary.judgement.replaced:
         return "Judge it by the criteria of its scenario before you rely on it."
+    if (few := _too_few(summary)) is not None:
+        return f"Too few values for {few}: run it for longer before you rely on it."
     return "This load can be relied on; scenario find-capacity tells how much more would hold."
+
+
+def _too_few(summary: Summary) -> str | None:
+    """The first criterion whose percentile has fewer values than it needs, in words; `None` when all have enough."""
+    for item in summary.judgement.criteria:
+        p = float(item.aggregation[1:]) if re.fullmatch(r"p[\d.]+", item.aggregation) else 50.0
+        if 0 < p < 100 and item.n < needed(p):
+            return f"{item.aggregation}({item.metric}), {item.n} of {needed(p)}"
+    return None
 
 
 def _is_unjudged(summary: Summary, metric: str, count: int) -> bool:
@@ -284,7 +297,8 @@ def _capacity(summary: Summary) -> Tile:
     limit = _quota_rpm(summary)
     value = f"{format_figure(rpm)} RPM" if rpm is not None else ABSENT
     if limit is None:
-        return Tile("Answered", value, note=f"of {format_figure(summary.overall.values.get('rpm_started'))} RPM sent")
+        counts = summary.overall.counts
+        return Tile("Answered", value, note=f"{counts.ok:,} of {counts.sent:,} sent requests")
     said, rpm_limit = limit
     room = 100.0 * (rpm_limit - rpm) / rpm_limit if rpm is not None else None
     return Tile("Answered", value, said, _room(room))
@@ -325,7 +339,7 @@ def _cost(summary: Summary) -> Tile:
     value = f"{money(found.per_1000_answers, found.currency)} / 1,000"
     spent = f"the run: {money(found.run, found.currency)}"
     if found.max_cost is None or found.run is None:
-        return Tile("Cost", value, note=f"{spent}; a month of it {money(found.per_month, found.currency)}")
+        return Tile("Cost", value, note=f"{spent}; a month at this load {money(found.per_month, found.currency)}")
     room = 100.0 * (found.max_cost - found.run) / found.max_cost
     return Tile("Cost", value, f"{spent} of {money(found.max_cost, found.currency)}", _room(room))
 

@@ -180,3 +180,9 @@ def test_every_medium_begins_with_the_same_answer(tmp_path):
 )
 def test_the_most_users_of_a_shape_are_said_as_a_number(stages: str, said: str) -> None:
     assert largest(stages) == said
+
+
+def test_a_percentile_of_too_few_is_nothing_to_rely_on(tmp_path):
+    found = answer(tmp_path, good()[:12])
+    assert found.word == "Passed"
+    assert found.to_do == "Too few values for p95(ttft_ms), 12 of 20: run it for longer before you rely on it."
