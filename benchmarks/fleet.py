@@ -31,9 +31,9 @@ from typing import Any
 import gevent
 import psutil
 
-from benchmarks.figures import markdown_table, percentile
+from benchmarks.figures import percentile
 from benchmarks.rows import typical_record
-from benchmarks.runs import describe_machine, free_port
+from benchmarks.runs import free_port, print_table
 from benchmarks.target import ROOT, cores
 from tokenswarm.control.messages import ClockAsked, ClockTold, Drain, Rows, encode
 from tokenswarm.control.workers import run_of
@@ -244,12 +244,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=15.0)
     options = parser.parse_args()
     os.sched_setaffinity(0, cores()[1])
-    rows = []
-    for workers in map(int, options.workers.split(",")):
-        rows.append(fleet_row(workers, options.rows_per_s, options.seconds))
-        print(rows[-1], file=sys.stderr, flush=True)
-    print(f"{describe_machine()}\n")
-    print(markdown_table(rows))
+    print_table(
+        fleet_row(workers, options.rows_per_s, options.seconds) for workers in map(int, options.workers.split(","))
+    )
     return 0
 
 

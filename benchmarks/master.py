@@ -23,8 +23,8 @@ from typing import Any
 
 import psutil
 
-from benchmarks.figures import markdown_table, percentile
-from benchmarks.runs import describe_machine, free_port, run_pinned
+from benchmarks.figures import percentile
+from benchmarks.runs import free_port, print_table, run_pinned
 from benchmarks.target import running_target
 from benchmarks.tools import Job, Work, read_rows, tokenswarm_job
 
@@ -125,12 +125,9 @@ def main() -> int:
     parser.add_argument("--rows-per-s", default="500,1000,2000")
     parser.add_argument("--seconds", type=float, default=20.0)
     options = parser.parse_args()
-    rows = []
-    for rate in map(float, options.rows_per_s.split(",")):
-        rows.append(master_row(options.workers, rate, options.seconds))
-        print(rows[-1], file=sys.stderr, flush=True)
-    print(f"{describe_machine()}\n")
-    print(markdown_table(rows))
+    print_table(
+        master_row(options.workers, rate, options.seconds) for rate in map(float, options.rows_per_s.split(","))
+    )
     return 0
 
 

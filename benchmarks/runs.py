@@ -8,9 +8,13 @@ import platform
 import signal
 import socket
 import subprocess
+import sys
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+from benchmarks.figures import markdown_table
 from benchmarks.process_tree import Sample, TreeSampler
 from benchmarks.target import cores
 from benchmarks.tools import Job
@@ -53,6 +57,16 @@ def run_pinned(job: Job, folder: Path, timeout: float, on_cores: set[int] | None
 def describe_machine() -> str:
     """Date, cores and platform, for the line over a table."""
     return f"{datetime.date.today()}, {os.cpu_count()} cores, {platform.platform()}"
+
+
+def print_table(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Each row as it is measured, to standard error; then all of them as a table."""
+    found = []
+    for row in rows:
+        found.append(row)
+        print(row, file=sys.stderr, flush=True)
+    print(f"{describe_machine()}\n")
+    print(markdown_table(found))
 
 
 def free_port() -> int:

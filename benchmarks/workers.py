@@ -14,8 +14,8 @@ import sys
 from typing import Any
 
 from benchmarks.accuracy import row_of, run_cell, window_of
-from benchmarks.figures import chunks_between, markdown_table
-from benchmarks.runs import describe_machine, free_port
+from benchmarks.figures import chunks_between
+from benchmarks.runs import free_port, print_table
 
 
 def scaling_row(workers: int, per_worker: int, seconds: float) -> dict[str, Any]:
@@ -55,12 +55,10 @@ def main() -> int:
     parser.add_argument("--streams-per-worker", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=14.0)
     options = parser.parse_args()
-    rows = []
-    for workers in map(int, options.workers.split(",")):
-        rows.append(scaling_row(workers, options.streams_per_worker, options.seconds))
-        print(rows[-1], file=sys.stderr, flush=True)
-    print(f"{describe_machine()}\n")
-    print(markdown_table(rows))
+    print_table(
+        scaling_row(workers, options.streams_per_worker, options.seconds)
+        for workers in map(int, options.workers.split(","))
+    )
     return 0
 
 
