@@ -36,7 +36,7 @@ from tokenswarm.sender.graph_run import GraphRun
 from tokenswarm.sender.schedule import Due
 from tokenswarm.sender.sender import Sender
 from tokenswarm.sender.session import Session, StepRows, pause_until
-from tokenswarm.sender.session_graphs import SessionGraph
+from tokenswarm.sender.session_graphs import ComposedSteps
 from tokenswarm.traffic.recorded import Recorded
 from tokenswarm.workload.arrivals import Arrival
 from tokenswarm.workload.thread_group import Thread
@@ -97,7 +97,7 @@ class ApiUser(User):
         self.client = self._make_client()
         self._spare: list[Client[Any]] = []
         """Further connections, for steps that are sent while others are under way."""
-        self._graph: SessionGraph | None = None
+        self._run: GraphRun | None = None
 
     def _make_client(self) -> Client[Any]:
         return Client(self.make_api(), self.make_endpoint(), self.settings.sending, self.caller)
@@ -126,8 +126,7 @@ class ApiUser(User):
             return self._think_s()
         self.due = schedule.take()
         if self.settings.traffic.graphs:
-            self._begin_session(self.due.arrival)
-            self._graph = self.composer.next_graph(self.due.arrival)
+            self._run = self._next_run(self.due)
         else:
             self.composed = self.compose(self.due.arrival)
         self.due.come.wait()
@@ -174,8 +173,8 @@ class ApiUser(User):
             raise StopUser
         due = self.due.scheduled_at if self.due else None
         if self.settings.traffic.graphs:
-            graph, self._graph = self._graph or self.composer.next_graph(None), None
-            self._go_through_graph(graph, due)
+            run, self._run = self._run or self._next_run(None), None
+            run.go_through()
             return
         request, encoded = self.composed or self.compose(None)
         self.composed = None
@@ -221,14 +220,18 @@ class ApiUser(User):
             if pause_until(self.sender.stopping.wait, due_at):
                 return
 
-    def _go_through_graph(self, graph: SessionGraph, scheduled_at: float | None) -> None:
+    def _next_run(self, due: Due | None) -> GraphRun:
         """A session of steps, several of which may be under way at once, each on a connection of its own."""
+        arrival, scheduled_at = (due.arrival, due.scheduled_at) if due is not None else (None, None)
+        self._begin_session(arrival)
+        steps = ComposedSteps(self.composer.next_graph(arrival), self.client.encode)
         session = Session(uuid.uuid4().hex, scheduled_at, self.emit)
+        if not self._spare:
+            self._spare.append(self._make_client())
 
         def ask(position: int, rows: StepRows, due_at: float | None) -> None:
-            request = graph.request(position)
+            request, encoded = steps.take(position)
             client = self._spare.pop() if self._spare else self._make_client()
-            encoded = client.encode(request)
             try:
                 if due_at is None or not pause_until(self.sender.stopping.wait, due_at):
                     first = scheduled_at if rows.number == 1 else None
@@ -236,11 +239,11 @@ class ApiUser(User):
                         reply = client.call(request, rows.take, first, encoded, due_at)
                     if self.sender.answers is not None:
                         self.sender.answers.offer(reply.record, reply.text)
-                    graph.answered(position, reply.text)
+                    steps.graph.answered(position, reply.text)
             finally:
                 self._spare.append(client)
 
-        GraphRun(graph.steps, session, ask, self.sender.stopping.is_set).go_through()
+        return GraphRun(steps.graph.steps, session, ask, self.sender.stopping.is_set, steps.prepare)
 
     def emit(self, record: RequestRecord) -> None:
         """Record one finished attempt."""

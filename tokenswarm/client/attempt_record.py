@@ -52,6 +52,11 @@ class Call:
     """Unix s from which the latency counts of a call that no plan has scheduled."""
 
     @property
+    def start_at(self) -> float:
+        """Unix s before which the attempt must not start: only the first has one that is not over."""
+        return self.due_at or 0.0
+
+    @property
     def request_id(self) -> str:
         return f"{self.call_id}-{self.attempt}"
 

@@ -62,7 +62,7 @@ class Client(Generic[Asked]):
     ) -> Reply:
         """Send a request, and again as `retry` says while the run is on; `emit` gets a record as each attempt ends.
         `encoded`: what it is sent as, where that was made before the request was due; `due_at`: Unix s at which one
-        that no plan has scheduled should start."""
+        that no plan has scheduled starts, a moment after the call."""
         encoded = self.encode(request) if encoded is None else encoded
         call = Call(emit, self._caller.id_prefix + os.urandom(16).hex(), 1, scheduled_at, due_at=due_at)
         first_ns = time.monotonic_ns()
@@ -120,10 +120,13 @@ class Client(Generic[Asked]):
         if encoded.is_message:
             opening = Opening("ws" + address.url.removeprefix("http"), headers)
             timeout_s = self._sending.timeout_s
-            return self.transport.converse(opening, encoded.body, sink_for, timeout_s, leave_after_s, encoded.is_new)
+            is_new = encoded.is_new
+            return self.transport.converse(
+                opening, encoded.body, sink_for, timeout_s, leave_after_s, is_new, call.start_at
+            )
         absolute = self.transport.writes_absolute(origin)
         data = write_request("POST", address.url, headers, encoded.body, absolute)
-        return self.transport.send(origin, data, sink_for, self._sending.timeout_s, leave_after_s)
+        return self.transport.send(origin, data, sink_for, self._sending.timeout_s, leave_after_s, call.start_at)
 
 
 def _has_left(request: Request, at_s: float) -> bool:

@@ -17,16 +17,27 @@ Ask = Callable[[int, StepRows, "float | None"], None]
 
 
 class GraphRun:
-    """One session on its way; `ask` runs in a greenlet of its own for each step under way."""
+    """One session on its way; `ask` runs in a greenlet of its own for each step under way. `prepare` is told of a step
+    when the last one that it waits for has been started."""
 
-    def __init__(self, steps: Sequence[AgentStep], session: Session, ask: Ask, stopped: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        steps: Sequence[AgentStep],
+        session: Session,
+        ask: Ask,
+        stopped: Callable[[], bool],
+        prepare: Callable[[int], None] = lambda position: None,
+    ) -> None:
         self._steps = steps
         self._session = session
         self._ask = ask
         self._stopped = stopped
+        self._prepare = prepare
         self._children = children_of(steps)
         self._open = [len(step.parents) for step in steps]
         """Parents of each step that have not been answered yet."""
+        self._missing = list(self._open)
+        """Parents of each step that have not been started yet."""
         self._ended: gevent.queue.Queue[tuple[int, StepRows]] = gevent.queue.Queue()
         self._rows: dict[int, StepRows] = {}
         self._running: dict[int, Any] = {}
@@ -51,6 +62,14 @@ class GraphRun:
         rows = self._rows[position] = self._session.next_step(path_s + tool_s)
         due_at = None if after is None else after + tool_s
         self._running[position] = gevent.spawn(self._go, position, rows, due_at)
+        self._prepare_children(position)
+
+    def _prepare_children(self, position: int) -> None:
+        """What follows a step is put together while that is under way, after all that is due now."""
+        for child in self._children[position]:
+            self._missing[child] -= 1
+            if self._missing[child] == 0:
+                gevent.spawn(self._prepare, child)
 
     def _go(self, position: int, rows: StepRows, due_at: float | None) -> None:
         try:

@@ -12,6 +12,9 @@ from tokenswarm.sender.timer import Timer
 FINE_S = 0.002
 """The end of a pause, which a timer finer than gevent's waits for: a session of twelve steps would else be some 10 ms
 longer than its answers and tools."""
+READY_S = 0.0004
+"""A pause ends this long before the next request is due: its greenlet is woken and the request is written up to then,
+and the transport starts it to within a turn of the loop."""
 
 
 class Session:
@@ -80,14 +83,14 @@ class StepRows:
 
 
 def pause_until(stopping: Callable[[float], object], at: float) -> bool:
-    """Wait until Unix s `at`; True when the run has ended before, but for the last `FINE_S`."""
+    """Wait until `READY_S` before Unix s `at`; True when the run has ended before, but for the last `FINE_S`."""
     while (left_s := at - time.time() - FINE_S) > 0:
         if stopping(left_s):
             return True
-    if at > time.time():
+    if at - READY_S > time.time():
         timer = Timer()
         try:
-            timer.wait_until(at)
+            timer.wait_until(at - READY_S)
         finally:
             timer.close()
     return False

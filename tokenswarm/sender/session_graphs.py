@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from tokenswarm.apis.api import Encoded
 from tokenswarm.apis.request import ChatRequest, Request
 from tokenswarm.recordings.graph import AgentStep, ancestors_of
 from tokenswarm.traffic.recorded import RecordedRequest
@@ -19,6 +20,10 @@ class SessionGraph(Protocol):
 
     @property
     def steps(self) -> Sequence[AgentStep]: ...
+
+    @property
+    def needs_answers(self) -> bool:
+        """Whether what a step asks depends on what came back; else it can be put together at any time."""
 
     def request(self, position: int) -> Request:
         """What the step at a position asks."""
@@ -40,6 +45,10 @@ class RecordedSteps:
     @property
     def steps(self) -> Sequence[AgentStep]:
         return self.graph.steps
+
+    @property
+    def needs_answers(self) -> bool:
+        return self.feeds_back
 
     def request(self, position: int) -> RecordedRequest:
         return self.compose(self.graph, position, self._answers_in(position) if self.feeds_back else None)
@@ -72,6 +81,10 @@ class MadeUpSteps:
     _answers: dict[int, str] = field(default_factory=dict)
     _depths: dict[int, int] = field(default_factory=dict)
 
+    @property
+    def needs_answers(self) -> bool:
+        return True
+
     def request(self, position: int) -> ChatRequest:
         parents = self.steps[position].parents
         self._depths[position] = 1 + max((self._depths[parent] for parent in parents), default=-1)
@@ -90,3 +103,29 @@ class MadeUpSteps:
             (before,) = self.steps[before].parents
         answer = {"role": "assistant", "content": self._answers[before]}
         return [*self._said[before], answer, {"role": "user", "content": added}]
+
+
+class ComposedSteps:
+    """The requests of a session's steps, put together before they are due where that can be, and each once."""
+
+    def __init__(self, graph: SessionGraph, encode: Callable[[Request], Encoded]) -> None:
+        """What waits for nobody is put together now."""
+        self.graph = graph
+        self._encode = encode
+        self._ready: dict[int, tuple[Request, Encoded]] = {}
+        for position, step in enumerate(graph.steps):
+            if not step.parents:
+                self.prepare(position)
+
+    def prepare(self, position: int) -> None:
+        """Put a step's request together if it is known before its parents are answered."""
+        if position not in self._ready and not (self.graph.needs_answers and self.graph.steps[position].parents):
+            self._ready[position] = self._compose(position)
+
+    def take(self, position: int) -> tuple[Request, Encoded]:
+        """The request of a step, all of whose parents have been answered."""
+        return self._ready.pop(position, None) or self._compose(position)
+
+    def _compose(self, position: int) -> tuple[Request, Encoded]:
+        request = self.graph.request(position)
+        return request, self._encode(request)

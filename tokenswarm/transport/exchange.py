@@ -30,6 +30,9 @@ LOST_RACE_MS = 250.0
 """A peer that had closed a kept connection before a request reached it is heard of within a round trip. Whatever ends
 the connection later than twice the time it took to connect, and this, may be the service's failure."""
 
+MOMENT_S = 0.005
+"""The start of a request is awaited no longer."""
+
 Origin = tuple[str, str, int]
 
 Run = Callable[[Connection, Exchange], None]
@@ -57,10 +60,17 @@ class Transport:
         return self._proxy is not None and origin[0] == "http"
 
     def send(
-        self, origin: Origin, request: bytes, sink_for: SinkFor, timeout_s: float, leave_after_s: float | None = None
+        self,
+        origin: Origin,
+        request: bytes,
+        sink_for: SinkFor,
+        timeout_s: float,
+        leave_after_s: float | None = None,
+        start_at: float = 0.0,
     ) -> Exchange:
         """Send one request to (scheme, host, port) and wait until the answer is complete or has failed, or until
-        `leave_after_s` after the start: then the connection is closed, as by a user who closes the page.
+        `leave_after_s` after the start: then the connection is closed, as by a user who closes the page. `start_at`:
+        Unix s before which it must not start, at most `MOMENT_S` away, as the loop turns meanwhile without a rest.
 
         Never raises for a failure of the network or the service: see `Exchange.failure`. Greenlet exits pass
         through with the connection closed and the exchange so far left in `last`.
@@ -72,7 +82,8 @@ class Transport:
         if self._proxy is not None and self._proxy.authorization is not None and self.writes_absolute(origin):
             request = _with_header(request, f"Proxy-Authorization: {self._proxy.authorization}")
         limit = _Limit.of(timeout_s, leave_after_s)
-        return self._send(origin, lambda connection, exchange: connection.run(exchange, request, sink_for), limit)
+        run: Run = lambda connection, exchange: connection.run(exchange, request, sink_for)  # noqa: E731
+        return self._send(origin, run, limit, start_at)
 
     def converse(
         self,
@@ -82,6 +93,7 @@ class Transport:
         timeout_s: float,
         leave_after_s: float | None = None,
         is_new: bool = False,
+        start_at: float = 0.0,
     ) -> Exchange:
         """The same for a message on a WebSocket, over a connection of its own where `is_new`. The kept one is opened
         where there is none; status and headers are those of the opening, on a kept one as well."""
@@ -91,9 +103,11 @@ class Transport:
             origin_of(opening.url),
             lambda connection, exchange: connection.converse(exchange, opening, message, sink_for),
             _Limit.of(timeout_s, leave_after_s),
+            start_at,
         )
 
-    def _send(self, origin: Origin, run: Run, limit: _Limit) -> Exchange:
+    def _send(self, origin: Origin, run: Run, limit: _Limit, start_at: float) -> Exchange:
+        _turn_until(start_at)
         reused = self._is_kept(origin)
         exchange = self._send_once(origin, run, limit, reused)
         if reused and self._was_lost(exchange):
@@ -186,6 +200,13 @@ class Transport:
             plain.close()
             raise
         return Connection(plain, tls)
+
+
+def _turn_until(at: float) -> None:
+    """Let the loop turn without a rest until Unix s `at`. A wall clock that is set meanwhile changes nothing."""
+    until_ns = time.monotonic_ns() + int(min(at - time.time(), MOMENT_S) * 1e9)
+    while time.monotonic_ns() < until_ns:
+        gevent.sleep(0)
 
 
 _GIVEN_UP = (Failure.CANCELLED, Failure.ABORTED)

@@ -26,6 +26,8 @@ def asked(
 
     def ask(position: int, taken: StepRows, due_at: float | None) -> None:
         pause_until(lambda left_s: gevent.sleep(left_s), due_at or 0.0)
+        while time.time() < (due_at or 0.0):  # as the transport does
+            gevent.sleep(0)
         begin = time.time()
         gevent.sleep(took_s(position))
         spans[position] = begin, time.time()
@@ -97,3 +99,24 @@ def test_a_session_that_is_killed_leaves_no_step_running() -> None:
         gevent.sleep(0)
     greenlet.kill()
     assert running == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_follows_is_prepared_once_when_all_that_it_waits_for_is_under_way(seed: int) -> None:
+    steps = random_steps(random.Random(seed))
+    steps = [AgentStep(step.parents, 0.0) for step in steps]
+    events: list[tuple[str, int]] = []
+
+    def ask(position: int, taken: StepRows, due_at: float | None) -> None:
+        events.append(("asked", position))
+        gevent.sleep(0.001)
+        taken.take(RequestRecord(call_id="c", started_at=time.time(), e2e_ms=1.0, outcome=Outcome.OK))
+
+    session = Session("s", time.time(), lambda row: None)
+    GraphRun(steps, session, ask, lambda: False, lambda child: events.append(("prepared", child))).go_through()
+    for position, step in enumerate(steps):
+        prepared = [at for at, event in enumerate(events) if event == ("prepared", position)]
+        assert len(prepared) == bool(step.parents)
+        for at in prepared:
+            assert all(events.index(("asked", parent)) < at for parent in step.parents)
+            assert at < events.index(("asked", position))

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import time
 from typing import Any
 
+import gevent
 import pytest
 
 from tokenswarm.record import Outcome, RequestRecord, SessionEnd
-from tokenswarm.sender.session import Session, pause_until
+from tokenswarm.sender.session import READY_S, Session, pause_until
 
 
 def record(started_at: float = 100.0, outcome: Outcome = Outcome.OK, **more: Any) -> RequestRecord:
@@ -69,3 +71,9 @@ def test_only_the_last_attempt_ends_a_session() -> None:
 def test_a_pause_ends_with_the_run() -> None:
     assert pause_until(lambda seconds: True, 1e12)
     assert not pause_until(lambda seconds: pytest.fail("nothing to wait for"), 0.0)
+
+
+def test_a_pause_leaves_a_moment_to_write_the_request() -> None:
+    at = time.time() + 0.01
+    assert not pause_until(gevent.sleep, at)
+    assert time.time() >= at - READY_S - 1e-6

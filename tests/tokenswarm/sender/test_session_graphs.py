@@ -5,12 +5,15 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.tokenswarm.config.test_settings import problems, settings
 from tests.tokenswarm.sender.test_composer import composer
-from tokenswarm.apis.request import ChatRequest
+from tokenswarm.apis.api import Encoded
+from tokenswarm.apis.request import ChatRequest, Request
 from tokenswarm.recordings.graph import AgentStep
 from tokenswarm.sender.composer import Composer
-from tokenswarm.sender.session_graphs import MadeUpSteps
+from tokenswarm.sender.session_graphs import ComposedSteps, MadeUpSteps
 from tokenswarm.traffic.recorded import RecordedRequest
 from tokenswarm.traffic.replay import Replay
 from tokenswarm.workload.arrivals import Arrival
@@ -97,6 +100,28 @@ def test_recorded_answers_of_a_graph_give_way_to_those_of_the_steps_it_goes_on_w
 
 def test_recorded_answers_stay_where_nothing_else_is_asked_for(tmp_path: Path) -> None:
     assert said_by(recorded(tmp_path))[3] == ["q", "old a", "c?", "old c", "d?"]
+
+
+@pytest.mark.parametrize(("history", "early"), [("recorded", [0, 1, 3, 4]), ("answered", [0])])
+def test_each_request_is_put_together_once_and_early_where_no_answer_is_needed(
+    tmp_path: Path, history: str, early: list[int]
+) -> None:
+    made: list[Request] = []
+
+    def encode(request: Request) -> Encoded:
+        made.append(request)
+        return Encoded(b"{}", "/x")
+
+    graph = recorded(tmp_path, history=history).next_graph(Arrival(0, 0.0))
+    steps = ComposedSteps(graph, encode)
+    for position in (1, 3, 4, 4):
+        steps.prepare(position)
+    assert [request.question_id for request in made] == [f"1.{position + 1}" for position in early]
+    taken = []
+    for position in range(5):
+        taken.append(steps.take(position)[0])
+        graph.answered(position, "new")
+    assert len(made) == 5 and all(any(request is each for each in made) for request in taken)
 
 
 def test_fan_out_needs_steps_of_made_up_prompts() -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.scripted_server import Action, ScriptedServer, close, reset, scripted_server
 from tokenswarm.apis.chat_completions import ChatStream
 from tokenswarm.transport.connect import kernel_timestamps
-from tokenswarm.transport.exchange import Transport
+from tokenswarm.transport.exchange import MOMENT_S, Transport
 from tokenswarm.transport.reading import Exchange
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -93,6 +93,18 @@ def test_offsets_follow_each_other_and_connect_is_absent_on_a_kept_connection() 
         assert times[0] >= 30.0
         assert times[1] - times[0] >= 29.0
         assert exchange.end_ms is not None and exchange.end_ms >= times[1]
+
+
+def test_a_request_starts_no_sooner_than_it_may_and_waits_for_a_moment_at_most() -> None:
+    with scripted_server([CHUNKED, framed(FINISH), b"0\r\n\r\n"]) as server:
+        for ahead_s, least_s in ((0.003, 0.003), (60.0, MOMENT_S), (-1.0, 0.0)):
+            begin = time.time()
+            transport = Transport()
+            address = ("http", "127.0.0.1", server.port)
+            exchange = transport.send(address, REQUEST, sink_for, 10.0, start_at=begin + ahead_s)
+            transport.close()
+            assert exchange.failure is None
+            assert least_s - 1e-4 <= exchange.started_at - begin < 50.0
 
 
 def test_bytes_have_the_time_they_reached_the_machine_not_the_time_they_were_read() -> None:
