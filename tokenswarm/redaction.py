@@ -16,6 +16,7 @@ import logging
 import re
 import sys
 from itertools import takewhile
+from operator import attrgetter
 from typing import Any, TextIO
 from urllib.parse import quote, quote_plus
 
@@ -31,6 +32,8 @@ MIN_CUT = 8
 
 _OUR_TEXTS = ("name", "target", "worker", "question_id")
 _SERVICE_TEXTS = ("error", "finish_reason", "request_id", "region", "model", "conversation_id", "stages")
+
+_TEXTS = attrgetter(*_OUR_TEXTS, *_SERVICE_TEXTS)
 
 _CONTROLS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
@@ -95,6 +98,8 @@ class Secrets:
     def clean(self, record: RequestRecord) -> RequestRecord:
         """`record` without secrets and control characters in its texts: some services tell a wrong key back in the
         error."""
+        if record.error is None and self._is_clean("".join(filter(None, _TEXTS(record)))):
+            return record
         found = {name: text for name in (*_OUR_TEXTS, *_SERVICE_TEXTS) if (text := getattr(record, name))}
         redacted: dict[str, Any] = {
             name: self.redact(self.hide_cut(text)) if name == "error" else self.hide(one_line(text))
@@ -103,6 +108,10 @@ class Secrets:
         if "error" in redacted:
             redacted["error"] = one_line(redacted["error"])
         return record if redacted == found else dataclasses.replace(record, **redacted)
+
+    def _is_clean(self, text: str) -> bool:
+        """Whether there is nothing to take out of a text, as of nearly every record's."""
+        return text.isascii() and text.isprintable() and not any(secret in text for secret in self._known)
 
     def redact_values(self, value: Any) -> Any:
         """The same for every text in plain data, the names in it included."""

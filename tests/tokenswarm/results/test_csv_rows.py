@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tokenswarm.record import COLUMNS, Outcome, RequestRecord
@@ -39,6 +39,17 @@ def test_rows_are_read_as_one_by_one(changed: dict[str, str]) -> None:
     csv.writer(line, lineterminator="\n").writerow(row.values())
     text = format_row(PLAIN) + line.getvalue()
     assert repr(by_parse_rows(text)) == repr(by_from_row(text))  # not by value: one nan is not another
+
+
+@given(st.floats() | st.floats(-1e4, 1e4) | st.floats(1e6, 5e9) | st.integers(-(10**7), 10**7).map(lambda n: n / 1e4))
+@example(-0.0)
+@example(-0.0004)
+@example(0.0005)
+@example(1e6)
+@example(1795877693.0)
+def test_a_number_is_written_as_python_writes_it_rounded(value: float) -> None:
+    row = RequestRecord(call_id="c", outcome=Outcome.OK, e2e_ms=value).to_row()
+    assert row[COLUMNS.index("e2e_ms")] == repr(round(value, 6 if abs(value) > 1e6 else 3))
 
 
 @given(st.text(max_size=20), st.text(max_size=20))
