@@ -38,6 +38,7 @@ _UNFINISHED = b'"finish_reason":null'
 _USAGE = b'"usage":'
 _PLAIN = re.compile(rb"[ !#-\[\]-~]+")
 """Characters that stand for themselves inside a JSON string: printable ASCII but quote and backslash."""
+_is_plain = _PLAIN.fullmatch
 
 
 class ChatCompletions:
@@ -192,7 +193,7 @@ class ChatStream(EventsOrBody):
                 before
                 and event.startswith(before)
                 and event.endswith(after)
-                and _PLAIN.fullmatch(event, len(before), len(event) - len(after)) is not None
+                and _is_plain(event, len(before), len(event) - len(after)) is not None
             ):
                 tokens += 1
                 continue
@@ -215,7 +216,7 @@ class ChatStream(EventsOrBody):
         end = _PLAIN.match(event, begin)
         if end is not None and event[end.end() : end.end() + 1] == b'"':
             self._before, self._after = b"data: " + event[:begin], event[end.end() :] + b"\n\n"
-            self._usual = self._before, self._after, _PLAIN.fullmatch, self.times.at_ms.append
+            self._usual = self._before, self._after, _is_plain, self.times.at_ms
 
     def _is_another_token(self, data: bytes) -> bool:
         """Whether `data` is one event that differs from a content event seen before in plain characters of its content
@@ -226,7 +227,7 @@ class ChatStream(EventsOrBody):
             and data.startswith(before)
             and data.endswith(after)
             and self._decoder.at_boundary
-            and _PLAIN.fullmatch(data, len(before), len(data) - len(after)) is not None
+            and _is_plain(data, len(before), len(data) - len(after)) is not None
         )
 
     @property

@@ -222,13 +222,13 @@ class TypedEventStream(EventsOrBody):
         """
         if self._ready:
             if self._usual is not None:
-                before, end, is_inside, note = self._usual
+                before, end, is_inside, times = self._usual
                 if (
                     data.startswith(before)
                     and data.endswith(end)
                     and is_inside(data, len(before), len(data) - len(end))
                 ):
-                    note(at_ms)
+                    times.append(at_ms)
                     return False
             if self._form is not None and (n := self._form.count(data)):
                 self.times.add(n, at_ms, since_ms)
@@ -254,7 +254,7 @@ class TypedEventStream(EventsOrBody):
             with contextlib.suppress(ValueError):
                 form = self._form = EventForm(event)
                 inside = form.is_inside
-                self._usual = None if inside is None else (form.before, form.end, inside, self.times.at_ms.append)
+                self._usual = None if inside is None else (form.before, form.end, inside, self.times.at_ms)
 
     def take(self, kind: str, event: dict[str, Any]) -> Carries:
         """Read one event, whose type is `kind` (empty where it has none); sets what it says of the answer."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 
 from tokenswarm.apis.sse import EventDecoder
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 
-Usual = tuple[bytes, bytes, Callable[[bytes, int, int], object], Callable[[float], None]]
-"""What stands before and after the text of a token's event, what tells whether a text may stand between them, and what
-takes the time of such an event."""
+Usual = tuple[bytes, bytes, Callable[[bytes, int, int], object], "array[float]"]
+"""What stands before and after the text of a token's event, what tells whether a text may stand between them, and where
+the time of such an event is added."""
 
 
 class BodyTooLarge(ValueError):

@@ -85,9 +85,9 @@ class Connection:
             self._readable.stop()
             self._writable.stop()
             self._end.stop()
+            reading.release()
             self._last_read_ns = reading.last_read_ns
             self.keep_alive = reading.keep_alive
-            reading.release()
 
     def converse(self, exchange: Exchange, opening: Opening, message: bytes, sink_for: SinkFor) -> None:
         """Send a message on a WebSocket, opened first where it is not, and wait for the end of its answer. Raises
@@ -114,9 +114,9 @@ class Connection:
         finally:
             self._readable.stop()
             self._writable.stop()
+            reading.release()
             self._last_read_ns = reading.last_read_ns
             self.keep_alive = reading.keep_alive and session.is_open
-            reading.release()
             if self.keep_alive:
                 self._readable.start(self._read_idle)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import httptools
@@ -22,24 +23,27 @@ class ProtocolError(ValueError):
     """What came is not the HTTP it should be."""
 
 
-class UsualChunk(dict[int, bytes]):
-    """The chunk that holds nothing but one event between `before` and `after`: what it begins with, by its length."""
-
-    __slots__ = ("_before", "after", "after_bytes")
-
-    def __init__(self, before: bytes, after: bytes) -> None:
-        self._before = before
-        self.after = after + b"\r\n"
-        self.after_bytes = len(self.after)
+class _ChunkLines(dict[int, bytes]):
+    """The line that a chunk which is read whole and alone begins with, by the bytes of it all; of no chunk, where none
+    has so many."""
 
     def __missing__(self, size: int) -> bytes:
-        head = bytes(size + 1)  # no chunk of this length begins so
+        line = bytes(size + 1)
         for digits in range(1, 9):
             content = size - digits - 4
-            if content > 0 and len(line := b"%x\r\n" % content) == digits + 2:
-                head = line + self._before
-        self[size] = head
-        return head
+            if content > 0 and len(found := b"%x\r\n" % content) == digits + 2:
+                line = found
+        self[size] = line
+        return line
+
+
+CHUNK_LINES = _ChunkLines()
+
+
+@lru_cache(maxsize=256)
+def chunk_end(content_end: bytes) -> bytes:
+    """How a chunk ends whose content ends so: one object for all streams, which stays in the processor's cache."""
+    return content_end + b"\r\n"
 
 
 class HttpAnswer:

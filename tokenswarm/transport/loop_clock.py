@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 _BLOCKED_NS = 100_000
 """A poll that took longer than this waited for data; a shorter one found data ready."""
+_NOTICED_NS = 50_000
+"""Two clocks looked at one after the other seem apart by this at most, but where the process was interrupted."""
 
 
 class LoopClock:
@@ -22,6 +24,10 @@ class LoopClock:
     def __init__(self, loop: Any) -> None:
         self.earliest_ns = time.monotonic_ns()
         """Monotonic instant before which bytes that are read in this turn of the loop cannot have arrived."""
+        self._wall_ahead_ns = wall_ahead_ns()
+        self.offset_ns = self._wall_ahead_ns
+        """What turns a kernel's stamp into a monotonic instant when it is taken away; 0, which makes none of it, in the
+        turn in which the wall clock is seen to have been set: some stamps are from before and some from after that."""
         self._started_ns = self.earliest_ns
         self._returned_ns = self.earliest_ns
         # Last before the poll, after the greenlets that run then; first after it.
@@ -38,6 +44,14 @@ class LoopClock:
         blocked = now_ns - self._started_ns > _BLOCKED_NS
         self.earliest_ns = now_ns if blocked else self._returned_ns
         self._returned_ns = now_ns
+        if not -_NOTICED_NS < time.time_ns() - now_ns - self.offset_ns < _NOTICED_NS:
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """The wall clock has been set, or the process was interrupted between its looks at the two clocks."""
+        before_ns, self._wall_ahead_ns = self._wall_ahead_ns, wall_ahead_ns()
+        was_set = abs(self._wall_ahead_ns - before_ns) > _NOTICED_NS
+        self.offset_ns = 0 if was_set else self._wall_ahead_ns
 
     @classmethod
     def of(cls, hub: Hub) -> LoopClock:
@@ -48,3 +62,11 @@ class LoopClock:
             hub.tokenswarm_clock = clock
         assert isinstance(clock, cls)
         return clock
+
+
+def wall_ahead_ns() -> int:
+    """The wall clock's instant less the monotonic one, ns: the same until the wall clock is set. Of some looks the one
+    that was least interrupted."""
+    looks = [(time.monotonic_ns(), time.time_ns(), time.monotonic_ns()) for _ in range(5)]
+    began, wall, ended = min(looks, key=lambda look: look[2] - look[0])
+    return wall - (began + ended) // 2

@@ -11,21 +11,22 @@ import os
 import ssl
 import struct
 import time
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
 from tokenswarm.transport.connect import READ_BYTES, Tls
 from tokenswarm.transport.content_encoding import decoder_of
-from tokenswarm.transport.http1 import HttpAnswer, ProtocolError, UsualChunk
+from tokenswarm.transport.http1 import CHUNK_LINES, HttpAnswer, ProtocolError, chunk_end
 from tokenswarm.transport.loop_clock import LoopClock
 from tokenswarm.transport.websocket import SocketAnswer
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """A body that is collected whole (errors, non-streamed answers) may not be larger."""
 
-_TIMESPEC = struct.Struct("qq")
+_timespec = struct.Struct("qq").unpack_from
 _STAMP_SLACK_NS = 1_000_000
 """The two clocks are not looked at in the same instant."""
 
@@ -41,10 +42,12 @@ class Failure(StrEnum):
     ABORTED = "aborted"
 
 
-Usual = tuple[bytes, bytes, Callable[[bytes, int, int], object], Callable[[float], None]]
+Usual = tuple[bytes, bytes, Callable[[bytes, int, int], object], "array[float]"]
 """An event that a sink has seen before and need not be given any more when it comes alone, in a chunk of its own: what
-stands before and after its text, what tells whether such a text stands between two places of some bytes, and what is
-told the event's time, ms since the start."""
+stands before and after its text, what tells whether such a text stands between two places of some bytes, and where the
+event's time is added, ms since the start."""
+_UNKNOWN: Usual = (b"", b"", lambda _data, _begin, _end: None, array("d"))
+"""While no such event is known, or none may come next."""
 
 
 class Sink(Protocol):
@@ -110,21 +113,15 @@ class Reading:
     __slots__ = (
         "_answer",
         "_body",
-        "_chunk",
         "_clock",
         "_collected",
         "_decode",
-        "_drained_ns",
-        "_is_text",
-        "_lag_ns",
-        "_note",
+        "_reading",
         "_recvmsg",
         "_sink",
         "_sink_for",
         "_stop",
         "_tls",
-        "_usual",
-        "_usual_chunk",
         "_usual_of",
         "_wait_for_end",
         "done",
@@ -132,6 +129,7 @@ class Reading:
         "exchange",
         "keep_alive",
         "last_read_ns",
+        "read",
     )
 
     def __init__(
@@ -146,18 +144,15 @@ class Reading:
         self._decode: Callable[[bytes], bytes] | None = None
         self._sink_for = sink_for
         self._sink: Sink | None = None
-        self._usual: Usual | None = None
-        self._usual_chunk: UsualChunk | None = None
-        self._chunk: UsualChunk | None = None
-        self._is_text: Callable[[bytes, int, int], object]
-        self._note: Callable[[float], None]
         self._usual_of: Callable[[], Usual | None] | None = None
-        self._lag_ns = -1
         self._answer: HttpAnswer | SocketAnswer = HttpAnswer() if socket is None else socket
         self._body: list[bytes] = []
         self._collected = 0
         self.exchange = exchange
-        self.last_read_ns = self._drained_ns = exchange.started_ns
+        self.last_read_ns = exchange.started_ns
+        self._reading = self.reads()
+        self.read = self._reading.__next__
+        """Read once."""
         self.ended = False
         self.done = False
         self.keep_alive = False
@@ -166,60 +161,66 @@ class Reading:
 
     def release(self) -> None:
         """Nothing more will be read."""
+        self._reading.close()
         self.exchange.body = b"".join(self._body)
-        if self._lag_ns >= 0:
-            self.exchange.read_lag_ms = self._lag_ns / 1e6
         self._answer.release()
 
-    def read(self) -> None:
-        """Runs in the hub: nothing may escape."""
+    def reads(self) -> Generator[None]:
+        """Reads once whenever it is resumed, in the hub: nothing may escape. What is needed for each chunk lies in the
+        locals of one frame: with many streams, looking it up in the memory costs more than the work does."""
+        recvmsg, clock, tls, started_ns = self._recvmsg, self._clock, self._tls, self.exchange.started_ns
+        monotonic_ns = time.monotonic_ns
+        drained_ns = last_ns = started_ns
+        lag_ns = -1
+        before, after, is_text, times = _UNKNOWN
+        before_bytes = after_bytes = 0
         try:
-            try:
-                data, ancillary, _, _ = self._recvmsg(READ_BYTES, 64)
-            except (BlockingIOError, InterruptedError):
-                return
-            now_ns = time.monotonic_ns()
-            arrived_ns = now_ns
-            if ancillary:
-                seconds, nanoseconds = _TIMESPEC.unpack_from(ancillary[0][2])
-                age_ns = time.time_ns() - (seconds * 1_000_000_000 + nanoseconds)
-                # What was there at the last read was read then: an older stamp is from before the clock was set.
-                if 0 < age_ns <= now_ns - self._drained_ns + _STAMP_SLACK_NS:
-                    arrived_ns = now_ns - age_ns
-            if len(data) < READ_BYTES:
-                self._drained_ns = now_ns
-            if now_ns - arrived_ns > self._lag_ns:
-                self._lag_ns = now_ns - arrived_ns
-            if self._tls is not None and data:
-                data = self._tls.decrypt(data)
-                if not data:
-                    self.last_read_ns = now_ns
-                    return
-            chunk = self._chunk
-            if (
-                chunk is not None
-                and data.startswith(head := chunk[len(data)])
-                and data.endswith(chunk.after)
-                and self._is_text(data, len(head), len(data) - chunk.after_bytes)
-            ):
-                self.last_read_ns = now_ns
-                self._note((arrived_ns - self.exchange.started_ns) / 1e6)
-                return
-            self._take(data, arrived_ns, now_ns)
-        except Exception as error:
-            self._fail(
-                Failure.STREAM_ERROR if self.exchange.status is not None else Failure.CONNECTION_ERROR, describe(error)
-            )
+            while True:
+                try:
+                    data, ancillary, _, _ = recvmsg(READ_BYTES, 64)
+                    now_ns = arrived_ns = monotonic_ns()
+                    if ancillary:
+                        seconds, nanoseconds = _timespec(ancillary[0][2])
+                        stamp_ns = seconds * 1_000_000_000 + nanoseconds - clock.offset_ns
+                        # What was there at the last read was read then: an older stamp is of another clock.
+                        if drained_ns - _STAMP_SLACK_NS <= stamp_ns <= now_ns:
+                            arrived_ns = stamp_ns
+                    if len(data) < READ_BYTES:
+                        drained_ns = now_ns
+                    if now_ns - arrived_ns > lag_ns:
+                        lag_ns = now_ns - arrived_ns
+                    if tls is not None and data and not (data := tls.decrypt(data)):
+                        pass  # a record is not complete yet
+                    elif (
+                        before
+                        and data.startswith(line := CHUNK_LINES[len(data)])
+                        and data.startswith(before, len(line))
+                        and data.endswith(after)
+                        and is_text(data, len(line) + before_bytes, len(data) - after_bytes)
+                    ):
+                        times.append((arrived_ns - started_ns) / 1e6)
+                    else:
+                        before, after, is_text, times = self._take(data, arrived_ns, last_ns)
+                        before_bytes, after_bytes = len(before), len(after)
+                    last_ns = now_ns
+                except (BlockingIOError, InterruptedError):
+                    pass
+                except Exception as error:
+                    self._fail_by(error)
+                yield
+        finally:
+            self.last_read_ns = last_ns
+            if lag_ns >= 0:
+                self.exchange.read_lag_ms = lag_ns / 1e6
 
-    def _take(self, data: bytes, arrived_ns: int, now_ns: int) -> None:
-        """What has been read and is not one more usual event."""
+    def _take(self, data: bytes, arrived_ns: int, last_ns: int) -> Usual:
+        """What has been read and is not one more usual event; `last_ns`: when was read before. Returns what may come
+        next and need not be given to this, with the end of its chunk."""
         exchange = self.exchange
         at_ms = (arrived_ns - exchange.started_ns) / 1e6
-        since_ns = max(self.last_read_ns, self._clock.earliest_ns)
-        self.last_read_ns = now_ns
         if not data:
             self._end_of_stream(at_ms)
-            return
+            return _UNKNOWN
         answer = self._answer
         body = answer.feed(data)
         if exchange.first_byte_ms is None:
@@ -227,23 +228,17 @@ class Reading:
         if exchange.status is None and answer.headers_complete:
             self._take_headers(at_ms)
         if body and exchange.status is not None and not self.ended:
+            since_ns = max(last_ns, self._clock.earliest_ns)
             self._take_body(body, at_ms, (since_ns - exchange.started_ns) / 1e6)
         if answer.failure is not None:
             self._fail(Failure.STREAM_ERROR, answer.failure)
         elif answer.complete:
             self._finish(at_ms, answer.keep_alive)
-        elif self._usual_of is not None:
-            self._expect(self._usual_of() if answer.between_chunks and not self.ended else None)
-
-    def _expect(self, usual: Usual | None) -> None:
-        """What may come next and need not be looked at more closely."""
-        if usual is None:
-            self._chunk = None
-            return
-        if usual is not self._usual:
-            before, after, self._is_text, self._note = self._usual = usual
-            self._usual_chunk = UsualChunk(before, after)
-        self._chunk = self._usual_chunk
+        elif self._usual_of is not None and answer.between_chunks and not self.ended:
+            usual = self._usual_of()
+            if usual is not None:
+                return usual[0], chunk_end(usual[1]), usual[2], usual[3]
+        return _UNKNOWN
 
     def _take_headers(self, at_ms: float) -> None:
         self.exchange.headers_ms = at_ms
@@ -303,6 +298,10 @@ class Reading:
             self.exchange.end_note = error.replace("in the middle of the answer", "before the end of the body")
         cut_short(self.exchange, failure, error)
         self._end()
+
+    def _fail_by(self, error: Exception) -> None:
+        failure = Failure.CONNECTION_ERROR if self.exchange.status is None else Failure.STREAM_ERROR
+        self._fail(failure, describe(error))
 
     def _end(self) -> None:
         self.done = True
