@@ -89,7 +89,7 @@ class Doubt(StrEnum):
     UNKNOWN_END = "unknown end"
     """The finish reason is none that is known to be good or bad, or a whole body has none."""
     NO_TEXT = "no visible text"
-    """Tokens were counted, but nothing that a reader would see came."""
+    """Tokens were counted, but nothing that a reader sees came: blanks, characters without width, or nothing."""
     STATUS = "undocumented status"
     """A whole answer under another 2xx than the API documents."""
     CONTENT_TYPE = "undocumented content type"
@@ -103,6 +103,8 @@ class Doubt(StrEnum):
     """The service counts thinking beside the completion: it has been added, so that totals are as reported."""
     FEW_TOKENS = "fewer tokens than chunks"
     """Usage counts far fewer tokens than chunks with text came: TBT per token is too high."""
+    UNREAD = "unreadable events"
+    """Events without a field that event streams have, as behind a NUL byte: they are passed over, as clients do."""
     BUFFERED = "answer in one piece"
     """All chunks of a stream came at once, as through a proxy that buffers: TTFT is E2E, and there is no TBT."""
 

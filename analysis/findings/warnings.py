@@ -17,7 +17,7 @@ CACHE_TOLERANCE_PCT = 5.0
 """Shared tokens are partly estimates."""
 DOUBTS: dict[str, str] = {
     Doubt.UNKNOWN_END: "their finish reason is none that is known to be good: see finish_reason in the rows",
-    Doubt.NO_TEXT: "tokens were counted, but no text came: does hidden reasoning use up max_tokens?",
+    Doubt.NO_TEXT: "tokens were counted, but no text that can be seen came: does hidden reasoning use up max_tokens?",
     Doubt.STATUS: "whole, but with another status than 200",
     Doubt.CONTENT_TYPE: "whole, but said to be a page or a picture: does a proxy change the headers?",
     Doubt.FEWER_CHOICES: "the service gave fewer than n",
@@ -25,6 +25,7 @@ DOUBTS: dict[str, str] = {
     Doubt.USAGE: "counts in usage that are none or contradict each other: what cannot be is taken as absent",
     Doubt.REASONING_BESIDE: "the service counts reasoning beside the completion: it has been added",
     Doubt.FEW_TOKENS: "usage has far fewer tokens than chunks came: TBT per token is too high",
+    Doubt.UNREAD: "events began with no field (a NUL byte before `data:`?): they are passed over, as clients do",
     Doubt.BUFFERED: "all chunks came at once: does a proxy buffer the stream? TTFT is E2E there, and there is no TBT",
 }
 WIDE_INTERVAL = 0.2

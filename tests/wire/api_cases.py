@@ -252,7 +252,7 @@ MESSAGE_CASES = [
     m("A", "a body without content", body(message(content=[])), BAD, NO_STREAM, DOES_NOT_JUDGE),
     m("A", "a body without a reason", body(message(reason=None)), CUT, NO_STREAM, DOES_NOT_JUDGE),
     m("A", "a body that calls a tool", body(message("tool_use", content=[{"type": "tool_use", "id": "t", "name": "f", "input": {}}])),
-      {"outcome": "ok", "finish_reason": "tool_use", "doubts": Doubt.NO_TEXT}, NO_STREAM),
+      {"outcome": "ok", "finish_reason": "tool_use", "doubts": None}, NO_STREAM),
     m("A", "529", body({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, status=529),
       told("HTTP 529: overloaded_error: Overloaded", "http_error")),
     m("B", "open after the end", stream(*M_ALL, end="open"), {**M_OK, "end_note": "body left open", "e2e_ms": 75.0}, sdk="the SDK waits for the end of the body"),

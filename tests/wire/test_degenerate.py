@@ -20,6 +20,7 @@ from tokenswarm.apps.mapping import preset_names, read_mapping
 PAGE = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Please log in</body></html>"
 NOTHING = [
     b"", b" \r\n\r\n", b"\0" * 64, b"\xef\xbb\xbf", b"{}", b"null", b"[]", b'""', b"\xef\xbb\xbf{}", b"false",
+    b"\xe2\x80\x8b \xe2\xa0\x80\n",
 ]  # fmt: skip
 PAGES = [PAGE, b"<script>window.location='/login'</script>", b"<h1>It works!</h1>", b"<?xml version='1.0'?>\n<Error/>"]
 ERRORS = [
@@ -44,7 +45,8 @@ OBJECTS = [
     b'{"choices":[{"index":0,"message":{"role":"assistant","content":""},"finish_reason":"stop"}]}',
     b'{"object":"response","status":"completed","output":[]}',
     b'{"type":"message","role":"assistant","content":[],"stop_reason":"end_turn"}',
-    b'{"answer":"","conversation_id":"1"}', b'{"answer":null}', b'{"answer":{}}', b'{"answer":false}',
+    b'{"answer":"","conversation_id":"1"}', b'{"answer":"\\u200b \\n","conversation_id":"1"}',
+    b'{"answer":null}', b'{"answer":{}}', b'{"answer":false}',
 ]  # fmt: skip
 """An answer as text is no answer of these only where its content type says that it is JSON."""
 TYPES = ("application/json", "text/event-stream", "text/plain", "text/html", "")

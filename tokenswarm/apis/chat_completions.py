@@ -23,7 +23,7 @@ from tokenswarm.apis.whole_body import EventsOrBody, Usual
 from tokenswarm.payload.ends import end_doubts, end_reason, failed_end
 from tokenswarm.payload.errors import ToldError, find_error, read_object, told, told_event, unreadable_event
 from tokenswarm.payload.json_text import read_json, whole_characters
-from tokenswarm.payload.message import ToolCalls, has_text, message_of, reasons, said_text
+from tokenswarm.payload.message import ToolCalls, has_text, message_of, reasons, said_text, shows
 from tokenswarm.payload.tool_calls import Called
 from tokenswarm.payload.usage import Usage, parse_usage, plausible, streamed_tokens
 from tokenswarm.record import Doubt, Outcome
@@ -123,6 +123,7 @@ class ChatStream(EventsOrBody):
         "_parse_all",
         "_refused",
         "_seen",
+        "_shown",
         "_status",
         "_text",
         "_usual",
@@ -151,6 +152,8 @@ class ChatStream(EventsOrBody):
         self._text: list[str] = []
         self._calls = ToolCalls()
         self._refused = False
+        self._shown = False
+        """Whether a reader has seen anything of the answer; until then each event is parsed."""
         self._usual: Usual | None = None
         self._seen: set[int] = set()
         self._ends: dict[int, str] = {}
@@ -198,7 +201,7 @@ class ChatStream(EventsOrBody):
                 tokens += 1
                 continue
             mark = event.find(content)
-            if mark >= 0 and self.visible_ms is not None and not self._parse_all and _is_token(event, mark + size):
+            if mark >= 0 and self._shown and not self._parse_all and _is_token(event, mark + size):
                 tokens += 1
                 if not self._before:
                     self._learn(event, mark + size)
@@ -262,8 +265,9 @@ class ChatStream(EventsOrBody):
             **usage.columns(),
         }
         if outcome is Outcome.OK:
-            doubts += end_doubts(self._ends.values(), self._status, self.visible_ms is not None)
+            doubts += end_doubts(self._ends.values(), self._status, self._shown)
             doubts += _fewer(self._ends, self.choices)
+            doubts += [Doubt.UNREAD] if self._decoder.unread else []
             doubts += [Doubt.BUFFERED] if self.times.buffered else []
         columns["doubts"] = ";".join(doubts) or None
         called = _called(self._calls, self._ends, self.text) if self.keep_calls else None
@@ -350,6 +354,7 @@ class ChatStream(EventsOrBody):
         self.reasoning_streamed |= reasoning
         if visible and self.visible_ms is None:
             self.visible_ms = -1.0  # set by feed() once the time of this chunk is known
+        self._shown = self._shown or shows(delta)
         if self._keep_text and index == 0:
             self._text.append(said_text(delta))
             self._calls.add(delta)
@@ -401,12 +406,11 @@ def read_body(body: bytes, status: int = 200, asked: int = 1, keep_calls: bool =
     messages = [message for choice in choices if (message := message_of(choice)) is not None]
     ends = {index: reason for index, choice in enumerate(choices) if (reason := end_of(choice)) is not None}
     reported = parse_usage(answer["usage"]) if isinstance(answer.get("usage"), dict) else Usage()
-    has_visible = any(has_text(message) for message in messages)
-    has_token = has_visible or any(reasons(message) for message in messages)
+    has_token = any(has_text(message) or reasons(message) for message in messages)
     usage, doubts = plausible(reported, int(has_token), reasoning_streamed=False)
     outcome, error = _body_outcome(answer, choices, ends, has_token or bool(usage.completion_tokens))
     if outcome is Outcome.OK:
-        doubts += end_doubts(ends.values(), status, has_visible) + _fewer(ends, asked)
+        doubts += end_doubts(ends.values(), status, any(map(shows, messages))) + _fewer(ends, asked)
     columns = {
         "finish_reason": ";".join(dict.fromkeys(ends.values())) or None,
         "model": _text_of(answer.get("model")),

@@ -19,6 +19,7 @@ from tokenswarm.apis.request import RagRequest
 from tokenswarm.apis.whole_body import WholeBody
 from tokenswarm.payload.errors import MAX_ERROR_CHARACTERS, find_error, not_text, told, unreadable
 from tokenswarm.payload.json_text import read_json
+from tokenswarm.payload.message import is_seen
 from tokenswarm.record import Outcome
 
 MAX_TEXT_BYTES = 4 * 1024 * 1024
@@ -99,7 +100,7 @@ def read_reply(body: bytes, answer_path: str = "answer", id_path: str = "convers
         error_found = told(reply["error"])
         return Found(error_found.outcome, error_found.text)
     answer = _follow(reply, answer_path)
-    if not isinstance(answer, str) or not answer.strip():
+    if not isinstance(answer, str) or not is_seen(answer):
         return Found(Outcome.BAD_PAYLOAD, f"body has no text at {answer_path!r}")
     columns = _conversation(_follow(reply, id_path))
     if error_answer := _ERROR_ANSWER.search(answer):

@@ -17,6 +17,7 @@ from tokenswarm.apis.request import ChatRequest
 from tokenswarm.apis.typed_events import Carries, TypedEventStream, body_columns
 from tokenswarm.payload.ends import end_reason, failed_end
 from tokenswarm.payload.json_text import read_json
+from tokenswarm.payload.message import is_seen
 from tokenswarm.payload.tool_calls import ToolCall, called_by
 from tokenswarm.payload.usage import Usage, count_of
 from tokenswarm.record import Outcome
@@ -130,7 +131,7 @@ class MessageStream(TypedEventStream):
         self._note_calls(parts, columns["finish_reason"])
         if not _has_token(parts) and outcome[0] is not Outcome.CONTENT_FILTER:
             outcome = Outcome.BAD_PAYLOAD, "message without content"
-        return self.found(outcome, text, columns, bool(text))
+        return self.found(outcome, text, columns, is_seen(text))
 
     def _take_delta(self, delta: Any) -> Carries:
         if isinstance(delta, dict) and self._blocks:

@@ -15,6 +15,7 @@ from tokenswarm.apis.request import ChatRequest
 from tokenswarm.apis.typed_events import Carries, TypedEventStream, body_columns
 from tokenswarm.payload.ends import failed_end
 from tokenswarm.payload.errors import ToldError, told
+from tokenswarm.payload.message import is_seen
 from tokenswarm.payload.tool_calls import ToolCall, called_by
 from tokenswarm.payload.usage import Usage, parse_usage
 from tokenswarm.record import Outcome
@@ -106,7 +107,7 @@ class ResponseStream(TypedEventStream):
         self.answer_id = facts.id
         self.tool_calls, self.refused = facts.tool_calls, facts.refused
         self._note_calls(body, facts.finish_reason)
-        return self.found(facts.failure or (Outcome.OK, None), facts.text, columns, facts.has_visible)
+        return self.found(facts.failure or (Outcome.OK, None), facts.text, columns, is_seen(facts.text))
 
     def _take_delta(self, kind: str, delta: Any) -> Carries:
         if kind in _VISIBLE:
@@ -152,7 +153,6 @@ class ResponseFacts:
         "failure",
         "finish_reason",
         "has_output",
-        "has_visible",
         "id",
         "model",
         "refused",
@@ -164,7 +164,7 @@ class ResponseFacts:
     def __init__(self) -> None:
         self.failure: tuple[Outcome, str | None] | None = None
         self.finish_reason: str | None = None
-        self.has_output = self.has_visible = self.refused = False
+        self.has_output = self.refused = False
         self.tool_calls: list[tuple[str, str]] = []
         self.id: str | None = None
         self.model: str | None = None
@@ -187,8 +187,7 @@ def read_response(response: Any, said: str | None = None) -> ResponseFacts:
     facts.usage = parse_usage(response["usage"]) if isinstance(response.get("usage"), dict) else None
     items = response["output"] if isinstance(response.get("output"), list) else []
     facts.text, facts.refused, facts.tool_calls = *_said(items), _calls(items)
-    facts.has_visible = bool(facts.text)
-    facts.has_output = facts.has_visible or any(str(item.get("type", "")).endswith("_call") for item in _objects(items))
+    facts.has_output = bool(facts.text) or any(str(item.get("type", "")).endswith("_call") for item in _objects(items))
     facts.failure = _status_failure(status, reason, response.get("error"))
     return facts
 

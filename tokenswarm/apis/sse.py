@@ -35,10 +35,17 @@ def foreign_text(tail: bytes) -> str | None:
     return tail.decode("utf-8", "replace").strip()
 
 
+def _is_foreign(line: bytes) -> bool:
+    """Whether a line begins with no field, as behind a NUL byte or a mark of byte order that is not the stream's first:
+    the rules want it to be passed over."""
+    said = line.strip(b"\0 \t" + _BOM)
+    return said != b"" and said.lower() not in HEARTBEATS and not line.startswith(_FIELDS)
+
+
 class EventDecoder:
     """Collects bytes, however they are cut, and gives the data of each event that is complete."""
 
-    __slots__ = ("_carriage_returns", "_scanned", "_skip_line_feed", "_started", "_tail")
+    __slots__ = ("_carriage_returns", "_scanned", "_skip_line_feed", "_started", "_tail", "unread")
 
     def __init__(self) -> None:
         self._tail = b""
@@ -46,6 +53,8 @@ class EventDecoder:
         self._started = False
         self._carriage_returns = False
         self._skip_line_feed = False
+        self.unread = False
+        """Whether an event without data had a line that is none of an event stream, but is no heartbeat either."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """The data of the events that `data` completes, in order. Raises `EventTooLarge`."""
@@ -142,5 +151,7 @@ class EventDecoder:
                 name = line[6:].strip().lower()
         if name.endswith(_ERRORS):
             events.append(ErrorEvent(b"\n".join(lines)))
-        elif lines and name not in HEARTBEATS and name != b"warning":
+        elif not lines:
+            self.unread = self.unread or any(map(_is_foreign, block.split(b"\n")))
+        elif name not in HEARTBEATS and name != b"warning":
             events.append(b"\n".join(lines))

@@ -21,6 +21,7 @@ from tokenswarm.apis.whole_body import EventsOrBody, Usual
 from tokenswarm.payload.ends import end_doubts
 from tokenswarm.payload.errors import ToldError, find_error, read_object, told_event, unreadable_event
 from tokenswarm.payload.json_text import read_json, whole_characters
+from tokenswarm.payload.message import is_seen
 from tokenswarm.payload.tool_calls import Called
 from tokenswarm.payload.usage import Usage, plausible, streamed_tokens
 from tokenswarm.record import Doubt, Outcome
@@ -203,6 +204,8 @@ class TypedEventStream(EventsOrBody):
         self.finish_reason: str | None = None
         self.failure: tuple[Outcome, str | None] | None = None
         self.undecodable: str | None = None
+        self.shown = False
+        """Whether a reader has seen anything of the answer; until then each event is parsed."""
         self.reasoning_streamed = False
         self.summarised = False
         self.has_output = False
@@ -236,7 +239,7 @@ class TypedEventStream(EventsOrBody):
         self._take_events(self._events_in(data), at_ms, since_ms)
         if not self._decoder.at_boundary:
             self._tail_ms = at_ms
-        elif self._lessons and self.visible_ms is not None:
+        elif self._lessons and self.shown:
             self._learn(data)
         self._ready = self._form is not None and self._decoder.at_boundary and not self.ended
         return self.ended
@@ -266,8 +269,9 @@ class TypedEventStream(EventsOrBody):
 
     def keep(self, text: Any) -> None:
         """A piece of the visible answer."""
-        if self._keep_text and isinstance(text, str):
-            self._text.append(text)
+        if isinstance(text, str):
+            self.shown = self.shown or is_seen(text)
+            self._text += [text] if self._keep_text else []
 
     def fail(self, error: ToldError) -> None:
         """The service says that the answer failed, which ends it."""
@@ -285,7 +289,7 @@ class TypedEventStream(EventsOrBody):
             return self._read_whole(self._whole.data)
         if not self.ended:
             self._take_tail()
-        return self.found(self.outcome(), self.text, self.columns(), self.visible_ms is not None)
+        return self.found(self.outcome(), self.text, self.columns(), self.shown)
 
     def columns(self) -> dict[str, Any]:
         """The record's columns of the answer."""
@@ -319,24 +323,20 @@ class TypedEventStream(EventsOrBody):
         return Outcome.OK, None
 
     def _take_events(self, events: list[bytes], at_ms: float, since_ms: float) -> None:
-        tokens, seen_visible = 0, self.visible_ms is not None
+        tokens, visible, shown = 0, self.visible_ms is not None, self.shown
         for event in events:
             if self.ended:
                 break
-            if (
-                seen_visible
-                and not (self._keep_text or self._keep_calls)
-                and self.TOKEN in event
-                and self.EMPTY not in event
-            ):
+            if shown and not (self._keep_text or self._keep_calls) and self.TOKEN in event and self.EMPTY not in event:
                 tokens += event.endswith(b"}")
                 continue
             carried = self._parse(event)
             tokens += carried is not Carries.NOTHING
-            seen_visible |= carried is Carries.VISIBLE
+            visible |= carried is Carries.VISIBLE
+            shown = self.shown
         if tokens:
             self.times.add(tokens, at_ms, since_ms)
-            if seen_visible and self.visible_ms is None:
+            if visible and self.visible_ms is None:
                 self.visible_ms = self.times.latest_first_ms
 
     def _take_tail(self) -> None:
@@ -357,12 +357,13 @@ class TypedEventStream(EventsOrBody):
         self, came_to: tuple[Outcome, str | None], text: str, columns: dict[str, Any], has_visible: bool
     ) -> Found:
         """What an answer came to, with what is doubtful about it if it is one: that nothing of it is to
-        be read is as it should be where tools are called and answered."""
+        be read is as it should be where tools are called."""
         outcome, error = came_to
         if outcome is Outcome.OK:
             reasons = [columns["finish_reason"]] if columns["finish_reason"] else []
             doubts = [columns["doubts"]] if columns["doubts"] else []
-            doubts += end_doubts(reasons, self._status, has_visible or self.called is not None)
+            doubts += end_doubts(reasons, self._status, has_visible or bool(self.tool_calls))
+            doubts += [Doubt.UNREAD] if self._decoder.unread else []
             doubts += [Doubt.BUFFERED] if self.times.buffered else []
             columns["doubts"] = ";".join(doubts) or None
         calls = tuple(self.tool_calls)

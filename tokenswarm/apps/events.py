@@ -22,6 +22,7 @@ from tokenswarm.apps.held import Held
 from tokenswarm.apps.paths import Paths
 from tokenswarm.apps.records import RecordDecoder
 from tokenswarm.payload.errors import ToldError, page_title, told
+from tokenswarm.payload.message import is_seen
 from tokenswarm.payload.usage import Usage, parse_usage, plausible, streamed_tokens
 from tokenswarm.record import Doubt, Outcome
 
@@ -47,6 +48,7 @@ class AppEvents:
         "_middle",
         "_misses",
         "_paths",
+        "_shown",
         "_stages",
         "_tail_ms",
         "_text",
@@ -70,6 +72,8 @@ class AppEvents:
         self._text: list[str] = []
         self._before = self._middle = self._after = self._known = b""
         self._misses = 0
+        self._shown = False
+        """Whether a reader has seen anything of the answer; until then each event is parsed."""
         self._tail_ms = 0.0
         self.conversation_id = paths.in_headers(headers)
         self._stages = stages_of(headers)
@@ -107,9 +111,10 @@ class AppEvents:
         for event in events:
             if text := self._take(event, at_ms):
                 tokens += 1
+                self._shown = self._shown or is_seen(text)
                 if self._keep_text:
                     self._text.append(text)
-                if read and len(events) == 1 and self._misses < _MAX_MISSES:
+                if read and self._shown and len(events) == 1 and self._misses < _MAX_MISSES:
                     self._learn(read, text)
         if tokens:
             self.times.add(tokens, at_ms, since_ms)
@@ -201,8 +206,9 @@ class AppEvents:
             cut = self.undecodable != undecodable and len(self.times.at_ms) > 0
         usage, doubts = plausible(self.usage or Usage(), len(self.times.at_ms), False)
         outcome, error = self._outcome(cut)
-        if outcome is Outcome.OK and self.times.buffered:
-            doubts.append(Doubt.BUFFERED)
+        if outcome is Outcome.OK:
+            doubts += [Doubt.UNREAD] if self._decoder.unread else []
+            doubts += [Doubt.BUFFERED] if self.times.buffered else []
         columns = self.times.columns(streamed_tokens(usage, False)) | usage.columns()
         columns |= {"ttft_visible_ms": self.times.first_ms, "first_progress_ms": self.first_progress_ms}
         columns["stages"] = self._stages
@@ -217,7 +223,7 @@ class AppEvents:
             return Outcome.TRUNCATED, "stream ended inside an event"
         if self.undecodable is not None:
             return Outcome.BAD_PAYLOAD, self.undecodable
-        if not self.times.at_ms:
+        if not self._shown:
             return Outcome.BAD_PAYLOAD, f"no text at app-text {self._paths.text.text!r}: {self.held.describe()}"
         if self._paths.end is not None and not self.ended:
             return Outcome.TRUNCATED, f"ended without app-end {self._paths.end.text!r}: {self.held.describe(last=True)}"

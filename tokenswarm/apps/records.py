@@ -15,13 +15,13 @@ MESSAGE_END = b"\x1e"
 class RecordDecoder:
     """Collects bytes, however they are cut, and gives each record that is complete, without its end and blanks."""
 
-    __slots__ = ("_end", "_tail", "error")
+    __slots__ = ("_end", "_tail", "unread")
 
     def __init__(self, end: bytes) -> None:
         self._end = end
         self._tail = b""
-        self.error: bytes | None = None
-        """Always none: only server-sent events have names."""
+        self.unread = False
+        """Never: only server-sent events have fields."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """The records that `data` completes, in order. Raises `EventTooLarge`."""

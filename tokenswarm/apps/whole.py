@@ -12,6 +12,7 @@ from tokenswarm.apis.whole_body import WholeBody
 from tokenswarm.apps.held import Held
 from tokenswarm.apps.paths import Paths
 from tokenswarm.payload.errors import find_error, told, unreadable
+from tokenswarm.payload.message import is_seen
 from tokenswarm.payload.usage import Usage, parse_usage, plausible
 from tokenswarm.record import Outcome
 
@@ -47,7 +48,7 @@ class AppBody:
         if (conversation_id := self._conversation_id or paths.id_in(value)) is not None:
             columns["conversation_id"] = conversation_id
         text = paths.text.text_in(value)
-        if text.strip():
+        if is_seen(text):
             return Found(text=text, columns=columns)
         if isinstance(value, dict) and (failure_found := find_error(value)) is not None:
             return Found(failure_found.outcome, failure_found.text)

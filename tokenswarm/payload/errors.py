@@ -9,6 +9,7 @@ from html import unescape
 from typing import Any
 
 from tokenswarm.payload.json_text import read_json
+from tokenswarm.payload.message import is_seen
 from tokenswarm.record import Outcome
 
 MAX_ERROR_CHARACTERS = 500
@@ -129,7 +130,7 @@ def not_text(text: str, content_type: str) -> ToldError | None:
     if (title := page_title(text)) is not None:
         return ToldError(Outcome.BAD_PAYLOAD, f"answer is an HTML page: {title}")
     bare = text.strip("\ufeff\0 \t\r\n")
-    if not bare:
+    if not is_seen(text):
         return ToldError(Outcome.BAD_PAYLOAD, "answer without text")
     if _EVENTS.fullmatch(bare):
         return ToldError(Outcome.BAD_PAYLOAD, f"answer is server-sent events, not text: {bare[:100]!r}")

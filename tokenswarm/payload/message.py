@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tokenswarm.payload.tool_calls import Called, ToolCall, called_by
 
-_VISIBLE = ("tool_calls", "function_call", "refusal", "audio")
+_SHOWN = ("tool_calls", "function_call", "audio")
+_VISIBLE = (*_SHOWN, "refusal")
 _REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "reasoning_text")
 _THINKING_PARTS = frozenset({"thinking", "reasoning", "redacted_thinking"})
+_SEEN = re.compile(
+    "[^\\s\x00-\x1f\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
+)
+"""A character that a reader sees: no blank, no control, none that Unicode lets a font leave out."""
 
 
 def message_of(choice: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -34,6 +41,11 @@ def said_text(message: Mapping[str, Any]) -> str:
     """What a reader sees of a message: its text, or the refusal that stands in a field of its own."""
     refusal = message.get("refusal")
     return visible_text(message.get("content")) or (refusal if isinstance(refusal, str) else "")
+
+
+def is_seen(text: str) -> bool:
+    """Whether a reader sees anything of a text: blanks and characters without width are not seen."""
+    return _SEEN.search(text) is not None
 
 
 class ToolCalls:
@@ -90,6 +102,11 @@ class ToolCalls:
 def has_text(message: Mapping[str, Any]) -> bool:
     """Whether there is anything of the answer itself in a message: text, a refusal, a call of a tool."""
     return bool(visible_text(message.get("content"))) or any(message.get(field) for field in _VISIBLE)
+
+
+def shows(message: Mapping[str, Any]) -> bool:
+    """Whether a reader or a program sees anything of a message: a character of its text, a call of a tool."""
+    return is_seen(said_text(message)) or any(message.get(field) for field in _SHOWN)
 
 
 def reasons(message: Mapping[str, Any]) -> bool:
