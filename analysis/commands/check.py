@@ -9,11 +9,12 @@ from pathlib import Path
 from analysis.commands.report import NAMED_RUNS, append_step_summary, write_files
 from analysis.findings.summarise import summarise
 from analysis.findings.summary import Summary
-from analysis.report import junit, markdown, tables
+from analysis.report import junit, markdown
 from analysis.sources.loading import load_runs
 from analysis.sources.newest import newest
 from tokenswarm.exit_codes import gravest
 from tokenswarm.metrics.criteria import parse_criteria
+from tokenswarm.metrics.criterion_words import criterion_lines
 from tokenswarm.metrics.verdict import described
 from tokenswarm.redaction import write_line
 
@@ -55,8 +56,8 @@ def print_verdict(summary: Summary) -> None:
     aside += f", {described(judgement.replaced)}" if judgement.replaced else ""
     write_line(f"{judgement.state}{aside}: {summary.label}")
     for item in judgement.criteria:
-        found = "no data" if item.value is None else f"found {tables.format_found(item)}, n={item.n:,}"
-        write_line(f"  {item.state.replace('_', ' ')}: {item.text} ({'; '.join(filter(None, (found, item.note)))})")
+        for line in criterion_lines(item.result):
+            write_line(line)
     for replacement in judgement.replaced:
         write_line(f"  not judged: {replacement}")
     for reason in judgement.other_reasons:

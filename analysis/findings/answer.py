@@ -333,15 +333,19 @@ def _cost(summary: Summary) -> Tile:
     """What 1,000 answers cost, and the whole run beside its budget."""
     found = summary.cost
     if found is None:
-        return Tile("Cost", ABSENT, note="no answer said what it used")
+        return Tile("Cost of 1,000 answers", ABSENT, note="no answer said what it used")
     if found.missing:
-        return Tile("Cost", ABSENT, note=f"no price of {', '.join(found.missing)} is known")
-    value = f"{money(found.per_1000_answers, found.currency)} / 1,000"
+        return Tile("Cost of 1,000 answers", ABSENT, note=f"no price of {', '.join(found.missing)} is known")
+    value = f"{money(found.per_1000_answers, found.currency)}"
     spent = f"the run: {money(found.run, found.currency)}"
     if found.max_cost is None or found.run is None:
-        return Tile("Cost", value, note=f"{spent}; a month at this load {money(found.per_month, found.currency)}")
+        return Tile(
+            "Cost of 1,000 answers",
+            value,
+            note=f"{spent}; a month at this load {money(found.per_month, found.currency)}",
+        )
     room = 100.0 * (found.max_cost - found.run) / found.max_cost
-    return Tile("Cost", value, f"{spent} of {money(found.max_cost, found.currency)}", _room(room))
+    return Tile("Cost of 1,000 answers", value, f"{spent} of {money(found.max_cost, found.currency)}", _room(room))
 
 
 def _latency(name: str, metric: str, key: str, unit: str, summary: Summary) -> Tile:

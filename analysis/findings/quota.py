@@ -247,13 +247,13 @@ def _lower_max_tokens(truth: QuotaTruth, rows: RowTable) -> str | None:
 def _spread(truth: QuotaTruth) -> str | None:
     if not truth.reasons.get(REQUESTS):
         return None
-    sent_rpm, measured = _in_a_minute(truth.sent_rpm, truth), "the most sent in 60 s"
+    sent_rpm, measured = _in_a_minute(truth.sent_rpm, truth), "(the most sent in 60 s)"
     if truth.lasted_s is not None:
-        measured = f"the rate of its {truth.lasted_s:.0f} s"
+        measured = f"(the average of this run, which lasted {truth.lasted_s:.0f} s)"
     if truth.rpm is None:
-        return f"Ask for more than {_n(sent_rpm)} RPM, {measured}, or spread the requests more evenly."
+        return f"Ask for more than {_n(sent_rpm)} RPM {measured}, or spread the requests more evenly."
     if sent_rpm and sent_rpm > truth.rpm:
-        need = f"ask for more than {sent_rpm:,.0f} RPM, {measured}"
+        need = f"ask for more than {sent_rpm:,.0f} RPM {measured}"
         return f"The quota of {truth.rpm:,.0f} RPM is less than the load: {need}, or offer less."
     return (
         f"Spread the requests: {truth.rpm:,.0f} RPM admits one every {60.0 / truth.rpm:.2g} s, and bursts are refused "

@@ -10,7 +10,7 @@ from analysis.report.table import BAD, GOOD, Cell, Column, Row, Table, format_es
 
 TITLE = "By level of load"
 FRONT_NOTE = (
-    "front: no other level has both more tokens/s in all (or answers) and more for each user (or a lower E2E p95)."
+    "not beaten: no other level has both more tokens/s in all (or answers) and more for each user (or a lower E2E p95)."
 )
 SETTLED_NOTE = "The first tenth of each level is left out; a ramp is cut into five levels of its mean loads."
 COLUMNS = (
@@ -31,11 +31,12 @@ def curve_table(curve: LoadCurve) -> Table:
     has_verdict = any(level.holds is not None for level in curve.levels)
     columns = [Column("load"), *([Column("holds")] if has_verdict else [])]
     columns += [*(Column(title, brief=title in ("requests", "not ok")) for title in COLUMNS)]
-    columns += [Column(f"{curve.currency} / 1,000")] if has_cost else []
+    columns += [Column(f"{curve.currency} a 1,000")] if has_cost else []
     rows = [_row(level, curve, has_cost, has_verdict) for level in curve.levels]
     notes = [curve.knee_sentence[:1].upper() + curve.knee_sentence[1:] + "."] if curve.knee_sentence else []
     notes += [SETTLED_NOTE] if curve.settled else []
     notes += [f"{level.label}: {'; '.join(level.breaks)}." for level in curve.levels if level.breaks]
+    notes += [f"{curve.currency} a 1,000: what 1,000 answers cost."] if has_cost else []
     notes += [FRONT_NOTE] if any(level.on_front for level in curve.levels) else []
     return Table(TITLE, columns, rows, notes)
 
@@ -45,7 +46,7 @@ def _row(level: CurveLevel, curve: LoadCurve, has_cost: bool, has_verdict: bool)
     verdict = [_verdict(level.holds)] if has_verdict else []
     knee = curve.knee
     is_knee = knee is not None and knee.high is not None and knee.load == level.figures.span.load
-    tags = [*(["knee"] if is_knee else []), *(["front"] if level.on_front else [])]
+    tags = [*(["knee"] if is_knee else []), *(["not beaten"] if level.on_front else [])]
     label = f"{level.label} ({', '.join(tags)})" if tags else level.label
     return Row(label, [*verdict, *_figures(level.figures), *cost], is_strong=is_knee)
 

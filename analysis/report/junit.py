@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 
 from analysis.findings.summary import Summary
-from analysis.report.tables import format_found
+from tokenswarm.metrics.criterion_words import sentence
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -40,8 +40,7 @@ def _add_suite(suites: ElementTree.Element, summary: Summary) -> None:
     for item in criteria:
         case = ElementTree.SubElement(suite, "testcase", classname=_clean(summary.label), name=_clean(item.text))
         if item.state != "held":
-            found = "no data" if item.value is None else f"found {format_found(item)}, n={item.n}"
-            message = "; ".join(filter(None, (found, item.note)))
+            message = "; ".join(filter(None, (sentence(item.result), item.note)))
             ElementTree.SubElement(case, "failure", message=_clean(message), type=item.state).text = _clean(item.text)
 
 

@@ -17,7 +17,6 @@ from analysis.figures.metrics import LIKE, LOW_IS_BAD, METRICS, says_more
 from analysis.findings.answer import in_words
 from analysis.findings.cost import HOURS_PER_MONTH, Cost
 from analysis.findings.summary import Summary
-from analysis.findings.verdict import Judged
 from analysis.report.table import BAD, GOOD, Cell, Column, Row, Table, format_estimate
 from analysis.statistics import Distribution, Group
 
@@ -62,11 +61,6 @@ _STATES = {"held": GOOD, "failed": BAD, "no_data": BAD}
 _INTERVAL_NOTE = "In brackets: 95 % interval. –: too few values for this percentile."
 _CHANGE_NOTE = "In brackets: change from the first run; `compare` says which are more than chance."
 _SPEED_NOTE = "Of speeds, p5 and p1 are the slow end: 95 and 99 in 100 are faster."
-
-
-def format_found(judged: Judged) -> str:
-    """What a criterion found, with its unit; an en dash without data."""
-    return ABSENT if judged.value is None else f"{format_figure(judged.value)} {judged.unit}".rstrip()
 
 
 def overview(summaries: Sequence[Summary]) -> Table:

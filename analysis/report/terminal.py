@@ -77,7 +77,7 @@ def _print_answer(console: Console, summary: Summary) -> None:
     console.print(Text.assemble((answer.word.upper(), style), SECRETS.redact(f"  {summary.label}")))
     console.print(_text(answer.sentence))
     for tile in answer.tiles:
-        console.print(_text(f"  {tile.name:15} {tile.value:>18}  {tile.more}".rstrip()))
+        console.print(_text(f"  {tile.name:21} {tile.value:>16}  {tile.more}".rstrip()))
     for item in answer.criteria:
         console.print(_text(f"  {STATES[item.state]:7} {item}" + (f"; {item.note}" if item.note else "")))
     for reason in summary.judgement.other_reasons:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import shutil
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,15 +16,13 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.simulator_process import Simulator, running_simulator
+from tests.webui.page_states import browse, emulate
 from tests.webui.web_process import WebProcess, running_locust
 
 pytestmark = pytest.mark.browser
 
 BASE = "/load"
 PATIENCE_S = 40
-PICTURES = os.environ.get("TOKENSWARM_PICTURES")
-"""A directory for the pictures of the documentation; by default none are taken."""
-
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 GRAVE = ("serious", "critical")
 CRITERIA = "p95(ttft_ms) > 5000; percentage(throttled) > 5; percentage(error) > 1; p95(e2e_ms) > 300"
@@ -52,12 +47,7 @@ def locust(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or shutil.which("google-chrome") or ""
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+    driver = browse()
     yield driver
     driver.quit()
 
@@ -85,11 +75,10 @@ def test_a_run_from_start_to_report_and_again(
 
     # What the run would come to, its reason, and the tile that it is about.
     await_(browser, lambda: text(browser, "verdict") == "Would fail if it ended now")
-    assert text(browser, "verdict-reasons").startswith("p95(e2e_ms) must be at most 300 ms, is ")
-    assert tile(browser, "E2E p50 / p95 / p99, ms", "judged").startswith("FAILS: must be at most 300")
+    assert text(browser, "verdict-reasons").startswith("p95(e2e_ms) must be at most 300\u00a0ms, is ")
+    assert tile(browser, "E2E p50 / p95 / p99, ms", "judged").startswith("FAILS: p95 must be at most 300")
     assert tile(browser, "Throttled", "judged").startswith("holds: must be at most 5")
-    picture(browser, "live-page")
-    picture(browser, "live-page-phone", width=390)
+    emulate(browser, 390)
     assert width_of_page(browser) <= 390, "a phone must not need to scroll sideways"
     accessible(browser)
     read_a_chart_by_keyboard(browser)
@@ -140,7 +129,6 @@ def test_a_mistake_is_told_beside_start_and_at_its_field(browser: webdriver.Chro
         assert text(browser, f"error-{field}").startswith("expected ")
         assert shown(browser, f"field-{field}"), "its group is open"
     assert browser.switch_to.active_element.get_attribute("id") == "field-max_tokens", "the first one that is wrong"
-    picture(browser, "start-form")
     accessible(browser)
     browser.switch_to.active_element.send_keys("1")
     assert element(browser, "field-max_tokens").get_attribute("aria-invalid") is None
@@ -198,12 +186,12 @@ def accessible(browser: webdriver.Chrome) -> None:
     browser.execute_script(AXE.read_text(encoding="utf-8"))
     for width in (1440, 390):
         for dark in (False, True):
-            emulate(browser, width, dark=dark)
+            emulate(browser, width, 900, dark)
             found = browser.execute_async_script("axe.run().then(arguments[0])")
             assert len(found["passes"]) > 10
             bad = [(each["id"], each["nodes"][0]["html"]) for each in found["violations"] if each["impact"] in GRAVE]
             assert bad == [], f"{width} px, {'dark' if dark else 'light'}"
-    emulate(browser)
+    emulate(browser, 1440, 900)
 
 
 def test_locusts_own_page_has_the_tab_and_the_way_to_ours(browser: webdriver.Chrome, locust: WebProcess) -> None:
@@ -339,25 +327,8 @@ def live(browser: webdriver.Chrome) -> dict[str, Any]:
     return answer
 
 
-def emulate(browser: webdriver.Chrome, width: int = 1440, height: int = 900, dark: bool = False) -> None:
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
-
-
 def width_of_page(browser: webdriver.Chrome) -> int:
     return int(browser.execute_script("return document.documentElement.scrollWidth"))
-
-
-def picture(browser: webdriver.Chrome, name: str | None, width: int = 1440, dark: bool = False) -> None:
-    """The page as it is looked at; a file of it where pictures are wanted."""
-    where = "document.getElementById('start').offsetTop" if name == "start-form" else "0"
-    browser.execute_script(f"scrollTo(0, {where})")
-    emulate(browser, width, 1300 if width == 1440 else 1500, dark)
-    if PICTURES and name:
-        time.sleep(2.5)  # charts take the new width at the next poll
-        browser.save_screenshot(str(Path(PICTURES) / f"{name}.png"))
 
 
 def errors(browser: webdriver.Chrome) -> list[str]:

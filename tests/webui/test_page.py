@@ -179,6 +179,20 @@ def test_an_empty_run_time_is_none(locust: WebProcess) -> None:
     assert locust.await_live(lambda live: live["progress"] is not None)["progress"]["duration_s"] is None
 
 
+def test_the_run_time_is_that_of_the_load(locust: WebProcess, simulator: Simulator) -> None:
+    """Locust counts from the button; the first request, which comes before the load, may take long."""
+    simulator.admin("PATCH", "/admin/config", {"deployments": {"gpt-35-turbo": {"ttft_base_ms": 1200}}})
+    try:
+        assert start(locust, run_time="2s", test_name="slow-first")["success"] is True
+        live = locust.await_live(
+            lambda live: not live["is_on"] and (live["run"] or {}).get("test_name") == "slow-first"
+        )
+    finally:
+        simulator.admin("PATCH", "/admin/config", {"deployments": {"gpt-35-turbo": {"ttft_base_ms": 150}}})
+    assert live["run"]["stop_reason"] is None
+    assert live["run"]["ended_at"] - live["run"]["started_at"] > 1.9
+
+
 def test_no_point_is_later_than_the_end_nor_before_another(locust: WebProcess) -> None:
     assert start(locust, rate="600")["success"] is True
     locust.await_live(lambda live: len(live["points"]) >= 2)

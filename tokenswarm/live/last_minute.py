@@ -18,6 +18,9 @@ from tokenswarm.record import NOT_FAILED, Outcome, RequestRecord, TokenSource
 WINDOW_S = 60
 """Seconds of the figures; a minute, as the quotas are per minute."""
 
+SETTLE_S = 60
+"""Seconds kept beyond the window: when the last request ended is known only once all are awaited."""
+
 RECENT_S = 10
 """Seconds of the rates that are drawn over time."""
 
@@ -124,25 +127,25 @@ class _Window:
     def add(self, second: int, record: RequestRecord, kind: str) -> None:
         edge = self._edge
         _take(self.run, record, kind)
-        if edge is not None and second < edge - WINDOW_S:
+        if edge is not None and second < edge - WINDOW_S - SETTLE_S:
             return
         held = self._seconds.get(second)
         if held is None:
             held = self._seconds[second] = _Second()
         _observe(held, record, kind)
-        if edge is not None and second < edge:
+        if edge is not None and edge - WINDOW_S <= second < edge:
             _observe(self.sum, record, kind)
 
     def advance(self, edge: int) -> None:
-        """The window ends before second `edge` from now on."""
+        """The window ends before second `edge` from now on; an earlier one than before only by a few seconds."""
         before, self._edge = self._edge, edge
         for second in sorted(self._seconds):
-            if (before is None or second >= before) and edge - WINDOW_S <= second < edge:
-                self.sum.merge(self._seconds[second])
-            elif second < edge - WINDOW_S:
-                gone = self._seconds.pop(second)
-                if before is not None and second < before:
-                    self.sum.merge(gone, -1)
+            was_in = before is not None and before - WINDOW_S <= second < before
+            is_in = edge - WINDOW_S <= second < edge
+            if was_in != is_in:
+                self.sum.merge(self._seconds[second], 1 if is_in else -1)
+            if second < edge - WINDOW_S - SETTLE_S:
+                del self._seconds[second]
 
     def recent(self) -> Tally:
         """The last `RECENT_S` of the window."""
@@ -187,8 +190,15 @@ class Live:
             self._hear(record, ended)
 
     def advance(self, until: float) -> None:
-        """Move the window's end to Unix s `until`, to the whole second before; time never goes back."""
-        self._edge = max(self._edge, math.floor(until))
+        """Move the window's end to Unix s `until`, to the whole second before; time does not go back."""
+        self._move(max(self._edge, math.floor(until)))
+
+    def settle(self, until: float) -> None:
+        """The run ended at Unix s `until`, before it was known: what came after it is no time of the run."""
+        self._move(math.floor(until))
+
+    def _move(self, edge: int) -> None:
+        self._edge = edge
         for window in list(self._windows.values()):
             window.advance(self._edge)
 

@@ -23,6 +23,8 @@ from tokenswarm.live.last_minute import RECENT_S, WINDOW_S, Figures, Live, Tally
 from tokenswarm.metrics.criteria import CriterionResult
 from tokenswarm.metrics.criterion_words import demand, finding, sentence
 from tokenswarm.metrics.histogram import RELATIVE_ERROR
+from tokenswarm.metrics.verdict import not_delivered
+from tokenswarm.record import Outcome
 from tokenswarm.workload.levels import USERS
 
 TICK_S = 2.0
@@ -70,6 +72,7 @@ class Monitor:
         if self._greenlet is not None:
             self._greenlet.kill(block=False)
             self._greenlet = None
+        self.live.settle(self._now())
         self.tick()
 
     def hear(self, message: Rows) -> None:
@@ -80,6 +83,8 @@ class Monitor:
         """Keep a point for the charts."""
         now = self._now()
         offered = self._offered()
+        while self._offers and self._offers[-1][0] >= now:  # kept while the last requests were awaited
+            self._offers.pop()
         if offered is not None:
             self._offers.append((now, offered))
         if self.run.ended_at is None:
@@ -111,9 +116,9 @@ class Monitor:
             "counts": dataclasses.asdict(self.live.run()),
             "quota": {"tpm": settings.quota_tpm, "rpm": settings.quota_rpm, "ptu": settings.ptu},
             "service": dataclasses.asdict(self.live.service),
-            "workers": [_worker(window) for window in self.windows],
+            "workers": [_worker(window, self._silent()) for window in self.windows],
             "criteria": [_criterion(result, run.ended_at is None) for result in criteria],
-            "so_far": so_far(criteria, self._distrust(), self.live.run(), run.judge.facts() is not None),
+            "so_far": so_far(criteria, self.distrust(), self.live.run(), run.judge.facts() is not None),
             "verdict": _verdict(run),
             "criteria_replaced": [str(replacement) for replacement in run.replaced],
             "marks": _marks(run),
@@ -132,9 +137,23 @@ class Monitor:
         verdict = self.run.verdict
         return verdict.results if verdict is not None else self.criteria_so_far.read(now, self.run.samples)
 
-    def _distrust(self) -> list[str]:
-        """Why the figures so far are not to be trusted."""
-        return [*map(str, self.run.problems), *map(str, self._influence.reasons())]
+    def distrust(self) -> list[str]:
+        """Why the figures so far are not to be trusted: what the verdict would hold against them now."""
+        silent = [
+            f"{worker} has not been heard of for {silent_s:.0f} s: what it sent last may be missing"
+            for worker, silent_s in self._silent().items()
+        ]
+        found, searches = self.run.accounting, self.run.judge.facts() is not None
+        due = found.first_attempts + found.outcomes[Outcome.DROPPED]
+        undelivered = [] if searches else not_delivered(found.first_attempts, due)
+        return [*map(str, [*self.run.problems, *undelivered, *self._influence.reasons()]), *silent]
+
+    def _silent(self) -> dict[str, float]:
+        """Workers that are not heard of while the run is on, and for how many s."""
+        if self.run.ended_at is not None:
+            return {}
+        now = time.time()
+        return {worker: now - at for worker, (at, _, _) in self._workers.items() if now - at > SILENT_S}
 
     @property
     def user_count(self) -> int:
@@ -260,7 +279,7 @@ def _criterion(result: CriterionResult, is_on: bool) -> dict[str, Any]:
     return {
         **result.facts(),
         "sentence": sentence(result, verb),
-        "words": f"{demand(criterion)}, {finding(result, verb)}",
+        "words": demand(criterion) + ("" if result.value is None else f", {finding(result, verb)}"),
         "metric": criterion.metric,
         "aggregation": criterion.aggregation,
         "name": criterion.name,
@@ -277,8 +296,9 @@ def _marks(run: LoadRun) -> list[dict[str, Any]]:
     return [{"at": at, "rate_rpm": rate_rpm} for at, rate_rpm in sorted([*run.rate_changes, *levels])]
 
 
-def _worker(window: HeartbeatWindow) -> dict[str, Any]:
+def _worker(window: HeartbeatWindow, silent: dict[str, float]) -> dict[str, Any]:
     return {
+        "silent_s": silent.get(window.worker),
         "worker": window.worker,
         "lag_p95_ms": window.lag_p95_ms,
         "lag_max_ms": window.lag_max_ms,

@@ -141,7 +141,7 @@ class StartForm:
                 for option in OPTIONS
                 if option.group == group and option.in_form
             ]
-            groups.append({"title": title, "fields": fields})
+            groups.append({"group": group, "title": title, "fields": fields})
         return groups
 
 

@@ -27,7 +27,6 @@ from tokenswarm.live.monitor import Monitor
 from tokenswarm.live.report_job import can_report, report_run
 from tokenswarm.live.terminal_lines import (
     TALLIES,
-    criterion_lines,
     failure_lines,
     header_line,
     interval_lines,
@@ -35,6 +34,7 @@ from tokenswarm.live.terminal_lines import (
     search_lines,
     status_lines,
 )
+from tokenswarm.metrics.criterion_words import criterion_lines
 from tokenswarm.metrics.samples import Samples, carries, percentile
 from tokenswarm.metrics.verdict import ReasonKind
 from tokenswarm.redaction import SECRETS

@@ -8,7 +8,7 @@ from typing import Any
 
 from tokenswarm.live.last_minute import Figures
 from tokenswarm.metrics.criteria import CriterionResult
-from tokenswarm.metrics.criterion_words import STATES, sentence
+from tokenswarm.metrics.criterion_words import sentence
 
 Column = tuple[str, int]
 
@@ -120,6 +120,8 @@ def status_lines(
 ) -> list[str]:
     """What stands at the foot of the terminal while the run is on: progress, counts, latencies, criteria so far."""
     lines = [progress_line(title, elapsed_s, duration_s, width), counts_line(figures, snapshot), latency_line(figures)]
+    if snapshot["so_far"]["state"] == "untrusted":
+        lines.append(f"not to be trusted so far: {snapshot['so_far']['reasons'][0]}")
     for result in criteria[:SHOWN_CRITERIA]:
         state = "no data" if result.state == "no_data" else result.state
         lines.append(f"{state} so far: {sentence(result, 'is')}")
@@ -199,12 +201,6 @@ def search_lines(facts: dict[str, Any] | None) -> list[str]:
 
 def _table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> list[str]:
     return [row([title for title, _ in columns], columns), *(row(cells, columns) for cells in rows)]
-
-
-def criterion_lines(result: CriterionResult) -> list[str]:
-    """A criterion at the end of the run, and in a line of its own what needs saying."""
-    note = [f"          {result.note}"] if result.note else []
-    return [f"  {STATES[result.state]:<8}{sentence(result)}", *note]
 
 
 def failure_lines(errors: Iterable[Any]) -> list[str]:

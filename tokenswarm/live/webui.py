@@ -124,6 +124,7 @@ class LlmPage:
             "state": self._load_test.runner.state,
             "phase": self._current_run.phase,
             "is_on": self._current_run.is_on,
+            "target_users": self._load_test.runner.target_user_count,
             "runs": self._runs.describe(self._current_directory()),
             "progress": None,
             "run": None,
@@ -140,7 +141,7 @@ class LlmPage:
         options = vars(self._load_test.options)
         locust_fields = {
             "user_count": options.get("num_users") or 1,
-            "spawn_rate": options.get("spawn_rate") or 1,
+            "spawn_rate": f"{options.get('spawn_rate') or 1:g}",
             "run_time": options.get("run_time") or "",
             "host": self._environment.host or "",
         }

@@ -13,6 +13,12 @@ def sentence(result: CriterionResult, verb: str = "was") -> str:
     return f"{must(result.criterion)}, {finding(result, verb)}"
 
 
+def criterion_lines(result: CriterionResult) -> list[str]:
+    """For a terminal, after the run: state and sentence, and in a line of its own what needs saying."""
+    note = [f"          {result.note}"] if result.note else []
+    return [f"  {STATES[result.state]:<8}{sentence(result)}", *note]
+
+
 def must(criterion: Criterion) -> str:
     """What must hold for the run not to fail: the criterion turned round."""
     prefix = "" if criterion.name is None else f"{criterion.name}: "

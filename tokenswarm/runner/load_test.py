@@ -334,12 +334,16 @@ class LoadTest:
         part.over.set()
 
     def _serve_run_time(self, part: RunPart) -> float | None:
-        """When the run time is up by Locust's count, and an open load began later: wait for the load's own end, Unix s.
+        """When the run time is up by Locust's count, and the load began later: wait for the load's own end, Unix s.
         `None` where it is another end."""
         run_time = self.options.run_time
-        if part.open_load is None or part.interrupted or not run_time or not is_run_time_timer(gevent.getcurrent()):
+        if part.interrupted or not run_time or not is_run_time_timer(gevent.getcurrent()):
             return None
-        return part.open_load.last(run_time) if part.run is not None and part.run.stop_reason is None else None
+        if part.run is None or part.run.stop_reason is not None:
+            return None
+        if part.open_load is not None:
+            return part.open_load.last(run_time)
+        return part.last_until(part.run.started_at + run_time)
 
     def _why_interrupted(self) -> str:
         if self.process_end.is_told:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import Protocol
 
+import gevent
 from gevent.event import Event
 
 from tokenswarm.config.settings import Settings
@@ -15,6 +17,8 @@ from tokenswarm.results.prometheus import Scraper
 from tokenswarm.runner.locust_stats import LocustFiles
 from tokenswarm.sender.schedule import Schedule
 from tokenswarm.sender.sender import Sender
+
+WAIT_S = 0.1
 
 
 class Phase(IntEnum):
@@ -79,6 +83,15 @@ class RunPart:
         if self.ended_at is None:
             self.ended_at = at
         return self.advance(Phase.DRAINING)
+
+    def last_until(self, ends_at: float) -> float | None:
+        """Wait for Unix s `ends_at`, or for another end: in the web UI Locust counts the run time from the button, and
+        the first request to the target comes before the load. `None` where that is past."""
+        if ends_at <= time.time():
+            return None
+        while self.ended_at is None and (left_s := ends_at - time.time()) > 0:
+            gevent.sleep(min(WAIT_S, left_s))
+        return ends_at
 
     def start_scrapers(self, run: LoadRun) -> None:
         """Read the target's own metrics beside the run."""

@@ -72,7 +72,7 @@ def test_check_judges_by_other_criteria_and_says_what_it_found(
     assert main(["check", str(directory)]) == 0
     assert main(["check", str(directory), "--failure-criteria", "chat: avg(e2e_ms) > 1749"]) == 3
     # 1000 1500 2000 2500 without the rag request
-    assert "failed: chat: avg(e2e_ms) > 1749 (found 1,750 ms, n=4)" in capsys.readouterr().out
+    assert "FAILED  chat: avg(e2e_ms) must be at most 1749 ms, was 1750 ms (n = 4)" in capsys.readouterr().out
 
 
 def test_check_of_several_runs_gives_the_gravest(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_missing_price_is_a_dash_that_names_the_model(tmp_path):
     assert (cost.run, cost.per_month, cost.missing) == (None, None, ["x-large"])
     assert {row.cells[0].text for row in made.rows} == {"–"}
     assert any("no price is known of x-large" in note for note in made.notes)
-    tile = next(tile for tile in answer_of(summary).tiles if tile.name == "Cost")
+    tile = next(tile for tile in answer_of(summary).tiles if tile.name == "Cost of 1,000 answers")
     assert (tile.value, tile.note) == ("–", "no price of x-large is known")
 
 
@@ -68,7 +68,7 @@ def test_answers_without_usage_are_said_and_not_billed_as_nothing(tmp_path):
 
 def test_the_run_beside_its_budget(tmp_path):
     summary = summary_of(tmp_path, [answered("a", 0, 10, 100, 50)], options={"max-cost": 0.0012})
-    tile = next(tile for tile in answer_of(summary).tiles if tile.name == "Cost")
+    tile = next(tile for tile in answer_of(summary).tiles if tile.name == "Cost of 1,000 answers")
     assert (tile.limit, tile.headroom) == ("the run: 0.000600 EUR of 0.00120 EUR", "headroom 50 %")
 
 

@@ -110,7 +110,7 @@ def test_a_provisioned_level_costs_its_hours_whatever_it_answers(tmp_path):
 def test_an_unknown_price_is_no_cost_and_no_column(tmp_path):
     summary = stepped(tmp_path)
     assert {level.cost_per_1000 for level in curve(summary).levels} == {None}
-    assert "USD / 1,000" not in markdown.render([summary])
+    assert "USD a 1,000" not in markdown.render([summary])
 
 
 def test_one_load_is_no_curve(tmp_path):

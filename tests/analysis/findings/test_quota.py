@@ -164,7 +164,9 @@ def test_advice_from_a_run_of_seconds_is_for_its_rate(tmp_path: Path) -> None:
     run = load_run(write_run(tmp_path / "r", records, meta))
     truth = quota_truth(run, Window(T, T + 6))
     assert truth is not None and truth.sent_rpm == 72
-    assert truth.advice == ["Ask for more than 720 RPM, the rate of its 6 s, or spread the requests more evenly."]
+    assert truth.advice == [
+        "Ask for more than 720 RPM (the average of this run, which lasted 6 s), or spread the requests more evenly."
+    ]
     tokens = [replace(record, error=AZURE.format("token")) if record.error else record for record in records]
     truth = quota_truth(load_run(write_run(tmp_path / "t", tokens, meta)), Window(T, T + 6))
     assert truth is not None and truth.estimated_tpm == 72 * 200

@@ -107,3 +107,16 @@ def test_any_order_of_rows_and_looks_gives_a_plain_count() -> None:
         assert figures.tally.ok == len(inside)
         assert figures.e2e_ms.n == len(inside)
         assert figures.e2e_ms.mean == pytest.approx(sum(record.e2e_ms for record in inside) / len(inside))
+
+
+def test_time_after_the_end_is_no_time_of_the_run() -> None:
+    """The end is known only when the last requests have been awaited; until then the window has moved on."""
+    live = Live(START)
+    for second in range(80):
+        live.add(answer(1001.5 + second))
+    live.advance(1085.0)
+    live.settle(1081.9)
+    live.add(answer(1080.5))
+    figures = live.figures()
+    assert (figures.tally.ok, figures.seconds) == (61, 60.0), "60 of [1021, 1081), and the one that came late"
+    assert (live.recent()[0].ok, live.recent()[1]) == (11, 10.0)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 
+from tokenswarm.control.messages import Rows
+from tokenswarm.control.run import LoadRun
 from tokenswarm.live.last_minute import Tally
-from tokenswarm.live.monitor import so_far
+from tokenswarm.live.monitor import Monitor, so_far
 from tokenswarm.metrics.criteria import CriterionResult, parse_criteria
+from tokenswarm.record import Outcome
 
 (CRITERION,) = parse_criteria("percentage(throttled) > 5")
 HELD = CriterionResult(CRITERION, "held", 0.0, 20)
@@ -42,3 +49,31 @@ def test_a_doubt_wins_and_failures_are_said_too() -> None:
 
 def test_a_search_judges_its_levels_not_the_run() -> None:
     assert so_far([FAILED], [], Tally(ok=20), searches=True) == {"state": "searching", "reasons": []}
+
+
+def a_monitor(first_attempts: int, dropped: int) -> Monitor:
+    run: Any = SimpleNamespace(
+        settings=SimpleNamespace(criteria=[], warm_up_s=0.0, goodput=None),
+        accounting=SimpleNamespace(first_attempts=first_attempts, outcomes=Counter({Outcome.DROPPED: dropped})),
+        judge=SimpleNamespace(facts=lambda: None),
+        influence=SimpleNamespace(reasons=list),
+        started_at=0.0, ended_at=None, observers=[], problems=[],
+    )  # fmt: skip
+    return Monitor(cast(LoadRun, run), lambda: 1, None)
+
+
+def test_a_worker_that_is_silent_is_a_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be one at the end: until it is heard of again, nobody may read that the run passes."""
+    monitor, clock = a_monitor(100, 1), [1000.0]
+    monkeypatch.setattr("tokenswarm.live.monitor.time", SimpleNamespace(time=lambda: clock[0]))
+    monitor.hear(cast(Rows, SimpleNamespace(worker="w1", in_flight=0, offered=None)))
+    clock[0] += 4.0
+    assert monitor.distrust() == []
+    clock[0] += 3.0
+    assert monitor.distrust() == ["w1 has not been heard of for 7 s: what it sent last may be missing"]
+    monitor.hear(cast(Rows, SimpleNamespace(worker="w1", in_flight=0, offered=None)))
+    assert monitor.distrust() == []
+
+
+def test_load_that_is_not_delivered_so_far_is_a_doubt() -> None:
+    assert a_monitor(97, 3).distrust() == ["load not delivered: 97 of 100 planned requests were sent (97.0 %)"]

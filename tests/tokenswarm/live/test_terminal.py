@@ -26,7 +26,6 @@ from tokenswarm.live.last_minute import Figures, Quantiles, Tally
 from tokenswarm.live.terminal_lines import (
     clock_time,
     columns_for,
-    criterion_lines,
     failure_lines,
     header_line,
     interval_lines,
@@ -34,7 +33,7 @@ from tokenswarm.live.terminal_lines import (
     status_lines,
 )
 from tokenswarm.metrics.criteria import CriterionResult, parse_criteria
-from tokenswarm.metrics.criterion_words import sentence
+from tokenswarm.metrics.criterion_words import criterion_lines, sentence
 
 
 def figures(name: str | None, p95: float | None) -> Figures:
@@ -51,6 +50,7 @@ SNAPSHOT = {
     "service": {"utilization_pct": 83.6},
     "in_flight": 7,
     "offered_rpm": 50.0,
+    "so_far": {"state": "untrusted", "reasons": ["w1 has not been heard of for 7 s: what it sent last may be missing"]},
 }
 
 
@@ -105,13 +105,14 @@ def test_the_status_fits(width: int, duration_s: float | None) -> None:
     status = status_lines("a-scenario-of-a-long-name-indeed", 599.0, duration_s, large, SNAPSHOT, RESULTS, width)
     console = Console(width=width, file=io.StringIO(), force_terminal=True)
     drawn = console.render_lines(Text("\n".join(status), no_wrap=True, overflow="ellipsis"), pad=False)
-    assert len(drawn) == len(status) == 3 + len(RESULTS)
+    assert len(drawn) == len(status) == 4 + len(RESULTS)
     assert all(len(line) <= width for line in status)
     if duration_s == 600.0:
         assert "100 %  9:59 of 10:00, 0:01 left" in status[0]
     assert "answered 12345.6, throttled 1234.5, failed 0.0; 7 open" in status[1]
     assert "TTFT p50 300 p95 123456" in status[2]
-    assert status[3].startswith("failed so far: percentage(error) must be at most 5 %, is 55.6 %")
+    assert status[3].startswith("not to be trusted so far: w1 has not been heard of for 7 s")
+    assert status[4].startswith("failed so far: percentage(error) must be at most 5 %, is 55.6 %")
 
 
 def test_times_are_short() -> None:

@@ -41,6 +41,25 @@ function colours() {
   return { lines: ["--c1", "--c2", "--c3", "--c4"].map(read), text: read("--soft"), grid: read("--line"), limit: read("--limit"), mark: read("--text"), card: read("--card") };
 }
 
+// Values between two gaps: no line is drawn through one alone, so it is drawn as a point.
+function loneValues(plot, series) {
+  const values = plot.data[series];
+  const isKnown = (at) => (values[at] ?? null) !== null;
+  return values.flatMap((_, at) => (isKnown(at) && !isKnown(at - 1) && !isKnown(at + 1) ? [at] : []));
+}
+
+// A piece of a curve for its legend: whoever sees no colours tells curves by their dashes.
+function lineSample(colour, dashes) {
+  const sample = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
+  const attributes = { x1: 0, y1: 5, x2: 26, y2: 5, stroke: colour, "stroke-width": 2, "stroke-dasharray": dashes.join(" ") };
+  for (const [name, value] of Object.entries(attributes)) line.setAttribute(name, value);
+  sample.setAttribute("class", "sample");
+  sample.setAttribute("aria-hidden", "true");
+  sample.append(line);
+  return sample;
+}
+
 class Chart {
   constructor(description) {
     this.description = description;
@@ -74,14 +93,15 @@ class Chart {
         { ...axis, size: 62, values: (_, ticks) => ticks.map((value) => value.toLocaleString("en-US", { maximumFractionDigits: 2 })) },
       ],
       series: [
-        { label: "at", value: (plot, value, _, index) => (index === null ? "now" : formatClock(plot.data[0][index], true)) },
+        { label: "time", value: (plot, value, _, index) => (index === null ? "now" : formatClock(plot.data[0][index], true)) },
         ...this.description.series.map(([key, label], at) => ({
-          label, stroke: colour.lines[at], width: 2, dash: DASHES[at], points: { show: false },
+          label, stroke: colour.lines[at], width: 2, dash: DASHES[at], points: { show: false, filter: loneValues },
           value: (_, value, __, index) => formatNumber(index === null ? this.points.at(-1)?.[key] : value),
         })),
       ],
       hooks: { draw: [(plot) => this.drawLines(plot, colour)] },
     }, this.data(), this.holder);
+    this.holder.querySelectorAll(".u-series .u-marker").forEach((marker, at) => { if (at) marker.replaceWith(lineSample(colour.lines[at - 1], DASHES[at - 1])); });
   }
 
   width() {
@@ -112,7 +132,7 @@ class Chart {
   draw(points, run) {
     const { series, optional, limits } = this.description;
     this.figure.hidden = Boolean(optional) && !points.some((point) => series.some(([key]) => point[key] !== null));
-    this.points = withGaps(points);
+    this.points = withGaps(points.length ? points : [{ at: run.at }]);
     this.limits = limits ? limits(run) : [];
     this.marks = run.marks;
     const far = this.limits.filter((limit) => !this.near().includes(limit));

@@ -2,14 +2,17 @@
 // The figures of the last minute as tiles, coloured by the criteria about them, and the tables.
 
 const STATES = { held: "holds", failed: "FAILS", no_data: "no data" };
+const ENDED_STATES = { held: "held", failed: "FAILED", no_data: "NO DATA" };
+const statesOf = (run) => (run.ended_at === null ? STATES : ENDED_STATES);
 
 // What the criteria about one of the metrics say: the worst of them decides.
 function judge(run, metrics) {
   const about = run.criteria.filter((each) => metrics.includes(each.metric));
   const worst = ["failed", "no_data", "held"].find((state) => about.some((each) => each.state === state));
   if (!worst) return null;
-  const words = about.filter((each) => each.state === worst).map((each) => (each.name === null ? "" : `${each.name}: `) + each.words);
-  return { state: worst, text: keepUnits(`${STATES[worst]}: ${words.join("; ")}`) };
+  const words = about.filter((each) => each.state === worst).map((each) => (each.name === null ? "" : `${each.name}: `) + (each.aggregation === "percentage" ? "" : `${each.aggregation} `) + each.words);
+  const state = worst === "no_data" && run.ended_at === null ? "undecided" : worst;
+  return { state, text: keepUnits(`${statesOf(run)[worst]}: ${words.join("; ")}`) };
 }
 
 function tile(title, main, { more = "", meter = null, judged = null, warning = "" } = {}) {
@@ -24,8 +27,8 @@ function tile(title, main, { more = "", meter = null, judged = null, warning = "
     holder.append(bar);
     box.append(holder);
   }
+  if (more) box.append(element("dd", keepUnits(more), "more"));
   if (judged || warning) box.append(element("dd", judged ? judged.text : warning, "judged"));
-  if (more) box.append(element("dd", more, "more"));
   return box;
 }
 
@@ -44,15 +47,22 @@ function shareTile(run, title, part, whole, metrics, what) {
   });
 }
 
+// Above a quota its bar is full: by how much is said.
+function ofQuotaText(value, limit) {
+  const share = value === null ? null : percent(value, limit);
+  return limit ? `; quota ${formatNumber(limit)}${share === null ? "" : `, ${formatNumber(share)} % of it`}` : "";
+}
+
 function rateTiles(run, all) {
   const { quota } = run;
+  const offered = run.offered_rpm === null ? "" : `offered ${formatNumber(run.offered_rpm)}, `;
   const ended = all.tally.ok + all.tally.throttled + all.tally.failed;
   const ofQuota = (value, limit) => (limit && value !== null ? percent(value, limit) : null);
   return [
     shareTile(run, "Throttled", all.tally.throttled, ended, ["throttled"], "the service refused a part of the load (429)"),
     shareTile(run, "Failed", all.tally.failed, ended, ["error"], "requests failed for another reason than 429"),
     tile("Requests per minute", formatNumber(all.ok_rpm), {
-      more: `answered; offered ${formatNumber(run.offered_rpm)}, throttled ${formatNumber(all.throttled_rpm)}, failed ${formatNumber(all.failed_rpm)}${quota.rpm ? `; quota ${formatNumber(quota.rpm)}` : ""}`,
+      more: `answered; ${offered}throttled ${formatNumber(all.throttled_rpm)}, failed ${formatNumber(all.failed_rpm)}${ofQuotaText(all.ok_rpm, quota.rpm)}`,
       meter: ofQuota(all.ok_rpm, quota.rpm), judged: judge(run, ["rpm", "requests_per_sec", "requests"]),
     }),
     quantiles(run, "TTFT", all.ttft_ms, ["ttft_ms", "ttft_from_due_ms", "latency"]),
@@ -60,11 +70,11 @@ function rateTiles(run, all) {
     quantiles(run, "TBT", all.tbt_ms, ["tbt_ms"]),
     tile("Tokens/s seen by a user", formatNumber(all.tokens_per_s_user), { more: "1000 / median TBT" }),
     tile("Tokens per minute", formatNumber(all.total_tpm), {
-      more: `${formatNumber(all.prompt_tpm)} prompt + ${formatNumber(all.generated_tpm)} generated${quota.tpm ? `; quota ${formatNumber(quota.tpm)}` : ""}`,
+      more: `${all.total_tpm === null ? "no answer has said what it used" : `${formatNumber(all.prompt_tpm)} prompt + ${formatNumber(all.generated_tpm)} generated`}${ofQuotaText(all.total_tpm, quota.tpm)}`,
       meter: ofQuota(all.total_tpm, quota.tpm), judged: judge(run, ["tpm"]),
     }),
     tile("Tokens per minute, estimated by the limiter", formatNumber(all.estimated_tpm), {
-      more: `prompt + max_tokens${quota.tpm ? `; quota ${formatNumber(quota.tpm)}` : ""}`, meter: ofQuota(all.estimated_tpm, quota.tpm),
+      more: `prompt + max_tokens${ofQuotaText(all.estimated_tpm, quota.tpm)}`, meter: ofQuota(all.estimated_tpm, quota.tpm),
     }),
   ];
 }
@@ -101,10 +111,10 @@ function showTables(run) {
   ]));
   byId("criteria-section").hidden = run.criteria.length === 0;
   const styles = { held: "good", failed: "bad", no_data: run.ended_at === null ? "" : "bad" };
-  fill("criteria", run.criteria.map((each) => [cell(STATES[each.state], styles[each.state]), cell(each.sentence), cell(each.text)]));
+  fill("criteria", run.criteria.map((each) => [cell(statesOf(run)[each.state], styles[each.state]), cell(keepUnits(each.note && (each.value !== null || run.ended_at !== null) ? `${each.sentence}; ${each.note}` : each.sentence)), cell(each.text)]));
   fill("workers", run.workers.map((each) => [
     cell(each.worker), ...[each.lag_p95_ms, each.lag_max_ms, each.cpu_pct].map((value) => cell(formatNumber(value), "number")),
-    cell(each.late ? "late" : "in time", each.late ? "bad" : "good"),
+    each.silent_s === null ? cell(each.late ? "late" : "in time", each.late ? "bad" : "good") : cell(`not heard of for ${formatNumber(Math.round(each.silent_s))} s`, "bad"),
   ]));
 }
 

@@ -28,7 +28,7 @@ function formatDuration(seconds) {
 
 // A figure and its unit stay on one line.
 function keepUnits(text) {
-  return text.replace(/(\d) (?=%|ms\b)/g, "$1\u00a0").replace(/n = (?=\d)/g, "n\u00a0=\u00a0");
+  return text.replace(/(\d) (?=%|ms\b|s\b)/g, "$1\u00a0").replace(/n = (?=\d)/g, "n\u00a0=\u00a0").replace(/(\(\d+) of (?=\d)/g, "$1\u00a0of\u00a0");
 }
 
 function percent(part, whole) {

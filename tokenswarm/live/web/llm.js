@@ -8,6 +8,7 @@ let shownRun = null;
 let rateIsEdited = false;
 let shownRate;
 let shownPhase = "";
+let heardAt = 0;
 
 // What the run would come to if it ended now, and what it came to.
 const SO_FAR = {
@@ -23,17 +24,22 @@ function showVerdict(run, isOn) {
   const [words, style] = verdict ? VERDICTS[verdict.state] ?? [verdict.state, ""] : isOn ? SO_FAR[soFar.state] : ["The verdict is being made", ""];
   const notHeld = run.criteria.filter((each) => each.state !== "held").map((each) => each.sentence);
   const replaced = run.criteria_replaced.map((each) => `Not judged: ${each}`);
-  const others = verdict ? verdict.reasons.filter((each) => each.kind !== "criterion").map((each) => each.text ?? each) : [];
+  const isPlain = (each) => each.kind !== "criterion" && !(each.kind === "interrupted" && run.stop_reason);
+  const others = verdict ? verdict.reasons.filter(isPlain).map((each) => each.text ?? each) : [];
   byId("conclusion").className = `verdict ${style}`;
   setText("verdict", verdict?.has_failed && verdict.state === "untrusted" ? "Not to be trusted, and failed" : words);
-  setItems(byId("verdict-reasons"), verdict ? [...replaced, ...(verdict.state === "untrusted" ? [...others, ...notHeld] : [...notHeld, ...others])] : [...replaced, ...soFar.reasons]);
-  const { ok, throttled, failed, aborted, dropped } = run.counts;
+  const said = verdict ? (verdict.state === "untrusted" ? [...others, ...notHeld] : [...notHeld, ...others]) : soFar.reasons;
+  const stop = run.stop_reason ? [`Stopped: ${run.stop_reason}`] : [];
+  const unsaid = [...stop, ...run.problems].filter((each) => !said.some((text) => text.includes(each.replace(/^Stopped: /, ""))));
+  setItems(byId("verdict-reasons"), [...replaced, ...unsaid, ...said].map(keepUnits));
+  const { ok, throttled, failed, cancelled, aborted, dropped } = run.counts;
   const ended = ok + throttled + failed;
   const of = (count) => (ended ? ` (${formatNumber(percent(count, ended))} %)` : "");
   const parts = [`${formatNumber(ok)} answered`, `${formatNumber(throttled)} throttled${of(throttled)}`, `${formatNumber(failed)} failed${of(failed)}`];
+  if (cancelled) parts.push(`${formatNumber(cancelled)} cut off at the end`);
   if (aborted) parts.push(`${formatNumber(aborted)} aborted`);
   if (dropped) parts.push(`${formatNumber(dropped)} dropped`);
-  setText("verdict-counts", `${counted(ended + aborted, "request")} ended in ${formatDuration((run.ended_at ?? run.at) - run.started_at)}: ${parts.join(", ")}.`);
+  setText("verdict-counts", keepUnits(`${counted(ended + cancelled + aborted, "request")} ended in ${formatDuration((run.ended_at ?? run.at) - run.started_at)}: ${parts.join(", ")}.`));
 }
 
 function showBar(live) {
@@ -41,15 +47,18 @@ function showBar(live) {
   byId("bar").hidden = !live.is_on || !run;
   if (byId("bar").hidden) return;
   setText("bar-phase", live.phase);
+  byId("bar-phase").className = "badge";
+  byId("bar-progress").hidden = false;
   setText("bar-name", run.test_name);
   const bar = byId("progress");
   bar.hidden = !progress?.duration_s;
   if (!bar.hidden) bar.value = Math.min(1, progress.elapsed_s / progress.duration_s);
   const elapsed = progress ? formatDuration(progress.elapsed_s) : "";
-  setText("bar-left", progress?.duration_s ? `${formatDuration(progress.left_s)} left of ${formatDuration(progress.duration_s)}` : `${elapsed} so far, until it is stopped`);
+  setText("bar-left", progress?.duration_s ? `${formatDuration(progress.left_s)} left of ${formatDuration(progress.duration_s)}` : `${elapsed} so far, until ${run.search ? "the search is over" : "it is stopped"}`);
   setText("bar-level", progress?.level ?? "");
   const asked = progress?.rate_rpm ?? null;
-  setText("bar-rate", asked === null ? `${counted(run.users, "user")}, ${formatNumber(run.figures[0].ok_rpm)} RPM answered` : `${formatNumber(asked)} RPM asked for, ${formatNumber(run.figures[0].ok_rpm)} answered`);
+  const users = live.phase === "starting users" ? `${formatNumber(run.users)} of ${counted(live.target_users, "user")}` : counted(run.users, "user");
+  setText("bar-rate", asked === null ? `${users}, ${formatNumber(run.figures[0].ok_rpm)} RPM answered` : `${formatNumber(asked)} RPM asked for, ${formatNumber(run.figures[0].ok_rpm)} answered`);
 }
 
 // The run that the page shows, among the runs of this process.
@@ -106,7 +115,7 @@ function showRate(live) {
 function showPhase(live) {
   const phase = live.is_on ? "running" : live.run ? "ended" : "idle";
   byId("run-part").hidden = byId("conclusion").hidden = phase === "idle";
-  byId("start-section").hidden = phase === "running";
+  byId("start-section").hidden = byId("to-start").hidden = phase === "running";
   const from = shownPhase;
   shownPhase = phase;
   if (from && from !== phase && phase !== "idle") scrollTo({ top: 0 });
@@ -123,7 +132,7 @@ function forget(directory) {
 function show(live) {
   const run = live.run;
   const times = run ? `${formatClock(run.started_at, true)} to ${run.ended_at ? formatClock(run.ended_at, true) : "now"}` : "";
-  setText("state", run ? `${live.state}: ${run.test_name}, ${times}` : live.state);
+  setText("state", run ? `${live.is_on ? live.phase : live.state}: ${run.test_name}, ${times}` : live.state);
   document.title = `${live.is_on ? "● " : ""}LLM load test`;
   if (run && run.directory !== shownRun) forget(run.directory);
   showPhase(live);
@@ -131,9 +140,8 @@ function show(live) {
   showRate(live);
   showActions(live);
   showRuns(live.runs);
-  const problems = run ? [...run.problems, ...(run.stop_reason ? [`Stopped: ${run.stop_reason}`] : [])] : [];
-  byId("problem").hidden = problems.length === 0;
-  setText("problem", problems.join("; "));
+  byId("problem").hidden = true;
+  byId("stop").disabled = live.state === "stopping";
   if (!run) return;
   const last = points.at(-1)?.at ?? 0;
   points = [...points, ...live.points.filter((point) => point.at > last)].slice(-KEEP_POINTS);
@@ -159,16 +167,52 @@ async function poll() {
       }
       show(live);
     }
+    heardAt = Date.now() / 1000;
   } catch (error) {
-    setText("state", `No answer from Locust: ${error.message}`);
+    lose(error);
   }
   setTimeout(poll, EVERY_MS);
 }
 
+// Locust does not answer: what is shown is old, and a verdict that may have changed since is none.
+function lose(error) {
+  const was = shownPhase === "running";
+  const since = heardAt ? `What is below is from ${formatClock(heardAt, true)}. ` : "";
+  const then = was ? "The run may be on or have ended: look at the terminal in which Locust was started." : "Look at the terminal in which Locust was started.";
+  setText("state", "no answer from Locust");
+  setText("problem", `No answer from Locust (${error.message}). ${since}${then} This page goes on asking.`);
+  byId("problem").hidden = false;
+  if (!was) return;
+  setText("bar-phase", "connection lost");
+  byId("bar-phase").className = "badge lost";
+  byId("bar-progress").hidden = true;
+  byId("conclusion").className = "verdict";
+  setText("verdict", "Not known while the connection is lost");
+}
+
+// Posts JSON; what went wrong instead of an answer is an answer, too.
+async function post(path, body) {
+  try {
+    return await (await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) })).json();
+  } catch (error) {
+    return { success: false, message: `No answer from Locust: ${error.message}` };
+  }
+}
+
+async function stop() {
+  byId("stop").disabled = true;
+  setText("bar-phase", "stopping");
+  try {
+    await fetch("./stop", { method: "POST" });
+  } catch (error) {
+    byId("stop").disabled = false;
+    lose(error);
+  }
+}
+
 async function changeRate(event) {
   event.preventDefault();
-  const response = await fetch("./llm/rate", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ rate: byId("rate").value }) });
-  const answer = await response.json();
+  const answer = await post("./llm/rate", { rate: byId("rate").value });
   rateIsEdited = false;
   byId("rate").setAttribute("aria-invalid", String(!answer.success));
   setText("rate-said", answer.success ? `Holds from ${formatClock(answer.at, true)} on` : answer.message);
@@ -176,14 +220,14 @@ async function changeRate(event) {
 }
 
 async function compareWithLast() {
-  const answer = await (await fetch(`./llm/runs/${byId("ended-actions").dataset.number}/compare`, { method: "POST" })).json();
+  const answer = await post(`./llm/runs/${byId("ended-actions").dataset.number}/compare`, {});
   byId("again-said").dataset.of = "";
   setText("again-said", answer.success ? "Comparing." : answer.message);
 }
 
 byId("rate").addEventListener("input", () => { rateIsEdited = true; });
 byId("rate-form").addEventListener("submit", changeRate);
-byId("stop").addEventListener("click", () => fetch("./stop", { method: "POST" }));
+byId("stop").addEventListener("click", stop);
 byId("run-again").addEventListener("click", runAgain);
 byId("compare").addEventListener("click", compareWithLast);
 poll();

@@ -9,6 +9,7 @@ const LOCUST_FIELDS = [
   ["host", "host", "URL of the endpoint or orchestrator"],
 ];
 let initial = {};
+const ofTarget = new Set(); // fields that say where the load goes: a scenario that is silent about them leaves them
 let loadedLocustfile = null;
 
 function addField(parent, { name, label, help, choices = [], value }) {
@@ -60,6 +61,7 @@ async function loadForm() {
   for (const group of form.groups.filter((each) => each.fields.length)) {
     const fields = addGroup(group.title);
     group.fields.forEach((field) => addField(fields, field));
+    if (group.group === "target") group.fields.forEach((field) => ofTarget.add(field.name));
   }
   openUsedGroups();
   const chooser = byId("scenario");
@@ -74,12 +76,13 @@ async function loadForm() {
 async function fillFromScenario(event) {
   event.preventDefault();
   const name = byId("scenario").value;
+  if (!name) { setText("scenario-said", "Choose a scenario first."); return; }
   const answer = await (await fetch(`./llm/scenarios/${encodeURIComponent(name)}`)).json();
   const said = byId("scenario-said");
   if (!answer.success) { said.textContent = answer.message; return; }
   const ofLocust = new Set(LOCUST_FIELDS.map(([field]) => field));
   for (const field of Object.keys(initial)) {
-    const fallback = ofLocust.has(field) ? initial[field] : "";
+    const fallback = ofLocust.has(field) || ofTarget.has(field) ? initial[field] : "";
     byId(`field-${field}`).value = answer.values[field] ?? fallback;
   }
   byId("filled-from").value = name;
@@ -149,6 +152,12 @@ async function send(form, said) {
 
 async function start(event) {
   event.preventDefault();
+  const chosen = byId("scenario").value;
+  if (chosen && chosen !== byId("filled-from").value) {
+    showProblems([`scenario: ${chosen} is chosen, but the form does not hold its values: press "Fill the form" first, or choose none`]);
+    setText("start-said", "Not started");
+    return;
+  }
   const button = event.target.querySelector("button");
   button.disabled = true;
   await send(new FormData(event.target), "start-said");
