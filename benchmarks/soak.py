@@ -26,7 +26,7 @@ from tokenswarm.results.csv_rows import parse_rows
 ROOT = Path(__file__).resolve().parent.parent
 FAULTS = ("reset", "close_midway", "bad_chunk", "http_429:1", "http_500", "error_event")
 CONFIG = f"""
-[deployments.gpt-35-turbo]
+[deployments.'gpt-4.1-nano']
 ttft_base_ms = 30
 ttft_std_ms = 5
 tbt_ms = 5
@@ -62,7 +62,7 @@ def _soak(args: argparse.Namespace, folder: Path) -> int:
         url = json.loads(ready.read_text())["chat_url"]
         command = [
             str(Path(sys.executable).parent / "locust"), "-f", "locustfiles/chat_completions.py", "--headless",
-            "-H", url, "--api", "azure", "--deployment", "gpt-35-turbo", "-u", str(args.users), "-r", "100",
+            "-H", url, "--api", "azure", "--deployment", "gpt-4.1-nano", "-u", str(args.users), "-r", "100",
             "--rate", str(args.rate * 60), "-t", f"{args.minutes * 60:.0f}s", "-s", "10",
             "--context-tokens", "50", "--max-tokens", "10", "--results-dir", str(folder / "results"),
         ]  # fmt: skip

@@ -27,9 +27,11 @@ API_KEY = "simulator-key"
 FUNCTIONS_KEY = "simulator-function-key"
 
 
-def fixed_times(ttft_ms: float, tbt_ms: float, deployment: str = "gpt-35-turbo") -> str:
+def fixed_times(ttft_ms: float, tbt_ms: float, deployment: str = "gpt-4.1-nano") -> str:
     """The configuration of a deployment whose answers take the same time each."""
-    return f"[deployments.{deployment}]\nttft_base_ms = {ttft_ms}\nttft_std_ms = 0\ntbt_ms = {tbt_ms}\ntbt_std_ms = 0\n"
+    return (
+        f"[deployments.'{deployment}']\nttft_base_ms = {ttft_ms}\nttft_std_ms = 0\ntbt_ms = {tbt_ms}\ntbt_std_ms = 0\n"
+    )
 
 
 @dataclass

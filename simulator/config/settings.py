@@ -42,7 +42,7 @@ def _choice(default: str, *others: str) -> Any:
 class Deployment:
     """One model deployment: what it admits, how fast it is, how it answers."""
 
-    model: str = "gpt-35-turbo"
+    model: str = "gpt-4.1-mini"
     """Name of the model in answers and in 429 texts."""
 
     # Admission. `tpm`: pay-as-you-go, `ptu`: provisioned, neither: no limit.

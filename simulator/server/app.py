@@ -39,7 +39,7 @@ from simulator.wire import azure as wire
 from simulator.wire.exchange import Exchange, Gone
 from simulator.wire.fault_injection import FaultGate
 
-RAG_DEPLOYMENT = "gpt-35-turbo"
+RAG_DEPLOYMENT = "gpt-4.1-nano"
 """Chat deployment that the orchestrator calls unless its settings name another."""
 
 

@@ -207,10 +207,10 @@ def test_what_can_be_run_here_does_what_the_page_says(tmp_path: Path) -> None:
         assert shlex.split(line) in COMMANDS[page], f"{page} says so no more: {line}"
     for name in ("analysis", "simulator", "tokenswarm", "locustfiles", "scenarios"):
         (tmp_path / name).symlink_to(ROOT / name)
-    with running_simulator("[deployments.gpt-35-turbo]\nttft_base_ms = 20\ntbt_ms = 1\n") as simulator:
+    with running_simulator("[deployments.'gpt-4.1-nano']\nttft_base_ms = 20\ntbt_ms = 1\n") as simulator:
         url = simulator.chat_url
         (tmp_path / ".env").write_text(
-            f"AZURE_OPENAI_ENDPOINT={url}\nAZURE_OPENAI_API_KEY={API_KEY}\nAZURE_OPENAI_DEPLOYMENT=gpt-35-turbo\n"
+            f"AZURE_OPENAI_ENDPOINT={url}\nAZURE_OPENAI_API_KEY={API_KEY}\nAZURE_OPENAI_DEPLOYMENT=gpt-4.1-nano\n"
             f"ORCHESTRATOR_ENDPOINT={url}\nORCHESTRATOR_FUNCTION_KEY={FUNCTIONS_KEY}\n"
         )
         with ThreadPoolExecutor() as pool:

@@ -9,15 +9,15 @@ from tests.simulator_process import Simulator, running_simulator
 
 QUICK = "ttft_base_ms = 30\nttft_std_ms = 2\nttft_per_token_ms = 0.01\ntbt_ms = 2\ntbt_std_ms = 0.3\n"
 CONFIG = f"""
-[deployments.gpt-35-turbo-20k]
+[deployments.'gpt-4.1-mini-20k']
 tpm = 20_000
 minute_from = "first-request"
 {QUICK}
-[deployments.gpt-35-turbo-200k]
+[deployments.'gpt-4.1-mini-200k']
 tpm = 200_000
 minute_from = "first-request"
 {QUICK}
-[deployments.gpt-35-turbo]
+[deployments.'gpt-4.1-nano']
 {QUICK}
 [deployments.gpt-5-mini]
 model = "gpt-5-mini"

@@ -110,7 +110,7 @@ def credentials(target: Target) -> dict[str, str]:
     return {
         "AZURE_OPENAI_ENDPOINT": target.url,
         "AZURE_OPENAI_API_KEY": API_KEY,
-        "AZURE_OPENAI_DEPLOYMENT": "gpt-35-turbo",
+        "AZURE_OPENAI_DEPLOYMENT": "gpt-4.1-nano",
         "ORCHESTRATOR_ENDPOINT": target.url,
         "ORCHESTRATOR_FUNCTION_KEY": FUNCTIONS_KEY,
     }

@@ -106,7 +106,7 @@ def planted(url: str, proxy: str, folder: Path, *lines: str) -> tuple[list[str],
     flags += ["-u", "4", "-r", "4", "-t", "3s", "--loglevel", "DEBUG"]
     variables = {
         "AZURE_OPENAI_ENDPOINT": url,
-        "AZURE_OPENAI_DEPLOYMENT": "gpt-35-turbo",
+        "AZURE_OPENAI_DEPLOYMENT": "gpt-4.1-nano",
         "ORCHESTRATOR_ENDPOINT": url,
         "ORCHESTRATOR_FUNCTION_KEY": FUNCTION,
         "GATEWAY_TOKEN": NAMED,

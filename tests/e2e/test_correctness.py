@@ -11,7 +11,7 @@ from tests.e2e.locust_process import Target, credentials, run_locust, scenario
 from tests.simulator_process import running_simulator
 
 CONFIG = """
-[deployments.gpt-35-turbo]
+[deployments.'gpt-4.1-nano']
 ttft_base_ms = 100
 tbt_ms = 2
 wrong_above = 4

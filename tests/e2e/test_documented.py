@@ -18,7 +18,7 @@ from tests.simulator_process import ROOT
 PAGES = ("README.md", "docs/quickstart.md")
 SHORTER = {
     "paygo-gpt35-4rpm": ["--rate", "60", "--max-total-requests", "2"],
-    "paygo-gpt35-50rpm": ["--rate", "500", "--max-total-requests", "50", "--deployment", "gpt-35-turbo-200k"],
+    "paygo-gpt35-50rpm": ["--rate", "500", "--max-total-requests", "50", "--deployment", "gpt-4.1-mini-200k"],
     "smoke": ["--max-total-requests", "3"],
 }
 EXPECTED = {"paygo-gpt35-4rpm": 0, "paygo-gpt35-50rpm": 3, "smoke": 0}

@@ -21,7 +21,7 @@ from tests.faults.locust_run import LocustRun, headless, running_locust
 from tests.simulator_process import ROOT, running_simulator
 
 CONFIG = """
-[deployments.gpt-35-turbo]
+[deployments.'gpt-4.1-nano']
 ttft_base_ms = 30
 ttft_std_ms = 8
 tbt_ms = 4

@@ -24,11 +24,11 @@ SHORTENED = {
     "context-heavy": ("--rate", "240", "--run-time", "60s", "--max-total-requests", "6"),
     "generation-heavy": ("--rate", "240", "--run-time", "60s", "--max-total-requests", "6"),
     "paygo-gpt35-4rpm": (
-        *("--deployment", "gpt-35-turbo-20k", "--rate", "30", "--run-time", "60s"),
+        *("--deployment", "gpt-4.1-mini-20k", "--rate", "30", "--run-time", "60s"),
         *("--max-total-requests", "3"),
     ),
     "paygo-gpt35-50rpm": (
-        *("--deployment", "gpt-35-turbo-200k", "--rate", "500", "--run-time", "60s"),
+        *("--deployment", "gpt-4.1-mini-200k", "--rate", "500", "--run-time", "60s"),
         *("--max-total-requests", "50"),
     ),
     "reasoning-model": (
@@ -140,7 +140,7 @@ LAB_FILE = f"""\
 # Parameters of the test
 export OPENAI_API_KEY="{API_KEY}"
 export AOAI_ENDPOINT={{url}}
-export AOAI_DEPLOYMENT=gpt-35-turbo-20k
+export AOAI_DEPLOYMENT=gpt-4.1-mini-20k
 export TEST_NAME=aoai-4rpm-test
 export CONTEXT_TOKENS=4500
 export MAX_TOKENS=500
@@ -160,20 +160,20 @@ def test_the_parameter_file_of_the_lab_as_it_is(change: type[str], target: Targe
     assert run.directory.parent.name == "aoai-4rpm-test"
     assert len(run.rows) in (2, 3)
     assert {(row.prompt_tokens, row.completion_tokens) for row in run.sent} == {(4500, 500)}
-    assert {line["deployment"] for line in target.truth()} == {"gpt-35-turbo-20k"}
+    assert {line["deployment"] for line in target.truth()} == {"gpt-4.1-mini-20k"}
     check_against_truth(run, target)
 
 
 def test_retries_are_rows_of_the_same_call(target: Target, tmp_path: Path) -> None:
-    deployments = {"gpt-35-turbo-200k": {"tpm": 20_000}}
+    deployments = {"gpt-4.1-mini-200k": {"tpm": 20_000}}
     target.simulator.admin("PATCH", "/admin/config", {"deployments": deployments})
     try:
-        flags = ["--deployment", "gpt-35-turbo-200k", "--rate", "120", "--run-time", "4s", "--retry", "exponential"]
+        flags = ["--deployment", "gpt-4.1-mini-200k", "--rate", "120", "--run-time", "4s", "--retry", "exponential"]
         finished = run_locust(
             scenario("paygo-gpt35-50rpm", *flags, "--stop-timeout", "4"), credentials(target), tmp_path
         )
     finally:
-        target.simulator.admin("PATCH", "/admin/config", {"deployments": {"gpt-35-turbo-200k": {"tpm": 200_000}}})
+        target.simulator.admin("PATCH", "/admin/config", {"deployments": {"gpt-4.1-mini-200k": {"tpm": 200_000}}})
     run = finished.run()
     assert run.outcomes(Outcome.THROTTLED)
     check_against_truth(run, target)

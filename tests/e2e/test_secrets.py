@@ -16,7 +16,7 @@ FUNCTION_KEY = "canary-51bd02-of-the-orchestrator"
 CONFIG = (
     f'api_key = "{KEY}"\nfunctions_key = "{FUNCTION_KEY}"\n'
     + """
-[deployments.gpt-35-turbo]
+[deployments.'gpt-4.1-nano']
 tbt_ms = 2
 ttft_base_ms = 20
 faults = [{fault = "http_500", share = 0.3}]

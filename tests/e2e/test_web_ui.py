@@ -110,7 +110,7 @@ def test_a_wrong_entry_starts_nothing_and_a_right_one_after_it_does(web: Web, ta
     assert "'gone'" in str(refused["message"])
     assert target.truth() == []
     assert web.states() == []
-    web.start(deployment="gpt-35-turbo", rate="", run_time="1s")
+    web.start(deployment="gpt-4.1-nano", rate="", run_time="1s")
     wait_until(lambda: web.states() == ["finished"], "the end of the run")
     assert "Traceback" not in web.log.read_text()
     (path,) = web.results.glob("*/*/run.json")

@@ -130,7 +130,7 @@ def test_the_page_and_the_parts_are_whole(installed: Path, url: str, tmp_path: P
     """The LLM page with its scripts, and a report made by the run itself, from the wheel alone."""
     port = free_port()
     command = [str(installed / "tokenswarm"), "run", "smoke", "--web", "--web-port", str(port)]
-    variables = {"OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": API_KEY, "AZURE_OPENAI_DEPLOYMENT": "gpt-35-turbo"}
+    variables = {"OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": API_KEY, "AZURE_OPENAI_DEPLOYMENT": "gpt-4.1-nano"}
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=tmp_path, env=clean_environment(**variables), stdout=log, stderr=log)
     try:

@@ -162,7 +162,7 @@ def run_locust(folder: Path, *arguments: str, env: dict[str, str] | None = None,
 def headless(url: str, *arguments: str, users: int = 2, run_time: str = "2s", locustfile: str = CHAT) -> list[str]:
     """Arguments of a short headless run against the simulator."""
     return [
-        "-f", locustfile, "--headless", "-H", url, "--api", "azure", "--deployment", "gpt-35-turbo",
+        "-f", locustfile, "--headless", "-H", url, "--api", "azure", "--deployment", "gpt-4.1-nano",
         "-u", str(users), "-r", "100", "-t", run_time, "-s", "3", "--context-tokens", "20", "--max-tokens", "8",
         "--timeout", "1", *arguments,
     ]  # fmt: skip

@@ -74,7 +74,7 @@ class Seen:
 def see(folder: Path) -> Seen:
     """Run them all: streamed in one process, whole in 2 workers, orchestrators in 4."""
     seen = Seen()
-    config = f"[deployments.gpt-35-turbo]\n{FAST}[rag]\nanswer_tokens = 8\n"
+    config = f"[deployments.'gpt-4.1-nano']\n{FAST}[rag]\nanswer_tokens = 8\n"
     for fault in ALL:
         spec = f'{{ fault = "{fault}{PARAMETERS.get(fault, "")}", share = 0.5 }}'
         config += f"[deployments.{fault}]\nfaults = [{spec}]\n{FAST}"

@@ -37,7 +37,7 @@ from tokenswarm.record import COLUMNS
 from tokenswarm.userinput import BadInput
 
 CONFIG = """
-[deployments.gpt-35-turbo]
+[deployments.'gpt-4.1-nano']
 ttft_base_ms = 20
 ttft_std_ms = 5
 tbt_ms = 5

@@ -7,13 +7,13 @@ import pytest
 from tests.simulator_process import Simulator, running_simulator
 
 DEPLOYMENTS = """
-[deployments.gpt-35-turbo-200k]
+[deployments.'gpt-4.1-mini-200k']
 tpm = 200_000
 ttft_base_ms = 20
 tbt_ms = 2
 tbt_std_ms = 0
 
-[deployments.gpt-35-turbo]
+[deployments.'gpt-4.1-nano']
 ttft_base_ms = 20
 tbt_ms = 2
 tbt_std_ms = 0

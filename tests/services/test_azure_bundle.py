@@ -29,7 +29,7 @@ from tokenswarm.metrics.criteria import AZURE_METRICS, parse_criteria
 PROJECT = Path(__file__).resolve().parents[2]
 ENGINES = 2
 NAMES = {
-    "AZURE_OPENAI_DEPLOYMENT": "gpt-35-turbo-200k",
+    "AZURE_OPENAI_DEPLOYMENT": "gpt-4.1-mini-200k",
     "AZURE_OPENAI_NAME": "oai-1",
     "AZURE_OPENAI_KEY_SECRET": "aoai-key",
     "AZURE_SEARCH_NAME": "search-1",

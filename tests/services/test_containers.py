@@ -156,7 +156,7 @@ def test_the_jobs_of_kubernetes_run_a_test_to_its_verdict(chat_target: str, tmp_
     secret = {  # what `kubectl create secret --from-env-file` puts into the environment
         "AZURE_OPENAI_ENDPOINT": chat_target,
         "AZURE_OPENAI_API_KEY": "simulator-key",
-        "AZURE_OPENAI_DEPLOYMENT": "gpt-35-turbo-200k",
+        "AZURE_OPENAI_DEPLOYMENT": "gpt-4.1-mini-200k",
         "LOCUST_FAILURE_CRITERIA": "count(requests) < 1",
     }
     ended = run_together(commands, secret)

@@ -36,7 +36,7 @@ def run_smoke(simulator: Simulator, results: Path) -> Path:
     environment = {
         **os.environ,
         "AZURE_OPENAI_API_KEY": API_KEY,
-        "AZURE_OPENAI_DEPLOYMENT": "gpt-35-turbo",
+        "AZURE_OPENAI_DEPLOYMENT": "gpt-4.1-nano",
     }
     done = subprocess.run(
         command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60, check=False

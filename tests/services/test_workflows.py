@@ -141,7 +141,7 @@ def test_the_action_runs_reports_compares_and_judges(chat_target: str, tmp_path:
     bin_folder.mkdir(parents=True)
     (bin_folder / "tokenswarm").write_text(f'#!/bin/bash\nexec {sys.executable} -m tokenswarm "$@"\n')
     (bin_folder / "tokenswarm").chmod(0o755)
-    (tmp_path / "target.env").write_text(f"AZURE_OPENAI_ENDPOINT={chat_target}\nAOAI_DEPLOYMENT=gpt-35-turbo-200k\n")
+    (tmp_path / "target.env").write_text(f"AZURE_OPENAI_ENDPOINT={chat_target}\nAOAI_DEPLOYMENT=gpt-4.1-mini-200k\n")
     runner = Runner(tmp_path, RUNNER_TEMP=str(tmp_path / "temp"), AZURE_OPENAI_API_KEY="simulator-key")
     options = "--run-time=2s\n\n--failure-criteria=p95(response_time_ms) > 1\n"
     ran = runner.run(job["Run the scenario"], SCENARIO="smoke", ENV_FILES="target.env", OPTIONS=options)
@@ -229,7 +229,7 @@ def test_a_scenario_is_run_reported_and_judged(chat_target: str, tmp_path: Path)
         HOST=chat_target,
         RUN_TIME="2s",
         AZURE_OPENAI_ENDPOINT="",
-        AZURE_OPENAI_DEPLOYMENT="gpt-35-turbo-200k",
+        AZURE_OPENAI_DEPLOYMENT="gpt-4.1-mini-200k",
         AZURE_OPENAI_API_KEY="simulator-key",
         LOCUST_FAILURE_CRITERIA="p95(response_time_ms) > 1",
     )

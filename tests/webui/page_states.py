@@ -26,7 +26,7 @@ HEIGHT = 1500
 PATIENCE_S = 60
 USERS = ("--max-tokens", "20", "--context-tokens", "100", "-u", "20", "-r", "20")
 TARGET = """
-[deployments.gpt-35-turbo]
+[deployments.'gpt-4.1-nano']
 ttft_base_ms = 180
 tbt_ms = 11
 [deployments.small-quota]

@@ -87,7 +87,7 @@ def test_a_wrong_deployment_is_told_in_the_page(locust: WebProcess) -> None:
     answer = start(locust, deployment="nobody")
     assert answer["success"] is False
     assert "nobody" in str(answer["message"])
-    assert start(locust, deployment="gpt-35-turbo", max_total_requests="1")["success"] is True
+    assert start(locust, deployment="gpt-4.1-nano", max_total_requests="1")["success"] is True
     locust.await_live(lambda live: not live["is_on"] and live["run"] is not None)
 
 
@@ -181,14 +181,14 @@ def test_an_empty_run_time_is_none(locust: WebProcess) -> None:
 
 def test_the_run_time_is_that_of_the_load(locust: WebProcess, simulator: Simulator) -> None:
     """Locust counts from the button; the first request, which comes before the load, may take long."""
-    simulator.admin("PATCH", "/admin/config", {"deployments": {"gpt-35-turbo": {"ttft_base_ms": 1200}}})
+    simulator.admin("PATCH", "/admin/config", {"deployments": {"gpt-4.1-nano": {"ttft_base_ms": 1200}}})
     try:
         assert start(locust, run_time="2s", test_name="slow-first")["success"] is True
         live = locust.await_live(
             lambda live: not live["is_on"] and (live["run"] or {}).get("test_name") == "slow-first"
         )
     finally:
-        simulator.admin("PATCH", "/admin/config", {"deployments": {"gpt-35-turbo": {"ttft_base_ms": 150}}})
+        simulator.admin("PATCH", "/admin/config", {"deployments": {"gpt-4.1-nano": {"ttft_base_ms": 150}}})
     assert live["run"]["stop_reason"] is None
     assert live["run"]["ended_at"] - live["run"]["started_at"] > 1.9
 

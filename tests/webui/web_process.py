@@ -81,7 +81,7 @@ def running_locust(
     port, master_port = free_port(), free_port()
     log, results = directory / "log.txt", directory / "results"
     command = [sys.executable, "-m", "locust", "-f", file or "locustfiles/chat_completions.py", "--host", host]
-    command += ["--web-port", str(port), "--results-dir", str(results), "--deployment", "gpt-35-turbo"]
+    command += ["--web-port", str(port), "--results-dir", str(results), "--deployment", "gpt-4.1-nano"]
     command += ["--web-base-path", base] if base else []
     if "--processes" in arguments:
         command += ["--master-bind-port", str(master_port), "--master-port", str(master_port)]

@@ -48,8 +48,8 @@ def chat_jobs(seconds: int) -> list[Job]:
     """The chat benchmark at both rates, each on its own deployment."""
     flags = ("--run-time", f"{seconds}s")
     return [
-        Job("paygo-gpt35-4rpm", "4 RPM on 20K TPM", ("--deployment", "gpt-35-turbo-20k", *flags), seconds),
-        Job("paygo-gpt35-50rpm", "50 RPM on 200K TPM", ("--deployment", "gpt-35-turbo-200k", *flags), seconds),
+        Job("paygo-gpt35-4rpm", "4 RPM on 20K TPM", ("--deployment", "gpt-4.1-mini-20k", *flags), seconds),
+        Job("paygo-gpt35-50rpm", "50 RPM on 200K TPM", ("--deployment", "gpt-4.1-mini-200k", *flags), seconds),
     ]
 
 

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from tests.simulator_process import API_KEY, Simulator, running_simulator
 
 FAST = "ttft_base_ms = 5\nttft_std_ms = 0\nttft_per_token_ms = 0\ntbt_ms = 2\ntbt_std_ms = 0\n"
-CONFIG = f"[deployments.gpt-35-turbo]\n{FAST}\n[rag]\nanswer_tokens = 12\nretrieval_delay_ms = 30\n"
+CONFIG = f"[deployments.'gpt-4.1-nano']\n{FAST}\n[rag]\nanswer_tokens = 12\nretrieval_delay_ms = 30\n"
 QUESTION = "How long is the warranty of a frame?"
 TOKENS = 12
 MESSAGES = [{"role": "user", "content": QUESTION}]
@@ -226,11 +226,11 @@ def test_an_error_under_200_on_a_websocket(simulator):
 
 @pytest.mark.parametrize("path", STREAMED)
 def test_a_model_that_fails_is_an_error_in_the_stream(simulator, http, path):
-    simulator.admin("PATCH", "/admin/config", {"deployments": {"gpt-35-turbo": {"faults": [{"fault": "http_503"}]}}})
+    simulator.admin("PATCH", "/admin/config", {"deployments": {"gpt-4.1-nano": {"faults": [{"fault": "http_503"}]}}})
     try:
         answer = http.post(path, json=STREAMED[path])
     finally:
-        simulator.admin("PATCH", "/admin/config", {"deployments": {"gpt-35-turbo": {"faults": None}}})
+        simulator.admin("PATCH", "/admin/config", {"deployments": {"gpt-4.1-nano": {"faults": None}}})
     assert answer.status_code == 200
     assert "503" in answer.text
     assert app_row(simulator)["reason"] == "chat 503"

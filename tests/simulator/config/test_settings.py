@@ -7,11 +7,11 @@ from simulator.config.settings import ConfigError, Deployment, Settings, load_se
 
 def test_the_defaults_offer_both_quotas_an_unlimited_a_provisioned_and_a_reasoning_deployment():
     deployments = load_settings().deployments
-    assert (deployments["gpt-35-turbo-20k"].tpm, deployments["gpt-35-turbo-20k"].rpm) == (20_000, 120)
-    assert (deployments["gpt-35-turbo-200k"].tpm, deployments["gpt-35-turbo-200k"].rpm) == (200_000, 1200)
-    assert (deployments["gpt-35-turbo"].tpm, deployments["gpt-35-turbo"].ptu) == (None, None)
-    assert deployments["gpt-4o-ptu"].ptu == 50
-    assert deployments["o4-mini"].reasoning
+    assert (deployments["gpt-4.1-mini-20k"].tpm, deployments["gpt-4.1-mini-20k"].rpm) == (20_000, 20)
+    assert (deployments["gpt-4.1-mini-200k"].tpm, deployments["gpt-4.1-mini-200k"].rpm) == (200_000, 200)
+    assert (deployments["gpt-4.1-nano"].tpm, deployments["gpt-4.1-nano"].ptu) == (None, None)
+    assert deployments["gpt-4.1-ptu"].ptu == 50
+    assert deployments["gpt-5-mini"].reasoning
 
 
 def test_a_file_with_deployments_replaces_the_default_ones(tmp_path):

@@ -18,7 +18,7 @@ from tests.simulator_process import API_KEY, FUNCTIONS_KEY, Simulator, running_s
 
 DATASET = Path(__file__).parents[3] / "scenarios" / "dataset.csv"
 CONFIG = """
-[deployments.gpt-35-turbo]
+[deployments.'gpt-4.1-nano']
 ttft_base_ms = 20
 tbt_ms = 1
 [deployments.small]

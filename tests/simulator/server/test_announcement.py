@@ -17,7 +17,7 @@ from tokenswarm.config.environment import NAMES
 def test_the_lines_are_a_dotenv_file_and_a_shell_script_of_names_that_tokenswarm_reads():
     text = announcement(load_settings(), "http://127.0.0.1:8000")
     first, _, lines = text.partition("\n")
-    assert "gpt-4.1-mini" in first and "gpt-35-turbo-20k" in first
+    assert "gpt-4.1-mini" in first and "gpt-4.1-mini-20k" in first
     values = dotenv.dotenv_values(stream=io.StringIO(lines))
     assert {name for name in values if not name.startswith("ANTHROPIC")} <= set(NAMES)
     assert values["ORCHESTRATOR_FUNCTION_KEY"] == "simulator-function-key"
@@ -44,4 +44,4 @@ def test_the_default_deployments_answer_with_what_is_printed(monkeypatch):
             assert client.embeddings.create(model="text-embedding-3-small", input="hi").data
             thinking = client.chat.completions.create(model="gpt-5-mini", messages=[{"role": "user", "content": "hi"}])
             assert thinking.usage.completion_tokens_details.reasoning_tokens > 0
-    assert {"gpt-35-turbo", "gpt-35-turbo-20k", "gpt-35-turbo-200k", "gpt-4o-ptu", "o4-mini"} <= set(names)
+    assert {"gpt-4.1-nano", "gpt-4.1-mini-20k", "gpt-4.1-mini-200k", "gpt-4.1-ptu", "gpt-5-mini"} <= set(names)

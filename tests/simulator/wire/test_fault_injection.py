@@ -20,7 +20,7 @@ from tests.simulator_process import API_KEY, FUNCTIONS_KEY, Simulator, running_s
 
 FAST = "ttft_base_ms = 1\nttft_std_ms = 0\nttft_per_token_ms = 0\ntbt_ms = 1\ntbt_std_ms = 0\n"
 CONFIG = f"""
-[deployments.gpt-35-turbo]
+[deployments.'gpt-4.1-nano']
 {FAST}
 [deployments.shaky]
 faults = [{{ fault = "http_500", share = 0.3 }}]
@@ -42,7 +42,7 @@ def exchange(simulator: Simulator, fault: str, stream: bool = True, mark: str = 
     where = urlsplit(simulator.chat_url)
     body = json.dumps(
         {
-            "model": "gpt-35-turbo",
+            "model": "gpt-4.1-nano",
             "messages": [{"role": "user", "content": "hi"}],
             "max_tokens": 8,
             "stream": stream,
@@ -246,14 +246,14 @@ def test_the_orchestrator_has_them_too(simulator):
 
 
 def test_going_away_and_coming_back(simulator):
-    assert post(simulator, "gpt-35-turbo").status_code == 200
+    assert post(simulator, "gpt-4.1-nano").status_code == 200
     simulator.admin("POST", "/admin/outage", {"seconds": 0.5})
     with pytest.raises(httpx2.ConnectError):
-        post(simulator, "gpt-35-turbo")
+        post(simulator, "gpt-4.1-nano")
     deadline = time.monotonic() + 10
     while True:
         try:
-            assert post(simulator, "gpt-35-turbo").status_code == 200
+            assert post(simulator, "gpt-4.1-nano").status_code == 200
             break
         except httpx2.ConnectError:
             assert time.monotonic() < deadline

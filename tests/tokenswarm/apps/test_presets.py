@@ -24,7 +24,7 @@ from tokenswarm.config.environment import Environment
 from tokenswarm.record import Outcome, RequestRecord, TokenSource
 
 FAST = "ttft_base_ms = 5\nttft_std_ms = 0\nttft_per_token_ms = 0\ntbt_ms = 2\ntbt_std_ms = 0\n"
-CONFIG = f"[deployments.gpt-35-turbo]\n{FAST}\n[rag]\nanswer_tokens = 12\nretrieval_delay_ms = 30\n"
+CONFIG = f"[deployments.'gpt-4.1-nano']\n{FAST}\n[rag]\nanswer_tokens = 12\nretrieval_delay_ms = 30\n"
 QUESTIONS = ("How long is the warranty of a frame?", "And of a wheel, is it the same?")
 LATE_MS = 500.0  # a loaded machine
 
@@ -65,7 +65,7 @@ APPS = [
     App("gpt-rag-hosted-invocations"),
     App("prompt-flow", keeps_id=False),
     App("prompt-flow", streamed=False, keeps_id=False, more={"app-stream": "json"}),
-    App("openai", keeps_id=False, more={"deployment": "gpt-35-turbo"}),
+    App("openai", keeps_id=False, more={"deployment": "gpt-4.1-nano"}),
     App("", progress=True, more=OWN | LINES),
     App("", more=OWN | TEXT | {"app-path": "/app/text"}),
     App("", progress=True, more=OWN | LINES | {"app-path": "/app/ws", "app-stream": "websocket"}),

@@ -19,7 +19,7 @@ from tokenswarm.config.environment import parse_env
 from tokenswarm.results.run_directory import check_results
 from tokenswarm.userinput import BadInput
 
-QUICK = "[deployments.gpt-35-turbo]\nttft_base_ms = 20\ntbt_ms = 1\n"
+QUICK = "[deployments.'gpt-4.1-nano']\nttft_base_ms = 20\ntbt_ms = 1\n"
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def typed(folder: Path, *words: str, said: str | None = None, **variables: str) 
 
 
 def test_init_run_and_report_in_an_empty_folder(simulator: Simulator, tmp_path: Path) -> None:
-    done = typed(tmp_path, "init", said=f"{simulator.chat_url}\n{API_KEY}\ngpt-35-turbo\n")
+    done = typed(tmp_path, "init", said=f"{simulator.chat_url}\n{API_KEY}\ngpt-4.1-nano\n")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Answered: first token after" in done.stdout
     assert API_KEY not in done.stdout + done.stderr
@@ -64,7 +64,7 @@ def test_init_run_and_report_in_an_empty_folder(simulator: Simulator, tmp_path: 
 
 def test_a_wrong_key_is_said_and_the_exit_code_says_so(simulator: Simulator, tmp_path: Path) -> None:
     done = typed(
-        tmp_path, "init", "--endpoint", simulator.chat_url, "--model", "gpt-35-turbo", said="another-key-123\n"
+        tmp_path, "init", "--endpoint", simulator.chat_url, "--model", "gpt-4.1-nano", said="another-key-123\n"
     )
     assert done.returncode == 2
     assert "API key: expected one that" in done.stderr
@@ -123,7 +123,7 @@ def test_a_run_without_an_endpoint_says_where_one_comes_from(name: str | None, t
 def test_a_run_of_our_scenario_needs_no_copy(simulator: Simulator, tmp_path: Path) -> None:
     """Its budget ends it, and its run time is over while the report is being made, or soon after: it is made."""
     variables = {"OPENAI_BASE_URL": f"{simulator.chat_url}/v1", "OPENAI_API_KEY": API_KEY, "LOCUST_REPORT": ""}
-    words = ["run", "smoke", "--deployment", "gpt-35-turbo", "--max-total-requests", "2", "-t", "2s"]
+    words = ["run", "smoke", "--deployment", "gpt-4.1-nano", "--max-total-requests", "2", "-t", "2s"]
     done = typed(tmp_path, *words, **variables)
     assert done.returncode in (0, 4), done.stderr
     (run,) = tmp_path.glob("results/smoke/*/run.json")
@@ -133,14 +133,14 @@ def test_a_run_of_our_scenario_needs_no_copy(simulator: Simulator, tmp_path: Pat
 
 def test_doctor_says_what_is_inferred(simulator: Simulator, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(
-        f"OPENAI_BASE_URL={simulator.chat_url}\nOPENAI_API_KEY={API_KEY}\nAZURE_OPENAI_DEPLOYMENT=gpt-35-turbo\n"
+        f"OPENAI_BASE_URL={simulator.chat_url}\nOPENAI_API_KEY={API_KEY}\nAZURE_OPENAI_DEPLOYMENT=gpt-4.1-nano\n"
     )
     done = typed(tmp_path, "doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     lines = {line.split()[0]: line for line in done.stdout.splitlines()}
     assert simulator.chat_url in lines["endpoint"] and ".env:1" in lines["endpoint"]
     assert "openai" in lines["API"] and "OPENAI_API_KEY" in lines["key"] and API_KEY not in done.stdout
-    assert "gpt-35-turbo" in lines["model"] and "none" in lines["proxy"]
+    assert "gpt-4.1-nano" in lines["model"] and "none" in lines["proxy"]
     assert "processors" in lines["limits"] and "clock" in lines and "Answered" in lines["request"]
 
 

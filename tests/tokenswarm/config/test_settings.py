@@ -22,7 +22,7 @@ KEY_ALONE = {"AZURE_OPENAI_API_KEY": "azure-key-123"}
 LAB = {
     "OPENAI_API_KEY": "lab-key-456",
     "AOAI_ENDPOINT": "https://lab.openai.azure.com/",
-    "AOAI_DEPLOYMENT": "gpt-35-turbo",
+    "AOAI_DEPLOYMENT": "gpt-4.1-nano",
     "TEST_NAME": "lab-test",
     "CONTEXT_TOKENS": "4500",
     "MAX_TOKENS": "500",
@@ -72,7 +72,7 @@ def test_defaults() -> None:
 def test_the_labs_parameter_file_needs_nothing_else() -> None:
     made = settings(LAB)
     assert made.chat is not None
-    assert (made.chat.api, made.chat.deployment) == ("azure-v1", "gpt-35-turbo")
+    assert (made.chat.api, made.chat.deployment) == ("azure-v1", "gpt-4.1-nano")
     assert made.test_name == "lab-test"
     assert isinstance(made.plan, RatePlan)
     assert made.plan.rate == 50.0

@@ -133,7 +133,7 @@ def test_failures_are_counted_and_cut() -> None:
 
 def headless(simulator: Simulator, results: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "locust", "-f", "locustfiles/mixed_traffic.py", "--headless", "-u", "4", "-r", "4"]
-    command += ["-H", simulator.chat_url, "--rag-host", simulator.rag_url, "--deployment", "gpt-35-turbo", "-t", "5s"]
+    command += ["-H", simulator.chat_url, "--rag-host", simulator.rag_url, "--deployment", "gpt-4.1-nano", "-t", "5s"]
     command += ["--dataset", "scenarios/dataset.csv", "--max-tokens", "10", "--results-dir", str(results)]
     command += ["--output-interval", "2", "--report", "no", "--failure-criteria", "percentage(error) > 50", *arguments]
     keys = {"AZURE_OPENAI_API_KEY": API_KEY, "ORCHESTRATOR_FUNCTION_KEY": FUNCTIONS_KEY, "PYTHONPATH": "."}
@@ -197,7 +197,7 @@ def seen_in_a_terminal(command: list[str], columns: int, **variables: str) -> tu
 def test_the_status_stands_below_the_log(columns: int, tmp_path: Path) -> None:
     with running_simulator(seed=5) as simulator:
         command = [sys.executable, "-m", "locust", "-f", "locustfiles/chat_completions.py", "--headless"]
-        command += ["-u", "2", "-r", "1", "-t", "6s", "-H", simulator.chat_url, "--deployment", "gpt-35-turbo"]
+        command += ["-u", "2", "-r", "1", "-t", "6s", "-H", simulator.chat_url, "--deployment", "gpt-4.1-nano"]
         command += ["--max-tokens", "10", "--results-dir", str(tmp_path), "--failure-criteria", "percentage(error) > 5"]
         written, looks = seen_in_a_terminal(command, columns, AZURE_OPENAI_API_KEY=API_KEY)
     whole = [look for look in looks if any(line.startswith("ms: TTFT") for line in look)]

@@ -26,7 +26,7 @@ def simulator() -> Iterator[Simulator]:
         yield simulator
 
 
-def settings_for(host: str, api: str = "azure", deployment: str = "gpt-35-turbo", key: str = API_KEY) -> Settings:
+def settings_for(host: str, api: str = "azure", deployment: str = "gpt-4.1-nano", key: str = API_KEY) -> Settings:
     environment = Environment({"OPENAI_API_KEY": key}, {})
     return build_settings({"host": host, "api": api, "deployment": deployment}, environment, {"chat"})
 
