@@ -406,7 +406,8 @@ COLUMN_DOCS: dict[str, str] = {
     "read_lag_ms": "ms; greatest age of received data when it was read: what the generator itself was late",
     "context_tokens": "tokens of the prompt as the client counts or estimates them",
     "shared_tokens": "of these, those at the beginning that other prompts of the run have too: its shared prefix, its "
-    "document, what was said before in the conversation; absent where texts come from a file",
+    "document, what was said before in the conversation; of recorded requests those that earlier ones began with, too, "
+    "of prompt_tokens; absent where texts come from a dataset",
     "max_tokens": "completion limit that was asked for (times n)",
     "prompt_tokens": "as the service reports in usage",
     "completion_tokens": "as the service reports in usage, reasoning included; of an aborted request without it, the "

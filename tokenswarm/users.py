@@ -104,7 +104,8 @@ class ApiUser(User):
 
     def _make_composer(self, rng: random.Random) -> Composer:
         name = self.settings.name_of(self.request_name)
-        return Composer(self.settings, self.sender.questions, rng, name, self.sender.replay)
+        sender = self.sender
+        return Composer(self.settings, sender.questions, rng, name, sender.replay, sender.seen)
 
     def make_api(self) -> Api[Any]:
         """How its target is asked."""

@@ -124,8 +124,8 @@ _TABLE = (
      "Prompt tokens served from the prompt cache", "sum of cached_tokens / sum of prompt_tokens x 100"),
     ("cacheable_pct", "Prompt cache, at most", "%", None, "share",
      "Prompt tokens that could have come from the cache: those that an earlier prompt of the run began with, too",
-     "sum of shared_tokens, less those sent for the first time / sum of prompt_tokens x 100, of made-up prompts whose "
-     "answers report cached_tokens"),
+     "sum of shared_tokens, less those sent for the first time / sum of prompt_tokens x 100, of made-up and recorded "
+     "prompts whose answers report cached_tokens"),
     ("reasoning_pct", "Reasoning", "%", None, "share",
      "Completion tokens spent on reasoning", "sum of reasoning_tokens / sum of completion_tokens x 100"),
     ("answer_length_pct", "Answer length", "%", None, "share",

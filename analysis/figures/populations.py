@@ -116,9 +116,10 @@ def usage_tokens(rows: RowTable, column: str) -> Values:
     return tokens
 
 
-def cacheable_tokens(rows: pd.DataFrame, common_tokens: float) -> Values:
+def cacheable_tokens(rows: pd.DataFrame, common_tokens: float | None) -> Values:
     """Prompt tokens of each row that a prompt cache can have had, by what was really sent; NaN where it is not known.
-    `common_tokens`: what all made-up prompts begin with.
+    `common_tokens`: what all made-up prompts begin with; `None` for recorded ones, whose `shared_tokens` are those that
+    earlier prompts had.
 
     An upper bound. A prompt's `shared_tokens` count in full, except where they were sent for the first time: of the
     first prompt about a document the common beginning counts alone, and of the run's first prompt nothing. A further
@@ -126,12 +127,13 @@ def cacheable_tokens(rows: pd.DataFrame, common_tokens: float) -> Values:
     and have not yet what is under way.
     """
     shared = np.array(numbers(rows["shared_tokens"]), np.float64)
-    is_opening = ~np.isnan(shared) & is_sent(rows) & ~(numbers(rows["turn"]) > 1)
-    places = np.flatnonzero(is_opening)
-    places = places[np.argsort(started(rows)[places], kind="stable")]
-    first = places[_first_of_each(rows, places)]
-    shared[first] = np.minimum(shared[first], common_tokens)
-    shared[places[:1]] = 0.0
+    if common_tokens is not None:
+        is_opening = ~np.isnan(shared) & is_sent(rows) & ~(numbers(rows["turn"]) > 1)
+        places = np.flatnonzero(is_opening)
+        places = places[np.argsort(started(rows)[places], kind="stable")]
+        first = places[_first_of_each(rows, places)]
+        shared[first] = np.minimum(shared[first], common_tokens)
+        shared[places[:1]] = 0.0
     shared[~is_first(rows) & ~np.isnan(shared)] = np.inf
     return np.fmin(shared, numbers(rows["prompt_tokens"]))
 

@@ -132,15 +132,22 @@ _BYTES_PER_TOKEN, _FRAMING_TOKENS = 4, 4
 
 def _cacheable_pct(run: Run, inside: populations.Mask) -> float | None:
     """Prompt tokens of the answers in the window that an earlier prompt of the run began with, in percent; `None` where
-    no service says what its cache had, or texts come from a file."""
+    no service says what its cache had, texts come from a dataset, or workers on several machines cannot know what
+    others have sent."""
     rows, system = run.rows, run.setting("options", "system-prompt")
+    is_recorded = run.setting("traffic", "requests") is not None
     common = read_number(str(run.setting("options", "shared-prefix-tokens"))) or 0.0
     if isinstance(system, str) and system:
         common += -(-len(system.encode()) // _BYTES_PER_TOKEN) + _FRAMING_TOKENS
-    possible, prompts = populations.cacheable_tokens(rows, common), populations.usage_tokens(rows, "prompt_tokens")
-    known = inside & populations.is_ok(rows) & ~np.isnan(prompts)
-    for column in ("shared_tokens", "cached_tokens"):
-        known &= ~np.isnan(populations.numbers(rows[column]))
+    possible = populations.cacheable_tokens(rows, None if is_recorded else common)
+    prompts = populations.usage_tokens(rows, "prompt_tokens")
+    known = (
+        inside & populations.is_ok(rows) & ~np.isnan(prompts) & ~np.isnan(populations.numbers(rows["cached_tokens"]))
+    )
+    has_shared = ~np.isnan(populations.numbers(rows["shared_tokens"]))
+    if is_recorded and not has_shared[known].all():
+        return None
+    known &= has_shared
     return percentage(float(possible[known].sum()), float(prompts[known].sum())) if known.any() else None
 
 

@@ -143,7 +143,7 @@ def _answers(summary: Summary) -> Iterator[str]:
     if cached is not None and most is not None and cached > most + CACHE_TOLERANCE_PCT:
         yield (
             f"The prompts of this run allowed {most:.0f} % at most: the cache had prompts from before it, as with the "
-            "prompt-salt and seed of an earlier run."
+            "recorded requests, or the prompt-salt and seed, of an earlier run."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
 from hashlib import sha256
 from itertools import groupby, pairwise
@@ -17,6 +18,7 @@ from tests.load_models.load_run import LoadRun, command, request_id, run_all
 from tests.simulator_process import Simulator
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.record import Outcome, RequestRecord, SessionEnd
+from tokenswarm.workload.prompts import build_prompt
 from tokenswarm.workload.traces import read_trace
 
 QUICK = ("--deployment", "quick")
@@ -62,6 +64,7 @@ SHARED_PREFIX = (
     *QUICK, "--rate-stages", "0s:900, 2s:900", "-u", "20", "-r", "20", "--context-tokens", "2000", "--max-tokens", "5",
     "--shared-prefix-tokens", "640", "--documents", "3", "--document-tokens", "1024",
 )  # fmt: skip
+RECORDED_PREFIX = (*QUICK, "--rate-stages", "0s:900, 2s:900", "-u", "20", "-r", "20", "--processes", "2")
 FAN_OUT = (
     *QUICK, "--rate-stages", "0s:240, 2s:240", "--steps", "4..8", "--fan-out", "2..3", "--tool-time", "0.1",
     "--step-tokens", "20", "--context-tokens", "60", "--max-tokens", "10", "-u", "20", "-r", "20",
@@ -81,6 +84,8 @@ def runs(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> dict
     commands["recorded-sessions"] = command(*RECORDED_SESSIONS, scenario="recorded-requests")
     commands["fan-out"] = command(*FAN_OUT)
     commands["shared-prefix"] = commands["shared-prefix-again"] = command(*SHARED_PREFIX)
+    requests = recorded_prefixes(results / "prefixes.jsonl")
+    commands["recorded-prefix"] = command(*RECORDED_PREFIX, "--requests", str(requests))
     commands["cut-search"] = command(*CUT_SEARCH, scenario="find-users")
     return run_all(commands, simulator, results)
 
@@ -248,6 +253,31 @@ def test_a_cache_has_what_prompts_share_and_nothing_of_the_run_before(runs: dict
     possible = sum(cached.values()) + 640 * (len(first) - 1)  # of the later documents' first prompts, the prefix
     assert values["cached_pct"] == pytest.approx(100 * sum(cached.values()) / prompts)
     assert values["cacheable_pct"] == pytest.approx(100 * possible / prompts)
+
+
+def recorded_prefixes(path: Path) -> Path:
+    """30 requests about three documents of 1,700 tokens, each with 300 of its own."""
+    rng = random.Random(5)
+    documents = [build_prompt(rng, 1700, True) for _ in range(3)]
+    texts = [f"{documents[number % 3]} {build_prompt(rng, 300, True)}" for number in range(30)]
+    bodies = [{"messages": [{"role": "user", "content": text}], "max_tokens": 5, "stream": True,
+               "stream_options": {"include_usage": True}} for text in texts]  # fmt: skip
+    path.write_text("".join(json.dumps({"body": body}) + "\n" for body in bodies))
+    return path
+
+
+def test_a_cache_has_what_recorded_requests_share_whoever_of_the_workers_sends_them(runs: dict[str, LoadRun]) -> None:
+    run = runs["recorded-prefix"]
+    run.check()
+    rows = sorted(run.of(Outcome.OK), key=lambda row: row.started_at or 0.0)
+    assert len(rows) >= 20 and len({row.worker for row in rows}) == 2
+    assert sorted(row.shared_tokens or 0 for row in rows)[:3] == pytest.approx([0, 0, 0], abs=40)
+    for row in rows:  # the simulator's cache goes by 128 tokens; tokens are not equally long
+        assert row.shared_tokens is not None and row.cached_tokens is not None
+        assert row.cached_tokens - 60 <= row.shared_tokens <= row.cached_tokens + 128 + 60 or row.question_id in "123"
+    values = summarise(load_run(run.directory)).overall.values
+    assert values["cached_pct"] <= values["cacheable_pct"] <= values["cached_pct"] + 7
+    assert not (run.directory / "prefixes.bin").exists()
 
 
 def test_each_run_has_a_salt_of_its_own(runs: dict[str, LoadRun]) -> None:

@@ -75,6 +75,8 @@ class Request:
     context_tokens: int | None = None
     shared_tokens: int | None = None
     """Of these, those at the beginning that other prompts of the run have too."""
+    seen_share: float | None = None
+    """Which part of a recorded prompt, from its beginning, an earlier one of the run has, too; `None` for others."""
     abort_after_s: float | None = None
     """s after the start of its first attempt at which the user leaves, whether or not the answer has ended; `None`:
     waits for it."""

@@ -92,6 +92,8 @@ def attempt_record(request: Request, reader: Reader | None, exchange: Exchange, 
         "error": error,
     }
     columns |= found.columns
+    if request.seen_share is not None and (prompt_tokens := columns.get("prompt_tokens")):
+        columns["shared_tokens"] = round(request.seen_share * prompt_tokens)
     if outcome is Outcome.ABORTED:
         columns |= _tokens_so_far(columns)
     if outcome is Outcome.OK and not _is_documented(exchange.headers.get("content-type", "")):

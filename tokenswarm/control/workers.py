@@ -29,6 +29,7 @@ from tokenswarm.results.in_flight import in_flight_path, read_in_flight
 from tokenswarm.results.journal import Journal, WrittenBytes
 from tokenswarm.results.recorder import read_journal_after
 from tokenswarm.results.remote_workers import RemoteWorker, discard_remote_workers, write_remote_workers
+from tokenswarm.results.run_directory import PREFIXES
 from tokenswarm.workload.arrivals import Assignment, Plan
 
 WATCH_S = 0.2
@@ -378,6 +379,7 @@ class Workers:
         directory = self._journal.path.parent.resolve() if self._journal is not None else None
         if directory is not None:
             discard_remote_workers(directory)
+            (directory / PREFIXES).unlink(missing_ok=True)
         for worker in self._workers.values():
             if worker.journal is not None and worker.journal.parent == directory:
                 worker.journal.unlink(missing_ok=True)

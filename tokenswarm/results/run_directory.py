@@ -21,6 +21,9 @@ from tokenswarm.redaction import SECRETS
 MIN_FREE_BYTES = 50_000_000
 """A row takes some 400 bytes, Locust's page a megabyte: with less, a run may end without its files."""
 
+PREFIXES = "prefixes.bin"
+"""While a run with workers replays requests: which beginnings they have sent. Checksums, no text."""
+
 LIBRARIES = ("locust", "openai", "httpx2", "gevent", "httptools", "jiter", "pandas")
 
 

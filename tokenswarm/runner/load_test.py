@@ -233,16 +233,19 @@ class LoadTest:
         observe = run.observe if run is not None else None
         ship = self.master_link.ship if self.master_link is not None else None
         telemetry = self._start_telemetry(settings)
-        sender = Sender(settings, self._place(settings), self._journal_path(settings), observe, ship, telemetry)
+        journal = self._journal_path(settings)
+        sender = Sender(settings, self._place(settings, journal.parent), journal, observe, ship, telemetry)
         if self.master_link is not None:
             self.master_link.ask_time(sender)
         sender.begin()
         return sender
 
-    def _place(self, settings: Settings) -> Place:
+    def _place(self, settings: Settings, journals: Path) -> Place:
         position, count = self._position()
         target = settings.target
-        return Place(self.worker_name, position, count, target, settings.name_of(self.preparation.request_name(target)))
+        name = settings.name_of(self.preparation.request_name(target))
+        is_shared = self.is_worker and journals == Path(self.options.run_directory)
+        return Place(self.worker_name, position, count, target, name, journals if is_shared else None)
 
     def _start_telemetry(self, settings: Settings) -> Telemetry | None:
         """With `--otel`, where Locust could set it up; otherwise OpenTelemetry is not even imported."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import uuid
 from collections import deque
@@ -19,6 +20,7 @@ from tokenswarm.sender.session_graphs import MadeUpSteps, RecordedSteps, Session
 from tokenswarm.traffic.prefixes import Beginning
 from tokenswarm.traffic.recorded import RecordedRequest
 from tokenswarm.traffic.replay import Changes, RecordedGraph, Replay, Sent
+from tokenswarm.traffic.seen_prefixes import SeenPrefixes
 from tokenswarm.workload.arrivals import Arrival
 from tokenswarm.workload.distributions import Length
 from tokenswarm.workload.prompts import Shared, build_messages, build_prompt, estimate_messages, estimate_tokens
@@ -41,10 +43,13 @@ class Composer:
         rng: random.Random,
         name: str,
         replay: Replay | None = None,
+        seen: SeenPrefixes | None = None,
     ) -> None:
+        """`seen`: what earlier prompts of recorded traffic began with."""
         self._settings = settings
         self._questions = questions
         self._replay = replay
+        self._seen = seen
         self._rng = rng
         self._salt = settings.traffic.salt
         self._words = random.Random(f"{rng.random()}:{self._salt}")
@@ -90,6 +95,7 @@ class Composer:
             max_tokens_field=self._settings.max_tokens_field,
             context_tokens=context_tokens,
             shared_tokens=shared_tokens,
+            seen_share=None if self._seen is None else self._seen.share([json.dumps(conversation.messages)]),
             stream=self._settings.stream,
             stream_usage=self._settings.stream_usage,
             keep_calls=tools is not None,
@@ -114,7 +120,7 @@ class Composer:
             number = self._replay.next_number() if arrival is None else arrival.index
             self._places, self._answers = deque(self._replay.places(number)), {}
         answers = self._answers if self._settings.traffic.feeds_back else None
-        sent = Sent(self._name, self._abort_after_s(arrival), answers)
+        sent = Sent(self._name, self._abort_after_s(arrival), answers, self._seen)
         request = self._replay.request(self._places.popleft(), self._changes(arrival), sent)
         self._said = request.said
         return request
@@ -128,7 +134,7 @@ class Composer:
 
     def _recorded_step(self, graph: RecordedGraph, position: int, answers: Mapping[int, str] | None) -> RecordedRequest:
         """A step's request, with what the run says of requests."""
-        sent = Sent(self._name, self._abort_after_s(None), answers)
+        sent = Sent(self._name, self._abort_after_s(None), answers, self._seen)
         return graph.request(position, self._changes(None), sent)
 
     def _made_up_graph(self, arrival: Arrival | None) -> MadeUpSteps:

@@ -28,8 +28,10 @@ from tokenswarm.record import RequestRecord
 from tokenswarm.recordings.lines import Form
 from tokenswarm.results.answers_sample import AnswersSample
 from tokenswarm.results.recorder import Batch, Recorder
+from tokenswarm.results.run_directory import PREFIXES
 from tokenswarm.sender.schedule import Schedule
 from tokenswarm.traffic.replay import Conversations, Replay
+from tokenswarm.traffic.seen_prefixes import SeenPrefixes
 from tokenswarm.workload.questions import Questions, QuestionSource
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ class Place:
     count: int
     target: str
     request_name: str
+    directory: Path | None = None
+    """Which all sending processes have in common; `None` where they may be on several machines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,7 @@ class Sender:
         self.replay = self._recorded
         if recording is not None and recording.index.form is Form.CONVERSATION and self._recorded is not None:
             self.questions, self.replay = Conversations(self._recorded), None
+        self.seen = _seen_prefixes(place) if recording is not None else None
         self.schedule: Schedule | None = None
         if settings.open_load:
             identity = {"worker": place.worker, "target": place.target, "name": place.request_name}
@@ -186,6 +191,8 @@ class Sender:
         self._done = True
         if self._recorded is not None:
             self._recorded.close()
+        if self.seen is not None:
+            self.seen.close()
         if self.answers is not None:
             self.answers.close()
         self.recorder.close()
@@ -209,6 +216,16 @@ class Sender:
             self.overload.warning,
             self._done,
         )
+
+
+def _seen_prefixes(place: Place) -> SeenPrefixes | None:
+    """What recorded prompts of all sending processes begin with; `None` where they cannot know of one another."""
+    if place.count == 1:
+        return SeenPrefixes()
+    try:
+        return SeenPrefixes(place.directory / PREFIXES) if place.directory is not None else None
+    except (OSError, AttributeError):  # no room; macOS has no posix_fallocate
+        return None
 
 
 def _shifted(record: RequestRecord, by_s: float) -> RequestRecord:

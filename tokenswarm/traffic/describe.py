@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from array import array
 from collections import Counter
@@ -12,21 +11,18 @@ from typing import Any
 from tokenswarm.recordings.scan import Index
 from tokenswarm.recordings.sessions import Sessions
 from tokenswarm.traffic.replay import Recording, Replay
+from tokenswarm.traffic.seen_prefixes import SeenPrefixes, parts_of
 from tokenswarm.workload.prompts import estimate_tokens
 
-BLOCK_TOKENS = 128
-"""Prompts are compared in blocks of so many tokens, as prompt caches do."""
-_BLOCK_BYTES = 4 * BLOCK_TOKENS
 PERCENTILES = (50, 95, 99)
 
 
 def describe(index: Index) -> dict[str, Any]:
-    """Figures of a file. Tokens are estimates (a quarter of the bytes); shared are blocks at the beginning of a prompt
-    that began an earlier one in the same way."""
+    """Figures of a file. Tokens are estimates (a quarter of the bytes); shared is the beginning of a prompt that
+    an earlier one has, too."""
     replay = Replay(Recording(index, 0, len(index)))
     prompts, limits, tools, apis, shares = [], [], 0, Counter[str](), array("d")
-    seen = SeenBlocks()
-    shared = total = 0
+    seen = SeenPrefixes()
     try:
         for body, asks in replay.bodies():
             text = said(body)
@@ -34,11 +30,10 @@ def describe(index: Index) -> dict[str, Any]:
             limits += [value for name in LIMITS if isinstance(value := body.get(name), int)]
             tools += bool(body.get("tools"))
             apis[asks] += 1
-            found, blocks = _shared_blocks(text, seen)
-            shared, total = shared + found, total + blocks
-            shares.append(100.0 * found / blocks if blocks else 0.0)
+            shares.append(100.0 * seen.share([text]))
     finally:
         replay.close()
+    shared = sum(share * tokens for share, tokens in zip(shares, prompts, strict=True))
     sessions = Sessions(index)
     turns = [len(sessions.places(number)) for number in range(len(sessions))]
     return {
@@ -50,7 +45,7 @@ def describe(index: Index) -> dict[str, Any]:
         "prompt_tokens": _spread(prompts),
         "max_tokens": _spread(limits),
         "with_tools_pct": 100.0 * tools / len(prompts) if prompts else None,
-        "shared_prefix_pct": 100.0 * shared / total if total else None,
+        "shared_prefix_pct": shared / sum(prompts) if any(prompts) else None,
         "arrivals": _arrivals(index),
         "histograms": {
             "prompt_tokens": histogram(prompts),
@@ -65,9 +60,8 @@ LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 def said(body: dict[str, Any]) -> str:
-    """All that a body says, in the order in which a service reads it: tools, then system and messages."""
-    parts = [body.get(name) for name in ("tools", "system", "messages", "input", "prompt", "conversations")]
-    return "".join(part if isinstance(part, str) else json.dumps(part, ensure_ascii=False) for part in parts if part)
+    """All that a body says."""
+    return "".join(part if isinstance(part, str) else json.dumps(part, ensure_ascii=False) for part in parts_of(body))
 
 
 def as_text(found: dict[str, Any]) -> Iterator[str]:
@@ -125,40 +119,6 @@ def _tenths(shares: Sequence[float]) -> list[tuple[int, int, int]]:
     """How many of some percentages lie in each tenth; the last has 100 %."""
     counts = Counter(min(9, int(share // 10)) for share in shares)
     return [(10 * tenth, 10 * tenth + 10, counts[tenth]) for tenth in range(10)] if shares else []
-
-
-class SeenBlocks:
-    """Digests of 8 bytes that have been seen, in 32 MB whatever their number: with ten million of them one in 200 that
-    has not been is taken for one that has (a Bloom filter of two bits each)."""
-
-    _BITS = 1 << 28
-
-    def __init__(self) -> None:
-        self._bits = bytearray(self._BITS // 8)
-
-    def __contains__(self, digest: bytes) -> bool:
-        return all(self._bits[place >> 3] >> (place & 7) & 1 for place in self._places(digest))
-
-    def add(self, digest: bytes) -> None:
-        for place in self._places(digest):
-            self._bits[place >> 3] |= 1 << (place & 7)
-
-    def _places(self, digest: bytes) -> tuple[int, int]:
-        number = int.from_bytes(digest, "big")
-        return number % self._BITS, (number >> 32) % self._BITS
-
-
-def _shared_blocks(text: str, seen: SeenBlocks) -> tuple[int, int]:
-    """Blocks at the beginning of a text that have been seen, and all its whole blocks, which have been from now on."""
-    data, digest, shared, is_known = text.encode("utf-8", "surrogatepass"), hashlib.blake2b(digest_size=8), 0, True
-    count = len(data) // _BLOCK_BYTES
-    for block in range(count):
-        digest.update(data[block * _BLOCK_BYTES : (block + 1) * _BLOCK_BYTES])
-        key = digest.copy().digest()
-        is_known = is_known and key in seen
-        shared += is_known
-        seen.add(key)
-    return shared, count
 
 
 def _arrivals(index: Index, bins: int = 20) -> dict[str, Any] | None:

@@ -3,7 +3,12 @@
 otel       OpenTelemetry's GenAI spans: a span a line as the SDK writes them (`ReadableSpan.to_json`), or OTLP JSON
            as a collector's file exporter does
 litellm    a StandardLoggingPayload a line, as LiteLLM hands it to its loggers
-azure      an exported log record a line: RequestResponse of Azure OpenAI, GatewayLlmLogs of API Management
+azure      an exported log record a line, or {"records": [...]} as Event Hubs has them: RequestResponse of Azure OpenAI,
+           GatewayLlmLogs and GatewayLogs of API Management
+
+Sources of the fields of `azure`: real records of RequestResponse and GatewayLogs in the tests of Elastic's integration
+(elastic/integrations, packages/azure_openai/data_stream/logs/_dev/test/pipeline); Microsoft's reference of the table
+ApiManagementGatewayLlmLog.
 access     a web server's access log in the combined format, with the request's length as a last number if it has one
 """
 
@@ -23,6 +28,8 @@ from tokenswarm.userinput import parse_json
 MAX_INSTANT_S = 1e11
 _UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
 """A number above the first is in ns, us or ms: that many make a second."""
+_EPOCH_TICKS, _TICKS_PER_S = 621_355_968_000_000_000, 10_000_000
+"""Of .NET, which counts from the year 1."""
 BYTES_PER_TOKEN = 4
 """Where a log has lengths in bytes only: OpenAI's rule of thumb for English."""
 _ACCESS = re.compile(
@@ -107,15 +114,25 @@ def read_litellm(data: bytes) -> Iterator[LoggedRequest]:
 
 
 def read_azure(data: bytes) -> Iterator[LoggedRequest]:
-    """The request of a log record, with lengths alone. Raises `BadLine`."""
-    entry = Fields(_object(data))
-    properties = entry.get("properties", "properties_s")
-    if isinstance(properties, str):
-        properties = _object(properties.encode())
-    found = Fields({**entry.values, **(properties if isinstance(properties, dict) else {})})
-    category = str(found.get("category", "Category") or "")
-    if category not in ("RequestResponse", "GatewayLlmLogs", ""):
-        return
+    """The model calls among the log records of a line: with what was asked where GatewayLogs holds bodies, else with
+    lengths alone. Raises `BadLine`."""
+    entry = _object(data)
+    for record in entry.get("records") or [entry]:
+        properties = record.get("properties") or record.get("properties_s")
+        if isinstance(properties, str):
+            properties = _object(properties.encode())
+        found = Fields({**record, **(properties if isinstance(properties, dict) else {})})
+        category = str(found.get("category", "Category") or "")
+        if category == "GatewayLogs":
+            yield from _gateway_request(found)
+        elif category in ("RequestResponse", "GatewayLlmLogs", ""):
+            yield from _azure_lengths(found)
+
+
+def _azure_lengths(found: Fields) -> Iterator[LoggedRequest]:
+    operation = str(found.get("operationName", "OperationName") or "").lower()
+    if operation and not any(word in operation for word in ("completion", "response", "gateway")):
+        return  # as Create_Thread, which no model answers
     context = found.count("promptTokens", "PromptTokens")
     answer = found.count("completionTokens", "CompletionTokens")
     if not context and found.get("sequenceNumber", "SequenceNumber") is not None:
@@ -124,7 +141,28 @@ def read_azure(data: bytes) -> Iterator[LoggedRequest]:
     answer = _tokens(found.count("responseLength", "ResponseLength")) if answer is None else answer
     if context is None:
         raise BadLine("expected requestLength or promptTokens in properties, got neither")
-    yield LoggedRequest(_instant(found.get("time", "TimeGenerated")), context_tokens=context, max_tokens=answer)
+    ticks = found.get("requestTime")  # `time` is when the record was made, seconds after the answer
+    at_s = _instant(found.get("time", "TimeGenerated")) if ticks is None else (int(ticks) - _EPOCH_TICKS) / _TICKS_PER_S
+    if not 0 <= at_s < MAX_INSTANT_S:
+        raise BadLine("requestTime: expected ticks of 100 ns from the year 1 on, got another number")
+    yield LoggedRequest(at_s, context_tokens=context, max_tokens=answer)
+
+
+def _gateway_request(found: Fields) -> Iterator[LoggedRequest]:
+    """A request through API Management, which cuts bodies that are long."""
+    asks = asks_of(str(found.get("backendUrl", "url") or ""))
+    if asks is None or found.get("method") not in ("POST", None):
+        return
+    text = found.get("backendRequestBody", "requestBody")
+    try:
+        body = parse_json(text.encode("utf-8", "surrogatepass")) if isinstance(text, str) else None
+    except ValueError:
+        body = None
+    lengths = (_tokens(found.count(name)) for name in ("requestSize", "responseSize"))
+    url = f"/v1/{'chat/completions' if asks == 'chat' else asks}"
+    context, answer = (None, None) if isinstance(body, dict) else lengths
+    at_s = _instant(found.get("time", "TimeGenerated"))
+    yield LoggedRequest(at_s, url, body if isinstance(body, dict) else None, None, context, answer)
 
 
 def read_access(data: bytes) -> Iterator[LoggedRequest]:

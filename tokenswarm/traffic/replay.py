@@ -16,6 +16,7 @@ from tokenswarm.recordings.lines import Form, turns_of
 from tokenswarm.recordings.scan import Index
 from tokenswarm.recordings.sessions import Sessions
 from tokenswarm.traffic.recorded import RecordedRequest, like
+from tokenswarm.traffic.seen_prefixes import SAID, SeenPrefixes
 from tokenswarm.workload.questions import Message, Question
 
 LIMIT_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
@@ -97,11 +98,12 @@ class Changes:
 @dataclass(frozen=True, slots=True)
 class Sent:
     """How a recorded request is sent. `answers`: the texts that came to earlier ones of its session, by how many
-    messages those had; `None` where the recorded answers stay."""
+    messages those had; `None` where the recorded answers stay; `seen`: what earlier prompts of the run began with."""
 
     name: str
     abort_after_s: float | None = None
     answers: Mapping[int, str] | None = None
+    seen: SeenPrefixes | None = None
 
 
 class Replay:
@@ -204,10 +206,18 @@ def made_request(body: Body, changes: Changes, sent: Sent, number: str) -> Recor
         content=edited(text, found, made).encode("utf-8"),
         like=like(asks, members, sent.name, keep_text=sent.answers is not None),
         said=len(messages) if isinstance(messages, list) else None,
+        seen_share=None if sent.seen is None else sent.seen.share(_said(text, found, made)),
         name=sent.name,
         question_id=number,
         abort_after_s=sent.abort_after_s,
     )
+
+
+def _said(text: str, found: ObjectText, made: Mapping[str, str | None]) -> Iterator[str]:
+    """The JSON of what a body says, as it is sent."""
+    for name in SAID:
+        member = found.find(name)
+        yield made.get(name) or (text[member.begin : member.end] if member is not None else "")
 
 
 class Conversations:

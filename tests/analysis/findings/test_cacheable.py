@@ -51,3 +51,17 @@ def test_more_from_the_cache_than_the_prompts_allowed_is_told(tmp_path: Path) ->
     rows = [row(at, 1, 100, cached=900) for at in range(1, 9)]
     found = values(tmp_path, rows)
     assert "allowed 9 % at most: the cache had prompts from before" in found["warnings"]
+
+
+def recorded(tmp_path: Path, *rows: RequestRecord) -> Any:
+    more = {"traffic": {"requests": {"file": "requests.jsonl"}}}
+    return summarise(load_run(write_run(tmp_path, rows, **more))).overall.values["cacheable_pct"]
+
+
+def test_of_recorded_prompts_each_row_says_what_earlier_ones_had(tmp_path: Path) -> None:
+    rows = [row(1, None, 0, question_id="1"), row(2, None, 700, question_id="2")]
+    assert recorded(tmp_path / "one", *rows) == pytest.approx(100 * 700 / 2000)
+    again = row(3, None, 0, question_id="3", attempt=2)
+    assert recorded(tmp_path / "again", *rows, again) == pytest.approx(100 * 1700 / 3000)
+    # A process that knew of no others: what it sent may have been seen, and what it saw is missing.
+    assert recorded(tmp_path / "elsewhere", *rows, row(3, None, None, question_id="3")) is None

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -9,16 +8,7 @@ import pytest
 from tests.tokenswarm.recordings.test_index import batch, write
 from tokenswarm.recordings.scan import scan
 from tokenswarm.traffic.__main__ import main
-from tokenswarm.traffic.describe import SeenBlocks, _shared_blocks, describe, histogram
-
-
-def test_shared_are_whole_blocks_from_the_beginning() -> None:
-    seen = SeenBlocks()
-    same, other = "a" * 1024, "b" * 512
-    assert _shared_blocks(same + "x" * 512, seen) == (0, 3)
-    assert _shared_blocks(same + other, seen) == (2, 3)
-    assert _shared_blocks(other + same, seen) == (0, 3)  # the same text elsewhere is not shared
-    assert _shared_blocks("a" * 511, seen) == (0, 0)
+from tokenswarm.traffic.describe import describe, histogram
 
 
 def test_a_file_by_hand(tmp_path: Path) -> None:
@@ -63,11 +53,3 @@ def test_plots_are_a_page_that_says_nothing_of_the_log(tmp_path: Path, capsys: p
     assert "bicycle" not in text and "request-1" not in text
     assert main(["describe", "scenarios/traces/sample-requests.jsonl", "--html", str(tmp_path / "no" / "p.html")]) == 2
     assert "output: expected a file that can be written" in capsys.readouterr().err
-
-
-def test_what_has_been_seen_is_known_and_hardly_anything_else() -> None:
-    seen, digests = SeenBlocks(), [blake2b(str(number).encode(), digest_size=8).digest() for number in range(40_000)]
-    for digest in digests[:20_000]:
-        seen.add(digest)
-    assert all(digest in seen for digest in digests[:20_000])
-    assert sum(digest in seen for digest in digests[20_000:]) < 5

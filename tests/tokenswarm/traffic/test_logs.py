@@ -106,6 +106,45 @@ def test_logs_of_lengths_become_a_trace(tmp_path: Path, form: str, lines: list[s
     assert [(row.context_tokens, row.max_tokens) for row in read_trace(made)] == [expected]
 
 
+def azure_record_of(operation: str, ticks: int, **more: Any) -> dict[str, Any]:
+    """As Azure OpenAI writes it: `time` is seconds after the request, whose own instant is in ticks."""
+    properties = {"apiName": "Azure OpenAI API version 2023-07-01-preview", "requestTime": ticks, "requestLength": 128,
+                  "responseTime": ticks + 10_212_370, "responseLength": 1411, "objectId": "", **more}  # fmt: skip
+    return {"Tenant": "eastus", "category": "RequestResponse", "durationMs": 1021, "event": "ShoeboxCallResult",
+            "operationName": operation, "properties": properties, "resultSignature": "200",
+            "time": "2024-05-17T07:04:45.4350000Z"}  # fmt: skip
+
+
+def test_azure_openai_says_when_a_request_came_and_which_had_a_model(tmp_path: Path) -> None:
+    source, made = tmp_path / "log", tmp_path / "trace.csv"
+    first = 638_515_262_815_394_150
+    records = [azure_record_of("ChatCompletions_Create", first), azure_record_of("Create_Thread", first + 1),
+               azure_record_of("ChatCompletions_Create", first + 25_000_000)]  # fmt: skip
+    source.write_text(json.dumps({"records": records[:2]}) + "\n" + json.dumps(records[2]) + "\n")
+    assert main(["import", "azure", str(source), "-o", str(made)]) == 0
+    assert [(row.offset_s, row.context_tokens, row.max_tokens) for row in read_trace(made)] == [
+        (0, 32, 353), (2.5, 32, 353),
+    ]  # fmt: skip
+    assert made.read_text().splitlines()[1].startswith("2024-05-17 07:04:41.539415")
+
+
+def test_what_api_management_logged_with_its_body_becomes_a_request(tmp_path: Path) -> None:
+    source, made = tmp_path / "log", tmp_path / "r.jsonl"
+    body = {"model": "gpt-chat-pilot", "messages": [{"role": "user", "content": "Hi"}]}
+
+    def logged(path: str, text: str | None) -> dict[str, Any]:
+        properties = {"method": "POST", "backendUrl": f"https://x.openai.azure.com/openai/{path}?api-version=1",
+                      "backendRequestBody": text, "requestSize": 536, "responseSize": 1604}  # fmt: skip
+        return {"category": "GatewayLogs", "operationName": "Microsoft.ApiManagement/GatewayLogs",
+                "properties": properties, "time": "2024-07-02T06:31:31.4465902Z"}  # fmt: skip
+
+    chat, text = "deployments/d/chat/completions", json.dumps(body)
+    lines = [logged(chat, text), logged(chat, text[:30]), logged("models", None)]
+    source.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main(["import", "azure", str(source), "-o", str(made)]) == 0
+    assert [(line["url"], line["body"]) for line in lines_of(made)] == [("/v1/chat/completions", body)]
+
+
 def test_a_log_without_what_is_needed_is_named_by_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, made = tmp_path / "log", tmp_path / "trace.csv"
     source.write_text(
