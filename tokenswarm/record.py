@@ -87,7 +87,7 @@ class Doubt(StrEnum):
     """What is not as it should be with an answer whose figures count all the same; a row may have several."""
 
     UNKNOWN_END = "unknown end"
-    """The finish reason is none that is known to be good or bad, or a whole body has none."""
+    """The finish reason is none that is known to be good or bad, or came before more text; or a whole body has none."""
     NO_TEXT = "no visible text"
     """Tokens were counted, but nothing that a reader sees came: blanks, characters without width, or nothing."""
     STATUS = "undocumented status"

@@ -16,7 +16,7 @@ FEW_ANSWERS = 100
 CACHE_TOLERANCE_PCT = 5.0
 """Shared tokens are partly estimates."""
 DOUBTS: dict[str, str] = {
-    Doubt.UNKNOWN_END: "their finish reason is none that is known to be good: see finish_reason in the rows",
+    Doubt.UNKNOWN_END: "their finish reason is none known to be good, or came with each chunk: see finish_reason",
     Doubt.NO_TEXT: "tokens were counted, but no text that can be seen came: does hidden reasoning use up max_tokens?",
     Doubt.STATUS: "whole, but with another status than 200",
     Doubt.CONTENT_TYPE: "whole, but said to be a page or a picture: does a proxy change the headers?",

@@ -121,6 +121,7 @@ class ChatStream(EventsOrBody):
         "_events_promised",
         "_keep_text",
         "_parse_all",
+        "_premature",
         "_refused",
         "_seen",
         "_shown",
@@ -157,6 +158,8 @@ class ChatStream(EventsOrBody):
         self._usual: Usual | None = None
         self._seen: set[int] = set()
         self._ends: dict[int, str] = {}
+        self._premature = False
+        """Whether text came behind a reason: without `[DONE]` no later one is sure to be the end."""
         self.choices = choices
         self.keep_calls = False
         """Whether an answer that calls tools is to be said again."""
@@ -207,6 +210,7 @@ class ChatStream(EventsOrBody):
                     self._learn(event, mark + size)
                 continue
             tokens += self._parse(event)
+            before = b"" if self._ends else before
             if self.done or self.told is not None:
                 break  # what comes behind it is none of the answer's
         if tokens:
@@ -265,7 +269,8 @@ class ChatStream(EventsOrBody):
             **usage.columns(),
         }
         if outcome is Outcome.OK:
-            doubts += end_doubts(self._ends.values(), self._status, self._shown)
+            ends = () if self._premature and not self.done else self._ends.values()
+            doubts += end_doubts(ends, self._status, self._shown)
             doubts += _fewer(self._ends, self.choices)
             doubts += [Doubt.UNREAD] if self._decoder.unread else []
             doubts += [Doubt.BUFFERED] if self.times.buffered else []
@@ -344,13 +349,14 @@ class ChatStream(EventsOrBody):
         self._take_usage(choice.get("usage"))  # Moonshot puts it there
         if error := choice.get("error"):
             self.told = self.told or told(error)
-        if (reason := end_of(choice)) is not None:
-            self._ends[index] = reason
+        reason = end_of(choice)
         delta = message_of(choice)
         if delta is None:
+            self._note_end(index, reason, False)
             return False
         self._seen.add(index)
         visible, reasoning = has_text(delta), reasons(delta)
+        self._note_end(index, reason, visible or reasoning)
         self.reasoning_streamed |= reasoning
         if visible and self.visible_ms is None:
             self.visible_ms = -1.0  # set by feed() once the time of this chunk is known
@@ -360,6 +366,15 @@ class ChatStream(EventsOrBody):
             self._calls.add(delta)
             self._refused |= bool(delta.get("refusal"))
         return visible or reasoning
+
+    def _note_end(self, index: int, reason: str | None, has_token: bool) -> None:
+        """A reason that text follows was none of the end (some services write it into each chunk). From the first on,
+        each event is parsed."""
+        if has_token and self._ends.pop(index, None) is not None:
+            self._premature = True
+        if reason is not None:
+            self._ends[index] = reason
+            self._parse_all, self._before, self._usual = True, b"", None
 
 
 _OK: tuple[Outcome, str | None] = (Outcome.OK, None)
@@ -403,7 +418,7 @@ def read_body(body: bytes, status: int = 200, asked: int = 1, keep_calls: bool =
         return Found(answer.outcome, answer.text)
     listed = answer.get("choices")
     choices = [choice for choice in listed if isinstance(choice, dict)] if isinstance(listed, list) else []
-    messages = [message for choice in choices if (message := message_of(choice)) is not None]
+    messages = [message for choice in choices if (message := message_of(choice, ("message", "delta"))) is not None]
     ends = {index: reason for index, choice in enumerate(choices) if (reason := end_of(choice)) is not None}
     reported = parse_usage(answer["usage"]) if isinstance(answer.get("usage"), dict) else Usage()
     has_token = any(has_text(message) or reasons(message) for message in messages)

@@ -22,9 +22,16 @@ _PAGE = re.compile(
 _EVENTS = re.compile(r"(?:(?:data|event|id|retry)?:[^\r\n]*(?:[\r\n]+|\Z))+")
 """Nothing but lines of server-sent events."""
 _TITLES = (re.compile(r"<title[^>]*>(.*?)</title", re.I | re.S), re.compile(r"<h1[^>]*>(.*?)</h1", re.I | re.S))
-_THROTTLED = re.compile(r"^429$|rate[ ._-]?limit|too[ ._-]?many[ ._-]?requests|^throttl|resource[ _]?exhausted", re.I)
+_THROTTLED = re.compile(
+    r"^429$|rate[ ._-]?limit|too[ ._-]?many[ ._-]?requests|^throttl|resource[ _]?exhausted"
+    r"|request[ _]?limit[ _]?exceeded",
+    re.I,
+)
+_STATUS = re.compile(r"[1-5]\d\d")
 _TEXT_SAYS_429 = re.compile(
-    r"^429\b|(?:error code|http(?:/1\.1)?|status(?: ?code)?)\W{0,3}429\b|\btoo many requests\b", re.I
+    r"^429\b|(?:error code|http(?:/1\.1)?|status(?: ?code)?)\W{0,3}429\b|\btoo many requests\b"
+    r"|\brate[ -]?limited\b|\b(?:rate|qps|rpm|tpm|requests?) limit (?:is |was |has been )?(?:exceeded|reached)",
+    re.I,
 )
 HEARTBEATS = frozenset({b"ping", b"pong", b"heartbeat", b"keepalive", b"keep-alive", b"keep_alive"})
 """Names of events, and data of unnamed ones, that gateways send so that a connection is not taken for idle."""
@@ -33,7 +40,7 @@ _WORDS = HEARTBEATS | {b"close", b"end", b"done", b"eof", b"finished"}
 """Data in plain words, that says nothing of the answer."""
 
 _CODES = ("code", "error_code", "status", "status_code", "statusCode", "type", "__type", "error_type")
-_MESSAGES = ("message", "Message", "msg", "error_msg", "status_msg", "detail", "error", "reason", "text")
+_MESSAGES = ("message", "Message", "msg", "error_msg", "status_msg", "detail", "error", "reason", "text", "title")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +68,13 @@ def find_error(body: Mapping[str, Any], message_alone: bool = False) -> ToldErro
         return told(body)
     message = body.get("message") or body.get("Message")
     if not message:
-        return None
+        return told(body) if body.get("title") and _is_failure(body.get("status")) else None
     is_alone = message_alone and isinstance(message, str) and "object" not in body
     return told(body) if is_alone or "code" in body or "status" in body else None
+
+
+def _is_failure(status: Any) -> bool:
+    return isinstance(status, int) and 400 <= status <= 599
 
 
 def error_of(value: Any) -> ToldError | None:
@@ -77,7 +88,9 @@ def told(error: Any) -> ToldError:
     first = error[0] if isinstance(error, list) and error else error
     codes = [str(first[key]) for key in _CODES if first.get(key)] if isinstance(first, Mapping) else []
     text = error_text(first)
-    if any(_THROTTLED.search(code) for code in codes) or (not codes and _TEXT_SAYS_429.search(text)):
+    if any(_THROTTLED.search(code) for code in codes) or (
+        not any(map(_STATUS.fullmatch, codes)) and _TEXT_SAYS_429.search(text)
+    ):
         return ToldError(Outcome.THROTTLED, text)
     if "content_filter" in codes:
         return ToldError(Outcome.CONTENT_FILTER, text)
@@ -92,6 +105,8 @@ def error_text(error: Any) -> str:
     message = next((error[key] for key in _MESSAGES if error.get(key)), None)
     if isinstance(message, Mapping | list):
         message = error_text(message[0] if isinstance(message, list) else message)
+    if isinstance(message, str) and code and message.startswith(f"{code}:"):
+        code = None
     field = ".".join(map(str, error["loc"])) if isinstance(error.get("loc"), list) else None
     return ": ".join(str(part) for part in (field, code, message) if part)[:MAX_ERROR_CHARACTERS] or (
         "error without code or message"

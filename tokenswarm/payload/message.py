@@ -20,11 +20,12 @@ _SEEN = re.compile(
 """A character that a reader sees: no blank, no control, none that Unicode lets a font leave out."""
 
 
-def message_of(choice: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The delta or message of a choice; the text of a completion is one, too. `None` where there is none."""
-    found = choice.get("delta") or choice.get("message")
-    if isinstance(found, Mapping):
-        return found
+def message_of(choice: Mapping[str, Any], fields: tuple[str, str] = ("delta", "message")) -> Mapping[str, Any] | None:
+    """The delta or message of a choice, whichever of the fields comes first (Perplexity's chunks have both, the message
+    being all so far); the text of a completion is one, too. `None` where there is none."""
+    for field in fields:
+        if isinstance(found := choice.get(field), Mapping):
+            return found
     return {"content": choice["text"]} if isinstance(choice.get("text"), str) else None
 
 
