@@ -16,6 +16,7 @@ from tokenswarm.client.attempt import Caller
 from tokenswarm.client.attempt_record import Call, attempt_record
 from tokenswarm.record import RequestRecord
 from tokenswarm.transport import reading
+from tokenswarm.transport.connect import ReadBuffer
 from tokenswarm.transport.reading import Exchange, Failure, Reading, cut_short
 
 CALL = Call(lambda _record: None, "call", 1, None)
@@ -73,6 +74,7 @@ class _Socket:
     tls = None
 
     def __init__(self, answer: Answer) -> None:
+        self.buffer = ReadBuffer()
         self._reads = deque(answer.reads())
         self.clock: Any = self
         self.now_ms = 0.0
@@ -85,11 +87,15 @@ class _Socket:
     def monotonic_ns(self) -> int:
         return int(self.now_ms * 1e6)
 
-    def recvmsg(self, _size: int, _ancillary: int) -> Any:
+    def recvmsg_into(self, into: list[memoryview], _ancillary: int) -> Any:
         self.now_ms, data = self._reads.popleft()
         if isinstance(data, OSError):
             raise data
-        return data, [], 0, None
+        if len(data) > len(into[0]):
+            self._reads.appendleft((self.now_ms, data[len(into[0]) :]))
+            data = data[: len(into[0])]
+        into[0][: len(data)] = data
+        return len(data), [], 0, None
 
     def stop_reading(self) -> None:
         self._reads.clear()

@@ -40,7 +40,7 @@ _ANY: dict[str, Callable[[bytes, int], re.Match[bytes] | None]] = {
     "blanks": re.compile(rb" *").match,
 }
 """Characters of a text that stand for themselves: printable ASCII but quote and backslash."""
-Inside = Callable[[bytes, int, int], object]
+Inside = Callable[[bytes | bytearray, int, int], object]
 _MAX_BLANKS = 64
 _MAX_COMPILED = 64
 """Bytes of what stands behind the text; more may hold an id."""
@@ -116,7 +116,7 @@ class EventForm:
             and bool(self.is_inside(data, len(before), len(data) - len(end)))
         )
 
-    def _is_numbered(self, data: bytes, begin: int, end: int) -> object:
+    def _is_numbered(self, data: bytes | bytearray, begin: int, end: int) -> object:
         middle, at = self._middle, begin + self._width
         if not data.startswith(middle, at):
             at += 1  # the number may have one digit more
@@ -125,7 +125,7 @@ class EventForm:
             self._width += 1
         return data[begin:at].isdigit() and self._text(data, at + len(middle), end)
 
-    def _is_numbered_behind(self, data: bytes, begin: int, end: int) -> object:
+    def _is_numbered_behind(self, data: bytes | bytearray, begin: int, end: int) -> object:
         middle, stop = self._middle, end - self._width - len(self._middle)
         if not data.startswith(middle, stop):
             stop -= 1

@@ -9,7 +9,7 @@ from tokenswarm.apis.sse import EventDecoder
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 
-Usual = tuple[bytes, bytes, Callable[[bytes, int, int], object], "array[float]"]
+Usual = tuple[bytes, bytes, Callable[[bytes | bytearray, int, int], object], "array[float]"]
 """What stands before and after the text of a token's event, what tells whether a text may stand between them, and where
 the time of such an event is added."""
 

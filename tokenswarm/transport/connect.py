@@ -7,16 +7,41 @@ import re
 import socket
 import ssl
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent.socket
 
 from tokenswarm.transport.proxies import Proxy
 from tokenswarm.transport.tls import tls_context
 
+if TYPE_CHECKING:
+    from gevent.hub import Hub
+
 READ_BYTES = 65536
+_TLS_RECORD_BYTES = 16384
 
 _SO_TIMESTAMPNS = 35  # Linux; the socket module has no name for it
+
+
+class ReadBuffer:
+    """What the answers of a hub are read into, one at a time. `into`: its part for what the socket gives; the rest is
+    for a record whose beginning came before."""
+
+    __slots__ = ("data", "into", "view")
+
+    def __init__(self) -> None:
+        self.data = bytearray(READ_BYTES + 2 * _TLS_RECORD_BYTES)
+        self.view = memoryview(self.data)
+        self.into = [self.view[:READ_BYTES]]
+
+    @classmethod
+    def of(cls, hub: Hub) -> ReadBuffer:
+        """The buffer of a hub, made on first use."""
+        found = getattr(hub, "tokenswarm_read_buffer", None)
+        if found is None:
+            found = hub.tokenswarm_read_buffer = cls()
+        assert isinstance(found, cls)
+        return found
 
 
 class Tls:
@@ -27,20 +52,21 @@ class Tls:
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
-        self.session = context.wrap_bio(self.incoming, self.outgoing, server_hostname=host)
+        self.session: Any = context.wrap_bio(self.incoming, self.outgoing, server_hostname=host)
 
-    def decrypt(self, data: bytes) -> bytes:
-        """What the records completed by `data` say; an unfinished record waits for its rest."""
-        self.incoming.write(data)
-        pieces = []
+    def decrypt(self, buffer: memoryview, size: int) -> int:
+        """Put what the records say that the first `size` bytes of `buffer` complete in their place: how many bytes of
+        it. An unfinished record waits for its rest in the session."""
+        self.incoming.write(buffer[:size])
+        said = 0
         try:
-            while piece := self.session.read(READ_BYTES):
-                pieces.append(piece)
-                if not self.incoming.pending and not self.session.pending():
+            while piece := self.session.read(READ_BYTES, buffer[said:] if said else buffer):
+                said += piece
+                if not self.incoming.pending:
                     break  # asking once more would only raise, which costs as much as decrypting
         except ssl.SSLWantReadError:
             pass
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return said
 
     def encrypt(self, data: bytes) -> bytes:
         self.session.write(data)

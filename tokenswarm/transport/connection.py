@@ -13,7 +13,7 @@ from typing import Any
 import gevent.event
 from gevent import get_hub
 
-from tokenswarm.transport.connect import READ_BYTES, Tls
+from tokenswarm.transport.connect import ReadBuffer, Tls
 from tokenswarm.transport.loop_clock import LoopClock
 from tokenswarm.transport.reading import Exchange, Reading, SinkFor
 from tokenswarm.transport.run_queue import RunQueue
@@ -29,11 +29,12 @@ class Connection:
     def __init__(self, plain: Any, tls: Tls | None) -> None:
         self._plain = plain
         self._raw = getattr(plain, "_sock", plain)
-        self.recvmsg = self._raw.recvmsg
+        self.recvmsg_into = self._raw.recvmsg_into
         self.tls = tls
         hub = get_hub()
         self._readable = hub.loop.io(plain.fileno(), 1)
         self._writable = hub.loop.io(plain.fileno(), 2)
+        self.buffer = ReadBuffer.of(hub)
         self.clock = LoopClock.of(hub)
         self.run_queue = RunQueue.of(hub)
         self._end = hub.loop.timer(END_WITHIN_S)
@@ -130,13 +131,13 @@ class Connection:
         """Runs in the hub while a WebSocket lies idle: pings are answered, and its close is seen."""
         assert self._session is not None
         try:
-            data = self._raw.recv(READ_BYTES)
-            if data and self.tls is not None:
-                self._session.take_idle(self.tls.decrypt(data))
-            elif data:
-                self._session.take_idle(data)
-            else:
+            view = self.buffer.view
+            size = self._raw.recv_into(self.buffer.into[0])
+            if not size:
                 self._session.lose()
+            elif self.tls is not None:
+                size = self.tls.decrypt(view, size)
+            self._session.take_idle(bytes(view[:size]))
         except (BlockingIOError, InterruptedError):
             return
         except (OSError, ssl.SSLError):

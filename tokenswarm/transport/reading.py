@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from tokenswarm.transport.connect import READ_BYTES, Tls
+from tokenswarm.transport.connect import READ_BYTES, ReadBuffer, Tls
 from tokenswarm.transport.content_encoding import decoder_of
 from tokenswarm.transport.http1 import CHUNK_LINES, HttpAnswer, ProtocolError, chunk_end
 from tokenswarm.transport.loop_clock import LoopClock
@@ -42,7 +42,7 @@ class Failure(StrEnum):
     ABORTED = "aborted"
 
 
-Usual = tuple[bytes, bytes, Callable[[bytes, int, int], object], "array[float]"]
+Usual = tuple[bytes, bytes, Callable[[bytes | bytearray, int, int], object], "array[float]"]
 """An event that a sink has seen before and need not be given any more when it comes alone, in a chunk of its own: what
 stands before and after its text, what tells whether such a text stands between two places of some bytes, and where the
 event's time is added, ms since the start."""
@@ -94,7 +94,8 @@ SinkFor = Callable[[int, dict[str, str]], Sink | None]
 class Readable(Protocol):
     """What an answer is read from."""
 
-    recvmsg: Callable[[int, int], Any]
+    recvmsg_into: Callable[[list[memoryview], int], Any]
+    buffer: ReadBuffer
     tls: Tls | None
     clock: LoopClock
 
@@ -113,11 +114,12 @@ class Reading:
     __slots__ = (
         "_answer",
         "_body",
+        "_buffer",
         "_clock",
         "_collected",
         "_decode",
         "_reading",
-        "_recvmsg",
+        "_recvmsg_into",
         "_sink",
         "_sink_for",
         "_stop",
@@ -136,7 +138,8 @@ class Reading:
         self, connection: Readable, exchange: Exchange, sink_for: SinkFor, socket: SocketAnswer | None = None
     ) -> None:
         """`socket`: of an answer on a WebSocket."""
-        self._recvmsg = connection.recvmsg
+        self._recvmsg_into = connection.recvmsg_into
+        self._buffer = connection.buffer
         self._tls = connection.tls
         self._clock = connection.clock
         self._stop = connection.stop_reading
@@ -168,7 +171,8 @@ class Reading:
     def reads(self) -> Generator[None]:
         """Reads once whenever it is resumed, in the hub: nothing may escape. What is needed for each chunk lies in the
         locals of one frame: with many streams, looking it up in the memory costs more than the work does."""
-        recvmsg, clock, tls, started_ns = self._recvmsg, self._clock, self._tls, self.exchange.started_ns
+        clock, tls, started_ns = self._clock, self._tls, self.exchange.started_ns
+        recvmsg_into, buffer, into, view = self._recvmsg_into, self._buffer.data, self._buffer.into, self._buffer.view
         monotonic_ns = time.monotonic_ns
         drained_ns = last_ns = started_ns
         lag_ns = -1
@@ -177,7 +181,7 @@ class Reading:
         try:
             while True:
                 try:
-                    data, ancillary, _, _ = recvmsg(READ_BYTES, 64)
+                    size, ancillary, _, _ = recvmsg_into(into, 64)
                     now_ns = arrived_ns = monotonic_ns()
                     if ancillary:
                         seconds, nanoseconds = _timespec(ancillary[0][2])
@@ -185,22 +189,22 @@ class Reading:
                         # What was there at the last read was read then: an older stamp is of another clock.
                         if drained_ns - _STAMP_SLACK_NS <= stamp_ns <= now_ns:
                             arrived_ns = stamp_ns
-                    if len(data) < READ_BYTES:
+                    if size < READ_BYTES:
                         drained_ns = now_ns
                     if now_ns - arrived_ns > lag_ns:
                         lag_ns = now_ns - arrived_ns
-                    if tls is not None and data and not (data := tls.decrypt(data)):
+                    if tls is not None and size and not (size := tls.decrypt(view, size)):
                         pass  # a record is not complete yet
                     elif (
                         before
-                        and data.startswith(line := CHUNK_LINES[len(data)])
-                        and data.startswith(before, len(line))
-                        and data.endswith(after)
-                        and is_text(data, len(line) + before_bytes, len(data) - after_bytes)
+                        and buffer.startswith(line := CHUNK_LINES[size])
+                        and buffer.startswith(before, len(line))
+                        and buffer.endswith(after, 0, size)
+                        and is_text(buffer, len(line) + before_bytes, size - after_bytes)
                     ):
                         times.append((arrived_ns - started_ns) / 1e6)
                     else:
-                        before, after, is_text, times = self._take(data, arrived_ns, last_ns)
+                        before, after, is_text, times = self._take(bytes(view[:size]), arrived_ns, last_ns)
                         before_bytes, after_bytes = len(before), len(after)
                     last_ns = now_ns
                 except (BlockingIOError, InterruptedError):
