@@ -59,5 +59,5 @@ def render_markdown(name: str, told: Sequence[str], curves: Sequence[SweepCurve]
 
 def render_json(facts: Mapping[str, Any], told: Sequence[str], curves: Sequence[SweepCurve]) -> str:
     """`facts` of the sweep with its sentences and curves, as plain data."""
-    plain = [{"label": each.label, **dataclasses.asdict(each.curve)} for each in curves]
+    plain = [{"label": each.label, "carried": each.curve.carried, **dataclasses.asdict(each.curve)} for each in curves]
     return json.dumps({**facts, "answer": list(told), "curves": plain}, indent=2, ensure_ascii=False) + "\n"

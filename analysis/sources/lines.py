@@ -2,7 +2,7 @@
 
 A writer puts each record on one line, with one write. After a crash the last line may be cut; after a restart, or on
 a disk that filled up, a cut line may also stand in the middle, glued to the next one, with an open quote that would
-swallow every line after it. So lines are counted and weighed before a CSV parser sees them: if all have the cells of
+swallow every line after it. So lines are counted and weighed before a CSV parser sees them: if each has the cells of
 the header and no quote, the file is read as it is; else line by line, and what is no record is skipped and counted.
 """
 
@@ -11,7 +11,8 @@ from __future__ import annotations
 import csv
 import io
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 _BLOCK = 1 << 20
+MOST_COMMAS = 255
 
 
 class Lines:
@@ -32,9 +34,8 @@ class Lines:
         with path.open("rb") as file:
             self._end = _last_line_end(file)
             self.cut = file.seek(0, io.SEEK_END) > self._end
-            lines, commas, quoted = _weigh(file, self._end)
-        self.is_clean = not quoted and commas == lines * (columns - 1)
-        self.capacity = max(0, lines - 1)
+            self.is_clean, self._ends = _weigh(file, self._end, columns - 1)
+        self.capacity = max(0, len(self._ends) - 1)
         self.skipped = 0
         self._numbers = array("i")
 
@@ -42,11 +43,16 @@ class Lines:
     def numbers(self) -> npt.NDArray[np.int32] | None:
         return None if self.is_clean else np.frombuffer(self._numbers, np.int32)
 
-    def open(self) -> io.RawIOBase:
-        """A stream of the header and the records. Starts the counts anew."""
+    def open(self, streams: int, stripe: int) -> list[io.RawIOBase]:
+        """Streams of the header and the records, `stripe` of them in turn to each; one stream of all records where the
+        file is not clean. Starts the counts anew."""
         self.skipped = 0
         self._numbers = array("i")
-        return _FilePart(self._path, self._end) if self.is_clean else _Joined(self._records())
+        if not self.is_clean:
+            return [_Joined(self._records())]
+        edges = [*self._ends[: max(1, len(self._ends) - 1) : stripe].tolist(), self._end]
+        parts = [(0, edges[0])], [*pairwise(edges)]
+        return [_Joined(_read_parts(self._path, parts[0] + parts[1][at::streams])) for at in range(streams)]
 
     def _records(self) -> Iterator[bytes]:
         held = b""
@@ -102,39 +108,36 @@ def _last_line_end(file: IO[bytes]) -> int:
     return 0
 
 
-def _weigh(file: IO[bytes], end: int) -> tuple[int, int, bool]:
-    """Line ends, commas, and whether there is a quote or a NUL. One fast pass."""
+def _weigh(file: IO[bytes], end: int, commas: int) -> tuple[bool, npt.NDArray[np.int64]]:
+    """Whether each line has so many commas and there is no quote or NUL; and where each line ends. One fast pass."""
+    ends: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
+    is_clean, at = commas <= MOST_COMMAS, 0
     file.seek(0)
-    lines = commas = 0
-    quoted = False
-    while end > 0:
-        block = file.read(min(_BLOCK, end))
-        end -= len(block)
-        quoted = quoted or b'"' in block or b"\0" in block
-        lines += block.count(b"\n")
-        commas += block.count(b",")
-    return lines, commas, quoted
+    while at < end:
+        block = file.read(min(_BLOCK, end - at))
+        block += file.readline() if not block.endswith(b"\n") else b""
+        data = np.frombuffer(block, np.uint8)
+        found = np.flatnonzero(data == ord("\n")) + 1
+        is_clean = is_clean and b'"' not in block and b"\0" not in block and _have_commas(data, found, commas)
+        ends.append(found + at)
+        at += len(block)
+    return is_clean, np.concatenate(ends)
 
 
-class _FilePart(io.RawIOBase):
-    """The first `size` bytes of a file."""
+def _have_commas(data: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64], commas: int) -> bool:
+    """Whether each line of a block has so many: by their number modulo 256, and by that of all."""
+    are_commas = data == ord(",")
+    found = np.add.reduceat(are_commas.view(np.uint8), np.append(0, ends[:-1]), dtype=np.uint8)
+    return bool((found == commas).all()) and int(np.count_nonzero(are_commas)) == commas * len(ends)
 
-    def __init__(self, path: Path, size: int) -> None:
-        self._file: IO[bytes] = path.open("rb")
-        self._left = size
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._file.read(min(len(buffer), self._left))
-        buffer[: len(data)] = data
-        self._left -= len(data)
-        return len(data)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+def _read_parts(path: Path, parts: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+    """The bytes of a file from each begin to its end."""
+    with path.open("rb") as file:
+        for begin, end in parts:
+            file.seek(begin)
+            while (left := end - file.tell()) > 0:
+                yield file.read(min(_BLOCK, left))
 
 
 class _Joined(io.RawIOBase):

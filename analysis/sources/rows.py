@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,6 +44,8 @@ Values = npt.NDArray[Any]
 REQUIRED = ("call_id", "started_at", "outcome", "e2e_ms")
 COMPACT_FROM = 512 * 1024 * 1024
 CHUNK_ROWS = 50_000
+PARSERS = 2
+"""Threads that parse: pandas gives the interpreter's lock up meanwhile."""
 
 
 @dataclass(slots=True)
@@ -173,8 +177,10 @@ def _read(lines: Lines, header: list[str], compact: bool, tolerant: bool) -> tup
     kinds = {name: kind for name, kind in columns.kinds().items() if name in header}
     numeric = [name for name, kind in kinds.items() if kind in (np.float64, np.float32)]
     records = bad = 0
-    with lines.open() as raw:
-        for chunk in _chunks(raw, kinds | (dict.fromkeys(numeric, object) if tolerant else {})):
+    parsed_as = kinds | (dict.fromkeys(numeric, object) if tolerant else {})
+    with ThreadPoolExecutor(PARSERS) as pool:
+        readers = [_chunks(raw, parsed_as) for raw in lines.open(PARSERS, CHUNK_ROWS)]
+        for chunk in _in_turn(pool, readers):
             numbers = np.arange(records, records + len(chunk), dtype=np.int32)
             records += len(chunk)
             good = np.ones(len(chunk), bool)
@@ -197,6 +203,16 @@ def _chunks(raw: io.RawIOBase, kinds: dict[str, Any]) -> Iterator[pd.DataFrame]:
         na_values=[""],
         index_col=False,
     )
+
+
+def _in_turn(pool: Executor, readers: Iterable[Iterator[pd.DataFrame]]) -> Iterator[pd.DataFrame]:
+    """A chunk of each reader in turn, until none has one; each is one chunk ahead."""
+    ahead = deque((reader, pool.submit(next, reader, None)) for reader in readers)
+    while ahead:
+        reader, parsed = ahead.popleft()
+        if (chunk := parsed.result()) is not None:
+            ahead.append((reader, pool.submit(next, reader, None)))
+            yield chunk
 
 
 def _numbers(chunk: pd.DataFrame, columns: Iterable[str]) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:

@@ -93,6 +93,14 @@ def test_a_line_that_is_no_record_is_skipped_and_counted(tmp_path: Path, line: s
     assert read.rows["completion_tokens"].sum() == 300
 
 
+def test_a_cell_too_many_does_not_make_up_for_one_too_few(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "requests.csv", worked_records())
+    header, first, second, *others = path.read_text().splitlines()
+    path.write_text("\n".join([header, first + ",", second.removesuffix(","), *others, ""]))
+    read = read_rows(path)
+    assert (len(read.rows), read.skipped_lines) == (7, 2)
+
+
 def test_blank_lines_are_no_loss(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "requests.csv", worked_records())
     path.write_text(path.read_text().replace("\n", "\n\n"))
