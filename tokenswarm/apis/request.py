@@ -149,11 +149,26 @@ class RagRequest(Request):
 
 def write_request(method: str, url: str, headers: Mapping[str, str], body: bytes, absolute: bool) -> bytes:
     """The bytes of an HTTP/1.1 request. Raises `ValueError` for a header that would break the framing."""
+    return with_body(head_of(method, url, headers, absolute), {}, body)
+
+
+def head_of(method: str, url: str, headers: Mapping[str, str], absolute: bool) -> bytes:
+    """What requests to one URL begin with. Raises `ValueError` for a header that would break the framing."""
     parts = urlsplit(url)
     target = url if absolute else (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     lines = [f"{method} {target} HTTP/1.1", f"Host: {parts.netloc.rpartition('@')[2]}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    lines += ["Accept-Encoding: identity", f"Content-Length: {len(body)}"]
-    if any("\r" in line or "\n" in line for line in lines):
+    return _lines([*lines, *(f"{name}: {value}" for name, value in headers.items())])
+
+
+def with_body(head: bytes, headers: Mapping[str, str], body: bytes) -> bytes:
+    """The bytes of a request that begins so: its further headers and its body. Raises `ValueError` for a header that
+    would break the framing."""
+    further = [f"{name}: {value}" for name, value in headers.items()]
+    return b"%b%bAccept-Encoding: identity\r\nContent-Length: %d\r\n\r\n%b" % (head, _lines(further), len(body), body)
+
+
+def _lines(lines: Sequence[str]) -> bytes:
+    text = "".join([line + "\r\n" for line in lines])
+    if text.count("\r") != len(lines) or text.count("\n") != len(lines):
         raise ValueError("a line break inside a request header")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
+    return text.encode("latin-1")

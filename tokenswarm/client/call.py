@@ -9,18 +9,18 @@ from __future__ import annotations
 import os
 import random
 import time
+from dataclasses import dataclass
 from typing import Generic, TypeVar
-from urllib.parse import urlsplit
 
 import gevent
 
 from tokenswarm.apis.api import Api, Encoded, Reader
-from tokenswarm.apis.request import Request, Sending, write_request
+from tokenswarm.apis.request import Request, Sending, head_of, with_body, write_request
 from tokenswarm.client.attempt import Caller
 from tokenswarm.client.attempt_record import Call, Emit, Reply, attempt_record
-from tokenswarm.client.endpoint import Endpoint
+from tokenswarm.client.endpoint import Address, Endpoint
 from tokenswarm.client.retry import wait_before_retry
-from tokenswarm.transport.exchange import Transport
+from tokenswarm.transport.exchange import Origin, Transport, origin_of
 from tokenswarm.transport.proxies import proxy_for
 from tokenswarm.transport.reading import Exchange, SinkFor
 from tokenswarm.transport.websocket import Opening
@@ -43,6 +43,7 @@ class Client(Generic[Asked]):
         self._sending = sending
         self._caller = caller
         self.transport: Transport | None = None
+        self._way: _Way | None = None
 
     def close(self) -> None:
         if self.transport is not None:
@@ -110,23 +111,40 @@ class Client(Generic[Asked]):
     def _post(self, encoded: Encoded, call: Call, sink_for: SinkFor, leave_after_s: float | None) -> Exchange:
         address = self._endpoint.at(encoded.path)
         call.url = address.url
-        parts = urlsplit(address.url)
-        origin = (parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
-        if self.transport is None:
-            self.transport = Transport(self._sending.tls, proxy_for(*origin))
-        headers = {**address.headers, **encoded.headers, REQUEST_ID_HEADER: call.request_id}
+        way = self._way
+        if way is None or way.address is not address:
+            way = self._way = self._way_to(address)
+        headers = {**encoded.headers, REQUEST_ID_HEADER: call.request_id}
         if self._caller.trace_headers is not None:
             headers |= self._caller.trace_headers(call.call_id, call.attempt)
+        timeout_s, transport = self._sending.timeout_s, way.transport
         if encoded.is_message:
-            opening = Opening("ws" + address.url.removeprefix("http"), headers)
-            timeout_s = self._sending.timeout_s
-            is_new = encoded.is_new
-            return self.transport.converse(
-                opening, encoded.body, sink_for, timeout_s, leave_after_s, is_new, call.start_at
-            )
+            opening = Opening("ws" + address.url.removeprefix("http"), {**address.headers, **headers})
+            return transport.converse(opening, encoded.body, sink_for, timeout_s, leave_after_s, encoded.is_new)
+        if headers.keys().isdisjoint(address.headers):
+            data = with_body(way.head, headers, encoded.body)
+        else:
+            data = write_request("POST", address.url, {**address.headers, **headers}, encoded.body, way.absolute)
+        return transport.send(way.origin, data, sink_for, timeout_s, leave_after_s)
+
+    def _way_to(self, address: Address) -> _Way:
+        origin = origin_of(address.url)
+        if self.transport is None:
+            self.transport = Transport(self._sending.tls, proxy_for(*origin))
         absolute = self.transport.writes_absolute(origin)
-        data = write_request("POST", address.url, headers, encoded.body, absolute)
-        return self.transport.send(origin, data, sink_for, self._sending.timeout_s, leave_after_s, call.start_at)
+        return _Way(address, origin, self.transport, absolute, head_of("POST", address.url, address.headers, absolute))
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Where attempts go as long as their address is the same, and what each of them begins with."""
+
+    address: Address
+    origin: Origin
+    transport: Transport
+    absolute: bool
+    """Whether a request has its whole URL in its first line."""
+    head: bytes
 
 
 def _has_left(request: Request, at_s: float) -> bool:

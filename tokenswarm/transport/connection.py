@@ -22,6 +22,9 @@ from tokenswarm.transport.websocket import Opening, SocketAnswer, SocketSession
 END_WITHIN_S = 0.1
 """A body whose answer has ended is waited for this long: usually its end comes at once, and the connection is kept."""
 
+_LOOK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
+"""Put together once: as flags they cost more than the look itself."""
+
 
 class Connection:
     """A connected socket and what reads and writes it; kept between exchanges."""
@@ -49,7 +52,7 @@ class Connection:
         if self._session is not None:
             return self._session.is_open
         try:
-            self._raw.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            self._raw.recv(1, _LOOK)
         except (BlockingIOError, InterruptedError):
             return True
         except OSError:

@@ -41,7 +41,8 @@ class KeptConnections:
     def note(self, origin: Origin, usable: bool, idle_s: float) -> None:
         """A kept connection was looked at before its next request, `idle_s` after its last answer."""
         self._tried[origin] += 1
-        self._count(origin, not usable and idle_s < PROMPT_S)
+        if not usable:
+            self._count(origin, idle_s < PROMPT_S)
 
     def note_lost(self, origin: Origin, idle_s: float) -> None:
         """A kept connection that looked usable was closed when its request came, `idle_s` after its last answer."""
