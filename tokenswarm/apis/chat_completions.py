@@ -33,6 +33,7 @@ CHAT_PATH = "/chat/completions"
 _DONES = (b"[DONE]", b'"[DONE]"')
 _SAMPLING = ("frequency_penalty", "n", "presence_penalty", "temperature", "top_p")
 """Arguments that options give."""
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _FINISH = b'"finish_reason":'
 _UNFINISHED = b'"finish_reason":null'
 _USAGE = b'"usage":'
@@ -100,7 +101,7 @@ def sdk_body(asked: dict[str, Any], arguments: Mapping[str, Any], request: ChatR
 
 def encode_json(body: Mapping[str, Any]) -> bytes:
     """A JSON body as the openai SDK's HTTP client writes it."""
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")
+    return _encode(body).encode("utf-8")
 
 
 class ChatStream(EventsOrBody):

@@ -18,6 +18,10 @@ _REQUEST_IDS = (
     *("apim-request-id", "x-request-id", "x-correlation-id", "request-id", "x-litellm-call-id", "x-generation-id"),
     *("x-ms-request-id", "x-amzn-requestid", "mistral-correlation-id", "nvcf-reqid", "x-kong-request-id", "cf-ray"),
 )
+_TOKENS_LEFT, _REQUESTS_LEFT = (
+    (f"x-ratelimit-remaining-{what}", f"anthropic-ratelimit-{what}-remaining") for what in ("tokens", "requests")
+)
+"""As OpenAI, Azure and others say it, and as Anthropic does."""
 _ADDRESS_WRONG = frozenset({404, 405})
 """Statuses that are often about the URL: its error names it."""
 
@@ -74,16 +78,17 @@ def service_fields(headers: dict[str, str], ended_at: float, route_header: str |
         "route": (headers.get(route_header or "x-ms-deployment-name") or "")[:MAX_ROUTE] or None,
         "spilled_from": headers.get("x-ms-spillover-from-deployment") or None,
         "utilization_pct": _number(headers.get("azure-openai-deployment-utilization", "").rstrip("% ")),
-        "remaining_tokens": _remaining(headers, "tokens"),
-        "remaining_requests": _remaining(headers, "requests"),
+        "remaining_tokens": _remaining(headers, _TOKENS_LEFT),
+        "remaining_requests": _remaining(headers, _REQUESTS_LEFT),
         "retry_after_ms": retry_after_ms(headers, ended_at),
     }
 
 
-def _remaining(headers: Mapping[str, str], what: str) -> int | None:
-    """As OpenAI, Azure and others say it, and as Anthropic does."""
-    names = (f"x-ratelimit-remaining-{what}", f"anthropic-ratelimit-{what}-remaining")
-    return next((count for name in names if (count := _whole(headers.get(name))) is not None), None)
+def _remaining(headers: Mapping[str, str], names: tuple[str, ...]) -> int | None:
+    for name in names:
+        if (text := headers.get(name)) is not None and (count := _whole(text)) is not None:
+            return count
+    return None
 
 
 def failed_outcome(exchange: Exchange, url: str = "") -> tuple[Outcome, str] | None:

@@ -23,7 +23,14 @@ from tokenswarm.traffic.replay import Changes, RecordedGraph, Replay, Sent
 from tokenswarm.traffic.seen_prefixes import SeenPrefixes
 from tokenswarm.workload.arrivals import Arrival
 from tokenswarm.workload.distributions import Length
-from tokenswarm.workload.prompts import Shared, build_messages, build_prompt, estimate_messages, estimate_tokens
+from tokenswarm.workload.prompts import (
+    Shared,
+    build_messages,
+    build_prompt,
+    estimate_messages,
+    estimate_tokens,
+    system_tokens,
+)
 from tokenswarm.workload.questions import Question, QuestionSource
 
 FURTHER = 7919
@@ -272,8 +279,10 @@ class Composer:
             shared=begin.texts,
         )
         conversation.messages = prompt.messages
-        shared_tokens = begin.tokens + estimate_messages(prompt.messages[:-1]) * (len(prompt.messages) > 1)
-        return prompt.context_tokens, min(shared_tokens, prompt.context_tokens) if is_known else None
+        if not is_known:
+            return prompt.context_tokens, None
+        shared_tokens = begin.tokens + system_tokens(self._settings.system_prompt)
+        return prompt.context_tokens, min(shared_tokens, prompt.context_tokens)
 
     def _words_of(self, arrival: Arrival | None, what: str) -> random.Random:
         """Draws the words of a text: those of an arrival's are the same whoever sends it."""
@@ -354,7 +363,7 @@ class Composer:
             joined_after = min(turns, self._settings.start_turn.sample(self._rng) or 1) - 1
         if not is_chat:  # the orchestrator keeps the history itself, and has none of turns that were not asked
             return Conversation(None, None, question, turns - joined_after)
-        made_up = uuid.uuid4().hex
+        made_up = uuid.uuid4().hex if turns > 1 or self._settings.traffic.tools is not None else None
         conversation = Conversation(made_up, made_up, question, turns, joined_after=joined_after)
         if question is not None:
             system = question.system or self._settings.system_prompt

@@ -131,11 +131,18 @@ def build_messages(
     text is what `unique` makes unique: a system prompt of 1024 tokens or more may still be served from the cache.
     """
     messages = [] if system_prompt is None else [{"role": "system", "content": system_prompt}]
-    messages.append({"role": "user", "content": ""})
-    taken = estimate_messages(messages)
+    taken = system_tokens(system_prompt) + TOKENS_PER_MESSAGE + TOKENS_PER_ROLE
+    taken += TOKENS_PER_REPLY if system_prompt is None else 0
     tokens = max(1, context_tokens - taken)
-    messages[-1]["content"] = build_prompt(rng, tokens, unique, prefix_blocks, closing, salt, shared)
+    text = build_prompt(rng, tokens, unique, prefix_blocks, closing, salt, shared)
+    messages.append({"role": "user", "content": text})
     return Prompt(messages, taken + tokens)
+
+
+@lru_cache(maxsize=16)
+def system_tokens(system_prompt: str | None) -> int:
+    """Prompt tokens of a system prompt alone, as `estimate_messages` has them; 0 without one."""
+    return 0 if system_prompt is None else estimate_messages([{"role": "system", "content": system_prompt}])
 
 
 def message_overhead(messages: Sequence[Mapping[str, Any]]) -> int:
