@@ -4,7 +4,8 @@
 
 One worker on one core, the target on the other. Streams begin at random moments within one answer's length, and
 figures are of the requests that started after that. `--at-once` starts all at the same moment and counts those first
-requests too: the worst case, in which requests go in waves for ever since the target's timing never varies.
+requests too: the worst case, in which requests go in waves for ever since the target's timing never varies. Without it
+a run lasts three answers' length at least, as its first two do not count.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ def run_cell(
     on_cores: set[int] | None = None,
 ) -> Cell:
     """Run our load generator once against a fresh target; `on_cores`, by default on all but the target's."""
+    seconds = seconds if at_once else max(seconds, 3 * E2E_S)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         arguments: list[str] = []

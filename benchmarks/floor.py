@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import shutil
 import statistics
@@ -74,7 +73,7 @@ def compare(program: Path, streams: int, seconds: float, tls: bool, rounds: int)
     floors, ours = [], []
     for _ in range(rounds):
         floors.append(floor_us(program, streams, seconds, tls))
-        cell = run_cell(streams, math.ceil(RAMP_S + seconds + E2E_MS / 1000.0), tls, at_once=False)
+        cell = run_cell(streams, RAMP_S + seconds + E2E_MS / 1000.0, tls, at_once=False)
         ours.append(row_of(cell, at_once=False))
     floor = statistics.median(each["us"] for each in floors)
     we = statistics.median(each["CPU us/chunk"] for each in ours)

@@ -31,6 +31,11 @@ class Work:
     def tokenizer(self) -> Path:
         return self.folder / "tokenizer"
 
+    @property
+    def run_time(self) -> str:
+        """For Locust, which takes whole seconds only."""
+        return f"{math.ceil(self.seconds)}s"
+
     def program(self, name: str) -> str:
         """A console script of the tool's environment."""
         return str(self.python.parent / name)
@@ -79,7 +84,7 @@ def from_requests(ttft: list[float], tbt: list[float], e2e: list[float]) -> Repo
 def tokenswarm_job(work: Work) -> Job:
     command = [work.program("locust"), "--config", str(ROOT / "scenarios" / "smoke.conf"), "--headless", "-H", work.url]
     command += ["-f", str(ROOT / "locustfiles" / "chat_completions.py")]
-    command += ["-u", str(work.streams), "-r", str(work.streams), "-t", f"{work.seconds:g}s", "--only-summary"]
+    command += ["-u", str(work.streams), "-r", str(work.streams), "-t", work.run_time, "--only-summary"]
     command += ["--api", "openai", "--deployment", "gpt-4o", "--context-tokens", str(PROMPT_TOKENS)]
     command += ["--max-tokens", str(TOKENS), "--results-dir", str(work.folder / "results")]
     return Job(command, _read_tokenswarm, {"OPENAI_API_KEY": "none", "PYTHONPATH": str(ROOT)})
@@ -109,7 +114,7 @@ def _read_tokenswarm(folder: Path) -> Reported:
 
 def locust_job(work: Work) -> Job:
     command = [work.program("locust"), "-f", str(ROOT / "benchmarks" / "plain_locustfile.py"), "--headless"]
-    command += ["-H", work.url, "-u", str(work.streams), "-r", str(work.streams), "-t", f"{work.seconds:g}s"]
+    command += ["-H", work.url, "-u", str(work.streams), "-r", str(work.streams), "-t", work.run_time]
     return Job([*command, "--only-summary"], _read_locust, {"PLAIN_ROWS": str(work.folder / "rows.jsonl")})
 
 
