@@ -8,6 +8,8 @@ BROWSER := $(if $(CHROMIUM),,-m "not browser")
 # A file stays with one process: many files share runs among their tests. Most of those wait for a run to end, so three
 # processes suit two cores. In the order of their folders: the small tests of single modules come after the long runs.
 PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
+# Each process of ours would compile all of it anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test check format ui simulator bench torture azure-bundle clean
 .DELETE_ON_ERROR:

@@ -8,8 +8,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,12 +18,12 @@ from typing import Any
 from analysis.__main__ import main as analysis
 from analysis.findings.summarise import summarise
 from analysis.sources.loading import load_run
+from tests.locust_start import LocustProcess, start_locust
 from tests.run_health import check_code, note
 from tests.simulator_process import API_KEY, FUNCTIONS_KEY, ROOT, Simulator
 from tokenswarm.config.environment import NAMES
 from tokenswarm.record import Outcome, RequestRecord
 
-LOCUST = [sys.executable, "-m", "locust"]
 EVENTUALLY_S = 60.0
 
 
@@ -119,21 +117,13 @@ def credentials(target: Target) -> dict[str, str]:
 @contextlib.contextmanager
 def locust_process(
     arguments: Sequence[str], variables: Mapping[str, str], log: Path, cwd: Path = ROOT
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[LocustProcess]:
     """Locust in a session of its own (so that a signal can go to all its processes), made to end with the block."""
     if "--processes" in arguments:  # Locust's own port may be taken by another test
         port = str(free_port())
         arguments = [*arguments, "--master-bind-port", port, "--master-port", port]
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*LOCUST, *arguments],
-            cwd=cwd,
-            env=environment(**variables),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        process = start_locust(arguments, environment(**variables), output.fileno(), cwd)
     try:
         yield process
     finally:

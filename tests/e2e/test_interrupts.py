@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,13 +18,14 @@ from tests.e2e.locust_process import (
     scenario,
     wait_until,
 )
+from tests.locust_start import LocustProcess
 
 
-def to_process(process: subprocess.Popen[bytes], number: int) -> None:
+def to_process(process: LocustProcess, number: int) -> None:
     process.send_signal(number)
 
 
-def to_group(process: subprocess.Popen[bytes], number: int) -> None:
+def to_group(process: LocustProcess, number: int) -> None:
     """As a terminal does."""
     os.killpg(process.pid, number)
 
@@ -45,7 +45,7 @@ CLOSED = scenario("smoke", "-u", "6", "-r", "6", "--deployment", "slow")
 )
 def test_a_run_that_is_interrupted(
     arguments: list[str],
-    send: Callable[[subprocess.Popen[bytes], int], None],
+    send: Callable[[LocustProcess, int], None],
     number: int,
     target: Target,
     tmp_path: Path,

@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 
+from tests.locust_start import LocustProcess, start_locust
 from tests.run_health import note
 from tests.simulator_process import API_KEY, FUNCTIONS_KEY, ROOT, Simulator
 
@@ -32,7 +33,7 @@ SENT_ENDS = ("ok", "throttled", "failed", "cancelled")
 class LocustRun:
     """A run that may still be on. Its results directory, and the processes that belong to it."""
 
-    process: subprocess.Popen[bytes]
+    process: LocustProcess | subprocess.Popen[bytes]
     results: Path
     log: Path
     peak_rss: int = 0
@@ -117,16 +118,14 @@ def running_locust(
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("LOCUST_", "OPENAI_", "AZURE_"))}
     clean["LOCUST_PREFLIGHT"] = "reach"
     keys = {"AZURE_OPENAI_API_KEY": API_KEY, "ORCHESTRATOR_FUNCTION_KEY": FUNCTIONS_KEY}
+    command = ["--results-dir", str(results), *arguments]
+    whole = {**clean, **keys, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "LOCUST_REPORT": "no", **(env or {})}
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [str(LOCUST), "--results-dir", str(results), *arguments],
-            cwd=ROOT,
-            env={**clean, **keys, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "LOCUST_REPORT": "no", **(env or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=lambda: _prepare(before),
+        altered = before is not None or "PYTHONPATH" in (env or {})
+        process = (
+            _start(command, whole, output.fileno(), before)
+            if altered
+            else start_locust(command, whole, output.fileno())
         )
     run = LocustRun(process, results, log)
     watch = threading.Thread(target=run._look_at_size, daemon=True)
@@ -139,6 +138,16 @@ def running_locust(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _start(
+    arguments: list[str], env: dict[str, str], output: int, before: Callable[[], None] | None
+) -> subprocess.Popen[bytes]:
+    """A process that is altered before it is anything of Python or of Locust."""
+    return subprocess.Popen(
+        [str(LOCUST), *arguments], cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+        start_new_session=True, preexec_fn=lambda: _prepare(before),
+    )  # fmt: skip
 
 
 def _prepare(before: Callable[[], None] | None) -> None:

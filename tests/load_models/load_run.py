@@ -6,16 +6,16 @@ import csv
 import json
 import os
 import socket
-import subprocess
-import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.locust_start import LocustProcess, start_locust
 from tests.run_health import check_code, code_apart_from_health, note
-from tests.simulator_process import API_KEY, FUNCTIONS_KEY, ROOT, Simulator
+from tests.simulator_process import API_KEY, FUNCTIONS_KEY, Simulator
 from tokenswarm.record import Outcome, RequestRecord
 
 AT_ONCE = 4
@@ -109,7 +109,7 @@ def request_id(row: RequestRecord) -> str:
 def command(*arguments: str, scenario: str | None = None, locustfile: str = "chat_completions") -> list[str]:
     """A headless locust, by a scenario of the project or a locustfile."""
     source = ["--config", f"scenarios/{scenario}.conf"] if scenario else ["-f", f"locustfiles/{locustfile}.py"]
-    return [sys.executable, "-m", "locust", *source, "--headless", "--only-summary", *arguments]
+    return [*source, "--headless", "--only-summary", *arguments]
 
 
 def environment() -> dict[str, str]:
@@ -127,15 +127,26 @@ def free_port() -> str:
         return str(server.getsockname()[1])
 
 
-def start(arguments: Sequence[str], results: Path, host: str) -> subprocess.Popen[str]:
+@dataclass
+class Started:
+    """A process that may still run, and the file of its output."""
+
+    process: LocustProcess
+    log: Path
+
+    def end(self, timeout_s: float = 90) -> tuple[int, str]:
+        """Wait for it: its exit code and output."""
+        return self.process.wait(timeout_s), self.log.read_text()
+
+
+def start(arguments: Sequence[str], results: Path, host: str) -> Started:
     if "--processes" in arguments:  # a port of its own: other tests may run beside this one
         port = free_port()
         arguments = [*arguments, "--master-bind-port", port, "--master-port", port]
-    return subprocess.Popen(
-        [*arguments, "-H", host, "--results-dir", str(results)],
-        cwd=ROOT, env=environment(), text=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    results.mkdir(parents=True, exist_ok=True)
+    command = [*arguments, "-H", host, "--results-dir", str(results)]
+    with tempfile.NamedTemporaryFile(suffix=".log", dir=results, delete=False) as log:
+        return Started(start_locust(command, environment(), log.fileno()), Path(log.name))
 
 
 def run_all(
@@ -144,9 +155,7 @@ def run_all(
     """Run all commands, some at a time; then read what they left."""
 
     def run(name: str) -> tuple[int, str]:
-        process = start(runs[name], results / name, simulator.chat_url)
-        output, _ = process.communicate(timeout=90)
-        return process.returncode, output
+        return start(runs[name], results / name, simulator.chat_url).end()
 
     with ThreadPoolExecutor(at_once) as pool:
         ended = dict(zip(runs, pool.map(run, runs), strict=True))

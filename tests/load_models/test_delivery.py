@@ -187,12 +187,12 @@ def await_rows(results: Path, rows: int, worker: str = "") -> None:
 
 def test_the_arrivals_of_a_killed_worker_are_lost_and_counted(simulator: Simulator, tmp_path: Path) -> None:
     flags = (*QUICK, "--rate", "1200", "--run-time", "10s", "--stop-timeout", "5", "-u", "20", "-r", "100")
-    process = start(command(*flags, "--processes", "2"), tmp_path, simulator.chat_url)
+    started = start(command(*flags, "--processes", "2"), tmp_path, simulator.chat_url)
     await_rows(tmp_path, 20)
-    victim = psutil.Process(process.pid).children()[0]
+    victim = psutil.Process(started.process.pid).children()[0]
     victim.send_signal(signal.SIGKILL)
-    output, _ = process.communicate(timeout=60)
-    run = read_run(tmp_path, process.returncode, output, read_truth(simulator))
+    code, output = started.end()
+    run = read_run(tmp_path, code, output, read_truth(simulator))
     accounting = run.facts["accounting"]
     (lost,) = accounting["lost"]
     assert lost["rows"] > 0
@@ -218,10 +218,10 @@ def test_a_worker_that_joins_gets_its_share(simulator: Simulator, tmp_path: Path
         processes.append(start(worker, tmp_path, simulator.chat_url))
         await_rows(tmp_path, 10, "w1")
     finally:
-        master.send_signal(signal.SIGTERM)
-        outputs = [process.communicate(timeout=30)[0] for process in processes]
-        print(*outputs, sep="\n")
-    run = read_run(tmp_path, master.returncode, outputs[0], read_truth(simulator))
+        master.process.send_signal(signal.SIGTERM)
+        ends = [each.end() for each in processes]
+        print(*ends, sep="\n")
+    run = read_run(tmp_path, *ends[0], read_truth(simulator))
     run.check()
     assert run.facts["accounting"]["lost"] == []
     assert run.facts["accounting"]["planned"] == len(due_offsets(run))

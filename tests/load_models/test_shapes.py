@@ -88,16 +88,15 @@ def test_the_web_form_chooses_the_shape(simulator: Simulator, tmp_path: Path) ->
     port = free_port()
     arguments = [part for part in command(*QUICK) if part not in ("--headless", "--only-summary")]
     flags = ["--web-host", "127.0.0.1", "--web-port", port, "--think-time", "0.1"]
-    process = start([*arguments, *flags], tmp_path, simulator.chat_url)
+    started = start([*arguments, *flags], tmp_path, simulator.chat_url)
     try:
         form = {"user_count": 1, "spawn_rate": 1, "shape": "step", "stages": "by=1, every=1s, to=2"}
         post(f"http://127.0.0.1:{port}", form)
         await_end(tmp_path)
-        output = f"one run: {len(list(tmp_path.glob('*/*')))}"
     finally:
-        process.terminate()
-        output, _ = process.communicate(timeout=30)
-    run = read_run(tmp_path, process.returncode, output, read_truth(simulator))
+        started.process.terminate()
+        code, output = started.end()
+    run = read_run(tmp_path, code, output, read_truth(simulator))
     run.check()
     assert {row.user for row in run.rows} == {1, 2}
     assert run.facts["options"]["shape"] == "step"

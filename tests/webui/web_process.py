@@ -7,7 +7,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.parse
@@ -17,7 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.locust_start import LocustProcess, start_locust
+from tests.simulator_process import ROOT
+
 CANARY = "canary-key-73a1f0c2d9"
 
 
@@ -28,7 +29,7 @@ class WebProcess:
     url: str
     results: Path
     log: Path
-    process: subprocess.Popen[bytes]
+    process: LocustProcess
     headers: dict[str, str] = field(default_factory=dict)
 
     def token(self) -> dict[str, str]:
@@ -80,7 +81,7 @@ def running_locust(
     `env` what else its environment has."""
     port, master_port = free_port(), free_port()
     log, results = directory / "log.txt", directory / "results"
-    command = [sys.executable, "-m", "locust", "-f", file or "locustfiles/chat_completions.py", "--host", host]
+    command = ["-f", file or "locustfiles/chat_completions.py", "--host", host]
     command += ["--web-port", str(port), "--results-dir", str(results), "--deployment", "gpt-4.1-nano"]
     command += ["--web-base-path", base] if base else []
     if "--processes" in arguments:
@@ -89,9 +90,7 @@ def running_locust(
     environment["AZURE_OPENAI_API_KEY"] = "simulator-key"
     environment |= {"PYTHONPATH": str(ROOT), **(env or {})}
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, *arguments], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        )
+        process = start_locust([*command, *arguments], environment, output.fileno())
     try:
         locust = WebProcess(f"http://127.0.0.1:{port}{base}", results, log, process)
         _await_answer(locust)
