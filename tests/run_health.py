@@ -6,6 +6,7 @@ how many runs were saturated is printed at the end.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -44,3 +45,11 @@ def check_code(facts: dict[str, Any], expected: int) -> int:
     saturated = "saturated" in {each["kind"] for each in facts["verdict"]["reasons"]}
     assert saturated == bool(facts["generator"]["saturated"]), facts["generator"]
     return 4 if saturated else expected
+
+
+def code_of_run(results: Path, expected: int) -> int:
+    """`check_code` of the only run below a results directory."""
+    (path,) = results.glob("*/*/run.json")
+    facts = json.loads(path.read_text())
+    note(path.parent, facts)
+    return check_code(facts, expected)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import main
+from tests.run_health import code_of_run
 from tests.services.conftest import DEPLOYMENTS
 from tests.simulator_process import API_KEY, Simulator, running_simulator
 from tokenswarm.metrics.server_metrics import FILE_NAME, append_samples, parse_server_metrics, read_samples
@@ -37,11 +38,12 @@ def run_smoke(simulator: Simulator, results: Path) -> Path:
         **os.environ,
         "AZURE_OPENAI_API_KEY": API_KEY,
         "AZURE_OPENAI_DEPLOYMENT": "gpt-4.1-nano",
+        "LOCUST_REPORT": "no",
     }
     done = subprocess.run(
         command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code_of_run(results, 0), done.stderr
     (run,) = results.glob("smoke/*/run.json")
     return run.parent
 

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.run_health import code_of_run
+
 PROJECT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((PROJECT / ".github" / "workflows").glob("*.yml"))
 TOOLS = Path(sys.executable).parent
@@ -147,16 +149,17 @@ def test_the_action_runs_reports_compares_and_judges(chat_target: str, tmp_path:
     ran = runner.run(job["Run the scenario"], SCENARIO="smoke", ENV_FILES="target.env", OPTIONS=options)
     assert ran.returncode == 0, ran.stderr
     outputs = runner.read("output")
-    assert outputs["code"] in ("3", "4"), ran.stdout  # 4: this machine was too busy to measure
+    assert outputs["code"] == str(code_of_run(tmp_path / "results", 3)), ran.stdout
     reported = runner.run(job["Report"], RUN=outputs["run"])
     assert reported.returncode == 0, reported.stderr
     verdict, figures = runner.summary.split("<details><summary>All figures</summary>")
-    assert "Failed" in verdict.partition("| ")[0], "the verdict comes first"
+    shown = "Failed" if outputs["code"] == "3" else "Not to be trusted"  # of a machine that was too busy
+    assert shown in verdict.partition("| ")[0], "the verdict comes first"
     assert "p95(response" in verdict
     assert "| " in figures and figures.rstrip().endswith("</details>")
-    same = {"RUN": outputs["run"], "BASELINE": outputs["run"], "FAIL_IF": "p50(e2e_ms) worse > 10 %"}
+    same = {"RUN": outputs["run"], "BASELINE": outputs["run"], "FAIL_IF": "p50(e2e_ms) worse > 100 %"}
     compared = runner.run(job["Compare with the baseline"], **same)
-    assert compared.returncode == 0, compared.stderr
+    assert compared.returncode == (4 if outputs["code"] == "4" else 0), compared.stderr
     assert runner.run(job["Verdict"], CODE=outputs["code"]).returncode == int(outputs["code"])
 
 
@@ -236,16 +239,16 @@ def test_a_scenario_is_run_reported_and_judged(chat_target: str, tmp_path: Path)
     ran = runner.run(job["Run the scenario"])
     assert ran.returncode == 0, ran.stderr
     outputs = runner.read("output")
-    assert outputs["code"] == "3"
+    assert outputs["code"] == str(code_of_run(tmp_path / "results", 3))
     assert (tmp_path / outputs["run"] / "requests.csv").exists()
     reported = runner.run(job["Report"], RUN=outputs["run"])
     assert reported.returncode == 0, reported.stderr
     assert "p95(response" in runner.summary and "failed" in runner.summary
-    assert runner.run(job["Verdict"], CODE=outputs["code"]).returncode == 3
+    assert runner.run(job["Verdict"], CODE=outputs["code"]).returncode == int(outputs["code"])
 
     (tmp_path / "baseline").symlink_to(tmp_path / outputs["run"])
-    compared = runner.run(job["Compare with the baseline"], RUN=outputs["run"], FAIL_IF="p50(e2e_ms) worse > 10 %")
-    assert compared.returncode == 0, compared.stderr
+    compared = runner.run(job["Compare with the baseline"], RUN=outputs["run"], FAIL_IF="p50(e2e_ms) worse > 100 %")
+    assert compared.returncode == (4 if outputs["code"] == "4" else 0), compared.stderr
 
 
 def test_bad_input_ends_the_job_with_its_own_exit_code(tmp_path: Path) -> None:
