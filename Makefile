@@ -5,9 +5,9 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
 CHROMIUM := $(shell command -v chromedriver >/dev/null && { command -v chromium || command -v google-chrome; })
 BROWSER := $(if $(CHROMIUM),,-m "not browser")
-# A file stays with one process: many files share runs among their tests. Most of those wait for a run to end, so three
-# processes suit two cores. In the order of their folders: the small tests of single modules come after the long runs.
-PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
+# A file stays with one process: many files share runs among their tests. Most of those wait for a run to end, so four
+# processes suit two cores. In the order of tests/conftest.py: the small tests of single modules come last.
+PYTEST_ARGS ?= -n 4 --dist loadfile --no-loadscope-reorder
 # Each process of ours would compile all of it anew.
 unexport PYTHONDONTWRITEBYTECODE
 

@@ -18,6 +18,15 @@ settings.load_profile("whatever-the-machine")
 os.environ.setdefault("LOCUST_PREFLIGHT", "reach")
 
 
+LONG = ("webui", "e2e", "faults", "load_models", "services", "docs")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Folders whose files take longest come first, so that no process is left with a long one at the end."""
+    here = Path(__file__).parent
+    items.sort(key=lambda item: item.path.relative_to(here).parts[0] not in LONG)
+
+
 @pytest.fixture
 def azure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_azure.Azure]:
     """The fake, with this process's environment pointing to it."""

@@ -8,7 +8,6 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -42,9 +41,7 @@ def known_target(folder: Path, *arguments: str) -> Iterator[Running]:
     process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
-        process.stdout.readline()
-        while not ready.exists():
-            time.sleep(0.005)
+        process.stdout.readline()  # when the file is there
         url = json.loads(ready.read_text())["chat_url"]
         running = Running(int(url.rsplit(":", 1)[1]), log, process)
         with running.clients:

@@ -54,7 +54,7 @@ class Simulator:
                 return lines
             if time.monotonic() > deadline:
                 raise TimeoutError(f"truth log: {len(lines)} lines in the file, counters say {counters}")
-            time.sleep(0.05)
+            time.sleep(0.02)  # answers under way, and what other processes have yet to write, tell nobody
 
     def admin(self, method: str, path: str, body: Any = None) -> Any:
         """Call an admin route (`/admin/config`, `/admin/reset`, `/admin/truth`) and return its JSON."""
@@ -101,7 +101,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], ready: Path, log: Path) 
     while not ready.exists():
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"simulator did not start (exit code {process.poll()}):\n{log.read_text()}")
-        time.sleep(0.01)
+        time.sleep(0.01)  # a file that appears tells nobody
     urls: dict[str, str] = json.loads(ready.read_text())
     return urls
 

@@ -88,12 +88,12 @@ def raise_file_limit() -> None:
 
 
 def announce(ready_file: Path | None, url: str) -> None:
-    """Print where the target listens; write it to `ready_file`, whole or not at all."""
-    print(f"known-timing target on {url}", flush=True)
+    """Write where the target listens to `ready_file`, whole or not at all; then print it."""
     if ready_file is not None:
         partial = ready_file.with_suffix(".partial")
         partial.write_text(json.dumps({"chat_url": url, "pid": os.getpid()}))
         partial.replace(ready_file)
+    print(f"known-timing target on {url}", flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:

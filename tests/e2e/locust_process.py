@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import socket
-import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +22,6 @@ from tests.run_health import check_code, note
 from tests.simulator_process import API_KEY, FUNCTIONS_KEY, ROOT, Simulator
 from tokenswarm.config.environment import NAMES
 from tokenswarm.record import Outcome, RequestRecord
-
-EVENTUALLY_S = 60.0
 
 
 @dataclass
@@ -149,15 +146,6 @@ def free_port() -> int:
 
 def scenario(name: str, *flags: str) -> list[str]:
     return ["--config", f"scenarios/{name}.conf", *flags]
-
-
-def wait_until(condition: Any, what: str, timeout_s: float = EVENTUALLY_S) -> Any:
-    """The first true value of `condition()`."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
-        time.sleep(0.05)
-    return value
 
 
 def check_against_truth(run: Run, target: Target) -> None:

@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 
-from tests.e2e.locust_process import environment, wait_until
+from tests.e2e.locust_process import environment
 from tests.simulator_process import ROOT
+from tests.waiting import wait_until
 
 
 def start_demo(results: Path, *flags: str) -> subprocess.Popen[str]:
@@ -48,20 +48,14 @@ def test_the_demo_ends_with_three_verdicts_and_two_reports(tmp_path: Path) -> No
 
 
 def test_a_demo_that_is_interrupted_leaves_no_process(tmp_path: Path) -> None:
-    demo = start_demo(tmp_path)
-    try:
+    with start_demo(tmp_path) as demo:
         parent = psutil.Process(demo.pid)
         children = wait_until(lambda: found if len(found := parent.children(recursive=True)) >= 3 else [], "its runs")
         wait_until(lambda: list(tmp_path.glob("paygo-*/*/run.json")), "the first run directory")
         demo.send_signal(signal.SIGINT)
-        output, _ = demo.communicate(timeout=60)
-    finally:
-        demo.kill()
-        demo.wait()
+        output, _ = demo.communicate(timeout=100)  # it stops three processes one after another, 15 s each at most
     assert demo.returncode == 130, output
     assert "Stopped." in output
     assert "Traceback" not in output
-    deadline = time.monotonic() + 10
-    while any(child.is_running() for child in children) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert [child for child in children if child.is_running()] == []
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert alive == []

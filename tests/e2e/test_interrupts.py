@@ -16,9 +16,9 @@ from tests.e2e.locust_process import (
     credentials,
     locust_process,
     scenario,
-    wait_until,
 )
 from tests.locust_start import LocustProcess
+from tests.waiting import wait_until
 
 
 def to_process(process: LocustProcess, number: int) -> None:

@@ -6,12 +6,12 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from tests.e2e.locust_process import environment
 from tests.simulator_process import API_KEY, ROOT, fixed_times, running_simulator
+from tests.waiting import wait_until
 from tokenswarm.exit_codes import ExitCode
 
 
@@ -29,9 +29,7 @@ def test_an_interrupted_sweep_goes_on_with_the_level_that_was_cut(tmp_path: Path
         ]  # fmt: skip
         variables = environment(OPENAI_API_KEY=API_KEY)
         with subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.DEVNULL) as process:
-            deadline = time.monotonic() + 60
-            while not list(into.glob("users-2/*/requests.csv")) and time.monotonic() < deadline:
-                time.sleep(0.02)
+            wait_until(lambda: list(into.glob("users-2/*/requests.csv")), "the second level")
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=60) == ExitCode.INTERRUPTED
         first, second = levels(into)

@@ -18,9 +18,9 @@ from tests.e2e.locust_process import (
     free_port,
     locust_process,
     scenario,
-    wait_until,
 )
 from tests.simulator_process import API_KEY
+from tests.waiting import wait_until
 from tokenswarm.record import Outcome
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.locust_process import environment, free_port, wait_until
+from tests.e2e.locust_process import environment, free_port
 from tests.simulator_process import API_KEY, ROOT, running_simulator
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(400)
 TOKENS = ("--prompt-tokens", "1000", "--completion-tokens", "200")
@@ -135,7 +136,7 @@ def test_the_page_and_the_parts_are_whole(installed: Path, url: str, tmp_path: P
         process = subprocess.Popen(command, cwd=tmp_path, env=clean_environment(**variables), stdout=log, stderr=log)
     try:
         wait_until(lambda: _listens(port) or process.poll() is not None, "the web UI")
-        page = _get(f"http://127.0.0.1:{port}/llm")
+        page = wait_until(lambda: _get(f"http://127.0.0.1:{port}/llm"), "the page")
         for name in re.findall(r'(?:src|href)="([^"]+\.(?:js|css))"', page):
             assert _get(f"http://127.0.0.1:{port}/{name.lstrip('./')}"), name
     finally:
@@ -162,13 +163,6 @@ def _listens(port: int) -> bool:
 
 
 def _get(url: str) -> str:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
-                text: str = answer.read().decode()
-                return text
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        text: str = answer.read().decode()
+        return text

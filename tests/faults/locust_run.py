@@ -83,7 +83,7 @@ class LocustRun:
         while not (value := _try(condition)):
             if time.monotonic() > deadline or self.process.poll() is not None:
                 raise TimeoutError(f"did not come (exit code {self.process.poll()}):\n{self.output[-3000:]}")
-            time.sleep(0.02)
+            time.sleep(0.02)  # files and processes of others tell nobody
         return value
 
     def rows_on_disk(self) -> int:

@@ -3,18 +3,19 @@ target's doing, and is said."""
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from analysis.findings.summarise import summarise
 from analysis.sources.loading import load_run
 from tests.faults.locust_run import LocustRun, headless, running_locust
 from tests.simulator_process import Simulator, running_simulator
+from tests.waiting import wait_until
 
 CONFIG = """
 [deployments.slow]
@@ -37,9 +38,11 @@ def simulator() -> Iterator[Simulator]:
 def freeze_under_way(run: LocustRun, simulator: Simulator) -> None:
     """Stop the generator while the simulator has a request of it, whose end can then only be read afterwards."""
 
+    generator = psutil.Process(run.process.pid)
+
     def is_under_way() -> bool:
         run.process.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, run.process.pid, os.WSTOPPED | os.WNOWAIT)
+        wait_until(lambda: generator.status() == psutil.STATUS_STOPPED, "the stop")
         if simulator.admin("POST", "/admin/flush")["in_flight"]:
             return True
         run.process.send_signal(signal.SIGCONT)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import signal
-import time
 from itertools import islice, pairwise
 from pathlib import Path
 from statistics import median, quantiles
@@ -14,6 +13,7 @@ import pytest
 
 from tests.load_models.load_run import LoadRun, command, free_port, read_run, read_truth, run_all, start
 from tests.simulator_process import Simulator
+from tests.waiting import wait_until
 from tokenswarm.record import Outcome
 from tokenswarm.workload.arrivals import RatePlan
 
@@ -176,13 +176,12 @@ def test_answers_shorter_than_asked_for_are_said(runs: dict[str, LoadRun]) -> No
 
 def await_rows(results: Path, rows: int, worker: str = "") -> None:
     """Wait until the run has so many rows, of one worker."""
-    deadline = time.monotonic() + 60
-    while True:
+
+    def found() -> int:
         texts = [path.read_text() for path in results.glob("*/*/requests.csv")]
-        if sum(text.count(f",{worker},") if worker else text.count("\n") for text in texts) > rows:
-            return
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+        return sum(text.count(f",{worker},") if worker else text.count("\n") for text in texts)
+
+    wait_until(lambda: found() > rows, f"{rows} rows")
 
 
 def test_the_arrivals_of_a_killed_worker_are_lost_and_counted(simulator: Simulator, tmp_path: Path) -> None:

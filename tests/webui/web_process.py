@@ -60,7 +60,7 @@ class WebProcess:
         while not condition(live := self.live()):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"live data stayed at {json.dumps(live)[:2000]}\n{self.log.read_text()}")
-            time.sleep(0.1)
+            time.sleep(0.1)  # the page asks, too: nothing tells it
         return live
 
     @staticmethod
@@ -119,4 +119,4 @@ def _await_answer(locust: WebProcess) -> None:
         except OSError:
             if locust.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(locust.log.read_text()) from None
-            time.sleep(0.1)
+            time.sleep(0.02)  # nothing tells that a port is listened at

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from analysis.compare.bootstrap import (
     EXACT_ROWS,
@@ -80,7 +80,7 @@ def test_percentile_interval_agrees_with_scipy_bootstrap():
     rng = np.random.default_rng(2)
     a, b = lognormal(rng, 150), 1.4 * lognormal(rng, 200)
     ours = percentile_difference(Sample.of(a), Sample.of(b), 90, rng)
-    theirs = stats.bootstrap(
+    theirs = scipy.stats.bootstrap(
         (b, a),
         lambda x, y, axis: np.percentile(x, 90, axis=axis) - np.percentile(y, 90, axis=axis),
         method="percentile",
@@ -98,7 +98,7 @@ def test_mean_interval_agrees_with_welch_for_normal_values():
     rng = np.random.default_rng(3)
     a, b = rng.normal(100, 10, 80), rng.normal(120, 20, 120)
     ours = mean_difference(Sample.of(a), Sample.of(b), rng)
-    theirs = stats.ttest_ind(b, a, equal_var=False).confidence_interval(0.95)
+    theirs = scipy.stats.ttest_ind(b, a, equal_var=False).confidence_interval(0.95)
     assert ours
     assert ours.estimate == pytest.approx(b.mean() - a.mean())
     assert ours.low == pytest.approx(theirs.low, abs=0.7)
@@ -107,7 +107,7 @@ def test_mean_interval_agrees_with_welch_for_normal_values():
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 20), (3, 20), (199, 200)])
 def test_wilson_agrees_with_scipy(hits, n):
-    theirs = stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
+    theirs = scipy.stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
     assert wilson(hits / n, n) == pytest.approx((theirs.low, theirs.high))
 
 
@@ -120,7 +120,7 @@ def test_share_interval_of_newcombes_published_example():
 
 @pytest.mark.parametrize("freedom", [1, 2, 3, 5, 10, 30, 200])
 def test_t_quantile_agrees_with_scipy(freedom):
-    assert t_quantile(0.975, freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=5e-3)
+    assert t_quantile(0.975, freedom) == pytest.approx(scipy.stats.t.ppf(0.975, freedom), rel=5e-3)
 
 
 @given(st.lists(st.floats(0.001, 1e6), min_size=1, max_size=60), st.sampled_from([1, 25, 50, 90, 95, 99, 99.9]))
@@ -140,7 +140,7 @@ def test_thinning_hardly_moves_an_interval():
     rng = np.random.default_rng(5)
     a, b = lognormal(rng, 20_000), 1.02 * lognormal(rng, 20_000)
     thinned = percentile_difference(Sample.of(a), Sample.of(b), 99, np.random.default_rng(6))
-    theirs = stats.bootstrap(
+    theirs = scipy.stats.bootstrap(
         (b, a),
         lambda x, y, axis: np.percentile(x, 99, axis=axis) - np.percentile(y, 99, axis=axis),
         method="percentile",

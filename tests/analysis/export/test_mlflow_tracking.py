@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from analysis.__main__ import main
 from tests.analysis.synthetic import make_records, write_run
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    mlflow = pytest.importorskip("mlflow")
+
+@pytest.fixture
+def mlflow() -> Any:
+    """Loaded by the process that needs it: it takes a second, and each process of pytest reads all files of tests."""
+    return pytest.importorskip("mlflow")
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_mlflow_reads_options_figures_and_verdict(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    mlflow: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = write_run(tmp_path / "run", list(make_records()))
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a database needs more than mlflow-skinny
@@ -33,7 +35,7 @@ def test_mlflow_reads_options_figures_and_verdict(
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_server_that_is_not_there_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    mlflow: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     run = write_run(tmp_path / "run", list(make_records(minutes=0.5)))

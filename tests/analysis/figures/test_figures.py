@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from analysis.statistics import distribution, interpolate, interval_ranks, mean_estimate, percentile_estimate
 from tokenswarm.metrics.samples import carries, percentile
@@ -33,7 +33,7 @@ def test_a_percentile_is_carried_from_as_many_values_as_one_lies_beyond_it(perce
 @given(st.integers(2, 20_000), st.sampled_from([1.0, 5.0, 50.0, 90.0, 95.0, 99.0, 99.9]))
 def test_interval_ranks_are_those_of_the_binomial_distribution(n: int, percent: float) -> None:
     low, high = interval_ranks(n, percent)
-    count = stats.binom(n, percent / 100)
+    count = scipy.stats.binom(n, percent / 100)
     if low is not None:
         assert count.cdf(low - 1) <= 0.025 * (1 + 1e-6)
     # one rank further in would leave too much outside
@@ -59,7 +59,7 @@ def test_p99_of_a_hundred_values_has_no_upper_bound() -> None:
 
 def test_interval_holds_the_true_percentile_as_often_as_it_says() -> None:
     rng = np.random.default_rng(7)
-    true = stats.expon.ppf(0.95)
+    true = scipy.stats.expon.ppf(0.95)
     held = 0
     for _ in range(1000):
         estimate = percentile_estimate(np.sort(rng.exponential(size=400)), 95.0)

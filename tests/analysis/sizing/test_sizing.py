@@ -4,7 +4,7 @@ import argparse
 import json
 
 import pytest
-from scipy import stats
+import scipy
 
 from analysis.__main__ import main
 from analysis.commands import sizing
@@ -50,7 +50,7 @@ def test_many_small_requests_need_tokens_for_their_requests():
 
 @pytest.mark.parametrize("rpm", [1, 6, 55, 600, 3000, 60_000])
 def test_burst_rpm_agrees_with_scipy(rpm):
-    expected = max(stats.poisson.ppf(0.99, rpm / 6) * 6, rpm)
+    expected = max(scipy.stats.poisson.ppf(0.99, rpm / 6) * 6, rpm)
     assert burst_rpm(rpm) == pytest.approx(expected, rel=0.002, abs=1)
 
 

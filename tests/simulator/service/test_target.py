@@ -13,6 +13,7 @@ import openai
 import pytest
 
 from tests.simulator_process import API_KEY, Simulator, running_simulator
+from tests.waiting import wait_until
 
 FAST = "ttft_base_ms = 5\nttft_std_ms = 0\nttft_per_token_ms = 0\ntbt_ms = 1\ntbt_std_ms = 0\n"
 CONFIG = f"""
@@ -341,7 +342,7 @@ def test_who_finds_no_place_waits_and_who_finds_no_room_to_wait_is_refused(simul
     )
     first = http.send(stalled, stream=True)  # its headers are there: it has the place, and keeps it
     waiting = _post_in_background(simulator, "one-place")
-    _wait_for(lambda: simulator.admin("GET", "/admin/truth")["in_flight"] == 2)
+    wait_until(lambda: simulator.admin("GET", "/admin/truth")["in_flight"] == 2, "two under way")
     refused = http.post(azure("one-place"), json=body(max_tokens=1))
     assert refused.status_code == 429
     assert "high demand" in refused.json()["error"]["message"]
@@ -359,13 +360,6 @@ def _post_in_background(simulator: Simulator, deployment: str) -> threading.Thre
     thread = threading.Thread(target=post)
     thread.start()
     return thread
-
-
-def _wait_for(condition: Any) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_a_client_that_leaves_is_noticed_with_what_it_got(simulator, http):

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from simulator.config.fault_specs import ALL, Fault, check_spec, parse_fault, pick_fault
 from tests.simulator_process import API_KEY, FUNCTIONS_KEY, Simulator, running_simulator
+from tests.waiting import wait_until
 
 FAST = "ttft_base_ms = 1\nttft_std_ms = 0\nttft_per_token_ms = 0\ntbt_ms = 1\ntbt_std_ms = 0\n"
 CONFIG = f"""
@@ -250,14 +251,12 @@ def test_going_away_and_coming_back(simulator):
     simulator.admin("POST", "/admin/outage", {"seconds": 0.5})
     with pytest.raises(httpx2.ConnectError):
         post(simulator, "gpt-4.1-nano")
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            assert post(simulator, "gpt-4.1-nano").status_code == 200
-            break
-        except httpx2.ConnectError:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+    assert wait_until(lambda: _answered(simulator), "the end of the outage").status_code == 200
+
+
+def _answered(simulator):
+    with contextlib.suppress(httpx2.ConnectError):
+        return post(simulator, "gpt-4.1-nano")
 
 
 def test_faults_are_parsed():

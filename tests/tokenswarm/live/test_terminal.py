@@ -21,6 +21,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
+from tests.run_health import code_of_run
 from tests.simulator_process import API_KEY, FUNCTIONS_KEY, ROOT, Simulator, running_simulator
 from tokenswarm.live.last_minute import Figures, Quantiles, Tally
 from tokenswarm.live.terminal_lines import (
@@ -149,7 +150,8 @@ def test_a_run_told_to_people_and_to_programs(tmp_path: Path) -> None:
             runs = pool.map(lambda form: headless(simulator, tmp_path / form, "--output-format", form), forms)
         people, programs, own = runs
     assert people.stdout.startswith(header_line(80)), people.stdout + people.stderr
-    assert "Verdict: PASSED (exit code 0)" in people.stdout
+    code = code_of_run(tmp_path / "human", 0)
+    assert f"Verdict: {'UNTRUSTED' if code else 'PASSED'} (exit code {code})" in people.stdout
     assert "percentage(error) must be at most 50 %, was 0 % (0 of " in people.stdout
     assert "Next: python -m tokenswarm report " in people.stdout or "Next: tokenswarm report " in people.stdout
     assert all(len(line) <= 80 for line in people.stdout.splitlines() if "must be" not in line and "/" not in line)
