@@ -49,11 +49,14 @@ def test_the_demo_ends_with_three_verdicts_and_two_reports(tmp_path: Path) -> No
 
 def test_a_demo_that_is_interrupted_leaves_no_process(tmp_path: Path) -> None:
     with start_demo(tmp_path) as demo:
-        parent = psutil.Process(demo.pid)
-        children = wait_until(lambda: found if len(found := parent.children(recursive=True)) >= 3 else [], "its runs")
-        wait_until(lambda: list(tmp_path.glob("paygo-*/*/run.json")), "the first run directory")
-        demo.send_signal(signal.SIGINT)
-        output, _ = demo.communicate(timeout=100)  # it stops three processes one after another, 15 s each at most
+        try:
+            parent = psutil.Process(demo.pid)
+            children = wait_until(lambda: found if len(found := parent.children(recursive=True)) >= 3 else [], "runs")
+            wait_until(lambda: list(tmp_path.glob("paygo-*/*/run.json")), "the first run directory")
+            demo.send_signal(signal.SIGINT)
+            output, _ = demo.communicate(timeout=90)  # it stops three processes one after another, 15 s each at most
+        finally:
+            demo.kill()
     assert demo.returncode == 130, output
     assert "Stopped." in output
     assert "Traceback" not in output
