@@ -39,7 +39,6 @@ class LocustRun:
     peak_rss: int = 0
     peak_descriptors: int = 0
     began_at: float = field(default_factory=time.time)
-    _watch: threading.Event = field(default_factory=threading.Event)
 
     @property
     def output(self) -> str:
@@ -91,8 +90,20 @@ class LocustRun:
         files = [*self.results.glob("*/*/requests.csv"), *self.results.glob("*/*/journal-*.csv")]
         return max((len(read_rows(path)) for path in files), default=0)
 
-    def _look_at_size(self) -> None:
-        while not self._watch.wait(0.05):
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Note the greatest size of any of its processes meanwhile. Each look goes through all processes of the machine."""
+        over = threading.Event()
+        thread = threading.Thread(target=self._look_at_size, args=(over,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _look_at_size(self, over: threading.Event) -> None:
+        while not over.wait(0.05):
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 tree = [psutil.Process(self.process.pid), *self.children()]
                 self.peak_rss = max(self.peak_rss, *(each.memory_info().rss for each in tree))
@@ -127,14 +138,9 @@ def running_locust(
             if altered
             else start_locust(command, whole, output.fileno())
         )
-    run = LocustRun(process, results, log)
-    watch = threading.Thread(target=run._look_at_size, daemon=True)
-    watch.start()
     try:
-        yield run
+        yield LocustRun(process, results, log)
     finally:
-        run._watch.set()
-        watch.join()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -18,7 +18,7 @@ from typing import Any
 
 from simulator.config.fault_specs import ALL
 from tests.faults.certificates import Authority
-from tests.faults.locust_run import LocustRun, check_identity, headless, run_locust
+from tests.faults.locust_run import LocustRun, check_identity, headless, running_locust
 from tests.scripted_server import close, scripted_server
 from tests.simulator_process import ROOT, Simulator, running_simulator
 
@@ -113,14 +113,18 @@ def _run(
 ) -> None:
     folder.mkdir()
     before = len(simulator.truth())
-    run = run_locust(
-        folder,
-        *headless(simulator.chat_url, users=len(faults), run_time="8s", locustfile="tests/faults/every_fault.py"),
-        *("--think-time", "0.1", "--timeout", "2"),
-        *arguments,
-        *(("--processes", str(workers)) if workers > 1 else ()),
-        env={"FAULTS": json.dumps(faults), "KIND": "rag" if kind == "rag" else "chat"},
-    )
+    with (
+        running_locust(
+            folder,
+            *headless(simulator.chat_url, users=len(faults), run_time="8s", locustfile="tests/faults/every_fault.py"),
+            *("--think-time", "0.1", "--timeout", "2"),
+            *arguments,
+            *(("--processes", str(workers)) if workers > 1 else ()),
+            env={"FAULTS": json.dumps(faults), "KIND": "rag" if kind == "rag" else "chat"},
+        ) as run,
+        run.watched(),
+    ):
+        run.wait()
     truth = [line for line in simulator.truth(30)[before:] if not line["internal"]]
     seen.runs.append((run, truth))
     check_identity(run, truth)
