@@ -2,7 +2,7 @@
 
 Loading them takes a second of CPU, and the suite starts some 300 runs. What is ours is not loaded here: each process
 loads it anew, by way of its own locustfile. Runs of other tests start from nothing: those of the wheel, of the commands
-of the guides, of the bundle for Azure, and those whose clock, disk or limits are altered. Ends with who asks.
+of the guides, of the bundle for Azure, and those whose disk or permissions are limited. Ends with who asks.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def serve(channel: socket.socket) -> dict[str, Any] | None:
         pid = _fork()
         if pid == 0:
             _signal(signal.SIGCHLD, signal.SIG_DFL)
-            _signal(signal.SIGHUP, signal.SIG_DFL)  # whatever `nohup` has made of it
+            _signal(signal.SIGHUP, signal.SIG_DFL)  # whatever `nohup` or a shell has made of it
+            _signal(signal.SIGINT, signal.default_int_handler)
             for each in (channel, asker, *children.values()):
                 each.close()
             request: dict[str, Any] = {**json.loads(text), "output": output}
@@ -67,7 +68,13 @@ def become(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     time.tzset()
-    sys.path[0] = request["cwd"]
+    folders = [folder for folder in request["env"].get("PYTHONPATH", "").split(os.pathsep) if folder]
+    sys.path[:1] = [request["cwd"], *folders]
+    if any(
+        os.path.exists(os.path.join(folder, "sitecustomize.py")) for folder in folders
+    ):  # as Python does at its start
+        sys.modules.pop("sitecustomize", None)
+        __import__("sitecustomize")
     sys.argv = ["locust", *request["arguments"]]
     runpy.run_module("locust", run_name="__main__", alter_sys=True)
 

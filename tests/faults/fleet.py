@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
-from tests.faults.locust_run import CHAT, LOCUST, LocustRun, free_port, headless, running_locust
+from tests.faults.locust_run import CHAT, LocustRun, free_port, headless, running_locust
+from tests.locust_start import LocustProcess, start_locust
 from tests.simulator_process import API_KEY, ROOT, Simulator
 
 ALTERED = Path(__file__).parent / "altered"
@@ -24,19 +24,19 @@ class Fleet:
     def __init__(self, run: LocustRun, port: str, folder: Path, env: Mapping[str, str]) -> None:
         self.run = run
         self.port = port
-        self.workers: list[subprocess.Popen[bytes]] = []
+        self.workers: list[LocustProcess] = []
         self._folder = folder
         self._env = env
 
-    def add(self, skew_s: float = 0.0) -> subprocess.Popen[bytes]:
+    def add(self, skew_s: float = 0.0) -> LocustProcess:
         """Start one more worker. What it cannot write to is not this machine's results directory."""
         home = self._folder / f"home-{len(self.workers)}"
         home.mkdir()
         env = {**os.environ, "PYTHONPATH": f"{ALTERED}:{ROOT}", "AZURE_OPENAI_API_KEY": API_KEY, **self._env}
         env["SKEW_S"] = str(skew_s)
-        command = [str(LOCUST), "-f", str(ROOT / CHAT), "--worker", "--master-port", self.port]
+        command = ["-f", str(ROOT / CHAT), "--worker", "--master-port", self.port]
         with (home / "log").open("wb") as log:
-            worker = subprocess.Popen(command, cwd=home, env=env, stdout=log, stderr=log, start_new_session=True)
+            worker = start_locust(command, env, log.fileno(), home)
         self.workers.append(worker)
         return worker
 

@@ -92,7 +92,7 @@ class LocustRun:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Note the greatest size of any of its processes meanwhile. Each look goes through all processes of the machine."""
+        """Note the greatest size of any of its processes; each look goes through all processes of the machine."""
         over = threading.Event()
         thread = threading.Thread(target=self._look_at_size, args=(over,), daemon=True)
         thread.start()
@@ -132,12 +132,8 @@ def running_locust(
     command = ["--results-dir", str(results), *arguments]
     whole = {**clean, **keys, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "LOCUST_REPORT": "no", **(env or {})}
     with log.open("wb") as output:
-        altered = before is not None or "PYTHONPATH" in (env or {})
-        process = (
-            _start(command, whole, output.fileno(), before)
-            if altered
-            else start_locust(command, whole, output.fileno())
-        )
+        fileno = output.fileno()
+        process = _start(command, whole, fileno, before) if before else start_locust(command, whole, fileno)
     try:
         yield LocustRun(process, results, log)
     finally:
@@ -147,19 +143,18 @@ def running_locust(
 
 
 def _start(
-    arguments: list[str], env: dict[str, str], output: int, before: Callable[[], None] | None
+    arguments: list[str], env: dict[str, str], output: int, before: Callable[[], None]
 ) -> subprocess.Popen[bytes]:
-    """A process that is altered before it is anything of Python or of Locust."""
+    """A process that is limited before it is anything of Python or of Locust."""
     return subprocess.Popen(
         [str(LOCUST), *arguments], cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
         start_new_session=True, preexec_fn=lambda: _prepare(before),
     )  # fmt: skip
 
 
-def _prepare(before: Callable[[], None] | None) -> None:
+def _prepare(before: Callable[[], None]) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever `nohup` has made of it
-    if before is not None:
-        before()
+    before()
 
 
 def free_port() -> str:
