@@ -18,6 +18,11 @@ from tests.simulator_process import ROOT, Simulator, fixed_times, running_simula
 
 FAST = fixed_times(20, 5)
 OPEN = ("--rate", "2400", "--max-lag", "2")
+USERS = 6
+AGENTS = (
+    "--rate", "240", "--arrival", "poisson", "--steps", "3..12", "--fan-out", "1..3", "--tool-time", "0.02",
+    "--step-tokens", "5",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +32,7 @@ def simulator() -> Iterator[Simulator]:
 
 
 @contextlib.contextmanager
-def started(simulator: Simulator, folder: Path, *arguments: str, users: int = 6) -> Iterator[LocustRun]:
+def started(simulator: Simulator, folder: Path, *arguments: str, users: int = USERS) -> Iterator[LocustRun]:
     """A run of a minute, once rows of it are on disk."""
     with running_locust(folder, *headless(simulator.chat_url, *arguments, users=users, run_time="60s")) as run:
         run.wait_until(lambda: run.rows_on_disk() >= 20)
@@ -75,6 +80,26 @@ def test_a_killed_worker_is_counted_and_the_run_goes_on(
         check_identity(run, run.truth(simulator))
         assert run.facts["verdict"]["state"] == "untrusted"
         assert any("did not end in order" in reason["text"] for reason in run.facts["verdict"]["reasons"])
+
+
+def test_sessions_and_their_requests_are_counted_when_a_worker_is_killed(simulator: Simulator, tmp_path: Path) -> None:
+    with started(simulator, tmp_path, "--processes", "2", *AGENTS) as run:
+        run.children()[0].kill()
+        seen = run.rows_on_disk()
+        run.wait_until(lambda: run.rows_on_disk() > seen + 20)
+        run.process.send_signal(signal.SIGTERM)
+        assert run.wait(40) == 4
+    accounting, rows = run.facts["accounting"], run.rows
+    sessions, lost = accounting["sessions"], sum(each["rows"] for each in accounting["lost"])
+    assert sessions["begun"] == len({row["session_id"] for row in rows if row["session_id"]}) > 5
+    assert sessions["begun"] == sessions["done"] + sessions["failed"] + sessions["unfinished"]
+    assert accounting["planned"] == sessions["begun"] + accounting["dropped"] + lost
+    assert accounting["rows"] == len(rows) == accounting["sent"] + accounting["dropped"]
+    sent = {f"{row['call_id']}-{row['attempt']}" for row in rows if row["sent_ms"]}
+    served = {line["client_request_id"] for line in run.truth(simulator)}
+    assert sent <= served
+    # The killed one had at most as many under way as its sessions have steps at once.
+    assert len(served - sent) <= 3 * USERS
 
 
 def test_a_killed_master_leaves_no_worker_behind_and_its_run_is_recovered(simulator: Simulator, tmp_path: Path) -> None:

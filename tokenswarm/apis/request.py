@@ -84,6 +84,10 @@ class Request:
     """What text, tool calls and refusal of a whole answer (see `Found`) add to the record: whether it is right. Asked
     after the answer has ended."""
 
+    def recorded(self) -> Any:
+        """What it says that is from a recording, as JSON: none of it may reach a result. `None` for all others."""
+        return None
+
     def columns(self) -> dict[str, Any]:
         """The record's columns that are known before the request is sent."""
         return {
@@ -119,6 +123,11 @@ class ChatRequest(Request):
     """The id that was made up here for the conversation; `conversation_id` is the same until a service gives one."""
     name: str = "chat"
     body: Mapping[str, Any] = field(default_factory=dict)
+    is_recorded: bool = False
+    """Whether its texts are from a recording."""
+
+    def recorded(self) -> Any:
+        return self.messages if self.is_recorded else None
 
     def shown(self, text: Callable[[str], Any], image: Callable[[str], Any]) -> list[dict[str, Any]]:
         """The messages, the user's last one with its images as an API writes parts of a `text` and of an `image`."""

@@ -10,6 +10,7 @@ from typing import Any
 from tokenswarm.apis.api import Found, Reader
 from tokenswarm.apis.request import Request
 from tokenswarm.client.attempt import Caller, failed_outcome, service_fields, timing_fields
+from tokenswarm.client.quotes import without_quotes
 from tokenswarm.payload.tool_calls import Called
 from tokenswarm.record import Doubt, Outcome, RequestRecord, TokenSource, printable
 from tokenswarm.transport.content_encoding import unread
@@ -100,6 +101,9 @@ def attempt_record(request: Request, reader: Reader | None, exchange: Exchange, 
         columns["doubts"] = ";".join(filter(None, (columns.get("doubts"), Doubt.CONTENT_TYPE)))
     if request.judge is not None and outcome is Outcome.OK:
         columns |= request.judge(found.text, found.tool_calls, found.refused)
+    error = columns.get("error")
+    if error and error != exchange.error and (said := request.recorded()) is not None:
+        columns["error"] = without_quotes(error, said)
     for name in _SERVICE_TEXTS:
         if text := columns.get(name):
             columns[name] = printable(text)

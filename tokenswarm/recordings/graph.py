@@ -28,7 +28,10 @@ def read_steps(value: Any, asks: str) -> list[AgentStep]:
     positions: dict[str, int] = {}
     for number, entry in enumerate(value, start=1):
         _check_step(entry, number, asks)
-        identity = str(entry.get("id", number))
+        identity = entry.get("id", number)
+        if isinstance(identity, bool) or not isinstance(identity, str | int):
+            raise BadLine(f"step {number}: id: expected text or a whole number, got {kind(identity)}")
+        identity = str(identity)
         if identity in positions:
             raise BadLine(f"step {number}: id: expected each once, got that of step {positions[identity] + 1}")
         positions[identity] = number - 1
@@ -52,7 +55,7 @@ def _check_step(entry: Any, number: int, asks: str) -> None:
 def _step(entry: Mapping[str, Any], number: int, positions: Mapping[str, int]) -> AgentStep:
     tool_s = entry.get("tool_s", 0)
     if isinstance(tool_s, bool) or not isinstance(tool_s, int | float) or not 0 <= tool_s <= MAX_TOOL_S:
-        raise BadLine(f"step {number}: tool_s: expected seconds from 0 to {MAX_TOOL_S:.0f}, got {kind(tool_s)}")
+        raise BadLine(f"step {number}: tool_s: expected seconds from 0 to {MAX_TOOL_S:.0f}, got {_number(tool_s)}")
     parents = entry.get("parents")
     if parents is None:
         return AgentStep(() if number == 1 else (number - 2,), float(tool_s))
@@ -62,6 +65,10 @@ def _step(entry: Mapping[str, Any], number: int, positions: Mapping[str, int]) -
     if missing:
         raise BadLine(f"step {number}: parents: expected ids of steps of this session, parent {missing[0]} is none")
     return AgentStep(tuple(sorted({positions[str(parent)] for parent in parents})), float(tool_s))
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float | int) and not isinstance(value, bool) else kind(value)
 
 
 def _check_order(steps: Sequence[AgentStep]) -> None:

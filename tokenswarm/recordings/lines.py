@@ -28,6 +28,8 @@ from tokenswarm.userinput import MAX_DEPTH
 MILLISECONDS_FROM = 1e11
 """A timestamp above this is in milliseconds: as seconds it would be after the year 5000."""
 MAX_TIMESTAMP = 1e14
+MAX_LINE_BYTES = 64_000_000
+"""Above what a service takes; a longer line would fill the memory."""
 _MOST_BRACKETS = 2 * MAX_DEPTH
 """Roles by their names in ShareGPT's conversations."""
 
@@ -79,7 +81,14 @@ _batch_line = msgspec.json.Decoder(_BatchLine)
 
 def read_line(data: bytes, asks: str) -> Line:
     """What a line's bytes are; `asks`: which API a body goes to whose line has no URL. Raises `BadLine`."""
+    check_length(data)
     return _read_plain(data, asks) or _read_any(data, asks)
+
+
+def check_length(data: bytes) -> None:
+    """Raises `BadLine` for a line that is too long, of which the rest has not been read."""
+    if len(data) > MAX_LINE_BYTES:
+        raise BadLine(f"expected a line of at most {MAX_LINE_BYTES // 1_000_000} MB, got a longer one")
 
 
 def _read_plain(data: bytes, asks: str) -> Line | None:
@@ -153,9 +162,12 @@ def read_timestamp(value: Any) -> float:
     if isinstance(value, str):
         try:
             instant = datetime.fromisoformat(value)
-            return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
+            found_s = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
         except (ValueError, OverflowError):
             raise BadLine("timestamp: expected seconds or ISO 8601, got other text") from None
+        if not 0 <= found_s < MILLISECONDS_FROM:
+            raise BadLine("timestamp: expected an instant from 1970 to the year 5138, got another")
+        return found_s
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadLine(f"timestamp: expected seconds or ISO 8601, got {kind(value)}")
     if not 0 <= value < MAX_TIMESTAMP:

@@ -22,7 +22,7 @@ from typing import IO, Any
 from tokenswarm.installation import module_command, python_path
 from tokenswarm.recordings.bodies import BadLine
 from tokenswarm.recordings.lines import Form
-from tokenswarm.recordings.scan import Index, SessionNumbers, columns_of, entries_begin, scan_part
+from tokenswarm.recordings.scan import Index, SessionNumbers, columns_of, entries_begin, scan_part, skip_line
 
 MOST_PARTS = 8
 NO_REQUEST = 3
@@ -66,7 +66,7 @@ def _bounds(file: IO[bytes], size: int, count: int) -> list[int]:
     bounds = {0, size}
     for number in range(1, count):
         file.seek(size * number // count)
-        file.readline()
+        skip_line(file)
         bounds.add(file.tell())
     return sorted(bounds)
 

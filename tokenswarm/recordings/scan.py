@@ -13,11 +13,11 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from tokenswarm.recordings.bodies import BadLine
 from tokenswarm.recordings.json_text import SCAN
-from tokenswarm.recordings.lines import Form, Line, read_line
+from tokenswarm.recordings.lines import MAX_LINE_BYTES, Form, Line, read_line
 from tokenswarm.userinput import BadInput, open_file
 
 MAX_FILE_BYTES = 64_000_000_000
@@ -144,13 +144,14 @@ def entries_begin(file: BinaryIO) -> bytes:
 
 
 def numbered_elements(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
-    """Line, offset and bytes of each element of a list, read piece by piece. What is no JSON is the last element."""
+    """Line, offset and bytes of each element of a list, read piece by piece. What is no JSON, or too
+    long, is the last element."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape")
     text, offset, line, is_whole = "", 0, 1, False
     at = -1  # before the list
     while True:
         found = _element(text, at) if at >= 0 else None
-        if found is None and not is_whole:
+        if found is None and not is_whole and len(text) - at <= MAX_LINE_BYTES:
             data = file.read(READ_BYTES)
             is_whole = not data
             text += decoder.decode(data, final=is_whole)
@@ -185,18 +186,26 @@ def _element(text: str, at: int) -> tuple[int, int] | None:
 
 def numbered_lines(file: BinaryIO, offset: int = 0, end: int = MAX_FILE_BYTES) -> Iterator[tuple[int, int, bytes]]:
     """Number, offset and bytes of each line that is not blank, without its end and a mark of its byte order; from byte
-    `offset` to byte `end`, where lines begin."""
+    `offset` to byte `end`, where lines begin. One that is too long has `MAX_LINE_BYTES` + 1."""
     number = 0
     file.seek(offset)
-    while offset < end and (lines := file.readlines(min(READ_BYTES, end - offset))):
-        for line in lines:
-            if offset >= end:  # readlines() goes on until it has more than was asked for
-                return
-            number += 1
-            begin = len(_BOM) if offset == 0 and line.startswith(_BOM) else 0
-            if (data := line[begin:].rstrip(b"\r\n")) and not data.isspace():
-                yield number, offset + begin, data
-            offset += len(line)
+    while offset < end and (line := file.readline(MAX_LINE_BYTES + 1)):
+        number += 1
+        length = len(line) + (skip_line(file) if len(line) > MAX_LINE_BYTES and not line.endswith(b"\n") else 0)
+        begin = len(_BOM) if offset == 0 and line.startswith(_BOM) else 0
+        if (data := line[begin:].rstrip(b"\r\n")) and not data.isspace():
+            yield number, offset + begin, data
+        offset += length
+
+
+def skip_line(file: IO[bytes]) -> int:
+    """Read on to the end of a line, whatever its length; returns how many bytes."""
+    length = 0
+    while data := file.readline(READ_BYTES):
+        length += len(data)
+        if data.endswith(b"\n"):
+            break
+    return length
 
 
 def columns_of(index: Index) -> tuple[array[Any], ...]:

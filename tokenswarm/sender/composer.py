@@ -117,6 +117,7 @@ class Composer:
             question_id=id_of(conversation),
             body=self._body(arrival),
             abort_after_s=self._abort_after_s(arrival),
+            is_recorded=self._settings.traffic.recording is not None,
         )
 
     def next_recorded(self, arrival: Arrival | None) -> RecordedRequest:

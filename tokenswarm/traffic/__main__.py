@@ -18,6 +18,7 @@ from tokenswarm.exit_codes import ExitCode
 from tokenswarm.installation import module_command, python_path
 from tokenswarm.recordings.bodies import BadLine
 from tokenswarm.recordings.index import load_index
+from tokenswarm.recordings.lines import check_length
 from tokenswarm.recordings.scan import MAX_FILE_BYTES, SHOWN_PROBLEMS, entries_of, numbered_lines
 from tokenswarm.redaction import write_line
 from tokenswarm.traffic.anonymise import Anonymiser
@@ -99,6 +100,7 @@ def read_log(path: Path, form: str, skip_bad: int) -> Iterator[LoggedRequest]:
     with open_file(path, "log", MAX_FILE_BYTES) as file:
         for number, _, data in numbered_lines(file):
             try:
+                check_length(data)
                 yield from READERS[form](data)
             except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 bad += 1

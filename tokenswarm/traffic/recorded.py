@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,9 @@ class RecordedRequest(Request):
     content: bytes
     like: Request
     said: int | None = None
+
+    def recorded(self) -> Any:
+        return json.loads(self.content)
 
     def columns(self) -> dict[str, Any]:
         # Not super(): a dataclass with slots is another class than the one that was written down.

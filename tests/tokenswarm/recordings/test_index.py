@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def test_each_line_is_found_again(tmp_path: Path) -> None:
         (batch("yesterday"), "timestamp: expected seconds or ISO 8601, got other text"),
         (batch(True), "timestamp: expected seconds or ISO 8601, got true"),
         (batch(-1), "timestamp: expected seconds from 0, or Unix milliseconds, got -1"),
+        (batch("0001-01-01T00:00:00"), "timestamp: expected an instant from 1970 to the year 5138, got another"),
         (batch(), "timestamp: expected one as before, got none"),
         (batch(9.5), "timestamp: expected one not before the request above, got one 0.500 s earlier"),
         ({"conversations": []}, "conversations: expected a list of messages, got an empty list"),
@@ -228,3 +230,26 @@ def test_lines_may_end_as_on_windows_and_be_long(tmp_path: Path) -> None:
     long = json.dumps({"body": {"messages": [{"role": "user", "content": "x" * 10_000_000}]}}).encode()
     (tmp_path / "r.jsonl").write_bytes(LINE + b"\r\n" + long + b"\r\n")
     assert list(scan(tmp_path / "r.jsonl", "chat", 0).lengths) == [len(LINE), len(long)]
+
+
+@pytest.mark.parametrize("form", ["lines", "list"])
+def test_a_line_without_an_end_is_named_and_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """300 MB take no more memory than the longest line that is read."""
+    path = tmp_path / "r.jsonl"
+    with path.open("wb") as file:
+        file.write(LINE + b"\n" if form == "lines" else b"[" + LINE + b",\n")
+        file.write(b'{"body":{"messages":[{"role":"user","content":"')
+        file.seek(300_000_000, 1)  # zeros
+        file.write(b'"}]}}\n' + LINE + (b"\n" if form == "lines" else b"]"))
+    monkeypatch.setattr("tokenswarm.recordings.lines.MAX_LINE_BYTES", 1_000_000)
+    monkeypatch.setattr("tokenswarm.recordings.scan.MAX_LINE_BYTES", 1_000_000)
+    tracemalloc.start()
+    try:
+        assert problems(path) == [f"{path}:2: expected a line of at most 1 MB, got a longer one"]
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    finally:
+        tracemalloc.stop()
+    if form == "lines":
+        assert len(scan(path, "chat", 1)) == 2

@@ -1,0 +1,171 @@
+"""What an error quotes of a recorded request, left out of it. No I/O, no clock.
+
+Services quote what they refuse: whole, cut, escaped for JSON or a page, in other case. A quote is told by letters and
+digits alone: ten in a row that the request has, too, four of a script without spaces. Besides, a word that may be a
+name or an id (with a capital or a digit) and a whole value of the request are left out by themselves.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html import unescape
+from typing import Any
+from urllib.parse import unquote
+
+LEFT_OUT = "[left out]"
+_MARKS = " \t\r\n.,:;'\"\\"
+"""With nothing else between them, two quotes are one."""
+_RUN, _WIDE_RUN, _GRAM = 10, 4, 5
+"""A run of ten has five in a row that begin at a multiple of five of the text."""
+_WIDE_FROM = "\u1100"
+_LONGEST_VALUE = 60
+_OPEN_KEYS = frozenset({"model", "role", "type", "object"})
+"""Their values are words of the API."""
+_ESCAPE = re.compile(
+    r"\\+(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[nrtbf/\"'])|(?:%[0-9a-fA-F]{2})+|&(?:#\d+|#x[0-9a-fA-F]+|\w+);"
+)
+_OPENING = re.compile(r"(HTTP \d{3}(?:: |$))?(?:([a-z]+(?:_[a-z]+)+|(?:[A-Z][a-z]+){2,}): )?")
+"""The status and a code, which stay."""
+_TOKEN = re.compile(r"[^\W_](?:[\w@.+-]*\w)?")
+_NOT_ASCII_WORDS = bytes(byte for byte in range(128) if not chr(byte).isalnum())
+_COMMON_TEXT = (
+    "a an and api azure bad been body but can cannot check code content context error exceeded expected failed "
+    "field for found go got have http https id if in input internal invalid is it json key length limit make "
+    "maximum max message messages missing model must no not of on only openai or our param parameter please post "
+    "rate request requests response retry see server service set should that the this to token tokens too try "
+    "type unable unauthorized unknown unsupported url use utf value was we when with you your"
+)
+_COMMON = frozenset(_COMMON_TEXT.split())
+"""Words of any error: they begin sentences."""
+
+
+@dataclass(slots=True)
+class _Texts:
+    """What a request says: texts, and words that everybody may know."""
+
+    texts: list[str] = field(default_factory=list)
+    open: set[str] = field(default_factory=set)
+
+    def add(self, value: Any) -> None:
+        if isinstance(value, str):
+            if not value.startswith("data:"):  # an image
+                self.texts.append(value)
+        elif isinstance(value, list):
+            for each in value:
+                self.add(each)
+        elif isinstance(value, dict):
+            for key, each in value.items():
+                self.open.add(key.casefold())
+                if key in _OPEN_KEYS and isinstance(each, str):
+                    self.open.add(each.casefold())
+                else:
+                    self.add(each)
+
+    def is_open(self, word: str) -> bool:
+        """Whether a word says nothing of this request."""
+        return word.casefold() in self.open or word.casefold() in _COMMON or (word.isdecimal() and len(word) < 5)
+
+
+def without_quotes(error: str, said: Any) -> str:
+    """An error without what stands in a request's JSON, too."""
+    found = _Texts()
+    found.add(said)
+    opening = _OPENING.match(error)
+    assert opening is not None  # it matches the empty text
+    begin = max(0, opening.end(1 if opening[2] in found.texts else 0))
+    text = error[begin:]
+    spans = [*_runs(text, found.texts), *_values(text, found), *_words(text, found)]
+    return error[:begin] + _cut(text, sorted(spans))
+
+
+def _cut(text: str, spans: list[tuple[int, int]]) -> str:
+    """A text without what stands in some spans, in their order."""
+    parts: list[str] = []
+    at = 0
+    for begin, end in spans:
+        if not parts or text[at:begin].strip(_MARKS):
+            parts += [text[at:begin], LEFT_OUT]
+        at = max(at, end)
+    return "".join([*parts, text[at:]])
+
+
+def _runs(text: str, texts: list[str]) -> Iterator[tuple[int, int]]:
+    """Where letters and digits stand in a row that a request has in the same row."""
+    letters, places = _spelled(text)
+    said = "\0".join(map(_bare, texts))
+    grams = {said[at : at + _GRAM] for at in range(0, len(said), _GRAM)}
+    hits = [letters[at : at + _GRAM] in grams for at in range(len(letters))]
+    for at in range(len(letters)):
+        is_wide = min(letters[at : at + _WIDE_RUN]) >= _WIDE_FROM
+        run = letters[at : at + (_WIDE_RUN if is_wide else _RUN)]
+        is_whole = len(run) == (_WIDE_RUN if is_wide else _RUN)
+        if is_whole and (is_wide or any(hits[at : at + _RUN - _GRAM + 1])) and run in said:
+            yield places[at][0], places[at + len(run) - 1][1]
+
+
+def _values(text: str, found: _Texts) -> Iterator[tuple[int, int]]:
+    """Where whole values of a request stand."""
+    folded = text.casefold()
+    if len(folded) != len(text):
+        folded = text.lower()[: len(text)]
+    values = {
+        value for each in found.texts if len(each) <= _LONGEST_VALUE and len(value := each.strip().casefold()) > 2
+    }
+    for value in values:
+        if value in folded and not found.is_open(value):
+            for match in re.finditer(rf"(?<!\w){re.escape(value)}(?!\w)", folded):
+                yield match.span()
+
+
+def _words(text: str, found: _Texts) -> Iterator[tuple[int, int]]:
+    """Where words stand that may be names or ids and that a request has, too; the last one of what was cut may be the
+    beginning of one."""
+    whole = "\n".join(map(_plain, found.texts))
+    is_cut = len(text) > 400 or text.rstrip("\"'`)").endswith(("...", "\u2026"))
+    tokens = list(_TOKEN.finditer(text))
+    for token in tokens:
+        word, is_last = token.group(), is_cut and token is tokens[-1]
+        telling = any(each.isupper() or each.isdigit() for each in word)
+        if len(word) < 2 or found.is_open(word) or not (telling or is_last) or word not in whole:
+            continue
+        if re.search(rf"(?<!\w){re.escape(word)}" + ("" if is_last else r"(?!\w)"), whole):
+            yield token.span()
+
+
+def _spelled(text: str) -> tuple[str, list[tuple[int, int]]]:
+    """The letters and digits of a text as `_bare` has them, and where each stands in it."""
+    letters, places, at = [], [], 0
+    escapes = [(match.start(), match.end(), _unescaped(match)) for match in _ESCAPE.finditer(text)]
+    for begin, end, meant in [*escapes, (len(text), len(text), "")]:
+        pieces = [(place, place + 1, text[place]) for place in range(at, begin)]
+        for first, last, piece in [*pieces, (begin, end, meant)]:
+            for letter in _bare(piece):
+                letters.append(letter)
+                places.append((first, last))
+        at = end
+    return "".join(letters), places
+
+
+def _bare(text: str) -> str:
+    """A text's letters and digits, without case and accents."""
+    plain = _plain(text)
+    if plain.isascii():
+        return plain.lower().encode().translate(None, _NOT_ASCII_WORDS).decode()
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", plain).casefold()))
+
+
+def _plain(text: str) -> str:
+    return _ESCAPE.sub(_unescaped, text) if "\\" in text or "%" in text or "&" in text else text
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    text = match.group()
+    if text.startswith("%"):
+        return unquote(text)
+    if text.startswith("&"):
+        return unescape(text)
+    code = text.lstrip("\\")
+    return chr(int(code[1:], 16)) if code[0] in "ux" and len(code) > 1 else " "
