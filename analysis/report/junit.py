@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 
 from analysis.findings.summary import Summary
-from tokenswarm.metrics.criterion_words import sentence
+from tokenswarm.metrics.criterion_words import noted
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -40,8 +40,9 @@ def _add_suite(suites: ElementTree.Element, summary: Summary) -> None:
     for item in criteria:
         case = ElementTree.SubElement(suite, "testcase", classname=_clean(summary.label), name=_clean(item.text))
         if item.state != "held":
-            message = "; ".join(filter(None, (sentence(item.result), item.note)))
-            ElementTree.SubElement(case, "failure", message=_clean(message), type=item.state).text = _clean(item.text)
+            ElementTree.SubElement(case, "failure", message=_clean(noted(item.result)), type=item.state).text = _clean(
+                item.text
+            )
 
 
 def _add_counts(suite: ElementTree.Element, summary: Summary) -> None:

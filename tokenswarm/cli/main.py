@@ -37,7 +37,7 @@ class Commands(click.Group):
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], self.commands, n=2)
             hint = f"did you mean {' or '.join(near)}?" if near else "--help lists all"
-            raise BadInput([f"command: expected one of {command_name()}, got {args[0]!r} ({hint})"])
+            raise BadInput([f"command: expected one that {command_name()} has, got {args[0]!r} ({hint})"])
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -78,10 +78,12 @@ def init(directory: Path, endpoint: str | None, model: str | None, force: bool, 
     short_help="Run a scenario; the exit code is the verdict.",
     context_settings={**PASSED_ON, "help_option_names": ["-h", "--help"]},
 )
-@click.argument("scenario", shell_complete=lambda _context, _parameter, text: _names(text))
+@click.argument(
+    "scenario", required=False, metavar="SCENARIO", shell_complete=lambda _context, _parameter, text: _names(text)
+)
 @click.option("--web", is_flag=True, help="Open Locust's web UI at http://127.0.0.1:8089 instead of starting at once.")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
-def run(scenario: str, web: bool, options: tuple[str, ...]) -> None:
+def run(scenario: str | None, web: bool, options: tuple[str, ...]) -> None:
     """Run a SCENARIO: a name that `list` shows, or a .conf file. All further options go to Locust.
 
     Uses .env of this folder when there is one. `tokenswarm options` shows what can be set; Locust's own options are in
@@ -98,13 +100,15 @@ def _names(text: str) -> list[str]:
     short_help="Run a scenario at each of several levels; resumable.",
     context_settings={**PASSED_ON, "help_option_names": ["-h", "--help"]},
 )
-@click.argument("scenario", shell_complete=lambda _context, _parameter, text: _names(text))
+@click.argument(
+    "scenario", required=False, metavar="SCENARIO", shell_complete=lambda _context, _parameter, text: _names(text)
+)
 @click.option(
     "--sweep", "axes", multiple=True, metavar="AXIS=VALUES", help="users=1,2,4 or rate=60..600 by 60; two at most"
 )
 @click.option("--into", type=click.Path(path_type=Path), metavar="DIR", help="Default: results/SCENARIO-sweep.")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
-def sweep(scenario: str, axes: tuple[str, ...], into: Path | None, options: tuple[str, ...]) -> None:
+def sweep(scenario: str | None, axes: tuple[str, ...], into: Path | None, options: tuple[str, ...]) -> None:
     """Run a SCENARIO once for each level of one or two axes, then write their table, knee and plots.
 
     Axes: users, rate, sessions, context-tokens, max-tokens, deployment. Values: 1,2,4 or 10..100 by 10 or 1..64x2. All

@@ -36,13 +36,16 @@ def known_scenarios() -> dict[str, Path]:
     return found
 
 
-def find_scenario(name: str) -> Path:
+def find_scenario(name: str | None) -> Path:
     """The file of a scenario given by name or path. Raises `BadInput` with the names that come near."""
+    known = known_scenarios()
+    if name is None:
+        raise BadInput(["scenario: expected the name of one or a .conf file, got none (`list` shows all)"])
     if name.endswith(".conf") or "/" in name:
         if Path(name).is_file():
             return Path(name)
-        raise BadInput([f"scenario: expected a file, got {name!r}, which does not exist"])
-    known = known_scenarios()
+        hint = f" (`run {Path(name).stem}` takes the one that came with us)" if Path(name).stem in known else ""
+        raise BadInput([f"scenario: expected a file, got {name!r}, which does not exist{hint}"])
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, n=3)
@@ -62,7 +65,12 @@ def purpose(path: Path) -> str:
 
 
 def locust_arguments(path: Path, given: Sequence[str], web: bool) -> list[str]:
-    """What Locust is told: the scenario, files of it that are not here, `.env`, `--headless`, and what was given."""
+    """What Locust is told: the scenario, files of it that are not here, `.env`, `--headless`, and what was given.
+
+    Raises `BadInput` for a second scenario.
+    """
+    if given and given[0] in known_scenarios():
+        raise BadInput([f"scenario: expected one, got {path.stem} and {given[0]} (run them one after the other)"])
     arguments = ["--config", str(path), *_files_of_ours(path, given)]
     if Path(".env").is_file() and not has_option(given, "--env-file"):
         arguments += ["--env-file", ".env"]

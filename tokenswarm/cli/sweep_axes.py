@@ -50,7 +50,7 @@ def parse_axes(texts: Sequence[str]) -> dict[str, list[str]]:
         else:
             axes[name] = _values(name, given, problems)
     if not texts or len(axes) > MAX_AXES:
-        problems.append(f"--sweep: expected one or two axes, got {len(axes)}")
+        problems.append(f"--sweep: expected one or two axes, got {len(axes)} (--sweep users=1,2,4)")
     if {"rate", "sessions"} <= set(axes):
         problems.append("--sweep: expected rate or sessions, got both")
     levels = len(levels_of(axes))

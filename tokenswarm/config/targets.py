@@ -273,6 +273,9 @@ def _where_to_look(get: Get, environment: Environment) -> str:
         return f"looked in the environment and {given}{environment.left_blank(MESSAGES_ENDPOINT_NAMES)}"
     if Path(".env").is_file():
         return "there is a .env here: give --env-file .env"
+    for folder in Path.cwd().parents:
+        if (folder / ".env").is_file():
+            return f"there is a .env in {folder}: go there, or give --env-file {folder / '.env'}"
     return "no --env-file was given; `tokenswarm init` asks for the endpoint and writes .env"
 
 

@@ -28,11 +28,13 @@ MIN_ERRORS = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What to try next: a load, why (rise, bisect or confirm), and what it is of."""
+    """What to try next: a load, why (rise, bisect or confirm), and what it is of. `begins_at`: Unix s from which it is
+    offered, once that is known."""
 
     load: float
     purpose: str
     unit: str = RPM
+    begins_at: float | None = None
 
     def __str__(self) -> str:
         return load_text(self.load, self.unit)

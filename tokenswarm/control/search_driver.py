@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import gevent
@@ -145,6 +146,7 @@ class SearchDriver:
     def _offer_rate(self, step: Step, run: Searched) -> SearchLevel:
         plan = make_plan(self._settings, step.load, self._offered)
         begin = self._next_begin()
+        self.step = replace(step, begins_at=begin)
         logger.info("Search: %s (%s) for %.0f s, in %.1f s", step, step.purpose, plan.duration, begin - time.time())
         answered = run.answered
         self._start_level(plan, begin)

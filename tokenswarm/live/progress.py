@@ -42,7 +42,8 @@ class Course:
     def rate_rpm(self, now: float) -> float | None:
         """Requests per minute asked for at Unix s `now`; `None` where users or a trace decide."""
         if self.step is not None:
-            return self.step.load if self.step.unit == RPM else None
+            waits = self.step.begins_at is not None and now < self.step.begins_at
+            return (0.0 if waits else self.step.load) if self.step.unit == RPM else None
         changed = [rate for at, rate in self.rate_changes if at <= now]
         if changed:
             return changed[-1]
@@ -54,7 +55,8 @@ class Course:
     def level(self, now: float) -> str:
         """Where the run is in its stages or its search; empty where it has neither."""
         if self.step is not None:
-            return f"search, {self.step.purpose}: {self.step}"
+            wait_s = max(0.0, (self.step.begins_at or now) - now)
+            return f"search, {self.step.purpose}: {self.step}" + (f", begins in {wait_s:.0f} s" if wait_s else "")
         plan = self.settings.plan
         staged = plan.rate if isinstance(plan, RatePlan) else self.settings.shape
         if not isinstance(staged, Stages) or any(at <= now for at, _ in self.rate_changes):

@@ -12,7 +12,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import IO, Any
 
 import gevent
@@ -67,10 +67,14 @@ class Terminal:
         if self._form == "human" and self._console.is_terminal:
             course = self._current_run.course()
             duration_s = course.duration_s if course is not None else None
-            self._status = Status(self._console, monitor, duration_s)
+            self._status = Status(self._console, monitor, duration_s, self._level)
             self._greenlet = gevent.spawn(self._status.redraw_regularly)
         else:
             self._greenlet = gevent.spawn(self._print_regularly, monitor)
+
+    def _level(self) -> str:
+        course = self._current_run.course()
+        return course.level(time.time()) if course is not None else ""
 
     def _end(self, monitor: Monitor) -> None:
         self._greenlet.kill(block=False)
@@ -129,7 +133,8 @@ class Terminal:
 class Status:
     """The lines at the foot of a terminal. While they stand, what is logged to that terminal goes above them."""
 
-    def __init__(self, console: Console, monitor: Monitor, duration_s: float | None) -> None:
+    def __init__(self, console: Console, monitor: Monitor, duration_s: float | None, level: Callable[[], str]) -> None:
+        self._level = level
         self._console = console
         self._monitor = monitor
         self._duration_s = duration_s
@@ -155,6 +160,7 @@ class Status:
             monitor.snapshot(),
             monitor.criteria(time.time()),
             self._console.width,
+            self._level(),
         )
 
     def stop(self) -> None:

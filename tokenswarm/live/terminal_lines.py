@@ -117,11 +117,17 @@ def status_lines(
     snapshot: dict[str, Any],
     criteria: Sequence[CriterionResult],
     width: int,
+    level: str = "",
 ) -> list[str]:
-    """What stands at the foot of the terminal while the run is on: progress, counts, latencies, criteria so far."""
-    lines = [progress_line(title, elapsed_s, duration_s, width), counts_line(figures, snapshot), latency_line(figures)]
+    """What stands at the foot of the terminal while the run is on: progress, counts, latencies, criteria so far.
+    `level`: of its stages or its search; a search judges each level by itself, so nothing is said of the whole."""
+    searches = snapshot["so_far"]["state"] == "searching"
+    until = "the search is over" if searches else "it is stopped"
+    lines = [progress_line(title, elapsed_s, duration_s, width, until), counts_line(figures, snapshot)]
+    lines += [latency_line(figures), *([level] if level else [])]
     if snapshot["so_far"]["state"] == "untrusted":
         lines.append(f"not to be trusted so far: {snapshot['so_far']['reasons'][0]}")
+    criteria = [] if searches else criteria
     for result in criteria[:SHOWN_CRITERIA]:
         state = "no data" if result.state == "no_data" else result.state
         lines.append(f"{state} so far: {sentence(result, 'is')}")
@@ -130,10 +136,12 @@ def status_lines(
     return [line if len(line) <= width else line[: width - 3] + "..." for line in lines]
 
 
-def progress_line(title: str, elapsed_s: float, duration_s: float | None, width: int) -> str:
-    """How far the run is; without a known end, how long it has been on."""
+def progress_line(
+    title: str, elapsed_s: float, duration_s: float | None, width: int, until: str = "it is stopped"
+) -> str:
+    """How far the run is; without a known end, how long it has been on and `until` when."""
     if duration_s is None:
-        return f"{title[:30]}  {clock_time(elapsed_s)}, until it is stopped"
+        return f"{title[:30]}  {clock_time(elapsed_s)}, until {until}"
     done = min(1.0, elapsed_s / duration_s) if duration_s > 0 else 1.0
     left_s = max(0.0, duration_s - elapsed_s)
     left = f"{clock_time(left_s)} left" if left_s > 0 else "waiting for the last answers"

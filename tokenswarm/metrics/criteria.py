@@ -110,11 +110,6 @@ class CriterionResult:
             "note": self.note,
         }
 
-    def __str__(self) -> str:
-        figure = "" if self.value is None else f"{format_number(round(self.value, 3))} {self.criterion.unit}".rstrip()
-        found = f"{figure} (n={self.n})" if figure else "no data"
-        return f"{self.criterion.text}: {found}" + (f"; {self.note}" if self.note else "")
-
 
 class Facts(Protocol):
     """What criteria ask about the records within a window: `Samples` answer exactly, at the end and over the rows of a

@@ -13,6 +13,11 @@ def sentence(result: CriterionResult, verb: str = "was") -> str:
     return f"{must(result.criterion)}, {finding(result, verb)}"
 
 
+def noted(result: CriterionResult) -> str:
+    """The sentence and its note, in one line."""
+    return sentence(result) + (f"; {result.note}" if result.note else "")
+
+
 def criterion_lines(result: CriterionResult) -> list[str]:
     """For a terminal, after the run: state and sentence, and in a line of its own what needs saying."""
     note = [f"          {result.note}"] if result.note else []

@@ -13,6 +13,7 @@ from typing import Any
 
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.metrics.criteria import Criterion, CriterionResult
+from tokenswarm.metrics.criterion_words import noted
 from tokenswarm.metrics.samples import Samples, TimeSpan
 from tokenswarm.userinput import counted
 
@@ -128,7 +129,7 @@ def decide(results: Sequence[CriterionResult], criteria_given: bool, evidence: E
     """The verdict. A measurement that is not to be trusted can neither pass nor fail a build: untrusted wins over
     failed, and says both; failed wins over interrupted."""
     failures = [*evidence.failures, *_nothing(evidence)]
-    criteria = [Reason(ReasonKind.CRITERION, str(result)) for result in results if result.state != "held"]
+    criteria = [Reason(ReasonKind.CRITERION, noted(result)) for result in results if result.state != "held"]
     if criteria_given and not results:
         criteria.append(Reason(ReasonKind.NOT_JUDGED, "criteria were given and none was judged"))
     cut = [Reason(ReasonKind.INTERRUPTED, "the run was interrupted")] if evidence.interrupted else []

@@ -28,6 +28,7 @@ from tokenswarm.control.run import LoadRun
 from tokenswarm.control.search_driver import SearchDriver
 from tokenswarm.control.workers import Workers
 from tokenswarm.exit_codes import ExitCode
+from tokenswarm.metrics.criterion_words import STATES, noted
 from tokenswarm.preflight.forecast import describe_forecast
 from tokenswarm.preflight.preparation import Preparation
 from tokenswarm.record import Outcome, RequestRecord
@@ -424,7 +425,7 @@ def announce(run: LoadRun) -> None:
     verdict = run.verdict
     assert verdict is not None
     for result in verdict.results:
-        logger.info("Criterion %s", result)
+        logger.info("Criterion %s: %s", STATES[result.state], noted(result))
     for reason in verdict.reasons:
         logger.warning("Verdict: %s", reason)
     cut = ", of a run that was interrupted" if run.interrupted else ""

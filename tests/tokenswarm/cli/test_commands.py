@@ -105,7 +105,7 @@ def test_ctrl_c_while_a_command_is_loaded_is_one_line(words: tuple[str, ...], tm
 def test_a_mistyped_command_is_one_line(tmp_path: Path) -> None:
     done = typed(tmp_path, "chekc")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "command: expected one of python -m tokenswarm, got 'chekc' (did you mean check?)\n"
+    assert done.stderr == "command: expected one that python -m tokenswarm has, got 'chekc' (did you mean check?)\n"
     shown = typed(tmp_path, "--help").stdout
     assert "..." not in shown.partition("Commands:")[2], "no command's line is cut"
     assert shown.index("  init ") < shown.index("  run ") < shown.index("  report ") < shown.index("  simulator ")
@@ -223,3 +223,26 @@ def test_an_azure_host_gets_azures_names() -> None:
     assert [*env_values("http://127.0.0.1:8000", "", "m")] == ["OPENAI_BASE_URL", "AZURE_OPENAI_DEPLOYMENT"]
     with pytest.raises(BadInput, match="endpoint: expected an http or https URL"):
         env_values("res.openai.azure.com", "", "m")
+
+
+def test_a_scenario_that_is_none_is_one_line(tmp_path: Path) -> None:
+    scenario = "scenario: expected"
+    for words, said in (
+        (["run"], f"{scenario} the name of one or a .conf file, got none (`list` shows all)"),
+        (["run", "smoke", "balanced"], f"{scenario} one, got smoke and balanced (run them one after the other)"),
+        (
+            ["run", "scenarios/smoke.conf"],
+            f"{scenario} a file, got 'scenarios/smoke.conf', which does not exist (`run smoke` takes the one that came "
+            "with us)",
+        ),
+    ):
+        done = typed(tmp_path, *words)
+        assert (done.returncode, done.stderr.splitlines()) == (2, [said])
+
+
+def test_a_run_below_the_folder_of_env_says_where_that_is(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("OPENAI_BASE_URL=http://127.0.0.1:9/v1\n")
+    below = tmp_path / "deep"
+    below.mkdir()
+    done = typed(below, "run", "smoke")
+    assert done.returncode == 2 and f"there is a .env in {tmp_path}: go there, or give --env-file" in done.stderr

@@ -61,3 +61,12 @@ def test_a_rate_set_by_hand_holds_from_its_instant_and_ends_the_stages() -> None
 def test_a_search_names_its_level() -> None:
     facts = course(search="10..100", failure_criteria="p95(e2e_ms) > 9000", step=Step(40.0, "bisect")).facts(1001.0)
     assert (facts["level"], facts["rate_rpm"]) == ("search, bisect: 40 RPM", 40.0)
+
+
+def test_a_level_that_waits_for_its_minute_is_not_asked_for_yet() -> None:
+    step = Step(10.0, "rise", begins_at=1020.0)
+    waiting, on = (
+        course(search="10..100", failure_criteria="p95(e2e_ms) > 9000", step=step).facts(at) for at in (1001.0, 1020.0)
+    )
+    assert (waiting["rate_rpm"], waiting["level"]) == (0.0, "search, rise: 10 RPM, begins in 19 s")
+    assert (on["rate_rpm"], on["level"]) == (10.0, "search, rise: 10 RPM")

@@ -116,6 +116,13 @@ def test_the_status_fits(width: int, duration_s: float | None) -> None:
     assert status[4].startswith("failed so far: percentage(error) must be at most 5 %, is 55.6 %")
 
 
+def test_of_a_search_its_level_is_said_and_nothing_of_the_whole() -> None:
+    snapshot = {**SNAPSHOT, "so_far": {"state": "searching", "reasons": []}}
+    level = "search, rise: 10 RPM, begins in 19 s"
+    status = status_lines("find", 5.0, None, figures(None, 1.0), snapshot, RESULTS, 80, level)
+    assert (status[0], status[3:]) == ("find  0:05, until the search is over", [level])
+
+
 def test_times_are_short() -> None:
     assert [clock_time(seconds) for seconds in (0, 59.6, 65, 3725)] == ["0:00", "1:00", "1:05", "1:02:05"]
     assert "waiting for the last answers" in progress_line("smoke", 11.0, 10.0, 80)

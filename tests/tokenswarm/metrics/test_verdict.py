@@ -85,10 +85,10 @@ def test_a_warm_up_as_long_as_the_run_leaves_no_data() -> None:
     assert result.state == "no_data"
 
 
-def test_a_reason_reads_as_criterion_value_and_n_and_comes_back_from_run_json() -> None:
+def test_a_reason_reads_as_the_criterion_in_words_and_comes_back_from_run_json() -> None:
     results = evaluate(parse_criteria("max(e2e_ms) > 500"), Samples.from_records([record()]))
     verdict = decide(results, True, Evidence(sent=1, answered=1))
-    assert [str(reason) for reason in verdict.reasons] == ["max(e2e_ms) > 500: 900.25 ms (n=1)"]
+    assert [str(reason) for reason in verdict.reasons] == ["max(e2e_ms) must be at most 500 ms, was 900.2 ms (n = 1)"]
     assert read_reasons(verdict.facts()["reasons"]) == verdict.reasons
 
 

@@ -5,6 +5,9 @@ const STATES = { held: "holds", failed: "FAILS", no_data: "no data" };
 const ENDED_STATES = { held: "held", failed: "FAILED", no_data: "NO DATA" };
 const statesOf = (run) => (run.ended_at === null ? STATES : ENDED_STATES);
 
+// A criterion and what needs saying of its value.
+const inWords = ({ sentence, note }) => (note ? `${sentence}; ${note}` : sentence);
+
 // What the criteria about one of the metrics say: the worst of them decides.
 function judge(run, metrics) {
   const about = run.criteria.filter((each) => metrics.includes(each.metric));
@@ -111,7 +114,7 @@ function showTables(run) {
   ]));
   byId("criteria-section").hidden = run.criteria.length === 0;
   const styles = { held: "good", failed: "bad", no_data: run.ended_at === null ? "" : "bad" };
-  fill("criteria", run.criteria.map((each) => [cell(statesOf(run)[each.state], styles[each.state]), cell(keepUnits(each.note && (each.value !== null || run.ended_at !== null) ? `${each.sentence}; ${each.note}` : each.sentence)), cell(each.text)]));
+  fill("criteria", run.criteria.map((each) => [cell(statesOf(run)[each.state], styles[each.state]), cell(keepUnits(each.value === null && run.ended_at === null ? each.sentence : inWords(each))), cell(each.text)]));
   fill("workers", run.workers.map((each) => [
     cell(each.worker), ...[each.lag_p95_ms, each.lag_max_ms, each.cpu_pct].map((value) => cell(formatNumber(value), "number")),
     each.silent_s === null ? cell(each.late ? "late" : "in time", each.late ? "bad" : "good") : cell(`not heard of for ${formatNumber(Math.round(each.silent_s))} s`, "bad"),

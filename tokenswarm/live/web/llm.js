@@ -22,7 +22,7 @@ const VERDICTS = {
 function showVerdict(run, isOn) {
   const { verdict, so_far: soFar } = run;
   const [words, style] = verdict ? VERDICTS[verdict.state] ?? [verdict.state, ""] : isOn ? SO_FAR[soFar.state] : ["The verdict is being made", ""];
-  const notHeld = run.criteria.filter((each) => each.state !== "held").map((each) => each.sentence);
+  const notHeld = run.criteria.filter((each) => each.state !== "held").map(inWords);
   const replaced = run.criteria_replaced.map((each) => `Not judged: ${each}`);
   const isPlain = (each) => each.kind !== "criterion" && !(each.kind === "interrupted" && run.stop_reason);
   const others = verdict ? verdict.reasons.filter(isPlain).map((each) => each.text ?? each) : [];
@@ -188,6 +188,7 @@ function lose(error) {
   byId("bar-progress").hidden = true;
   byId("conclusion").className = "verdict";
   setText("verdict", "Not known while the connection is lost");
+  setItems(byId("verdict-reasons"), []);
 }
 
 // Posts JSON; what went wrong instead of an answer is an answer, too.
