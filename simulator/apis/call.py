@@ -94,22 +94,27 @@ class Saying:
 
 
 class Encoder(Protocol):
-    """The answers of one request as bytes. Without events that carry no token, `lead` and `trail` are empty."""
+    """The answers of one request as bytes. What an API has not is empty: events that carry no token, or streams."""
 
     def opening(self) -> bytes:
         """What comes with the headers of a stream."""
+        return b""
 
     def lead(self, index: int, chunk: Chunk) -> bytes:
         """Events without a token that precede a chunk of choice `index`."""
+        return b""
 
     def piece(self, index: int, chunk: Chunk) -> bytes:
         """The event with the chunk's token; empty where the API shows none for it."""
+        return b""
 
     def trail(self, sent: int) -> bytes:
         """Events without a token after the `sent`-th piece."""
+        return b""
 
     def ending(self, usage: Usage) -> bytes:
         """Everything after the last token of a stream."""
+        return b""
 
     def whole(self, usage: Usage) -> bytes:
         """The body of an answer that is not streamed."""
@@ -190,29 +195,12 @@ def marked(prompt: Prompt, **more: Any) -> Wanted:
     return Wanted(says=says, refuses=any(REFUSAL_MARKER in text for text in prompt.texts), **more)
 
 
-FURTHER_FIELDS = frozenset(
-    [
-        "min_tokens",
-        "ignore_eos",
-        "top_k",
-        "min_p",
-        "repetition_penalty",
-        "length_penalty",
-        "stop_token_ids",
-        "skip_special_tokens",
-        "spaces_between_special_tokens",
-        "include_stop_str_in_output",
-        "chat_template_kwargs",
-        "add_generation_prompt",
-        "priority",
-        "guided_json",
-        "guided_regex",
-        "guided_choice",
-        "structured_outputs",
-        "return_token_ids",
-        "cache_salt",
-    ]
-)
+_FURTHER = """
+    min_tokens ignore_eos top_k min_p repetition_penalty length_penalty stop_token_ids skip_special_tokens
+    spaces_between_special_tokens include_stop_str_in_output chat_template_kwargs add_generation_prompt
+    priority guided_json guided_regex guided_choice structured_outputs return_token_ids cache_salt
+"""
+FURTHER_FIELDS = frozenset(_FURTHER.split())
 """Fields that vLLM takes beside OpenAI's."""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from simulator.apis.call import (
     FURTHER_FIELDS,
     Call,
+    Encoder,
     OpenAiApi,
     Past,
     Refused,
@@ -181,7 +182,7 @@ def _called(parsed: dict[str, Any], messages: list[dict[str, Any]], prompt: Prom
     return called_tools(tools, wish if isinstance(wish, str) else None, named, answered, "tool_choice")
 
 
-class ChatEncoder:
+class ChatEncoder(Encoder):
     """Verdict on the prompt, role, content, finish, usage when asked for, [DONE]."""
 
     def __init__(self, saying: Saying) -> None:

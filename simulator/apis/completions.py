@@ -9,6 +9,7 @@ from typing import Any
 from simulator.apis.call import (
     FURTHER_FIELDS,
     Call,
+    Encoder,
     OpenAiApi,
     Past,
     Refused,
@@ -114,7 +115,7 @@ def _are_tokens(given: Any) -> bool:
     return isinstance(given, list) and all(type(one) is int for one in given)
 
 
-class CompletionsEncoder:
+class CompletionsEncoder(Encoder):
     """Chunks with the text of one choice each, usage when asked for, [DONE]."""
 
     def __init__(self, saying: Saying) -> None:
@@ -137,12 +138,6 @@ class CompletionsEncoder:
     def _choice(self, index: int, text: str, reason: str | None) -> dict[str, Any]:
         return {"text": text, "index": index, "finish_reason": reason, "logprobs": None}
 
-    def opening(self) -> bytes:
-        return b""
-
-    def lead(self, index: int, chunk: Chunk) -> bytes:
-        return b""
-
     def piece(self, index: int, chunk: Chunk) -> bytes:
         if index not in self._heads:
             head, _, tail = self._event([self._choice(index, "\x00", None)]).partition(b"\\u0000")
@@ -153,9 +148,6 @@ class CompletionsEncoder:
 
     def _event(self, choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> bytes:
         return event(self._body(choices, **({"usage": usage} if self._call.include_usage else {})))
-
-    def trail(self, sent: int) -> bytes:
-        return b""
 
     def ending(self, usage: Usage) -> bytes:
         ends = [self._event([self._choice(n, "", _reason(one.finish))]) for n, one in enumerate(self._answers)]

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from simulator.apis.call import Call, OpenAiApi, Past, Refused, Saying, check_known, choice, whole
+from simulator.apis.call import Call, Encoder, OpenAiApi, Past, Refused, Saying, check_known, choice, whole
 from simulator.apis.completions import add_texts
 from simulator.apis.sampling import unsupported
 from simulator.apis.tokens import Prompt, vocabulary_of
 from simulator.config.settings import Deployment
 from simulator.wire import azure as wire
-from simulator.wire.azure import Chunk, Usage, dump
+from simulator.wire.azure import Usage, dump
 from simulator.wire.dialect import SERVER_ERROR, Dialect
 
 KNOWN_FIELDS = frozenset({"model", "input", "dimensions", "encoding_format", "user", "input_type"})
@@ -86,27 +86,12 @@ def _inputs(parsed: dict[str, Any], deployment: Deployment, prompt: Prompt) -> l
     return [str(one).encode("utf-8", "replace") for one in each]
 
 
-class EmbeddingsEncoder:
+class EmbeddingsEncoder(Encoder):
     """One body; there is no stream."""
 
     def __init__(self, saying: Saying) -> None:
         self._extra = saying.call.extra
         self._model = saying.identity.model
-
-    def opening(self) -> bytes:
-        return b""
-
-    def lead(self, index: int, chunk: Chunk) -> bytes:
-        return b""
-
-    def piece(self, index: int, chunk: Chunk) -> bytes:
-        return b""
-
-    def trail(self, sent: int) -> bytes:
-        return b""
-
-    def ending(self, usage: Usage) -> bytes:
-        return b""
 
     def whole(self, usage: Usage) -> bytes:
         data = [

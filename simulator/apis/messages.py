@@ -11,6 +11,7 @@ from typing import Any
 
 from simulator.apis.call import (
     Call,
+    Encoder,
     Past,
     Refused,
     Saying,
@@ -211,7 +212,7 @@ def _image_cost(source: dict[str, Any]) -> tuple[int, int]:
 Block = dict[str, Any]
 
 
-class MessagesEncoder:
+class MessagesEncoder(Encoder):
     """message_start, blocks, message_delta, message_stop. A ping follows the start of the first block."""
 
     def __init__(self, saying: Saying) -> None:
@@ -253,9 +254,6 @@ class MessagesEncoder:
         if chunk.starts or self._delta is None:
             return b""
         return self._delta.event(chunk.text if self._answer.plain else json.dumps(chunk.text)[1:-1])
-
-    def trail(self, sent: int) -> bytes:
-        return b""
 
     def _stop(self) -> bytes:
         """What ends the open block; a thinking block is signed."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from simulator.apis.call import (
     Call,
+    Encoder,
     OpenAiApi,
     Past,
     Refused,
@@ -153,7 +154,7 @@ def _called(parsed: dict[str, Any], prompt: Prompt, answered: bool) -> tuple[Any
     return called_tools(tools, wish, None, answered, "tool_choice")
 
 
-class ResponsesEncoder:
+class ResponsesEncoder(Encoder):
     """Events of one response, numbered from 0. Output items: reasoning where there is any, then message or calls."""
 
     def __init__(self, saying: Saying) -> None:
@@ -240,9 +241,6 @@ class ResponsesEncoder:
             yield self._numbered(ended, **where, part=part)
         yield self._numbered("response.output_item.done", output_index=index, item=item)
         self._open = None
-
-    def trail(self, sent: int) -> bytes:
-        return b""
 
     def ending(self, usage: Usage) -> bytes:
         events = [] if self._open is None else list(self._end(self._open))

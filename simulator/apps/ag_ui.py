@@ -21,7 +21,6 @@ DIALECT = Dialect(
     whole_content=re.compile(rb"(?!)"),
     error_event=_error(FAILURE),
     error_body=dump({"error": FAILURE}),
-    filtered=lambda body: body,
 )
 
 
@@ -46,7 +45,7 @@ class AgUiFormat:
         return {"error": message}
 
 
-class AgUiWriter:
+class AgUiWriter(Writer):
     """The search is a tool call: its start is the first progress, its result the second."""
 
     content_type = "text/event-stream"

@@ -15,7 +15,6 @@ DIALECT = Dialect(
     whole_content=re.compile(rb'"content":"'),
     error_event=line({"error": FAILURE}),
     error_body=dump({"error": FAILURE}),
-    filtered=lambda body: body,
 )
 
 
@@ -43,29 +42,17 @@ class AiChatFormat:
         return {"error": message}
 
 
-class AiChatWriter:
+class AiChatWriter(Writer):
     content_type = "application/jsonl"
 
     def __init__(self, turn: Turn) -> None:
         self._session = turn.conversation_id
-
-    def headers(self) -> dict[str, str]:
-        return {}
-
-    def begun(self) -> bytes:
-        return b""
-
-    def searching(self) -> bytes:
-        return b""
 
     def found(self, turn: Turn) -> bytes:
         return line({"delta": {"role": "assistant"}, "context": _context(turn), "session_state": self._session})
 
     def piece(self, text: str) -> bytes:
         return line({"delta": {"content": text}})
-
-    def ended(self, turn: Turn) -> bytes:
-        return b""
 
     def failed(self, message: str) -> bytes:
         return line({"error": message})

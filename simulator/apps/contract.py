@@ -34,24 +34,30 @@ class BadQuestion(ValueError):
 
 
 class Writer(Protocol):
-    """One answer in a format. Everything but `piece` carries no text of the answer."""
+    """One answer in a format. Everything but `piece` carries no text of the answer, and is empty where a format has
+    nothing to say."""
 
     content_type: str
 
-    def headers(self) -> dict[str, str]: ...
+    def headers(self) -> dict[str, str]:
+        return {}
 
     def begun(self) -> bytes:
         """At once, before any work."""
+        return b""
 
     def searching(self) -> bytes:
         """Progress: the search begins."""
+        return b""
 
     def found(self, turn: Turn) -> bytes:
         """Progress: what was found."""
+        return b""
 
     def piece(self, text: str) -> bytes: ...
 
-    def ended(self, turn: Turn) -> bytes: ...
+    def ended(self, turn: Turn) -> bytes:
+        return b""
 
     def failed(self, message: str) -> bytes:
         """An error after status 200, in place of the rest."""

@@ -57,7 +57,6 @@ def _dialect(error_event: bytes) -> Dialect:
         whole_content=re.compile(rb'"text":"'),
         error_event=error_event,
         error_body=dump(_failed(FAILURE)),
-        filtered=lambda body: body,
         failed_event=_FAILED_EVENT,
     )
 
@@ -123,7 +122,7 @@ def _read_invocation(fields: dict[str, Any]) -> Asked:
     return Asked(question.strip(), conversation if isinstance(conversation, str) else None)
 
 
-class HostedWriter:
+class HostedWriter(Writer):
     content_type = "text/event-stream; charset=utf-8"
 
     def __init__(self, turn: Turn, responses: bool) -> None:
@@ -162,12 +161,6 @@ class HostedWriter:
     def _message(self, text: str | None) -> dict[str, Any]:
         status, content = ("in_progress", []) if text is None else ("completed", [_part(text)])
         return {"id": self._item, "type": "message", "role": "assistant", "status": status, "content": content}
-
-    def searching(self) -> bytes:
-        return b""
-
-    def found(self, turn: Turn) -> bytes:
-        return b""
 
     def piece(self, text: str) -> bytes:
         return self._event("response.output_text.delta", **self._where, delta=text, logprobs=[])

@@ -15,14 +15,12 @@ TEXT = Dialect(
     whole_content=re.compile(rb""),
     error_event=f"\nERROR: {FAILURE}\n".encode(),
     error_body=f"ERROR: {FAILURE}\n".encode(),
-    filtered=lambda body: body,
 )
 JSON_LINES = Dialect(
     content=re.compile(rb'"type":"token"[^\n]*"text":"'),
     whole_content=re.compile(rb'"answer":"'),
     error_event=line({"type": "error", "message": FAILURE}),
     error_body=dump({"error": {"message": FAILURE}}),
-    filtered=lambda body: body,
 )
 
 
@@ -51,7 +49,7 @@ def read_question(fields: dict[str, Any], stream: bool = True) -> Asked:
     return Asked(question, conversation if isinstance(conversation, str) else None, stream)
 
 
-class TextWriter:
+class TextWriter(Writer):
     content_type = "text/plain; charset=utf-8"
 
     def __init__(self, turn: Turn) -> None:
@@ -60,20 +58,8 @@ class TextWriter:
     def headers(self) -> dict[str, str]:
         return {"x-conversation-id": self._conversation}
 
-    def begun(self) -> bytes:
-        return b""
-
-    def searching(self) -> bytes:
-        return b""
-
-    def found(self, turn: Turn) -> bytes:
-        return b""
-
     def piece(self, text: str) -> bytes:
         return text.encode()
-
-    def ended(self, turn: Turn) -> bytes:
-        return b""
 
     def failed(self, message: str) -> bytes:
         return f"\nERROR: {message}\n".encode()
@@ -82,14 +68,11 @@ class TextWriter:
         return turn.answer.encode()
 
 
-class JsonLinesWriter:
+class JsonLinesWriter(Writer):
     content_type = "application/x-ndjson"
 
     def __init__(self, turn: Turn) -> None:
         self._conversation = turn.conversation_id
-
-    def headers(self) -> dict[str, str]:
-        return {}
 
     def begun(self) -> bytes:
         return line({"type": "start", "conversation_id": self._conversation})

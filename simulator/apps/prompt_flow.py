@@ -21,7 +21,6 @@ DIALECT = Dialect(
     whole_content=re.compile(rb'"answer":"'),
     error_event=event(_ERROR),
     error_body=dump(_ERROR),
-    filtered=lambda body: body,
 )
 
 MODEL_ERROR = 424
@@ -53,17 +52,8 @@ class PromptFlowFormat:
         return {"error": {"code": "SystemError" if status >= 500 else "UserError", "message": message}}
 
 
-class PromptFlowWriter:
+class PromptFlowWriter(Writer):
     content_type = "text/event-stream; charset=utf-8"
-
-    def headers(self) -> dict[str, str]:
-        return {}
-
-    def begun(self) -> bytes:
-        return b""
-
-    def searching(self) -> bytes:
-        return b""
 
     def found(self, turn: Turn) -> bytes:
         """The outputs that are not streamed, and the empty piece with which a model's stream begins."""

@@ -28,8 +28,8 @@ class Dialect:
     """An error in place of the rest of a stream."""
     error_body: bytes
     """An error in place of an answer that is not streamed."""
-    filtered: Spoiler
-    """From an event or a body with content to what ends the answer by the content filter."""
+    filtered: Spoiler = lambda body: body
+    """From an event or a body with content to what ends the answer by the content filter, where the API has one."""
     failed_event: bytes | None = None
     """An answer that is reported as failed, where the API has such a thing; None: as `error_event`."""
     framed: bool = True
@@ -61,7 +61,6 @@ PLAIN = Dialect(
     whole_content=re.compile(rb"(?!)"),
     error_event=CHAT.error_event,
     error_body=_ERROR,
-    filtered=lambda body: body,
     framed=False,
 )
 """Text without events: every write is content."""
