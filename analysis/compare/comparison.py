@@ -23,7 +23,7 @@ from analysis.compare.bootstrap import (
     share_difference,
 )
 from analysis.compare.gate import Gate, GateResult, deciding_n, describe_threshold, failed, undecided
-from analysis.compare.measures import Measures, Rate, Share, Side
+from analysis.compare.measures import Measures, Rate, Share, Side, finite
 from analysis.figures.formats import format_figure
 from analysis.figures.metrics import LOW_IS_BAD, METRICS, says_more
 from tokenswarm.exit_codes import ExitCode
@@ -330,6 +330,12 @@ def _lags(comparison: Comparison, name: str) -> bool:
     return any(says_more(from_due, start) for start, from_due in pairs)
 
 
+def by_name(figures: Sequence[Figure]) -> list[tuple[str, list[Figure]]]:
+    """Figures by the request name that they are of."""
+    names = dict.fromkeys(figure.name for figure in figures)
+    return [(name, [figure for figure in figures if figure.name == name]) for name in names]
+
+
 def headline(comparison: Comparison) -> str:
     """One sentence on the key figures: what got worse, what better."""
     overall = [figure for figure in key_figures(comparison) if not figure.name]
@@ -383,19 +389,15 @@ def _figure_to_json(figure: Figure) -> Mapping[str, Any]:
         "aggregation": figure.aggregation or None,
         "unit": METRICS[figure.metric].unit,
         "better": METRICS[figure.metric].better,
-        "a": _finite(figure.a),
-        "b": _finite(figure.b),
+        "a": finite(figure.a),
+        "b": finite(figure.b),
         "n_a": figure.n_a,
         "n_b": figure.n_b,
-        "difference": _finite(interval.estimate) if interval else None,
-        "low": _finite(interval.low) if interval else None,
-        "high": _finite(interval.high) if interval else None,
-        "change_pct": _finite(relative[0]) if relative else None,
-        "change_low_pct": _finite(relative[1]) if relative else None,
-        "change_high_pct": _finite(relative[2]) if relative else None,
+        "difference": finite(interval.estimate) if interval else None,
+        "low": finite(interval.low) if interval else None,
+        "high": finite(interval.high) if interval else None,
+        "change_pct": finite(relative[0]) if relative else None,
+        "change_low_pct": finite(relative[1]) if relative else None,
+        "change_high_pct": finite(relative[2]) if relative else None,
         "verdict": figure.verdict,
     }
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

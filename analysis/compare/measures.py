@@ -37,8 +37,7 @@ from analysis.figures.populations import (
     used_tokens,
 )
 from analysis.figures.window import Window, window_of
-from analysis.findings.summarise import goodput_of
-from analysis.findings.verdict import distrust
+from analysis.findings.verdict import distrust, goodput_of
 from analysis.sources.run import Run
 from tokenswarm.metrics.goodput import Goodput
 from tokenswarm.record import GIVEN_UP, Outcome
@@ -336,16 +335,17 @@ def _measures_from_json(found: Mapping[str, Any]) -> Measures:
 def _sample_to_json(sample: Sample) -> dict[str, Any]:
     return {
         "n": sample.n,
-        "mean": _finite(sample.mean),
-        "deviation": _finite(sample.deviation),
+        "mean": finite(sample.mean),
+        "deviation": finite(sample.deviation),
         "inflation": sample.inflation,
         "levels": None if len(sample.values) == sample.n else [round(float(level), 9) for level in sample.levels],
         "values": [float(f"{value:.7g}") for value in sample.values],
     }
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def finite(value: float | None) -> float | None:
+    """The value, where JSON has a word for it."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _sample_from_json(found: Mapping[str, Any]) -> Sample:

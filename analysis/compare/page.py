@@ -14,6 +14,7 @@ from analysis.compare.comparison import (
     WORSE,
     Comparison,
     Figure,
+    by_name,
     chance_note,
     describe_change,
     format_value,
@@ -43,7 +44,7 @@ def render_comparison(comparison: Comparison) -> str:
         _verdict(comparison),
         listed([*comparison.warnings, *(f"Unlike: {text}" for text in comparison.differences)], "warnings"),
         section("Gates", _gates(comparison.gates)),
-        *(section(_title(name), _table(part)) for name, part in _by_name(figures)),
+        *(section(_title(name), _table(part)) for name, part in by_name(figures)),
         f'<p class="note">{escape(chance_note(comparison))} Drawn: change with its interval, from −{WIDEST_PCT:.0f} % '
         f"to +{WIDEST_PCT:.0f} %.</p>",
         section("Distributions", f'<div class="plots">{places}</div>' if places else ""),
@@ -101,11 +102,6 @@ def _title(name: str) -> str:
     return f"Figures of {name}" if name else "Figures"
 
 
-def _by_name(figures: Sequence[Figure]) -> list[tuple[str, list[Figure]]]:
-    names = dict.fromkeys(found.name for found in figures)
-    return [(name, [found for found in figures if found.name == name]) for name in names]
-
-
 def _table(figures: Sequence[Figure]) -> str:
     rows = []
     for found in figures:
@@ -119,7 +115,7 @@ def _table(figures: Sequence[Figure]) -> str:
 
 
 def _folded(figures: Sequence[Figure]) -> str:
-    parts = [(f"<h3>{escape(name)}</h3>" if name else "") + _table(part) for name, part in _by_name(figures)]
+    parts = [(f"<h3>{escape(name)}</h3>" if name else "") + _table(part) for name, part in by_name(figures)]
     return f"<details><summary>{len(figures)} figures</summary>{''.join(parts)}</details>" if figures else ""
 
 

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from analysis.compare.comparison import (
     Comparison,
     Figure,
+    by_name,
     chance_note,
     describe_change,
     format_value,
     headline,
 )
-from analysis.compare.gate import GateResult
 from analysis.figures.metrics import METRICS
 from analysis.report.markdown import escape
 
 STATES = {"held": "held", "failed": "FAILED", "no_data": "FAILED", "inconclusive": "INCONCLUSIVE"}
+MARKS = {"held": "✅", "inconclusive": "⚠️"}
 
 
 def to_text(comparison: Comparison, figures: Sequence[Figure]) -> str:
@@ -25,15 +26,11 @@ def to_text(comparison: Comparison, figures: Sequence[Figure]) -> str:
     lines += [headline(comparison)]
     lines += [f"  ! {warning}" for warning in comparison.warnings]
     lines += [f"  ! unlike: {difference}" for difference in comparison.differences]
-    for name, of_name in _by_name(figures):
+    for name, of_name in by_name(figures):
         lines += ["", name or "all requests", *_aligned(_table(of_name))]
     lines += ["", chance_note(comparison)]
     if comparison.gates:
-        lines += [
-            "",
-            "Gates",
-            *(f"  {STATES[gate.state]:6}  {gate}" for gate in comparison.gates),
-        ]
+        lines += ["", "Gates", *(f"  {STATES[gate.state]:6}  {gate}" for gate in comparison.gates)]
     return "\n".join(lines)
 
 
@@ -45,24 +42,15 @@ def to_markdown(comparison: Comparison, figures: Sequence[Figure]) -> str:
     if comparison.gates:
         lines += ["| gate | result |", "|---|---|"]
         lines += [
-            f"| {escape(gate.gate.text)} | {_mark(gate)} {escape(gate.state)} {escape(gate.note)} |"
+            f"| {escape(gate.gate.text)} | {MARKS.get(gate.state, '❌')} {escape(gate.state)} {escape(gate.note)} |"
             for gate in comparison.gates
         ]
-    for name, of_name in _by_name(figures):
+    for name, of_name in by_name(figures):
         lines += ["", f"**{escape(name) or 'All requests'}**", ""]
         head, *rows = _table(of_name)
         lines += ["| " + " | ".join(head) + " |", "|---|--:|--:|--:|--:|---|"]
         lines += ["| " + " | ".join(escape(cell) for cell in row) + " |" for row in rows]
     return "\n".join([*lines, "", chance_note(comparison)])
-
-
-def _mark(gate: GateResult) -> str:
-    return {"held": "✅", "inconclusive": "⚠️"}.get(gate.state, "❌")
-
-
-def _by_name(figures: Sequence[Figure]) -> list[tuple[str, list[Figure]]]:
-    names = dict.fromkeys(figure.name for figure in figures)
-    return [(name, [figure for figure in figures if figure.name == name]) for name in names]
 
 
 def _table(figures: Sequence[Figure]) -> list[list[str]]:

@@ -28,14 +28,13 @@ from analysis.findings.load_curve import load_curve
 from analysis.findings.quota import quota_truth
 from analysis.findings.routes import routes_of, spillover_of, targets_of
 from analysis.findings.summary import Summary
-from analysis.findings.verdict import judge
+from analysis.findings.verdict import goodput_of, judge
 from analysis.findings.warnings import warnings_of
 from analysis.sources.rows import RowTable, part
 from analysis.sources.run import Run
 from analysis.statistics import Distribution, Group, distribution, percentage
-from tokenswarm.metrics.goodput import Goodput, parse_goodput
 from tokenswarm.metrics.prices import PriceTable
-from tokenswarm.userinput import BadInput, read_number
+from tokenswarm.userinput import read_number
 
 NETWORK = "network and the rest"
 """What remains of E2E after the stages that the server reports."""
@@ -86,15 +85,6 @@ def count_labels(column: pd.Series[Any]) -> dict[str, int]:
         for text in str(joined).split(";"):
             counted[text] += int(count)
     return {text: count for text, count in counted.most_common() if count}
-
-
-def goodput_of(run: Run) -> Goodput | None:
-    """The goodput limits a run was started with; `None` without any, or when they cannot be read."""
-    text = run.setting("options", "goodput")
-    try:
-        return parse_goodput(text) if isinstance(text, str) and text.strip() else None
-    except BadInput:
-        return None
 
 
 def _of_rows(run: Run, window: Window, common: dict[str, Any], prices: PriceTable | None) -> Summary:

@@ -211,10 +211,11 @@ def _evaluate(run: Run, criteria: list[Criterion]) -> list[CriterionResult]:
         return []
     window = window_of(run)
     span = None if window is None else (window.start, window.end)
-    return evaluate(criteria, RowSamples(run.rows, _goodput(run)), span)
+    return evaluate(criteria, RowSamples(run.rows, goodput_of(run)), span)
 
 
-def _goodput(run: Run) -> Goodput | None:
+def goodput_of(run: Run) -> Goodput | None:
+    """The goodput limits a run was started with; `None` without any, or when they cannot be read."""
     text = run.setting("options", "goodput")
     try:
         return parse_goodput(text) if isinstance(text, str) and text.strip() else None

@@ -34,8 +34,6 @@ from analysis.statistics import Distribution
 
 HEIGHT = 320
 OVER_LOAD = "Latency and throughput over load"
-OVER_LOAD = "Latency and throughput over load"
-SCALE = [[0, "rgba(59,127,217,0)"], [0.05, "rgba(59,127,217,0.18)"], [1, BLUE]]
 SCALE = [[0, "rgba(59,127,217,0)"], [0.05, "rgba(59,127,217,0.18)"], [1, BLUE]]
 TRENDS = ("ttft_ms", "e2e_ms")
 

@@ -62,19 +62,12 @@ NAMES: Mapping[str, str] = MappingProxyType(
 )
 """Names taken from the process environment, with what they mean."""
 
-SECRET_NAMES = frozenset(
-    {
-        "AZURE_OPENAI_API_KEY",
-        "OPENAI_API_KEY",
-        "ANTHROPIC_API_KEY",
-        "ORCHESTRATOR_FUNCTION_KEY",
-        "functionKey",
-        "ORCHESTRATOR_APP_APIKEY",
-        "DAPR_API_TOKEN",
-        "ORCHESTRATOR_BEARER_TOKEN",
-        "AZURE_CLIENT_SECRET",
-    }
-)
+
+def _looks_secret(name: str) -> bool:
+    return name.upper().endswith(("KEY", "SECRET", "TOKEN", "PASSWORD"))
+
+
+SECRET_NAMES = frozenset(filter(_looks_secret, NAMES))
 """Of these, the ones whose values must never be shown."""
 
 ENDPOINT_NAMES = ("AZURE_OPENAI_ENDPOINT", "AOAI_ENDPOINT", "OPENAI_BASE_URL")
@@ -167,7 +160,7 @@ class Environment(Mapping[str, str]):
 
     def secrets(self) -> list[str]:
         """Every value that must never be shown."""
-        return [value for name, value in self._values.items() if name in SECRET_NAMES or _looks_secret(name)]
+        return [value for name, value in self._values.items() if _looks_secret(name)]
 
 
 def read_environment(
@@ -383,10 +376,6 @@ def _interpolate(value: str, known: Mapping[str, str]) -> tuple[str, list[str]]:
 
 def _ignored(name: str, source: str) -> str:
     return f"{name} ({source}): Locust reads LOCUST_ names from the real environment only; put it into the scenario"
-
-
-def _looks_secret(name: str) -> bool:
-    return name.upper().endswith(("KEY", "SECRET", "TOKEN", "PASSWORD"))
 
 
 def _key_problems(value: str, where: str) -> list[str]:
