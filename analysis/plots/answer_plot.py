@@ -7,7 +7,6 @@ Soak: heatmap of latency over time. Several runs: their trend.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from analysis.figures.metrics import METRICS
 from analysis.figures.series import Grid, LoadPoints
 from analysis.findings.kind import Kind, kind_of
 from analysis.findings.summary import Summary
-from analysis.plots.curve_plot import CURVE_NOTE, curve_spec
+from analysis.plots.curve_plot import CURVE_NOTE, curve_spec, interval_bars, scatter, shown
 from analysis.plots.plotly_parts import Spec, as_times, base_layout, escape_text, right_axis, rounded
 from analysis.plots.plots import (
     BLUE,
@@ -30,7 +29,6 @@ from analysis.plots.plots import (
     request_rates,
     time_layout,
 )
-from analysis.statistics import Distribution
 
 HEIGHT = 320
 OVER_LOAD = "Latency and throughput over load"
@@ -63,27 +61,12 @@ def _plot(title: str, note: str, data: list[Spec], layout: Spec) -> Plot:
     return Plot("answer", title, note, {"data": data, "layout": layout}, wide=True)
 
 
-def _scatter(name: str, x: Any, y: Any, colour: str, **more: Any) -> Spec:
-    return {
-        "type": "scatter", "mode": "lines+markers", "name": escape_text(name), "x": x, "y": y,
-        "line": {"color": colour, "width": 2}, "marker": {"size": 7, "color": colour}, "hovertemplate": "%{y:,.4~r}",
-    } | more  # fmt: skip
-
-
 def _metric_of(summary: Summary) -> str:
     """The latency that a plot over load shows: that of the criteria, else TTFT, else E2E."""
     for item in summary.judgement.criteria:
         if item.metric in ("ttft_ms", "e2e_ms") and item.name is None:
             return item.metric
     return "ttft_ms" if summary.overall.distribution("ttft_ms").n else "e2e_ms"
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _number(value: Any) -> float | None:
-    return float(f"{value:.4g}") if _is_number(value) else None
 
 
 def _over_load(one: Drawn) -> Plot | None:
@@ -93,8 +76,7 @@ def _over_load(one: Drawn) -> Plot | None:
         return None
     x = "requests / min offered" if points.is_open else "requests in flight"
     layout = base_layout(x, "requests / min answered")
-    for axis in ("xaxis", "yaxis"):
-        layout[axis] |= {"rangemode": "tozero"}
+    layout["xaxis"] |= {"rangemode": "tozero"}
     right_axis(layout, "ms")
     note = "Each point is a span of the run; latencies on the right, in ms, where enough requests were answered."
     return _plot(OVER_LOAD, note, _load_data(points, metric), layout)
@@ -103,12 +85,12 @@ def _over_load(one: Drawn) -> Plot | None:
 def _load_data(points: LoadPoints, metric: str) -> list[Spec]:
     title = METRICS[metric].title
     x = rounded(points.load)
-    data = [_scatter("answered", x, rounded(points.completed), GREEN, mode="markers")]
+    data = [scatter("answered", x, rounded(points.completed), GREEN) | {"mode": "markers"}]
     for name, values, colour in (("p50", points.median, BLUE), ("p95", points.p95, ORANGE)):
         if np.isfinite(values).any():
-            mark = {"size": 7, "color": colour, "symbol": "diamond"}
-            data.append(_scatter(f"{title} {name} (right)", x, rounded(values), colour, mode="markers", yaxis="y2",
-                                 marker=mark))  # fmt: skip
+            marker = {"size": 7, "color": colour, "symbol": "diamond"}
+            right = {"mode": "markers", "yaxis": "y2", "marker": marker}
+            data.append(scatter(f"{title} {name} (right)", x, rounded(values), colour) | right)
     return data
 
 
@@ -148,24 +130,16 @@ def _trend(drawn: Sequence[Drawn]) -> Plot | None:
     """p95 of TTFT and E2E with their intervals, and answers a minute, run by run in the order given."""
     x = [escape_text(one.label) for one in drawn]
     layout = base_layout(None, "ms")
-    layout["yaxis"] |= {"rangemode": "tozero"}
     layout["xaxis"] |= {"type": "category"}
     data = []
     for metric, colour in zip(TRENDS, (ORANGE, PURPLE), strict=True):
         found = [one.summary.overall.distribution(metric) for one in drawn]
         if any(each.percentile("p95").value is not None for each in found):
-            data.append(_with_interval(f"{METRICS[metric].title} p95", x, found, colour))
+            p95 = [each.percentile("p95") for each in found]
+            line = scatter(f"{METRICS[metric].title} p95", x, [shown(each.value) for each in p95], colour)
+            data.append(line | interval_bars(p95))
     rates = [one.summary.overall.values.get("rpm") for one in drawn]
-    data.append(_scatter("answered / min (right)", x, [_number(rate) for rate in rates], GREEN, yaxis="y2"))
+    data.append(scatter("answered / min (right)", x, [shown(rate) for rate in rates], GREEN) | {"yaxis": "y2"})
     right_axis(layout, "requests / min")
     criteria_lines(layout, drawn, "ttft_ms")
     return _plot("From run to run", "In the order given. Bars: 95 % interval.", data, layout)
-
-
-def _with_interval(name: str, x: list[str], found: Sequence[Distribution], colour: str) -> Spec:
-    estimates = [each.percentile("p95") for each in found]
-    values = [each.value for each in estimates]
-    up = [(each.high or each.value or 0) - (each.value or 0) for each in estimates]
-    down = [(each.value or 0) - (each.low or each.value or 0) for each in estimates]
-    error = {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "thickness": 1.2}
-    return _scatter(name, x, [_number(value) for value in values], colour, error_y=error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from analysis.figures.levels import LevelFigures
 from analysis.findings.load_curve import CurveLevel, LoadCurve
@@ -18,14 +19,13 @@ def curve_spec(curve: LoadCurve) -> tuple[list[Spec], Spec]:
     """Answers a minute with p95 of TTFT and E2E (right) over load; a line at the knee and at the load that was
     carried."""
     layout = base_layout(f"load, {curve.unit}", "requests / min answered")
-    for axis in ("xaxis", "yaxis"):
-        layout[axis] |= {"rangemode": "tozero"}
+    layout["xaxis"] |= {"rangemode": "tozero"}
     right_axis(layout, "ms")
     levels = curve.levels
     found = [level.figures for level in levels]
     x = [figures.span.load for figures in found]
     marks = {"size": 9, "color": [_colour(level) for level in levels]}
-    data = [_line("answered", x, [_shown(each.rpm) for each in found], BLUE) | {"marker": marks}]
+    data = [scatter("answered", x, [shown(each.rpm) for each in found], BLUE) | {"marker": marks}]
     data += _latencies(x, found)
     _mark_loads(layout, curve)
     return data, layout
@@ -41,13 +41,12 @@ def trade_plot(curve: LoadCurve) -> Plot | None:
     if len(told) < 2:
         return None
     layout = base_layout("tokens/s in all", "tokens/s per user (median)") | {"showlegend": False}
-    for axis in ("xaxis", "yaxis"):
-        layout[axis] |= {"rangemode": "tozero"}
+    layout["xaxis"] |= {"rangemode": "tozero"}
     trace = {
         "type": "scatter", "mode": "markers+text", "name": "level", "textposition": "top center", "cliponaxis": False,
         "text": [escape_text(level.label) for level in told],
-        "x": [_shown(level.figures.tokens_per_s) for level in told],
-        "y": [_shown(level.figures.per_user.value) for level in told],
+        "x": [shown(level.figures.tokens_per_s) for level in told],
+        "y": [shown(level.figures.per_user.value) for level in told],
         "marker": {"size": 9, "color": [GREEN if level.on_front else GREY for level in told]},
         "textfont": {"size": 11}, "hovertemplate": "%{text}: %{x:,.4~r} in all, %{y:,.4~r} per user",
     }  # fmt: skip
@@ -60,23 +59,24 @@ def _latencies(x: Sequence[float], found: Sequence[LevelFigures]) -> list[Spec]:
         ("E2E p95, ms (right)", [each.e2e_p95 for each in found], PURPLE),
     )
     return [
-        _line(name, x, [_shown(each.value) for each in estimates], colour) | _bars(estimates) | {"yaxis": "y2"}
+        scatter(name, x, [shown(each.value) for each in estimates], colour) | interval_bars(estimates) | {"yaxis": "y2"}
         for name, estimates, colour in told
         if any(each.value is not None for each in estimates)
     ]
 
 
-def _line(name: str, x: Sequence[float], y: Sequence[float | None], colour: str) -> Spec:
+def scatter(name: str, x: Sequence[Any], y: Sequence[float | None], colour: str) -> Spec:
+    """Points joined by lines."""
     return {
         "type": "scatter", "mode": "lines+markers", "name": escape_text(name), "x": list(x), "y": list(y),
         "line": {"color": colour, "width": 2}, "marker": {"size": 7, "color": colour}, "hovertemplate": "%{y:,.4~r}",
     }  # fmt: skip
 
 
-def _bars(estimates: Sequence[Estimate]) -> Spec:
-    """A side that the sample does not bound has no bar."""
-    up = [_shown(abs((each.high or each.value or 0.0) - (each.value or 0.0))) for each in estimates]
-    down = [_shown(abs((each.value or 0.0) - (each.low or each.value or 0.0))) for each in estimates]
+def interval_bars(estimates: Sequence[Estimate]) -> Spec:
+    """95 % intervals. A side that the sample does not bound has no bar."""
+    up = [shown(abs((each.high or each.value or 0.0) - (each.value or 0.0))) for each in estimates]
+    down = [shown(abs((each.value or 0.0) - (each.low or each.value or 0.0))) for each in estimates]
     return {"error_y": {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "thickness": 1.2}}
 
 
@@ -105,5 +105,6 @@ def _upright(layout: Spec, at: float, label: str, colour: str, height: float) ->
     })  # fmt: skip
 
 
-def _shown(value: float | None) -> float | None:
+def shown(value: float | None) -> float | None:
+    """A figure as a plot has it: see `rounded`."""
     return None if value is None else float(f"{value:.4g}")

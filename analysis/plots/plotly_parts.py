@@ -22,7 +22,7 @@ LEGEND: Spec = {
 
 
 def base_layout(x_title: str | None, y_title: str | None) -> Spec:
-    """Layout of any plot: no frame, no background, a legend above, axis titles as given."""
+    """Layout of any plot: no frame, no background, a legend above, axis titles as given, y from 0."""
     axis: Spec = {
         "zeroline": False,
         "ticks": "outside",
@@ -40,7 +40,7 @@ def base_layout(x_title: str | None, y_title: str | None) -> Spec:
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 12},
         "xaxis": axis | {"title": {"text": x_title or "", "standoff": 8, "font": {"size": 12}}, "showgrid": False},
-        "yaxis": axis | {"title": {"text": y_title or "", "standoff": 8, "font": {"size": 12}}},
+        "yaxis": axis | {"title": {"text": y_title or "", "standoff": 8, "font": {"size": 12}}, "rangemode": "tozero"},
         "legend": dict(LEGEND),
         "showlegend": True,
         "hovermode": "closest",
@@ -48,6 +48,19 @@ def base_layout(x_title: str | None, y_title: str | None) -> Spec:
         "shapes": [],
         "annotations": [],
     }
+
+
+def elapsed_layout(length_s: float, y_title: str) -> Spec:
+    """Layout over the time since the start of something that took `length_s`."""
+    layout = base_layout(None, y_title) | {"hovermode": "x unified"}
+    layout["xaxis"] |= {
+        "type": "date",
+        "tickformat": "%M:%S" if length_s < 3600 else "%H:%M",
+        "hoverformat": "%H:%M:%S",
+        "range": [ORIGIN_MS, ORIGIN_MS + round(length_s * 1000)],
+        "nticks": 7,
+    }
+    return layout
 
 
 ORIGIN_MS = 86_400_000

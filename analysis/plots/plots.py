@@ -24,6 +24,7 @@ from analysis.plots.plotly_parts import (
     draw_curve,
     draw_dots,
     draw_limit,
+    elapsed_layout,
     escape_text,
     rounded,
 )
@@ -276,7 +277,6 @@ def percentile_plot(metric: str, lines: Sequence[tuple[str, Curve, str, str]]) -
     most = max(trace["x"][-1] for trace in data)
     ticks = {at: text for at, text in NINES.items() if at <= most + 0.05}
     layout["xaxis"] |= {"tickvals": list(ticks), "ticktext": list(ticks.values()), "range": [0, most * 1.02]}
-    layout["yaxis"] |= {"rangemode": "tozero"}
     layout["showlegend"] = len(data) > 1
     spec = {"data": data, "layout": layout}
     return Plot(
@@ -306,7 +306,6 @@ def _against(drawn: Sequence[Drawn], column: str, metric: str) -> Plot | None:
     if not data:
         return None
     layout = base_layout(METRICS[column].title.lower() + ", tokens", "ms")
-    layout["yaxis"] |= {"rangemode": "tozero"}
     title = f"{METRICS[metric].title} against {METRICS[column].title.lower()}"
     note = "Medians are of groups of equally many requests."
     return Plot(f"{metric}-{column}", title, note, {"data": data, "layout": layout})
@@ -314,17 +313,7 @@ def _against(drawn: Sequence[Drawn], column: str, metric: str) -> Plot | None:
 
 def time_layout(drawn: Sequence[Drawn], y_title: str) -> Spec:
     """Layout over the time since the start; of one run with its warm-up and cool-down shaded."""
-    layout = base_layout(None, y_title)
-    longest = max(one.clock.length_s for one in drawn)
-    layout["xaxis"] |= {
-        "type": "date",
-        "tickformat": "%M:%S" if longest < 3600 else "%H:%M",
-        "hoverformat": "%H:%M:%S",
-        "range": as_times(np.array([0.0, longest])),
-        "nticks": 7,
-    }
-    layout["yaxis"] |= {"rangemode": "tozero"}
-    layout["hovermode"] = "x unified"
+    layout = elapsed_layout(max(one.clock.length_s for one in drawn), y_title)
     if len(drawn) == 1:
         _shade_outside(layout, drawn[0])
     return layout

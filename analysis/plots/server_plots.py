@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.plots.plotly_parts import Spec, as_times, base_layout, escape_text, rounded
+from analysis.plots.plotly_parts import Spec, as_times, elapsed_layout, escape_text, rounded
 from analysis.plots.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, TEAL, Drawn, Plot
 from analysis.server.client_and_server import ServerCurve, curves
 from tokenswarm.metrics.server_metrics import FILE_NAME, read_samples
@@ -40,23 +40,10 @@ def _axis(curve: ServerCurve) -> str:
 
 
 def _plot(one: Drawn, key: str, resource: str, axis: str, group: Sequence[ServerCurve]) -> Plot:
-    layout = base_layout(None, axis)
-    layout["xaxis"] |= {
-        "type": "date",
-        "tickformat": "%M:%S" if one.clock.length_s < 3600 else "%H:%M",
-        "hoverformat": "%H:%M:%S",
-        "range": as_times(np.array([0.0, one.clock.length_s])),
-        "nticks": 7,
-    }
-    layout["yaxis"] |= {"rangemode": "tozero"}
-    layout["hovermode"] = "x unified"
     data = [_line(one, curve, COLOURS[place % len(COLOURS)]) for place, curve in enumerate(group)]
-    return Plot(
-        key,
-        f"{resource}: {axis}",
-        "As the service reports it, at the middle of each interval.",
-        {"data": data, "layout": layout},
-    )
+    note = "As the service reports it, at the middle of each interval."
+    spec = {"data": data, "layout": elapsed_layout(one.clock.length_s, axis)}
+    return Plot(key, f"{resource}: {axis}", note, spec)
 
 
 def _line(one: Drawn, curve: ServerCurve, colour: str) -> Spec:
