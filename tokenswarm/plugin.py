@@ -157,9 +157,9 @@ def _show(load_test: LoadTest, web_ui: WebUI | None) -> None:
     if web_ui is None:
         attach_terminal(current_run)
         return
-    from tokenswarm.live.webui import attach_page  # a headless run does without its modules
+    from tokenswarm.live.webui import LlmPage  # a headless run does without its modules
 
-    attach_page(current_run, web_ui)
+    LlmPage(current_run, web_ui).attach()
 
 
 def _open_prometheus(current_run: CurrentRun) -> None:

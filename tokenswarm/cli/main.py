@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,64 +130,33 @@ def options(word: str | None) -> None:
     write_line(option_pages.terminal_text(word))
 
 
-def _analysis(name: str, arguments: Sequence[str]) -> None:
-    sys.exit(run_part("analysis.__main__", [name, *arguments], prog=command_name()))
+_OF_ANALYSIS = (
+    ("report", "Write the report of the newest run, or of those named.",
+     "Write the report of one or several RUNs; without any, of the newest run."),
+    ("check", "Judge the newest run once more, or those named.",
+     "Judge RUNs by their criteria; without any, the newest run. The exit code is the verdict."),
+    ("compare", "Compare the last two runs of a test, or those named.",
+     "Compare two RUNs; without any, the last two of the test that ran last."),
+    ("history", "List all runs in order, and what changed for good.",
+     "List the runs in DIR (default: results) in order, and what changed for good."),
+    ("export", "Write a run as Parquet, or to MLflow.",
+     "Write the rows of a RUN as Parquet, or its figures to MLflow; without a RUN, of the newest."),
+    ("recover", "Rebuild the rows of a run that was cut by a crash.",
+     "Rebuild the rows of a RUN that was cut by a crash, from what each process had written."),
+    ("azure-metrics", "Fetch what Azure Monitor counted during a run.",
+     "Fetch what Azure Monitor counted during a RUN."),
+    ("sizing", "Work out rates and units for a number of users.",
+     "Work out requests and tokens per minute, and provisioned units, for a number of users."),
+)  # fmt: skip
+"""Commands that `python -m analysis` has under the same name, what each does in short, and in full."""
 
+for _name, _short, _help in _OF_ANALYSIS:
 
-@cli.command(short_help="Write the report of the newest run, or of those named.", context_settings=PASSED_ON)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def report(arguments: tuple[str, ...]) -> None:
-    """Write the report of one or several RUNs; without any, of the newest run."""
-    _analysis("report", arguments)
-
-
-@cli.command(short_help="Judge the newest run once more, or those named.", context_settings=PASSED_ON)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def check(arguments: tuple[str, ...]) -> None:
-    """Judge RUNs by their criteria; without any, the newest run. The exit code is the verdict."""
-    _analysis("check", arguments)
-
-
-@cli.command(short_help="Compare the last two runs of a test, or those named.", context_settings=PASSED_ON)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def compare(arguments: tuple[str, ...]) -> None:
-    """Compare two RUNs; without any, the last two of the test that ran last."""
-    _analysis("compare", arguments)
-
-
-@cli.command(short_help="List all runs in order, and what changed for good.", context_settings=PASSED_ON)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def history(arguments: tuple[str, ...]) -> None:
-    """List the runs in DIR (default: results) in order, and what changed for good."""
-    _analysis("history", arguments)
-
-
-@cli.command(short_help="Write a run as Parquet, or to MLflow.", context_settings=PASSED_ON)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def export(arguments: tuple[str, ...]) -> None:
-    """Write the rows of a RUN as Parquet, or its figures to MLflow; without a RUN, of the newest."""
-    _analysis("export", arguments)
-
-
-@cli.command(short_help="Rebuild the rows of a run that was cut by a crash.", context_settings=PASSED_ON)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def recover(arguments: tuple[str, ...]) -> None:
-    """Rebuild the rows of a RUN that was cut by a crash, from what each process had written."""
-    _analysis("recover", arguments)
-
-
-@cli.command("azure-metrics", short_help="Fetch what Azure Monitor counted during a run.", context_settings=PASSED_ON)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def azure_metrics(arguments: tuple[str, ...]) -> None:
-    """Fetch what Azure Monitor counted during a RUN."""
-    _analysis("azure-metrics", arguments)
-
-
-@cli.command(short_help="Work out rates and units for a number of users.", context_settings=PASSED_ON)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def sizing(arguments: tuple[str, ...]) -> None:
-    """Work out requests and tokens per minute, and provisioned units, for a number of users."""
-    _analysis("sizing", arguments)
+    @cli.command(_name, short_help=_short, help=_help, context_settings=PASSED_ON)
+    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+    @click.pass_context
+    def _analyse(context: click.Context, arguments: tuple[str, ...]) -> None:
+        sys.exit(run_part("analysis.__main__", [str(context.command.name), *arguments], prog=command_name()))
 
 
 @cli.command(short_help="Show what a run would use, try it, say what to do.")

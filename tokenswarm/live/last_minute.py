@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeVar
 
 from tokenswarm.metrics.histogram import Histogram
@@ -46,20 +46,15 @@ class Tally:
 
     def merge(self, other: Tally, times: int = 1) -> None:
         """Add another tally (`times` = -1: take it out again)."""
-        self.ok += other.ok * times
-        self.throttled += other.throttled * times
-        self.failed += other.failed * times
-        self.cancelled += other.cancelled * times
-        self.aborted += other.aborted * times
-        self.dropped += other.dropped * times
-        self.counted += other.counted * times
-        self.prompt += other.prompt * times
-        self.generated += other.generated * times
-        self.estimated += other.estimated * times
+        for name in COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name) * times)
 
     @property
     def sent(self) -> int:
         return self.ok + self.throttled + self.failed + self.cancelled + self.aborted
+
+
+COUNTS = tuple(each.name for each in fields(Tally))
 
 
 @dataclass(frozen=True, slots=True)

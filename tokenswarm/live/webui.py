@@ -210,12 +210,10 @@ class LlmPage:
 
     def _before_request(self) -> Response | None:
         path = request.path.removeprefix(self._base)
-        if path == "/swarm" and request.method == "POST" and self._may_act():
+        may_act = not self._web_ui.web_login or current_user.is_authenticated
+        if path == "/swarm" and request.method == "POST" and may_act:
             return self._check_start()
         return None
-
-    def _may_act(self) -> bool:
-        return not self._web_ui.web_login or current_user.is_authenticated
 
     def _check_start(self) -> Response | None:
         """The answer to a start that cannot be, with everything that is wrong; `None` when it can."""
@@ -224,7 +222,7 @@ class LlmPage:
         if runner.state in RUNNING:  # Locust changes the number of users
             problems = self._form.check_change(options, request.form)
             return self._refuse(BadInput(problems)) if problems else None
-        options, problems = self._form.would_be_options(options, request.form, _shown_by_locust())
+        options, problems = self._form.would_be_options(options, request.form, set(ui_extra_args_dict()))
         problems += check_scenario(self._scenarios, request.form.get("scenario", ""))
         if isinstance(runner, MasterRunner) and runner.worker_count == 0:
             problems.append("workers: expected at least one connected worker, got none")
@@ -342,13 +340,3 @@ def _search_facts(monitor: Monitor) -> dict[str, Any] | None:
         return None
     step = monitor.run.judge.step if monitor.run.ended_at is None else None
     return {**facts, "now": f"{step} ({step.purpose})" if step else None}
-
-
-def _shown_by_locust() -> set[str]:
-    """Options of a locustfile that Locust's own form shows."""
-    return set(ui_extra_args_dict())
-
-
-def attach_page(current_run: CurrentRun, web_ui: WebUI) -> None:
-    """Give the web UI its LLM page, and its guard. Raises `BadInput`."""
-    LlmPage(current_run, web_ui).attach()

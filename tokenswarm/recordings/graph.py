@@ -117,20 +117,3 @@ def made_up_steps(count: int, fan_out: Callable[[], int], tool_s: Callable[[], f
             before = len(steps)
             steps.append(AgentStep(tuple(range(begin, before)), tool_s()))
     return steps
-
-
-def critical_path_s(steps: Sequence[AgentStep], took_s: Sequence[float]) -> float:
-    """The longest chain of steps and tools, in s, where each step takes `took_s`: the shortest that the session can
-    take."""
-    ends: dict[int, float] = {}
-
-    def end_of(position: int) -> float:
-        step = steps[position]
-        return max((ends[parent] for parent in step.parents), default=0.0) + step.tool_s + took_s[position]
-
-    left = list(range(len(steps)))
-    while left:
-        ready = [position for position in left if all(parent in ends for parent in steps[position].parents)]
-        ends |= {position: end_of(position) for position in ready}
-        left = [position for position in left if position not in ends]
-    return max(ends.values(), default=0.0)

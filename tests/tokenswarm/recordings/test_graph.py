@@ -13,7 +13,6 @@ from tokenswarm.recordings.graph import (
     AgentStep,
     ancestors_of,
     children_of,
-    critical_path_s,
     made_up_steps,
     read_steps,
 )
@@ -36,7 +35,6 @@ def test_a_fan_out_and_a_join_in_any_order_of_the_file() -> None:
                         step("b", parents=["root"], tool_s=2)], "chat")  # fmt: skip
     assert [each.parents for each in steps] == [(1, 3), (2,), (), (2,)]
     assert children_of(steps) == [[], [0], [1, 3], [0]]
-    assert critical_path_s(steps, [1, 1, 1, 1]) == 5
 
 
 @pytest.mark.parametrize(
@@ -75,19 +73,6 @@ def random_steps(rng: random.Random) -> list[AgentStep]:
         before = [other for other in order if place[other] < place[step]]
         steps.append(AgentStep(tuple(sorted(rng.sample(before, min(len(before), rng.randrange(3))))), rng.random()))
     return steps
-
-
-def test_the_critical_path_is_the_longest_of_all_paths() -> None:
-    rng = random.Random(4)
-    for _ in range(200):
-        steps = random_steps(rng)
-        took_s = [rng.random() for _ in steps]
-
-        def longest_to(position: int, steps: list[AgentStep] = steps, took_s: list[float] = took_s) -> float:
-            before = [longest_to(parent) for parent in steps[position].parents]
-            return max(before, default=0.0) + steps[position].tool_s + took_s[position]
-
-        assert critical_path_s(steps, took_s) == pytest.approx(max(map(longest_to, range(len(steps)))))
 
 
 @given(count=st.integers(1, 60), widths=st.lists(st.integers(1, 6), min_size=1))
