@@ -10,30 +10,25 @@ end of the body does not, an empty reason does not; a reason that is not known d
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from tokenswarm.apis.api import Encoded, Found
 from tokenswarm.apis.chunk_times import ChunkTimes
-from tokenswarm.apis.request import ChatRequest
+from tokenswarm.apis.request import ChatRequest, chat_body, encode_json
 from tokenswarm.apis.sse import ErrorEvent, foreign_text
 from tokenswarm.apis.whole_body import EventsOrBody, Usual
 from tokenswarm.payload.ends import end_doubts, end_reason, failed_end
 from tokenswarm.payload.errors import ToldError, find_error, read_object, told, told_event, unreadable_event
 from tokenswarm.payload.json_text import read_json, whole_characters
 from tokenswarm.payload.message import ToolCalls, has_text, message_of, reasons, said_text, shows
-from tokenswarm.payload.tool_calls import Called
 from tokenswarm.payload.usage import Usage, parse_usage, plausible, streamed_tokens
 from tokenswarm.record import Doubt, Outcome
 
 CHAT_PATH = "/chat/completions"
 
 _DONES = (b"[DONE]", b'"[DONE]"')
-_SAMPLING = ("frequency_penalty", "n", "presence_penalty", "temperature", "top_p")
-"""Arguments that options give."""
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _FINISH = b'"finish_reason":'
 _UNFINISHED = b'"finish_reason":null'
 _USAGE = b'"usage":'
@@ -65,43 +60,6 @@ def stream_of(
     )
     stream.keep_calls = request.keep_calls
     return stream
-
-
-def chat_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
-    """The JSON body of a chat request."""
-    messages = request.shown(
-        lambda text: {"type": "text", "text": text},
-        lambda url: {"type": "image_url", "image_url": {"url": url}},
-    )
-    return sdk_body({"model": deployment, "messages": messages}, _arguments(request), request)
-
-
-def _arguments(request: ChatRequest) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if request.max_tokens is not None:
-        found[request.max_tokens_field] = request.max_tokens
-    return found | usage_option(request)
-
-
-def usage_option(request: ChatRequest) -> dict[str, Any]:
-    """What asks for token counts in a stream, with what else is said of streams."""
-    if not request.stream or not request.stream_usage:
-        return {}
-    return {"stream_options": {**(request.body.get("stream_options") or {}), "include_usage": True}}
-
-
-def sdk_body(asked: dict[str, Any], arguments: Mapping[str, Any], request: ChatRequest) -> dict[str, Any]:
-    """A body as the openai SDK puts it together: the model, whether to stream, what is `asked`, the arguments by name,
-    then further fields (its `extra_body`) as they were given."""
-    named = {name: request.body[name] for name in _SAMPLING if name in request.body} | dict(arguments)
-    further = {name: value for name, value in request.body.items() if name not in named}
-    streamed = {"stream": True} if request.stream else {}
-    return {"model": asked["model"], **streamed, **asked, **dict(sorted(named.items())), **further}
-
-
-def encode_json(body: Mapping[str, Any]) -> bytes:
-    """A JSON body as the openai SDK's HTTP client writes it."""
-    return _encode(body).encode("utf-8")
 
 
 class ChatStream(EventsOrBody):
@@ -276,7 +234,7 @@ class ChatStream(EventsOrBody):
             doubts += [Doubt.UNREAD] if self._decoder.unread else []
             doubts += [Doubt.BUFFERED] if self.times.buffered else []
         columns["doubts"] = ";".join(doubts) or None
-        called = _called(self._calls, self._ends, self.text) if self.keep_calls else None
+        called = self._calls.called(self.text, self._ends.get(0)) if self.keep_calls else None
         return Found(outcome, error, self.text, columns, None, tuple(self._calls), self._refused, called)
 
     def _take_tail(self) -> None:
@@ -407,11 +365,6 @@ def _fewer(ends: Mapping[int, str], choices: int) -> list[Doubt]:
     return [Doubt.FEWER_CHOICES] if 0 < len(ends) < choices else []
 
 
-def _called(calls: ToolCalls, ends: Mapping[int, str], text: str) -> Called | None:
-    """The tools that an answer calls; none where its limit may have cut a call."""
-    return None if ends.get(0) == "length" else calls.called(text)
-
-
 def read_body(body: bytes, status: int = 200, asked: int = 1, keep_calls: bool = False) -> Found:
     """What a non-streamed answer came to; `keep_calls`: one that calls tools is to be said again."""
     answer = read_object(body)
@@ -437,7 +390,7 @@ def read_body(body: bytes, status: int = 200, asked: int = 1, keep_calls: bool =
     first = messages[0] if messages else {}
     calls, text = ToolCalls(), said_text(first)
     calls.add(first)
-    called = _called(calls, ends, text) if keep_calls else None
+    called = calls.called(text, ends.get(0)) if keep_calls else None
     return Found(outcome, error, text, columns, None, tuple(calls), bool(first.get("refusal")), called)
 
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenswarm.apis.api import Encoded
-from tokenswarm.apis.chat_completions import ChatStream, encode_json, sdk_body, stream_of, usage_option
-from tokenswarm.apis.request import ChatRequest
+from tokenswarm.apis.chat_completions import ChatStream, stream_of
+from tokenswarm.apis.request import ChatRequest, encode_json, sdk_body, usage_option
 
 PATH = "/completions"
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tokenswarm.apis.api import Encoded, Found
-from tokenswarm.apis.chat_completions import encode_json
-from tokenswarm.apis.request import Request
+from tokenswarm.apis.request import Request, encode_json
 from tokenswarm.apis.whole_body import WholeBody
 from tokenswarm.payload.errors import ToldError, find_error, read_object
 from tokenswarm.payload.usage import Usage, parse_usage, plausible

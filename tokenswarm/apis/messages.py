@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenswarm.apis.api import Encoded, Found
-from tokenswarm.apis.chat_completions import encode_json
-from tokenswarm.apis.request import ChatRequest
+from tokenswarm.apis.request import ChatRequest, encode_json
 from tokenswarm.apis.typed_events import Carries, TypedEventStream, body_columns
 from tokenswarm.payload.ends import end_reason, failed_end
 from tokenswarm.payload.json_text import read_json

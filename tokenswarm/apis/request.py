@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,10 @@ from urllib.parse import urlsplit
 from tokenswarm.apis.api import Api
 
 TokenProvider = Callable[[], str]
+
+_SAMPLING = ("frequency_penalty", "n", "presence_penalty", "temperature", "top_p")
+"""Arguments that options give."""
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +159,43 @@ class RagRequest(Request):
 
     question: str
     name: str = "orchestrator"
+
+
+def chat_body(request: ChatRequest, deployment: str) -> dict[str, Any]:
+    """The JSON body of a chat request."""
+    messages = request.shown(
+        lambda text: {"type": "text", "text": text},
+        lambda url: {"type": "image_url", "image_url": {"url": url}},
+    )
+    return sdk_body({"model": deployment, "messages": messages}, _arguments(request), request)
+
+
+def _arguments(request: ChatRequest) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if request.max_tokens is not None:
+        found[request.max_tokens_field] = request.max_tokens
+    return found | usage_option(request)
+
+
+def usage_option(request: ChatRequest) -> dict[str, Any]:
+    """What asks for token counts in a stream, with what else is said of streams."""
+    if not request.stream or not request.stream_usage:
+        return {}
+    return {"stream_options": {**(request.body.get("stream_options") or {}), "include_usage": True}}
+
+
+def sdk_body(asked: dict[str, Any], arguments: Mapping[str, Any], request: ChatRequest) -> dict[str, Any]:
+    """A body as the openai SDK puts it together: the model, whether to stream, what is `asked`, the arguments by name,
+    then further fields (its `extra_body`) as they were given."""
+    named = {name: request.body[name] for name in _SAMPLING if name in request.body} | dict(arguments)
+    further = {name: value for name, value in request.body.items() if name not in named}
+    streamed = {"stream": True} if request.stream else {}
+    return {"model": asked["model"], **streamed, **asked, **dict(sorted(named.items())), **further}
+
+
+def encode_json(body: Mapping[str, Any]) -> bytes:
+    """A JSON body as the openai SDK's HTTP client writes it."""
+    return _encode(body).encode("utf-8")
 
 
 def write_request(method: str, url: str, headers: Mapping[str, str], body: bytes, absolute: bool) -> bytes:

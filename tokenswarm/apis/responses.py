@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenswarm.apis.api import Encoded, Found
-from tokenswarm.apis.chat_completions import encode_json, sdk_body
-from tokenswarm.apis.request import ChatRequest
+from tokenswarm.apis.request import ChatRequest, encode_json, sdk_body
 from tokenswarm.apis.typed_events import Carries, TypedEventStream, body_columns
 from tokenswarm.payload.ends import failed_end
 from tokenswarm.payload.errors import ToldError, told

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from tokenswarm.apis.api import Encoded, Reader
-from tokenswarm.apis.chat_completions import encode_json
-from tokenswarm.apis.request import ChatRequest
+from tokenswarm.apis.request import ChatRequest, encode_json
 from tokenswarm.apis.sse import EventDecoder
 from tokenswarm.apps.events import AppEvents
 from tokenswarm.apps.expressions import Expression

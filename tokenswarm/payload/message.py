@@ -85,9 +85,10 @@ class ToolCalls:
         for call in self._whole():
             yield call.name, call.arguments
 
-    def called(self, text: str) -> Called | None:
-        """The answer that they are of, with the text beside them; `None` without a call that can be answered."""
-        calls = [call for call in self._whole() if call.name]
+    def called(self, text: str, end: str | None) -> Called | None:
+        """The answer that they are of, with the text beside them; `None` without a call that can be answered, and where
+        the answer's limit (its `end`) may have cut one."""
+        calls = [call for call in self._whole() if call.name and end != "length"]
         functions = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
             for call in calls

@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 
 from tokenswarm.apis.chat_completions import (
     ChatStream,
-    chat_body,
     read_body,
 )
 from tokenswarm.apis.completions import completions_body
-from tokenswarm.apis.request import ChatRequest
+from tokenswarm.apis.request import ChatRequest, chat_body
 from tokenswarm.payload.errors import ToldError, error_text, is_content_filter
 from tokenswarm.payload.usage import Usage, parse_usage, streamed_tokens
 from tokenswarm.record import Outcome

@@ -12,8 +12,8 @@ import pytest
 
 from tests.scripted_server import scripted_server
 from tests.simulator_process import ROOT
-from tokenswarm.apis.chat_completions import CHAT_PATH, ChatCompletions, chat_body, encode_json
-from tokenswarm.apis.request import ChatRequest, ChatTarget, Sending
+from tokenswarm.apis.chat_completions import CHAT_PATH, ChatCompletions
+from tokenswarm.apis.request import ChatRequest, ChatTarget, Sending, chat_body, encode_json
 from tokenswarm.client.attempt import Caller
 from tokenswarm.client.call import REQUEST_ID_HEADER, Client
 from tokenswarm.client.sdk import SdkEndpoint, make_sdk_client

@@ -8,8 +8,8 @@ import openai
 import pytest
 
 from tests.scripted_server import scripted_server
-from tokenswarm.apis.chat_completions import ChatCompletions, chat_body
-from tokenswarm.apis.request import ChatRequest
+from tokenswarm.apis.chat_completions import ChatCompletions
+from tokenswarm.apis.request import ChatRequest, chat_body
 from tokenswarm.config.request_extras import (
     BodyFields,
     parse_extra_body,
