@@ -6,15 +6,19 @@ these messages is refused: it may come from anybody who reaches the master's por
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import functools
 import sys
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from tokenswarm.generator.heartbeat import HeartbeatWindow
+from tokenswarm.record import RequestRecord
+from tokenswarm.results.csv_rows import parse_rows
 
 MAX_TEXT = 4096
 """Of a name, a path or a sentence in a message; a path may be so long."""
@@ -94,6 +98,26 @@ class Rows:
             yield "stalls: expected pairs of an instant and ms, got others"
         if any(window.worker != self.worker for window in self.windows):
             yield f"health: expected windows of {self.worker[:60]!r}, got another's"
+
+    def records(self) -> list[RequestRecord]:
+        """Its rows as records, all of them understood before any is used. Raises `IllFormed`."""
+        try:
+            records = parse_rows(self.text)
+        except (ValueError, TypeError, csv.Error) as error:
+            raise IllFormed(f"{self.NAME}.text: expected rows, got {error}") from None
+        if len(records) != self.rows or (self.text and not self.text.endswith("\n")):
+            raise IllFormed(f"{self.NAME}: expected {self.rows} rows of {self.worker}, got {len(records)}")
+        return records
+
+    def check_after(self, before: Rows, name: str) -> None:
+        """Whether it goes on from the last message of worker `name`. Raises `IllFormed`."""
+        if self.worker != name:
+            raise IllFormed(f"{self.NAME}.worker: expected {name}, got {self.worker[:60]!r}")
+        for counter in ("started", "finished", "made", "written", "overtaken"):
+            if getattr(self, counter) < getattr(before, counter):
+                raise IllFormed(f"{self.NAME}.{counter}: expected no less than before, got {getattr(self, counter)}")
+        if self.journal is not None and Path(self.journal).name != f"journal-{name}.csv":
+            raise IllFormed(f"{self.NAME}.journal: expected journal-{name}.csv, got {self.journal[-60:]!r}")
 
     @property
     def in_flight(self) -> int:

@@ -18,6 +18,7 @@ import gevent
 from tokenswarm.config.settings import Settings
 from tokenswarm.control.given import scenario_facts, shown_options, target_facts
 from tokenswarm.control.judge import Judge
+from tokenswarm.control.messages import Rows
 from tokenswarm.generator.heartbeat import HeartbeatWindow, summarise
 from tokenswarm.generator.influence import Influence, Stalls
 from tokenswarm.lease import TOUCHED_EVERY_S, Lease
@@ -25,6 +26,7 @@ from tokenswarm.metrics.accounting import Accounting, Lost
 from tokenswarm.metrics.answer_length import AnswerLengths
 from tokenswarm.metrics.autostop import AutoStopMonitor
 from tokenswarm.metrics.criteria import CriterionResult
+from tokenswarm.metrics.criterion_words import STATES, noted
 from tokenswarm.metrics.refusals import RefusalMonitor
 from tokenswarm.metrics.samples import Samples
 from tokenswarm.metrics.spending import Spending
@@ -146,6 +148,14 @@ class LoadRun:
             observer(record)
         if self.stop_reason is None:
             self._check_limits(record)
+
+    def take(self, message: Rows, records: Sequence[RequestRecord]) -> None:
+        """Take in a worker's message and the records in it."""
+        for record in records:
+            self.observe(record)
+        self.note_condition(message.windows, message.self_check, message.beyond)
+        self.stalls.add_stalls(message.worker, ((at, lag_ms) for at, lag_ms in message.stalls))
+        self.note_problem(message.problem)
 
     def note_condition(self, windows: Sequence[HeartbeatWindow], self_check: str | None, beyond: str | None) -> None:
         """What one sending process says of itself: see `Condition`."""
@@ -298,6 +308,18 @@ class LoadRun:
             reasons.append(Reason(ReasonKind.ACCOUNTING, text))
         reasons += self.influence.reasons()
         return reasons + [Reason(ReasonKind.LOST, str(lost)) for lost in self.accounting.lost]
+
+    def announce(self) -> None:
+        """Say in the log what the run came to; after `finish`."""
+        verdict = self.verdict
+        assert verdict is not None
+        for result in verdict.results:
+            logger.info("Criterion %s: %s", STATES[result.state], noted(result))
+        for reason in verdict.reasons:
+            logger.warning("Verdict: %s", reason)
+        cut = ", of a run that was interrupted" if self.interrupted else ""
+        where = f"Run directory: {self.directory}" if self.directory.is_dir() else "The run directory is gone"
+        logger.info("Verdict: %s%s. %s", verdict.headline, cut, where)
 
     def _write(self, state: str) -> bool:
         """Whether run.json is on disk as it should be."""

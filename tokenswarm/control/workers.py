@@ -7,7 +7,6 @@ taken from its journal where that is on this machine; what is then still missing
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 import time
@@ -24,7 +23,6 @@ from tokenswarm.control.messages import ClockAsked, ClockTold, Drain, IllFormed,
 from tokenswarm.metrics.accounting import Lost
 from tokenswarm.metrics.verdict import Reason, ReasonKind
 from tokenswarm.record import RequestRecord
-from tokenswarm.results.csv_rows import parse_rows
 from tokenswarm.results.in_flight import in_flight_path, read_in_flight
 from tokenswarm.results.journal import Journal, WrittenBytes
 from tokenswarm.results.recorder import read_journal_after
@@ -255,13 +253,13 @@ class Workers:
             raise IllFormed(f"{message.NAME}: expected a worker, got somebody else")
 
     def _take_rows(self, message: Rows, client_id: str) -> None:
-        records = _read_records(message)
+        records = message.records()
         if message.run != self._run or not (client_id in self._runner.clients or client_id in self._workers):
             raise IllFormed(f"{message.NAME}: expected a worker of this run, got one of {message.run[:60]!r}")
         worker = self._worker(client_id, message.worker)
         if worker.done and not records:
             return  # it had ended before it was told to
-        _check(message, worker.name, worker.told)
+        message.check_after(worker.told, worker.name)
         if worker.told.journal is None:
             self._note_after = 0.0  # until now it was not known where it is
         worker.take(message)
@@ -345,7 +343,7 @@ class Workers:
         lines = read_journal_after(worker.journal, worker.rows)
         if lines:
             message = Rows(worker.name, self._run, len(lines), "".join(lines))
-            self._take(worker, message, _read_records(message))
+            self._take(worker, message, message.records())
             logger.info("%d rows of %s were recovered from its journal", len(lines), worker.name)
 
     def _lost(self, client_id: str, worker: _Worker, ended_at: float) -> Lost:
@@ -384,28 +382,6 @@ class Workers:
             if worker.journal is not None and worker.journal.parent == directory:
                 worker.journal.unlink(missing_ok=True)
                 in_flight_path(worker.journal).unlink(missing_ok=True)
-
-
-def _read_records(message: Rows) -> list[RequestRecord]:
-    """The records of a message, all of it understood before any of it is used. Raises `IllFormed`."""
-    try:
-        records = parse_rows(message.text)
-    except (ValueError, TypeError, csv.Error) as error:
-        raise IllFormed(f"{message.NAME}.text: expected rows, got {error}") from None
-    if len(records) != message.rows or (message.text and not message.text.endswith("\n")):
-        raise IllFormed(f"{message.NAME}: expected {message.rows} rows of {message.worker}, got {len(records)}")
-    return records
-
-
-def _check(message: Rows, name: str, before: Rows) -> None:
-    """Whether it goes on from the worker's last message. Raises `IllFormed`."""
-    if message.worker != name:
-        raise IllFormed(f"{message.NAME}.worker: expected {name}, got {message.worker[:60]!r}")
-    for counter in ("started", "finished", "made", "written", "overtaken"):
-        if getattr(message, counter) < getattr(before, counter):
-            raise IllFormed(f"{message.NAME}.{counter}: expected no less than before, got {getattr(message, counter)}")
-    if message.journal is not None and Path(message.journal).name != f"journal-{name}.csv":
-        raise IllFormed(f"{message.NAME}.journal: expected journal-{name}.csv, got {message.journal[-60:]!r}")
 
 
 def run_of(directory: Path | str) -> str:

@@ -28,7 +28,6 @@ from tokenswarm.control.run import LoadRun
 from tokenswarm.control.search_driver import SearchDriver
 from tokenswarm.control.workers import Workers
 from tokenswarm.exit_codes import ExitCode
-from tokenswarm.metrics.criterion_words import STATES, noted
 from tokenswarm.preflight.forecast import describe_forecast
 from tokenswarm.preflight.preparation import Preparation
 from tokenswarm.record import Outcome, RequestRecord
@@ -51,9 +50,6 @@ if TYPE_CHECKING:
     from locust.env import Environment
 
     from tokenswarm.sender.tracing import Telemetry
-
-EARLY_S, EARLY_SHARE = 1.0, 0.25
-"""How much sooner than its run time a run may end and be over: Locust counts from before the start."""
 
 logger = logging.getLogger(__name__)
 
@@ -291,14 +287,8 @@ class LoadTest:
         """Master: rows of a worker have arrived."""
         for observe in self.message_observers:
             observe(message)
-        run = self.run
-        if run is None:
-            return
-        for record in records:
-            run.observe(record)
-        run.note_condition(message.windows, message.self_check, message.beyond)
-        run.stalls.add_stalls(message.worker, ((at, lag_ms) for at, lag_ms in message.stalls))
-        run.note_problem(message.problem)
+        if self.run is not None:
+            self.run.take(message, records)
 
     def _on_stopping(self, **_: Any) -> None:
         part = self.part
@@ -308,11 +298,11 @@ class LoadTest:
         if part.ended_at is not None and ends_at is not None:  # it was stopped meanwhile by another greenlet
             part.over.wait(self.environment.stop_timeout + GIVE_UP_AFTER_S)
             return
-        part.interrupted = part.interrupted or (ends_at is None and not self._is_over(part))
+        part.interrupted = part.interrupted or (ends_at is None and not self.process_end.is_over(part))
         part.end(time.time() if ends_at is None else ends_at)
         assert part.ended_at is not None
         if part.interrupted and part.run is not None and part.run.stop_reason is None:
-            part.run.stop_reason = self._why_interrupted()
+            part.run.stop_reason = self.process_end.why_interrupted
         if part.sender is not None:
             part.sender.stopping.set()
         if part.run is not None:
@@ -349,21 +339,6 @@ class LoadTest:
             return part.open_load.last(run_time)
         return part.last_until(part.run.started_at + run_time)
 
-    def _why_interrupted(self) -> str:
-        if self.process_end.is_told:
-            return "the process was told to end"
-        return "Stop was pressed in the web UI" if self.environment.web_ui is not None else "no worker was left"
-
-    def _is_over(self, part: RunPart) -> bool:
-        """Whether the run ends because its time, its plan or its shape is over, or a rule of ours says so; and not
-        because somebody stopped it, or its last worker went away."""
-        if part.run is None or part.run.stop_reason is not None:
-            return True
-        if self.environment.shape_class is not None and self.runner.shape_greenlet is gevent.getcurrent():
-            return True
-        run_time = self.options.run_time
-        return bool(run_time) and time.monotonic() - part.began_at >= run_time - min(EARLY_S, EARLY_SHARE * run_time)
-
     def _collect_stalls(self, part: RunPart) -> None:
         if part.run is not None and part.sender is not None:
             part.run.stalls.add_stalls(self.worker_name, part.sender.take_stalls())
@@ -378,15 +353,14 @@ class LoadTest:
 
     def _end_run(self, part: RunPart, run: LoadRun) -> None:
         assert part.ended_at is not None
-        lost = self.workers.finish(part.ended_at) if self.workers is not None else []
+        lost = []
         if self.workers is not None:
-            run.written = self.workers.written
-        elif part.sender is not None:
-            run.written = part.sender.recorder.journal.written
-        if self.workers is not None:
+            lost, run.written = self.workers.finish(part.ended_at), self.workers.written
             run.clocks, run.messages_refused = self.workers.clocks(), self.workers.refused
             for reason in self.workers.reasons():
                 run.note_reason(reason)
+        elif part.sender is not None:
+            run.written = part.sender.recorder.journal.written
         planned = part.open_load.planned(part.ended_at) if part.open_load is not None and part.origin else None
         part.close_files()
         run.levels = self._levels(part, run)
@@ -395,7 +369,7 @@ class LoadTest:
             self.workers.discard_journals()
         # Without criteria Locust's own meaning of the exit code stays.
         self.set_exit_code(verdict.exit_code if verdict.state != "none" else None)
-        announce(run)
+        run.announce()
 
     def _levels(self, part: RunPart, run: LoadRun) -> dict[str, Any] | None:
         shape = self.environment.shape_class
@@ -409,28 +383,17 @@ class LoadTest:
         if isinstance(shape, UsersOverTime):
             shape.end()
             return
-        headless = self.environment.web_ui is None
-        gevent.spawn(self.runner.quit if headless else self.runner.stop)
+        self._leave()
 
     def _refuse(self, problems: list[str]) -> None:
         """A start that cannot be: say why, send nothing."""
         for problem in problems:
             logger.error("Not started: %s", problem)
         self.set_exit_code(ExitCode.BAD_INPUT)
+        self._leave()
+
+    def _leave(self) -> None:
         gevent.spawn(self.runner.quit if self.environment.web_ui is None else self.runner.stop)
-
-
-def announce(run: LoadRun) -> None:
-    """Say in the log what a run came to."""
-    verdict = run.verdict
-    assert verdict is not None
-    for result in verdict.results:
-        logger.info("Criterion %s: %s", STATES[result.state], noted(result))
-    for reason in verdict.reasons:
-        logger.warning("Verdict: %s", reason)
-    cut = ", of a run that was interrupted" if run.interrupted else ""
-    where = f"Run directory: {run.directory}" if run.directory.is_dir() else "The run directory is gone"
-    logger.info("Verdict: %s%s. %s", verdict.headline, cut, where)
 
 
 def load_test_of(environment: Environment) -> LoadTest:

@@ -25,6 +25,9 @@ TOLD_TWICE_S = 2.0
 GIVE_UP_AFTER_S = 30.0
 """What an end in order may take beyond the stop-timeout."""
 
+EARLY_S, EARLY_SHARE = 1.0, 0.25
+"""How much sooner than its run time a run may end and be over: Locust counts from before the start."""
+
 WRITE_S = 10.0
 """What the last files of a run may take, once its users have stopped and somebody waits."""
 
@@ -49,8 +52,9 @@ class ProcessEnd:
         write_down: Callable[[], None],
         set_exit_code: Callable[[ExitCode], None],
     ) -> None:
-        assert environment.runner is not None
+        assert environment.runner is not None and environment.parsed_options is not None
         self._environment = environment
+        self._options = environment.parsed_options
         self._runner = environment.runner
         self._current = current
         self._write_down = write_down
@@ -61,9 +65,21 @@ class ProcessEnd:
         """The greenlet that ends the process."""
 
     @property
-    def is_told(self) -> bool:
-        """Whether the process was told to end."""
-        return self._told_at is not None
+    def why_interrupted(self) -> str:
+        """Why the run that is on ends before its time."""
+        if self._told_at is not None:
+            return "the process was told to end"
+        return "Stop was pressed in the web UI" if self._environment.web_ui is not None else "no worker was left"
+
+    def is_over(self, part: RunPart) -> bool:
+        """Whether the run ends because its time, its plan or its shape is over, or a rule of ours says so; and not
+        because somebody stopped it, or its last worker went away."""
+        if part.run is None or part.run.stop_reason is not None:
+            return True
+        if self._environment.shape_class is not None and self._runner.shape_greenlet is gevent.getcurrent():
+            return True
+        run_time = self._options.run_time
+        return bool(run_time) and time.monotonic() - part.began_at >= run_time - min(EARLY_S, EARLY_SHARE * run_time)
 
     def take_interrupt(self) -> bool:
         """Ctrl-C: whether Locust is to be told. A second one is about the end that is under way."""
