@@ -18,7 +18,7 @@ from analysis.plots.answer_plot import answer_plot
 from analysis.plots.curve_plot import trade_plot
 from analysis.plots.plots import Drawn, Plot
 from analysis.plots.server_plots import server_plots
-from analysis.report import curve_tables, request_tables, tables
+from analysis.report import load_tables, request_tables, tables
 from analysis.report.html_page import figure, listed, page, section
 from analysis.report.html_tables import render_groups, render_table
 from analysis.report.table import Table
@@ -88,7 +88,7 @@ def _curve(summary: Summary, label: str, shown: list[Plot]) -> str:
         trade = replace(trade, key=f"trade-{len(shown)}")
         shown.append(trade)
     drawn = f'<div class="plots">{figure(trade)}</div>' if trade else ""
-    return _noted(curve_tables.levels(summary), label) + drawn
+    return _noted(load_tables.levels(summary), label) + drawn
 
 
 def _place(title: str) -> str:
@@ -187,7 +187,7 @@ def _latency(summaries: Sequence[Summary], labels: Sequence[str], drawn: Sequenc
         parts += [
             _tabled(make(summary, WIDE_COLUMNS), label) for make in (tables.by_name, tables.by_turn, tables.sessions)
         ]
-        parts.append(_tabled(tables.by_load(summary), label))
+        parts.append(_tabled(load_tables.by_load(summary), label))
     return "\n".join(part for part in parts if part)
 
 
@@ -205,7 +205,12 @@ def _quota(summaries: Sequence[Summary], labels: Sequence[str], drawn: Sequence[
         routes = tables.by_route(summary, WIDE_COLUMNS)
         parts += [
             _noted(table, label)
-            for table in (tables.by_target(summary), routes, tables.cost(summary), tables.ways_to_buy(summary))
+            for table in (
+                tables.by_target(summary),
+                routes,
+                load_tables.cost(summary),
+                load_tables.ways_to_buy(summary),
+            )
         ]
     parts.append(_plots("Load over time", TIME_NOTE, plots.load_over_time(drawn), shown))
     parts.append(_plots("At the server", SERVER_NOTE, server_plots(drawn), shown))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from analysis.figures.formats import short_labels
 from analysis.findings.answer import answer_of
 from analysis.findings.summary import Summary
-from analysis.report import curve_tables, tables
+from analysis.report import load_tables, request_tables, tables
 from analysis.report.table import Table, text_rows
 from analysis.report.terminal import remarks
 from tokenswarm.metrics.criterion_words import STATES
@@ -49,7 +49,7 @@ def _head(summaries: Sequence[Summary]) -> Iterator[list[str]]:
     yield [f"# {_title(summaries)}", ""]
     for summary in summaries:
         yield _verdict(summary)
-        if (levels := curve_tables.levels(summary)) is not None:
+        if (levels := load_tables.levels(summary)) is not None:
             yield table(levels)
 
 
@@ -93,7 +93,7 @@ def _details(summary: Summary, several: bool) -> Iterator[list[str]]:
         if made is not None:
             yield table(made)
     yield chart(summary)
-    made = tables.minutes(summary)
+    made = request_tables.minutes(summary)
     if made is not None and len(made.rows) <= TABLE_MINUTES:
         yield ["<details><summary>By clock minute</summary>", "", *table(made)[2:], "</details>", ""]
 

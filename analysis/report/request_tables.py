@@ -1,4 +1,4 @@
-"""The tables of single requests, quota minutes, settings and definitions, as data (see `analysis.report.table`)."""
+"""The tables of single requests, minutes, settings and definitions, as data (see `analysis.report.table`)."""
 
 from __future__ import annotations
 
@@ -22,6 +22,35 @@ from tokenswarm.record import Outcome
 
 MOST_ROWS = 20
 FULLEST_MINUTES = 12
+_BY_MINUTE = (
+    ("started", "started", "tokens"),
+    ("completed", "completed", "tokens"),
+    ("throttled", "throttled", "tokens"),
+    ("failed", "failed", "tokens"),
+    ("TPM", "tokens", "tokens"),
+    ("TPM estimated", "tokens_estimated", "tokens"),
+    ("TTFT p50 ms", "ttft_ms_p50", ""),
+    ("E2E p50 ms", "e2e_ms_p50", ""),
+    ("E2E p95 ms", "e2e_ms_p95", ""),
+)
+"""Title, column and unit of the figures by minute."""
+
+
+def minutes(summary: Summary) -> Table | None:
+    """The run minute by minute; `None` without minutes."""
+    if not len(summary.minutes):
+        return None
+    rows = [
+        Row(
+            utc(row["minute"], "%H:%M") + ("" if row["full"] else " (part)"),
+            [
+                Cell(format_figure(None if pd.isna(row[name]) else float(row[name]), unit))
+                for _, name, unit in _BY_MINUTE
+            ],
+        )
+        for _, row in summary.minutes.iterrows()
+    ]
+    return Table("By clock minute", [Column("minute (UTC)"), *(Column(title) for title, _, _ in _BY_MINUTE)], rows)
 
 
 def slowest(run: Run, summary: Summary) -> Table | None:

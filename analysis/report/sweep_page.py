@@ -11,9 +11,9 @@ from analysis.findings.sweep import SweepCurve
 from analysis.plots.curve_plot import CURVE_NOTE, curve_spec, trade_plot
 from analysis.plots.plots import Plot
 from analysis.report import markdown
-from analysis.report.curve_tables import curve_table
 from analysis.report.html_page import figure, listed, page, section
 from analysis.report.html_tables import render_table
+from analysis.report.load_tables import curve_table
 from analysis.report.table import Table
 from tokenswarm.redaction import escape
 

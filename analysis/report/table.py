@@ -82,3 +82,9 @@ def _bounds(estimate: Estimate) -> str:
     if estimate.low is None:
         return "" if estimate.high is None else f"≤ {high}"
     return f"≥ {low}" if estimate.high is None else f"{low}–{high}"
+
+
+def share_cell(part: float | None, whole: float | None) -> Cell:
+    """A part as percent of a whole, with its bar; an en dash where either is unknown."""
+    share = 100.0 * part / whole if whole and part is not None else None
+    return Cell(format_figure(share, "%"), share_pct=share)

@@ -6,18 +6,15 @@ percentile that its sample cannot carry is an en dash, never a number.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-
-import pandas as pd
 
 from analysis.figures.formats import ABSENT, format_duration, format_figure, format_time, money, short_labels
 from analysis.figures.metrics import LIKE, LOW_IS_BAD, METRICS, says_more
 from analysis.findings.answer import in_words
-from analysis.findings.cost import HOURS_PER_MONTH, Cost
 from analysis.findings.summary import Summary
-from analysis.report.table import BAD, GOOD, Cell, Column, Row, Table, format_estimate
+from analysis.report.load_tables import by_load, cost, ways_to_buy
+from analysis.report.table import BAD, GOOD, Cell, Column, Row, Table, format_estimate, share_cell
 from analysis.statistics import Distribution, Group
 
 LATENCIES = (
@@ -227,7 +224,7 @@ def by_target(summary: Summary) -> Table | None:
         Row(
             name,
             [
-                _share(group.counts.sent, sent),
+                share_cell(group.counts.sent, sent),
                 *(_figure(group, key) for key in ("requests", "ok", "throttled", "failed")),
                 *(_percentile(group, metric, at) for metric in ("ttft_ms", "e2e_ms") for at in ("p50", "p95")),
                 *_target_cost(summary, name),
@@ -249,105 +246,15 @@ def _target_cost(summary: Summary, name: str) -> list[Cell]:
     return [] if found is None else [Cell(money(found.by_target.get(name), found.currency))]
 
 
-def by_load(summary: Summary) -> Table | None:
-    """Wrong answers by how many requests were in progress; `None` where none was judged."""
-    if not summary.by_load:
-        return None
-    rows = [
-        Row(
-            str(level.low) if level.low == level.high else f"{level.low} to {level.high}",
-            [Cell(f"{level.judged:,}"), Cell(f"{level.wrong:,}"), _share(level.wrong, level.judged)],
-        )
-        for level in summary.by_load
-    ]
-    same = summary.same_answer_pct
-    note = (
-        "" if same is None else f"{format_figure(same, '%')} of the questions asked again got the same words each time."
-    )
-    columns = [Column("requests in progress"), Column("answers judged"), Column("wrong"), Column("wrong, share")]
-    return Table("Right and wrong answers by load", columns, rows, [note] if note else [])
-
-
-def cost(summary: Summary) -> Table | None:
-    """What the run cost and its load would cost; `None` where no answer says what it used."""
-    found = summary.cost
-    if found is None:
-        return None
-    figures = (
-        ("the run", found.run),
-        ("its provisioned units", found.of_units),
-        ("an answered request", found.per_request),
-        ("a session", found.per_session),
-        ("1,000 answers", found.per_1000_answers),
-        ("a month (730 h) at this load", found.per_month),
-    )
-    optional = {"a session", *(["its provisioned units"] if found.units is None else [])}
-    shown = [
-        Row(title, [Cell(money(value, found.currency))])
-        for title, value in figures
-        if value is not None or title not in optional
-    ]
-    return Table("Cost", [Column("of"), Column(found.currency)], shown, _cost_notes(found))
-
-
-def ways_to_buy(summary: Summary) -> Table | None:
-    """What a month of the measured load costs in three ways; `None` where throughput or prices are not known."""
-    found = summary.cost.ways if summary.cost is not None else None
-    if found is None:
-        return None
-    spilled = f"{found.spill_units} PTUs; {format_figure(found.spilled_pct, '%')} of the cost of tokens passed on"
-    ways = (
-        ("pay-as-you-go", found.pay_as_you_go, ""),
-        ("provisioned", found.provisioned, f"{found.units} PTUs carry the fullest minute"),
-        ("provisioned with spillover", found.with_spillover, spilled),
-    )
-    rows = [
-        Row(name, [Cell(money(value, found.currency)), Cell(note)], "", name == found.cheapest)
-        for name, value, note in ways
-    ]
-    hours = found.provisioned_from_h
-    never = f"; a month has {HOURS_PER_MONTH}" if hours > HOURS_PER_MONTH else ""
-    note = f"Provisioned is cheaper than pay-as-you-go from {hours:,.0f} h a month at this load on{never}."
-    columns = [Column("730 h at this load"), Column(found.currency), Column("how", words=True)]
-    return Table("Ways to buy it", columns, rows, [note])
-
-
-def _cost_notes(found: Cost) -> list[str]:
-    notes = [f"Prices: {found.source}{f', as of {found.as_of}' if found.as_of else ''}; used tokens only."]
-    if found.missing:
-        notes.append(
-            f"–: no price is known of {', '.join(found.missing)} (price-table, price-prompt, price-completion, "
-            "price-ptu-hour)."
-        )
-    if found.units is not None:
-        notes.append(
-            f"{format_figure(found.units)} provisioned units are paid for by the hour, the whole run long; tokens are "
-            "billed of requests that were passed on alone."
-        )
-    if found.says_provisioned:
-        notes.append(
-            "Answers came from provisioned units, which are paid for by the hour: give their number (ptu); these are "
-            "the prices of pay-as-you-go."
-        )
-    if found.no_ways and not found.missing:
-        notes.append(f"No comparison with provisioned units: {found.no_ways}.")
-    if found.of_answers < found.answers:
-        notes.append(f"Of {found.of_answers:,} of {found.answers:,} answers: the others do not say what they used.")
-    return notes
-
-
 def by_stage(summary: Summary) -> Table | None:
     """Where an answer's time went, by the server's own account; `None` when it gave none."""
     if not summary.by_stage:
         return None
     whole = summary.overall.distribution("e2e_ms").avg.value
-    rows = [Row(name, [*_spread(found), _share(found.avg.value, whole)]) for name, found in summary.by_stage.items()]
+    rows = [
+        Row(name, [*_spread(found), share_cell(found.avg.value, whole)]) for name, found in summary.by_stage.items()
+    ]
     return Table("By stage (ms)", [Column(""), *_SPREAD, Column("avg of E2E")], rows)
-
-
-def _share(part: float | None, whole: float | None) -> Cell:
-    share = 100.0 * part / whole if whole and part is not None else None
-    return Cell(format_figure(share, "%"), share_pct=share)
 
 
 def criteria(summary: Summary) -> Table | None:
@@ -386,27 +293,6 @@ def criteria_of_several(summaries: Sequence[Summary], labels: Sequence[str]) -> 
     ]
     columns = [Column("criterion"), *(Column(label, words=True) for label in labels)]
     return Table("Criteria", columns, rows) if rows else None
-
-
-def minutes(summary: Summary) -> Table | None:
-    """The run minute by minute; `None` without minutes."""
-    if not len(summary.minutes):
-        return None
-    columns = (
-        ("minute (UTC)", lambda row: _clock(row["minute"]) + ("" if row["full"] else " (part)")),
-        ("started", _count_of("started")),
-        ("completed", _count_of("completed")),
-        ("throttled", _count_of("throttled")),
-        ("failed", _count_of("failed")),
-        ("TPM", _count_of("tokens")),
-        ("TPM estimated", _count_of("tokens_estimated")),
-        ("TTFT p50 ms", _figure_of("ttft_ms_p50")),
-        ("E2E p50 ms", _figure_of("e2e_ms_p50")),
-        ("E2E p95 ms", _figure_of("e2e_ms_p95")),
-    )
-    told = [[tell(row) for _, tell in columns] for _, row in summary.minutes.iterrows()]
-    rows = [Row(label, [Cell(text) for text in cells]) for label, *cells in told]
-    return Table("By clock minute", [Column(title) for title, _ in columns], rows)
 
 
 def metric_title(name: str) -> str:
@@ -456,22 +342,6 @@ def _groups(title: str, groups: Mapping[str, Group], leave_out: Collection[str])
     return Table(title, [Column(""), *(Column(text, brief=True) for text in titles), Column("Prompt avg")], rows)
 
 
-def _clock(instant: float) -> str:
-    return time.strftime("%H:%M", time.gmtime(instant))
-
-
-def _count_of(column: str) -> Callable[[pd.Series[float]], str]:
-    return lambda row: format_figure(None if pd.isna(row[column]) else float(row[column]), "tokens")
-
-
-def _figure_of(column: str) -> Callable[[pd.Series[float]], str]:
-    return lambda row: format_figure(None if pd.isna(row[column]) else float(row[column]))
-
-
-def _start(summary: Summary) -> float | None:
-    return None if summary.window is None else summary.window.start - summary.window.warm_up_s
-
-
 def _window_text(summary: Summary) -> str:
     window = summary.window
     if window is None:
@@ -493,12 +363,8 @@ def _delivered_text(summary: Summary) -> str:
     return f"{delivered:.1f} % of the planned requests"
 
 
-def _verdict_text(summary: Summary) -> str:
-    return {"none": "none (no criteria)"}.get(summary.judgement.state, summary.judgement.state)
-
-
 _FACTS: tuple[tuple[str, Callable[[Summary], str]], ...] = (
-    ("Verdict", _verdict_text),
+    ("Verdict", lambda summary: {"none": "none (no criteria)"}.get(summary.judgement.state, summary.judgement.state)),
     ("Load delivered", _delivered_text),
     ("Run", lambda summary: summary.state),
     ("Source", lambda summary: summary.source),

@@ -14,7 +14,7 @@ from rich.text import Text
 from analysis.figures.formats import short_labels
 from analysis.findings.answer import answer_of
 from analysis.findings.summary import Summary
-from analysis.report import curve_tables, tables
+from analysis.report import load_tables, tables
 from analysis.report.table import Table, text_rows
 from tokenswarm.metrics.criterion_words import STATES
 from tokenswarm.redaction import SECRETS
@@ -36,7 +36,7 @@ def print_report(summaries: Sequence[Summary], file: IO[str] | None = None) -> N
     labels = short_labels([summary.label for summary in summaries])
     for summary in summaries:
         _print_answer(console, summary)
-        if (levels := curve_tables.levels(summary)) is not None:
+        if (levels := load_tables.levels(summary)) is not None:
             _print_table(console, levels)
     _print_table(console, tables.overview(summaries))
     _print_table(console, tables.latencies(summaries, labels))

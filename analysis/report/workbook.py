@@ -16,7 +16,7 @@ from openpyxl.worksheet.worksheet import Worksheet
 from analysis.figures.formats import short_labels
 from analysis.findings.answer import answer_of
 from analysis.findings.summary import Summary
-from analysis.report import curve_tables, request_tables, tables
+from analysis.report import load_tables, request_tables, tables
 from analysis.report.table import Cell, Column, Row, Table, text_rows
 from tokenswarm.redaction import SECRETS
 
@@ -25,7 +25,7 @@ MAX_TEXT = 32_767
 MAX_TITLE = 31
 WIDEST = 60
 _NUMBER = re.compile(r"[-−]?\d{1,3}(?:,\d{3})*(?:\.\d+)?|[-−]?\d+(?:\.\d+)?")
-_DETAILS = (curve_tables.levels, *tables.DETAILS, tables.minutes, request_tables.settings)
+_DETAILS = (load_tables.levels, *tables.DETAILS, request_tables.minutes, request_tables.settings)
 
 
 def render(summaries: Sequence[Summary]) -> bytes:

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.findings.correctness import LoadLevel
 from analysis.findings.summarise import summarise
-from analysis.report import tables
+from analysis.report import load_tables
 from analysis.report.table import text_rows
 from analysis.sources.loading import load_run
 from tests.analysis.run_directories import answered, worked_meta, write_run
@@ -37,7 +37,7 @@ def test_shares_levels_and_repeats_as_worked_by_hand(tmp_path: Path) -> None:
     assert summary.overall.values["wrong_pct"] == 25.0
     assert list(summary.by_load) == [LoadLevel(1, 1, 2, 0), LoadLevel(2, 2, 1, 0), LoadLevel(3, 3, 1, 1)]
     assert summary.same_answer_pct == 50.0
-    table = tables.by_load(summary)
+    table = load_tables.by_load(summary)
     assert table is not None
     assert text_rows(table)[-1] == ["3", "1", "1", "100 %"]
     assert table.notes == ["50.0 % of the questions asked again got the same words each time."]

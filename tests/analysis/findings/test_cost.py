@@ -12,7 +12,7 @@ from analysis.findings.answer import answer_of
 from analysis.findings.break_even import BreakEven, MinuteTokens, break_even, minutes_of
 from analysis.findings.summarise import summarise
 from analysis.findings.summary import Summary
-from analysis.report import tables
+from analysis.report import load_tables
 from analysis.sources.loading import load_run
 from tests.analysis.run_directories import T, answered, refused, write_run
 from tokenswarm.metrics.prices import Prices, PriceTable
@@ -49,7 +49,7 @@ def test_models_are_billed_each_by_its_own_price(tmp_path):
 
 def test_a_missing_price_is_a_dash_that_names_the_model(tmp_path):
     summary = summary_of(tmp_path, [answered("a", 0, 10, 100, 50, model="x-large")], target={"deployment": "mine"})
-    cost, made = summary.cost, tables.cost(summary)
+    cost, made = summary.cost, load_tables.cost(summary)
     assert cost is not None and made is not None
     assert (cost.run, cost.per_month, cost.missing) == (None, None, ["x-large"])
     assert {row.cells[0].text for row in made.rows} == {"–"}
@@ -61,7 +61,7 @@ def test_a_missing_price_is_a_dash_that_names_the_model(tmp_path):
 def test_answers_without_usage_are_said_and_not_billed_as_nothing(tmp_path):
     records = [answered("a", 0, 10, 100, 50), answered("b", 1, 10, 100, 50, token_source="none")]
     summary = summary_of(tmp_path, records)
-    made = tables.cost(summary)
+    made = load_tables.cost(summary)
     assert made is not None and any("Of 1 of 2 answers" in note for note in made.notes)
     assert summary.cost is not None and summary.cost.per_request == pytest.approx((100 * 2 + 50 * 8) / 1e6)
 
@@ -140,7 +140,7 @@ def test_the_costs_of_provisioned_units_by_hand(tmp_path):
 
 
 def test_units_have_a_row_and_a_note_of_their_own(tmp_path):
-    made = tables.cost(provisioned(tmp_path, quota={"ptu": 3.0}))
+    made = load_tables.cost(provisioned(tmp_path, quota={"ptu": 3.0}))
     assert made is not None
     assert [row.label for row in made.rows][:2] == ["the run", "its provisioned units"]
     assert any(note.startswith("3 provisioned units are paid for by the hour") for note in made.notes)
@@ -149,7 +149,7 @@ def test_units_have_a_row_and_a_note_of_their_own(tmp_path):
 def test_units_without_a_price_are_a_dash_that_says_so(tmp_path):
     table = PriceTable(models={"m": Prices(prompt=2, completion=8)})
     summary = provisioned(tmp_path, quota={"ptu": 3.0}, table=table)
-    cost, made = summary.cost, tables.cost(summary)
+    cost, made = summary.cost, load_tables.cost(summary)
     assert cost is not None and made is not None
     assert (cost.run, cost.per_request, cost.per_month) == (None, None, None)
     assert {row.cells[0].text for row in made.rows} == {"–"}
@@ -158,6 +158,6 @@ def test_units_without_a_price_are_a_dash_that_says_so(tmp_path):
 
 def test_answers_of_units_that_nobody_gave_are_said(tmp_path):
     summary = provisioned(tmp_path)
-    made = tables.cost(summary)
+    made = load_tables.cost(summary)
     assert summary.cost is not None and summary.cost.run == pytest.approx(40 * 600e-6) and made is not None
     assert any("give their number (ptu)" in note for note in made.notes)
