@@ -324,10 +324,7 @@ def _lags(comparison: Comparison, name: str) -> bool:
         figure.metric: figure for figure in comparison.figures if figure.name == name and figure.aggregation == "avg"
     }
     sent, due = means.get("e2e_ms"), means.get("e2e_from_due_ms")
-    if sent is None or due is None:
-        return False
-    pairs = ((sent.a, due.a), (sent.b, due.b))
-    return any(says_more(from_due, start) for start, from_due in pairs)
+    return sent is not None and due is not None and (says_more(due.a, sent.a) or says_more(due.b, sent.b))
 
 
 def by_name(figures: Sequence[Figure]) -> list[tuple[str, list[Figure]]]:
@@ -346,11 +343,7 @@ def headline(comparison: Comparison) -> str:
         return "Nothing could be compared: no figure has enough data on both sides."
     if not worse and not better:
         return f"No difference can be told from chance in {len(judged)} key figures."
-    told = []
-    if worse:
-        told.append(f"worse in {len(worse)}")
-    if better:
-        told.append(f"better in {len(better)}")
+    told = [f"{word} in {len(found)}" for word, found in (("worse", worse), ("better", better)) if found]
     return f"B is {' and '.join(told)} of {len(judged)} key figures."
 
 

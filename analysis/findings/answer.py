@@ -95,7 +95,8 @@ class RunAnswer:
     @property
     def sentence(self) -> str:
         """What was tested, why the verdict is what it is, and what to do."""
-        return f"{_ended(f'{_upper(self.tested)}: {self.why}')} {self.to_do}".strip()
+        said = f"{self.tested[:1].upper()}{self.tested[1:]}: {self.why}"
+        return f"{said if said.endswith(('.', '!', '?')) else said + '.'} {self.to_do}".strip()
 
     def as_json(self) -> dict[str, Any]:
         """The `answer` of summary.json."""
@@ -274,7 +275,7 @@ def _when_failed(summary: Summary, reason: Reason) -> str:
 def _tiles(summary: Summary) -> list[Tile]:
     if not summary.overall.counts.sent:
         return []
-    return [_capacity(summary), _ttft(summary), _speed(summary), _cost(summary)]
+    return [_capacity(summary), _latency("TTFT p95", "ttft_ms", "p95", " ms", summary), _speed(summary), _cost(summary)]
 
 
 def _capacity(summary: Summary) -> Tile:
@@ -316,10 +317,6 @@ def _quota_rpm(summary: Summary) -> tuple[str, float] | None:
     return min(found, key=lambda pair: pair[1], default=None)
 
 
-def _ttft(summary: Summary) -> Tile:
-    return _latency("TTFT p95", "ttft_ms", "p95", " ms", summary)
-
-
 def _speed(summary: Summary) -> Tile:
     """How fast an answer grows for the median user; its limit is one on TBT or on the speed itself."""
     tile = _latency("Speed per user", "tokens_per_s_per_user", "p50", " tokens/s", summary)
@@ -354,11 +351,14 @@ def _latency(name: str, metric: str, key: str, unit: str, summary: Summary) -> T
     limit = _limit(summary, metric, key)
     found = summary.overall.distribution(metric)
     value = found.percentile(key).value
-    if kind_of(summary) is Kind.SEARCH or _level(summary) is not None:
-        value = _at_level(summary, metric)
+    level = _level(summary)
+    if kind_of(summary) is Kind.SEARCH or level is not None:
+        figure = None if level is None else level.figures.ttft_p95 if metric == "ttft_ms" else level.figures.per_user
+        value = None if figure is None else figure.value
         if limit is not None and limit.aggregation == key:
             value = limit.value if value is None and kind_of(summary) is Kind.SEARCH else value
-            limit = None if value is None else _with_value(limit, value)
+            state = "held" if value is None or not limit.criterion.is_true(value) else "failed"
+            limit = None if value is None else replace(limit, value=value, state=state)
         elif kind_of(summary) is not Kind.SEARCH:
             limit = None
     text = ABSENT if value is None else f"{format_figure(value)}{unit}"
@@ -374,18 +374,6 @@ def _level(summary: Summary) -> CurveLevel | None:
         return None
     held = [level for level in curve.levels if level.figures.span.load == curve.carried and level.holds]
     return held[-1] if held else None
-
-
-def _at_level(summary: Summary, metric: str) -> float | None:
-    level = _level(summary)
-    if level is None:
-        return None
-    return level.figures.ttft_p95.value if metric == "ttft_ms" else level.figures.per_user.value
-
-
-def _with_value(item: Judged, value: float) -> Judged:
-    """The criterion, held against the figure of one level."""
-    return replace(item, value=value, state="failed" if item.criterion.is_true(value) else "held")
 
 
 def _without_limit(summary: Summary, value: float | None, n: int) -> str:
@@ -413,11 +401,3 @@ def _room(room_pct: float | None) -> str:
     if room_pct is None:
         return ""
     return f"headroom {room_pct:.0f} %" if room_pct >= 0 else f"over by {-room_pct:.0f} %"
-
-
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _ended(text: str) -> str:
-    return text if text.endswith((".", "!", "?")) else text + "."

@@ -261,18 +261,6 @@ def _stated(criterion: Criterion, found: Group) -> float | None:
 
 
 def _judged(result: CriterionResult) -> Judged:
-    criterion = result.criterion
-    value: Any = result.value
-    return Judged(
-        criterion.text,
-        result.state,
-        None if value is None else float(value),
-        criterion.threshold,
-        criterion.operator,
-        criterion.metric,
-        criterion.aggregation,
-        criterion.name,
-        result.n,
-        result.note,
-        criterion.unit,
-    )
+    value = None if result.value is None else float(result.value)
+    of_criterion = dataclasses.asdict(result.criterion) | {"unit": result.criterion.unit}
+    return Judged(state=result.state, value=value, n=result.n, note=result.note, **of_criterion)

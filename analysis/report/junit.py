@@ -67,9 +67,7 @@ def _add_run(suite: ElementTree.Element, summary: Summary) -> None:
 
 def _run_problem(summary: Summary) -> str | None:
     """error: not to be trusted, or interrupted. failure: failed by something else than a criterion."""
-    if summary.judgement.state == "untrusted":
-        return "error"
-    if summary.judgement.state == "interrupted":
+    if summary.judgement.state in ("untrusted", "interrupted"):
         return "error"
     broken = any(item.state != "held" for item in summary.judgement.criteria)
     return "failure" if summary.judgement.state == "failed" and not broken else None
