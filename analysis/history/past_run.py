@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -93,16 +94,7 @@ def _value(summary: Summary, metric: str, aggregation: str) -> float | None:
 
 def to_text(run: PastRun) -> str:
     """A run as JSON, without its path."""
-    return json.dumps(
-        {
-            "test_name": run.test_name,
-            "started_at": run.started_at,
-            "verdict": run.verdict,
-            "sent": run.sent,
-            "figures": dict(run.figures),
-            "settings": dict(run.settings),
-        }
-    )
+    return json.dumps({name: value for name, value in dataclasses.asdict(run).items() if name != "path"})
 
 
 def from_text(path: str, text: str) -> PastRun:

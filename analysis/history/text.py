@@ -14,6 +14,7 @@ from analysis.report.markdown import table as markdown_table
 from analysis.report.table import Cell, Column, Row, Table
 from tokenswarm.userinput import counted
 
+_OF_POINT = ("before", "after", "n_before", "n_after", "p_value")
 KEYS = tuple(figure_key(*figure) for figure in FIGURES)
 
 
@@ -77,24 +78,14 @@ def to_json(histories: Sequence[TestHistory]) -> list[dict[str, Any]]:
         {
             "test_name": history.test_name,
             "runs": [
-                {
-                    "path": run.path,
-                    "started_at": run.started_at,
-                    "verdict": run.verdict,
-                    "sent": run.sent,
-                    "figures": dict(run.figures),
-                }
+                {name: getattr(run, name) for name in ("path", "started_at", "verdict", "sent", "figures")}
                 for run in history.runs
             ],
             "changes": [
                 {
                     "figure": change.key,
                     "from_run": change.run.path,
-                    "before": change.point.before,
-                    "after": change.point.after,
-                    "n_before": change.point.n_before,
-                    "n_after": change.point.n_after,
-                    "p_value": change.point.p_value,
+                    **{name: getattr(change.point, name) for name in _OF_POINT},
                     "differing_options": list(change.options),
                 }
                 for change in history.changes

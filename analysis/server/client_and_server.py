@@ -110,7 +110,7 @@ class _Check(NamedTuple):
 
 _CHECKS = (
     _Check("requests", "chat", "azure", "AzureOpenAIRequests", lambda counts: counts.requests),
-    _Check("answers 429", "chat", "azure", "429", lambda counts: _exact(counts.throttled)),
+    _Check("answers 429", "chat", "azure", "429", lambda counts: Range(counts.throttled, counts.throttled)),
     _Check("prompt tokens", "chat", "azure", "ProcessedPromptTokens", lambda counts: counts.prompt_tokens),
     _Check("generated tokens", "chat", "azure", "GeneratedTokens", lambda counts: counts.completion_tokens),
     _Check("requests", "rag", "azure", "Requests", lambda counts: counts.requests),
@@ -153,10 +153,6 @@ def _server_count(check: _Check, samples: Sequence[ServerSample]) -> float | Non
     if check.metric == "429":
         return _throttled(samples)
     return _total([one for one in samples if one.source == check.source], check.metric)
-
-
-def _exact(value: float) -> Range:
-    return Range(value, value)
 
 
 def _total(samples: Iterable[ServerSample], metric: str) -> float | None:

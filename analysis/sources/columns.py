@@ -38,22 +38,12 @@ OFFSETS = (
     "session_s",
     "path_s",
 )
-INTEGERS = {
-    "attempt": "int16",
-    "turn": "int16",
-    "step": "int16",
-    "status": "int16",
-    "chunks": "int32",
-    "context_tokens": "int32",
-    "shared_tokens": "int32",
-    "max_tokens": "int32",
-    "prompt_tokens": "int32",
-    "completion_tokens": "int32",
-    "reasoning_tokens": "int32",
-    "cached_tokens": "int32",
-    "remaining_tokens": "int32",
-    "remaining_requests": "int32",
-}
+INTEGERS = dict.fromkeys(("attempt", "turn", "step", "status"), "int16") | dict.fromkeys(
+    (
+        "chunks", "context_tokens", "shared_tokens", "max_tokens", "prompt_tokens", "completion_tokens",
+        "reasoning_tokens", "cached_tokens", "remaining_tokens", "remaining_requests",
+    ), "int32",
+)  # fmt: skip
 LABELS = (
     "worker", "target", "name", "token_source", "outcome", "error", "doubts", "end_note", "session_end", "route",
     "spilled_from", "answer_check", "deployment",

@@ -14,7 +14,6 @@ from simulator.apis.call import (
     Refused,
     Saying,
     boolean,
-    check_known,
     choice,
     marked,
     table,
@@ -57,7 +56,6 @@ class ResponsesApi(OpenAiApi):
     def read(self, parsed: dict[str, Any], deployment: Deployment, past: Past) -> Call:
         for name in sorted(parsed.keys() - KNOWN_FIELDS):
             raise Refused(wire.invalid(f"Unknown parameter: '{name}'.", name, "unknown_parameter"))
-        check_known(parsed, KNOWN_FIELDS)
         if deployment.embedding_dimensions is not None:
             raise Refused(wire.not_supported("responses", deployment.model))
         check_sampling(parsed, deployment)

@@ -100,23 +100,14 @@ class FrontEnd:
 
     async def _send_whole(self, call: RagCall, turn: Turn, writer: Writer) -> None:
         try:
-            await answer(self._pipeline, turn)
+            await self._pipeline.work(turn)
+            await self._pipeline.persist(turn)
         except FAILURES as error:
             message = " ".join(str(error).split())
             await call.respond(500, {}, dump(self._form.error_body(500, message)))
             return call.finish("http_error", _reason(error))
         await call.respond(200, writer.headers(), writer.whole(turn), "application/json")
         return call.finish("ok")
-
-
-async def answer(pipeline: Pipeline, turn: Turn) -> None:
-    """All stages of a question, its answer left in `turn`. Raises one of FAILURES."""
-    await pipeline.recall(turn)
-    await pipeline.prepare(turn)
-    async with aclosing(pipeline.generate(turn)) as pieces:
-        async for _ in pieces:
-            pass
-    await pipeline.persist(turn)
 
 
 def _reason(error: Exception) -> str:

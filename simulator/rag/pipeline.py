@@ -96,6 +96,14 @@ class Pipeline:
                     turn.answer += piece
                     yield piece
 
+    async def work(self, turn: Turn) -> None:
+        """All stages up to the answer, which is left in `turn`. Raises one of `FAILURES`."""
+        await self.recall(turn)
+        await self.prepare(turn)
+        async with aclosing(self.generate(turn)) as pieces:
+            async for _ in pieces:
+                pass
+
     async def check_groundedness(self, turn: Turn) -> None:
         """Ask the chat target whether the passages carry the answer, and replace it when they do not."""
         if turn.intent is not Intent.QUESTION or not self._settings.groundedness_check:

@@ -130,11 +130,7 @@ class Orchestrator:
     async def _work_v1(self, turn: Turn, fault: str | None) -> str | None:
         """All stages; what failed, with its text left in `turn.answer`."""
         try:
-            await self.pipeline.recall(turn)
-            await self.pipeline.prepare(turn)
-            async with aclosing(self.pipeline.generate(turn)) as pieces:
-                async for _ in pieces:
-                    pass
+            await self.pipeline.work(turn)
             if fault in IN_BAND_FAULTS:
                 raise SimulatedFault("simulated failure")
             await self.pipeline.check_groundedness(turn)

@@ -258,14 +258,9 @@ def _level_facts(level: SearchLevel) -> dict[str, Any]:
     return {
         "load": level.step.load,
         "purpose": level.step.purpose,
-        "begin": level.begin,
-        "end": level.end,
-        "n": level.n,
-        "holds": level.holds,
+        **{name: getattr(level, name) for name in ("begin", "end", "n", "holds")},
         "breaks": list(level.breaks),
-        "completed_rpm": level.completed_rpm,
-        "tpm": level.tpm,
-        "utilization_pct": level.utilization_pct,
+        **{name: getattr(level, name) for name in ("completed_rpm", "tpm", "utilization_pct")},
         "criteria": [
             {"text": str(result.criterion), "state": result.state, "value": result.value, "n": result.n}
             for result in level.results
