@@ -10,7 +10,7 @@ mean +- 1.96 standard errors, given from 30 values on.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -182,3 +182,36 @@ def percentage(part: float, base: float) -> float | None:
 def per_minute(amount: float, seconds: float) -> float | None:
     """A rate per minute; `None` over no time."""
     return amount / seconds * 60.0 if seconds > 0 else None
+
+
+def finite(value: Any) -> float | None:
+    """A number as somebody wrote it down; `None` for what is none, or not finite."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def given_group(
+    key: str,
+    sent: int,
+    bad: int,
+    throttled: int | None,
+    values: Mapping[str, float | None],
+    found: Iterable[Distribution],
+) -> Group:
+    """A population as another tool counted it: `bad` ones include the throttled, `None` where it cannot tell them."""
+    failed = max(0, bad - (throttled or 0))
+    counted: dict[str, float | None] = {
+        "requests": float(sent),
+        "ok": float(sent - bad),
+        "failed": float(failed),
+        "throttled": None if throttled is None else float(throttled),
+        "error_pct": percentage(failed, sent),
+        "throttled_pct": None if throttled is None else percentage(throttled, sent),
+    }
+    counts = Counts(
+        sent=sent, ok=sent - bad, failed=failed, throttled=throttled, cancelled=None, aborted=None, dropped=None
+    )
+    return Group(key, counts, counted | dict(values), {item.metric: item for item in found})

@@ -23,9 +23,10 @@ from analysis.compare.bootstrap import (
     share_difference,
 )
 from analysis.compare.gate import Gate, GateResult, deciding_n, describe_threshold, failed, undecided
-from analysis.compare.measures import Measures, Rate, Share, Side, finite
+from analysis.compare.measures import Measures, Rate, Share, Side
 from analysis.figures.formats import format_figure
 from analysis.figures.metrics import LOW_IS_BAD, METRICS, says_more
+from analysis.statistics import finite
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.metrics.samples import carries
 from tokenswarm.userinput import BadInput

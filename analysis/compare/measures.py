@@ -39,6 +39,7 @@ from analysis.figures.populations import (
 from analysis.figures.window import Window, window_of
 from analysis.findings.verdict import distrust, goodput_of
 from analysis.sources.run import Run
+from analysis.statistics import finite
 from tokenswarm.metrics.goodput import Goodput
 from tokenswarm.record import GIVEN_UP, Outcome
 from tokenswarm.userinput import BadInput, parse_json
@@ -341,11 +342,6 @@ def _sample_to_json(sample: Sample) -> dict[str, Any]:
         "levels": None if len(sample.values) == sample.n else [round(float(level), 9) for level in sample.levels],
         "values": [float(f"{value:.7g}") for value in sample.values],
     }
-
-
-def finite(value: float | None) -> float | None:
-    """The value, where JSON has a word for it."""
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _sample_from_json(found: Mapping[str, Any]) -> Sample:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.sources.run import COLUMNS, MINUTE_S, Given, Run
-from analysis.statistics import Counts, Distribution, Estimate, Group, percentage
+from analysis.statistics import Distribution, Estimate, Group, finite, given_group
 from tokenswarm.metrics.samples import carries
 from tokenswarm.userinput import BadInput, parse_json
 
@@ -71,19 +71,9 @@ def _line(text: str) -> dict[str, Any] | None:
 
 def _group(line: Mapping[str, Any]) -> Group:
     sent, bad, throttled = (int(_number(line.get(key)) or 0) for key in ("completed", "failures", "throttled"))
-    failed = max(0, bad - throttled)
     rpm = _number(line.get("rpm"))
     in_window = round((rpm or 0.0) * min(WINDOW_S, _number(line.get("run_seconds")) or 0.0) / 60.0)
-    counts = Counts(
-        sent=sent, ok=sent - bad, failed=failed, throttled=throttled, cancelled=None, aborted=None, dropped=None
-    )
-    values: dict[str, float | None] = {
-        "requests": float(sent),
-        "ok": float(sent - bad),
-        "failed": float(failed),
-        "throttled": float(throttled),
-        "error_pct": percentage(failed, sent),
-        "throttled_pct": percentage(throttled, sent),
+    rates = {
         "rpm": rpm,
         "tpm_prompt": _at(line, "tpm", "context"),
         "tpm_generated": _at(line, "tpm", "gen"),
@@ -95,7 +85,7 @@ def _group(line: Mapping[str, Any]) -> Group:
         _distribution("tbt_ms", line, "tbt", in_window, 1000.0),
         _distribution("utilization_pct", line, "util", in_window, 1.0),
     )
-    return Group("", counts, values, {item.metric: item for item in found if item is not None})
+    return given_group("", sent, bad, throttled, rates, filter(None, found))
 
 
 def _distribution(metric: str, line: Mapping[str, Any], key: str, n: int, factor: float) -> Distribution | None:
@@ -143,13 +133,7 @@ def _at(line: Mapping[str, Any], key: str, inner: str) -> float | None:
 
 def _number(value: Any) -> float | None:
     """A number, also as "12.8%"; `None` for "n/a"."""
-    if isinstance(value, str):
-        value = value.strip().removesuffix("%")
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if np.isfinite(number) else None
+    return finite(value.strip().removesuffix("%") if isinstance(value, str) else value)
 
 
 def _or_nan(value: float | None) -> float:

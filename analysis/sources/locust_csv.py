@@ -9,13 +9,12 @@ import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.sources.run import COLUMNS, MINUTE_S, Given, Run
-from analysis.statistics import Counts, Distribution, Estimate, Group, per_minute, percentage
+from analysis.statistics import Distribution, Estimate, Group, finite, given_group, per_minute
 from tokenswarm.metrics.samples import carries
 from tokenswarm.userinput import BadInput
 
@@ -97,14 +96,14 @@ def _shared(rows: Sequence[Mapping[str, str]]) -> list[str]:
 
 def _summed(parts: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """The lines of several methods as one. Percentiles of parts are not those of the whole: they are left out."""
-    sent = [_number(part["Request Count"]) or 0.0 for part in parts]
-    failed = sum(_number(part["Failure Count"]) or 0.0 for part in parts)
-    times = [(_number(part.get("Average Response Time")) or 0.0) * n for part, n in zip(parts, sent, strict=True)]
+    sent = [finite(part["Request Count"]) or 0.0 for part in parts]
+    failed = sum(finite(part["Failure Count"]) or 0.0 for part in parts)
+    times = [(finite(part.get("Average Response Time")) or 0.0) * n for part, n in zip(parts, sent, strict=True)]
     made = {"Request Count": str(sum(sent)), "Failure Count": str(failed)}
     if sum(sent):
         made["Average Response Time"] = str(sum(times) / sum(sent))
     for column, choose in (("Min Response Time", min), ("Max Response Time", max)):
-        known = [value for part in parts if (value := _number(part.get(column))) is not None]
+        known = [value for part in parts if (value := finite(part.get(column))) is not None]
         made |= {column: str(choose(known))} if known else {}
     return made
 
@@ -145,7 +144,7 @@ def _rows(file: Path) -> list[dict[str, str]]:
 
 def _history(file: Path) -> list[dict[str, str]]:
     """The lines of all requests together, in time; a cut one is left out."""
-    return [row for row in _rows(file) if row["Name"] == AGGREGATED and _number(row.get("Timestamp")) is not None]
+    return [row for row in _rows(file) if row["Name"] == AGGREGATED and finite(row.get("Timestamp")) is not None]
 
 
 def _as_stats(row: Mapping[str, str]) -> dict[str, str]:
@@ -161,40 +160,22 @@ def _throttled(file: Path | None) -> tuple[dict[_Key, int], bool]:
     for row in _rows(file):
         if _THROTTLED.search(row.get("Error") or ""):
             key = (row.get("Method") or "", row["Name"])
-            found[key] = found.get(key, 0) + int(_number(row.get("Occurrences")) or 0)
+            found[key] = found.get(key, 0) + int(finite(row.get("Occurrences")) or 0)
     return found, True
 
 
 def _seconds(row: Mapping[str, str], start: float | None, end: float | None) -> float:
     if start is not None and end is not None and end > start:
         return end - start
-    rate = _number(row.get("Requests/s"))
-    return (_number(row.get("Request Count")) or 0.0) / rate if rate else 0.0
+    rate = finite(row.get("Requests/s"))
+    return (finite(row.get("Request Count")) or 0.0) / rate if rate else 0.0
 
 
 def _group(key: str, row: Mapping[str, str], seconds: float, throttled: int, failures_known: bool) -> Group:
-    sent, bad = int(_number(row["Request Count"]) or 0), int(_number(row["Failure Count"]) or 0)
-    failed = max(0, bad - throttled)
-    counts = Counts(
-        sent=sent,
-        ok=sent - bad,
-        failed=failed,
-        throttled=throttled if failures_known else None,
-        cancelled=None,
-        aborted=None,
-        dropped=None,
-    )
-    values: dict[str, float | None] = {
-        "requests": float(sent),
-        "ok": float(sent - bad),
-        "failed": float(failed),
-        "throttled": float(throttled) if failures_known else None,
-        "error_pct": percentage(failed, sent),
-        "throttled_pct": percentage(throttled, sent) if failures_known else None,
-        "rpm_started": per_minute(sent, seconds),
-        "rpm": per_minute(sent - bad, seconds),
-    }
-    return Group(key, counts, values, {"response_time_ms": _response_times(row, sent)} if sent else {})
+    sent, bad = int(finite(row["Request Count"]) or 0), int(finite(row["Failure Count"]) or 0)
+    rates = {"rpm_started": per_minute(sent, seconds), "rpm": per_minute(sent - bad, seconds)}
+    refused = throttled if failures_known else None
+    return given_group(key, sent, bad, refused, rates, [_response_times(row, sent)] if sent else [])
 
 
 def _response_times(row: Mapping[str, str], n: int) -> Distribution:
@@ -203,9 +184,9 @@ def _response_times(row: Mapping[str, str], n: int) -> Distribution:
         match = re.fullmatch(r"([\d.]+)%", column)
         if match and float(match[1]) < 100:
             percent = float(match[1])
-            percentiles[f"p{percent:g}"] = Estimate(_number(cell) if carries(n, percent) else None)
-    average = Estimate(_number(row.get("Average Response Time")))
-    lowest, highest = _number(row.get("Min Response Time")), _number(row.get("Max Response Time"))
+            percentiles[f"p{percent:g}"] = Estimate(finite(cell) if carries(n, percent) else None)
+    average = Estimate(finite(row.get("Average Response Time")))
+    lowest, highest = finite(row.get("Min Response Time")), finite(row.get("Max Response Time"))
     return Distribution("response_time_ms", n, average, lowest, highest, percentiles)
 
 
@@ -225,21 +206,13 @@ def _minutes(history: list[dict[str, str]]) -> pd.DataFrame | None:
 
 def _totals(history: list[dict[str, str]]) -> Iterator[tuple[float, tuple[float, float]]]:
     for row in history:
-        totals = _number(row["Total Request Count"]) or 0.0, _number(row["Total Failure Count"]) or 0.0
+        totals = finite(row["Total Request Count"]) or 0.0, finite(row["Total Failure Count"]) or 0.0
         yield float(row["Timestamp"]), totals
 
 
 def _full(minutes: list[int], history: list[dict[str, str]]) -> list[bool]:
     start, end = float(history[0]["Timestamp"]), float(history[-1]["Timestamp"])
     return [start <= minute and minute + MINUTE_S <= end for minute in minutes]
-
-
-def _number(cell: Any) -> float | None:
-    try:
-        value = float(cell)
-    except (TypeError, ValueError):
-        return None
-    return value if np.isfinite(value) else None
 
 
 def _label(path: Path, file: Path | None) -> str:

@@ -120,22 +120,13 @@ def _comparison(node: Mapping[str, Any], parts: list[Evaluate]) -> Evaluate | No
     return lambda value: left(value) == right(value)
 
 
-def _and(node: Mapping[str, Any], parts: list[Evaluate]) -> Evaluate:
+def _junction(node: Mapping[str, Any], parts: list[Evaluate]) -> Evaluate:
     left, right = parts
+    is_or = node["type"] == "or_expression"
 
     def evaluate(value: Any) -> Any:
         found = left(value)
-        return found if _is_absent(found) else right(value)
-
-    return evaluate
-
-
-def _or(node: Mapping[str, Any], parts: list[Evaluate]) -> Evaluate:
-    left, right = parts
-
-    def evaluate(value: Any) -> Any:
-        found = left(value)
-        return right(value) if _is_absent(found) else found
+        return right(value) if _is_absent(found) == is_or else found
 
     return evaluate
 
@@ -155,7 +146,7 @@ _MAKERS: dict[str, Callable[[Mapping[str, Any], list[Evaluate]], Evaluate | None
     "index_expression": _chain,
     "pipe": _chain,
     "comparator": _comparison,
-    "and_expression": _and,
-    "or_expression": _or,
+    "and_expression": _junction,
+    "or_expression": _junction,
     "not_expression": _not,
 }

@@ -63,7 +63,8 @@ def run_sweep(scenario: Path, texts: Sequence[str], into: Path | None, options: 
     if problems := _problems(axes, keys, options):
         raise BadInput(problems)
     directory = into if into is not None else Path("results") / f"{safe_name(scenario.stem)}-sweep"
-    planned = SweepFile(version(), str(scenario), _fingerprint(scenario, options), axes, _new_levels(axes))
+    levels = [SweepLevel(values) for values in levels_of(axes)]
+    planned = SweepFile(version(), str(scenario), _fingerprint(scenario, options), axes, levels)
     sweep = _open(directory, planned)
     lease = Lease(directory)
     try:
@@ -188,10 +189,6 @@ def _option(options: Sequence[str], name: str) -> str | None:
         if text.startswith(f"{name}="):
             return text.partition("=")[2]
     return None
-
-
-def _new_levels(axes: Mapping[str, Sequence[str]]) -> list[SweepLevel]:
-    return [SweepLevel(values) for values in levels_of(axes)]
 
 
 def _fingerprint(scenario: Path, options: Sequence[str]) -> str:

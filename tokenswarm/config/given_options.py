@@ -166,13 +166,10 @@ def _read(path: Path) -> dict[str, Any]:
     """Keys and values of a file that Locust reads, with hyphens; empty for one that it cannot read."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
-        found = tomllib.loads(text)["tool"]["locust"] if path.suffix == ".toml" else _parse(text)
+        is_toml = path.suffix == ".toml"
+        found = tomllib.loads(text)["tool"]["locust"] if is_toml else DefaultConfigFileParser().parse(text.splitlines())
     except (OSError, ValueError, KeyError, TypeError, ConfigFileParserException):
         return {}
     if not isinstance(found, dict):
         return {}
     return {str(key).removeprefix("--").replace("_", "-"): value for key, value in found.items()}
-
-
-def _parse(text: str) -> dict[str, Any]:
-    return dict(DefaultConfigFileParser().parse(text.splitlines()))

@@ -191,21 +191,14 @@ def from_json(data: dict[str, Any]) -> SelfCheck:
             f"self-check result: expected schema_version {SCHEMA_VERSION}, got {data.get('schema_version')}"
         )
     try:
-        levels = [_level(level) for level in data["levels"]]
+        accuracies = [level["accuracy"] and Accuracy(**level["accuracy"]) for level in data["levels"]]
+        levels = [
+            SelfCheckLevel(**{**level, "accuracy": accuracy})
+            for level, accuracy in zip(data["levels"], accuracies, strict=True)
+        ]
         return SelfCheck(data["checked_at"], SelfCheckMachine(**data["machine"]), data["others_cpu_pct"], levels)
     except (KeyError, TypeError) as error:
         raise ValueError(f"self-check result: {error}") from error
-
-
-def _level(data: dict[str, Any]) -> SelfCheckLevel:
-    accuracy = data["accuracy"]
-    return SelfCheckLevel(
-        streams=data["streams"],
-        chunks_per_s=data["chunks_per_s"],
-        cpu_pct=data["cpu_pct"],
-        accuracy=None if accuracy is None else Accuracy(**accuracy),
-        delivered_pct=data["delivered_pct"],
-    )
 
 
 def stored_path() -> Path:

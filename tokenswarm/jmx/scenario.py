@@ -123,7 +123,7 @@ def apply_config(scenario: Scenario, plan: TestPlan, config: LoadTestConfig) -> 
 
 def write_scenario(scenario: Scenario, sources: Sequence[str]) -> str:
     """The text of the scenario's file; `sources` are named in its first line."""
-    lines = [f"# What {' and '.join(map(_one_line, sources))} mean, as python -m tokenswarm.jmx reads them."]
+    lines = [f"# What {' '.join(' and '.join(sources).split())} mean, as python -m tokenswarm.jmx reads them."]
     lines += [f"# Warning: {warning}" for warning in scenario.warnings]
     lines.append("")
     for key, value in scenario.values.items():
@@ -365,10 +365,6 @@ def _is_number(value: Any) -> bool:
 
 def _seconds(value: float) -> str:
     return f"{format_number(value)}s"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _conf_value(key: str, value: str) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -161,7 +161,8 @@ def parse_criteria(text: str) -> list[Criterion]:
     with every problem; a text without any criterion is one, too: it is never meant."""
     problems: list[str] = []
     criteria: dict[tuple[str | None, str, str, str], Criterion] = {}
-    for part in filter(None, (_strip_list_mark(part) for part in re.split(r"[;\r\n]", text))):
+    # A line may come straight from a YAML list of the service's test configuration.
+    for part in filter(None, (part.strip().removeprefix("- ").strip() for part in re.split(r"[;\r\n]", text))):
         criterion = _parse_criterion(part, problems)
         if criterion is not None:
             key = (criterion.name, criterion.metric, criterion.aggregation, criterion.operator)
@@ -185,11 +186,6 @@ def unknown_name(criterion: Criterion, names: Iterable[str]) -> str:
         return ""
     listed = ", ".join(known[:MAX_NAMES]) + (f" and {len(known) - MAX_NAMES} more" if len(known) > MAX_NAMES else "")
     return f"no request is named {criterion.name!r}; there are: {listed}" if known else "no request was sent"
-
-
-def _strip_list_mark(part: str) -> str:
-    """A line may come straight from a YAML list of the service's test configuration."""
-    return part.strip().removeprefix("- ").strip()
 
 
 def _stricter(kept: Criterion, other: Criterion) -> Criterion:
@@ -271,7 +267,7 @@ def _figure(criterion: Criterion, samples: Facts, window: TimeSpan | None) -> _F
         return _rate(criterion, samples, window)
     if metric == "goodput" and samples.goodput is None:
         return _Figure(None, 0, "no data: the option goodput says no limits")
-    base = _BASES[metric](samples, name, window)
+    base = sum(samples.count(what, name, window) for what in _BASES[metric])
     if base == 0:
         return _Figure(None, 0)
     part = samples.count(_COUNTS[metric], name, window)
@@ -320,28 +316,6 @@ def _rate_base(quantity: str, name: str | None, samples: Facts, window: TimeSpan
     return samples.count("sent", name, window) or samples.count("sent", name, window, by_end=True)
 
 
-def _settled(samples: Facts, name: str | None, window: TimeSpan | None) -> int:
-    """Sent requests that were waited for: those that our side gave up are neither answered nor failed."""
-    given_up = samples.count("cancelled", name, window) + samples.count("aborted", name, window)
-    return samples.count("sent", name, window) - given_up
-
-
-def _offered(samples: Facts, name: str | None, window: TimeSpan | None) -> int:
-    return samples.count("offered", name, window)
-
-
-def _settled_or_dropped(samples: Facts, name: str | None, window: TimeSpan | None) -> int:
-    return _settled(samples, name, window) + samples.count("dropped", name, window)
-
-
-def _judged(samples: Facts, name: str | None, window: TimeSpan | None) -> int:
-    return samples.count("judged", name, window)
-
-
-def _sent(samples: Facts, name: str | None, window: TimeSpan | None) -> int:
-    return samples.count("sent", name, window)
-
-
 _RATES = {"requests_per_sec": ("started", 1), "rpm": ("completed", 60), "tpm": ("tokens", 60)}
 _COUNTS = {
     "error": "failed",
@@ -351,15 +325,17 @@ _COUNTS = {
     "goodput": "goodput",
     "wrong": "wrong",
 }
-_BASES: dict[str, Callable[[Facts, str | None, TimeSpan | None], int]] = {
-    "error": _settled,
-    "requests": _sent,
-    "throttled": _settled,
-    "dropped": _offered,
-    "goodput": _settled_or_dropped,
-    "wrong": _judged,
+_SETTLED = ("ok", "throttled", "failed")
+"""Sent requests that were waited for: those that our side gave up are neither answered nor failed."""
+_BASES = {
+    "error": _SETTLED,
+    "requests": ("sent",),
+    "throttled": _SETTLED,
+    "dropped": ("offered",),
+    "goodput": (*_SETTLED, "dropped"),
+    "wrong": ("judged",),
 }
-
+"""What shares are of: the kinds of requests that are counted together."""
 
 SPARE = 1.1
 """More requests than a percentile needs: a throttled one has no latency."""
