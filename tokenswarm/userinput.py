@@ -137,6 +137,16 @@ def _children(value: Any) -> Iterable[Any]:
     return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
+def is_encodable(text: str, errors: str = "strict") -> bool:
+    """Whether UTF-8 has bytes for a text, which half of a surrogate pair has none of. With `errors` surrogateescape
+    also the name of a file that a command line gave in bytes that are no UTF-8."""
+    try:
+        text.encode("utf-8", errors)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def decode_text(data: bytes, name: str) -> str:
     """UTF-8 text of a file without its byte order mark. Raises `BadInput` as "name:line: ..." for anything else."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):

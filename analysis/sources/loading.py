@@ -45,12 +45,10 @@ def load_run(path: Path | str) -> Run:
         return load_run(latest)
     if path.is_file() and path.suffix == ".csv":
         return _of_file(read_rows(path))
-    raise BadInput(
-        [
-            f"{path}: expected a run directory (run.json, requests.csv), Locust CSVs, JMeter result CSVs or an "
-            "azure-openai-benchmark log, got none of them"
-        ]
+    expected = (
+        "a run directory (run.json, requests.csv), Locust CSVs, JMeter result CSVs or an azure-openai-benchmark log"
     )
+    raise BadInput([f"{path}: expected {expected}, got none of them"])
 
 
 def load_runs(paths: Iterable[Path | str]) -> list[Run]:
@@ -98,12 +96,8 @@ def read_meta(directory: Path) -> tuple[dict[str, Any], list[str]]:
         return {}, ["run.json is not an object: configuration and verdict are unknown"]
     version = meta.get("schema_version", RUN_SCHEMA_VERSION)
     if not isinstance(version, int) or not 1 <= version <= RUN_SCHEMA_VERSION:
-        raise BadInput(
-            [
-                f"{path}: expected schema_version 1 to {RUN_SCHEMA_VERSION}, got {version!r}: read it with "
-                "the version of Tokenswarm that wrote it, or a newer one"
-            ]
-        )
+        expected = f"{path}: expected schema_version 1 to {RUN_SCHEMA_VERSION}, got {version!r}"
+        raise BadInput([f"{expected}: read it with the version of Tokenswarm that wrote it, or a newer one"])
     return SECRETS.redact_values(meta), []
 
 
@@ -116,12 +110,8 @@ def _check_span(path: Path, rows: pd.DataFrame) -> None:
             raise BadInput([f"{expected}, got {rows[name].abs().max():.3g} ms"])
     instants = pd.concat([rows[name].dropna() for name in ("started_at", "scheduled_at") if name in rows])
     if len(instants) and (instants.max() - instants.min() > LONGEST_RUN_S or instants.min() < 0):
-        raise BadInput(
-            [
-                f"{path}: expected the requests of one run, within {LONGEST_RUN_S / 86400:.0f} days, got instants "
-                f"from {instants.min():.0f} to {instants.max():.0f} (Unix s)"
-            ]
-        )
+        expected = f"{path}: expected the requests of one run, within {LONGEST_RUN_S / 86400:.0f} days"
+        raise BadInput([f"{expected}, got instants from {instants.min():.0f} to {instants.max():.0f} (Unix s)"])
 
 
 def _is_run_directory(path: Path) -> bool:

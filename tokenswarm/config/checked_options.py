@@ -12,7 +12,7 @@ from tokenswarm.config.request_extras import (
     Lookup,
 )
 from tokenswarm.redaction import secret_query_values
-from tokenswarm.userinput import BadInput, parse_duration, read_number
+from tokenswarm.userinput import BadInput, is_encodable, parse_duration, read_number
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class CheckedOptions:
         if text is not None and "\0" in text:
             self.problems.append(f"{self.where(name)}: expected text, got a NUL character in it")
             return None
-        if text is not None and not _is_encodable(text):
+        if text is not None and not is_encodable(text, "surrogateescape"):
             self.problems.append(f"{self.where(name)}: expected text, got half of a surrogate pair in it")
             return None
         return text
@@ -93,12 +93,3 @@ class CheckedOptions:
 
     def duration(self, name: str, default: float) -> float:
         return self.read(name, lambda text: parse_duration(text, self.where(name)), default)
-
-
-def _is_encodable(text: str) -> bool:
-    """Whether it can be the name of a file or go into one; bytes of a command line that are no UTF-8 can."""
-    try:
-        text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from tokenswarm.userinput import BadInput, parse_json, read_file
+from tokenswarm.userinput import BadInput, is_encodable, parse_json, read_file
 from tokenswarm.workload.distributions import Draw, parse_draw
 
 Lookup = Callable[[str], str | None]
@@ -186,16 +186,8 @@ def _value_problems(value: Any, where: str = "") -> Iterator[str]:
             yield from _value_problems(each, f"{where}.{name}".lstrip("."))
     elif isinstance(value, float) and not math.isfinite(value):
         yield f"extra-body: expected a number that JSON can say for {where}, got {value}"
-    elif isinstance(value, str) and not _is_encodable(value):
+    elif isinstance(value, str) and not is_encodable(value):
         yield f"extra-body: expected text for {where}, got half of a surrogate pair in it"
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def parse_json_schema(path: str) -> tuple[str, dict[str, Any]]:

@@ -87,12 +87,9 @@ def _set_bodies(scenario: Scenario, plan: TestPlan, variable: str, dataset: Path
     """Each row of the plan's file is a whole body: they become a file of recorded requests."""
     request, used = plan.request, [each for each in plan.data_files if not each.variables or variable in each.variables]
     if not used or not urlsplit(request.path).path.rstrip("/").endswith("/chat/completions"):
-        raise BadInput(
-            [
-                f"request {request.name!r}: expected a body with a question in it, or rows that are bodies of chat "
-                f"completions, got ${{{variable}}} alone for {request.path!r:.100}"
-            ]
-        )
+        expected = "a body with a question in it, or rows that are bodies of chat completions"
+        found = f"${{{variable}}} alone for {request.path!r:.100}"
+        raise BadInput([f"request {request.name!r}: expected {expected}, got {found}"])
     if dataset is None:
         raise BadInput([f"{used[0].filename}: expected it beside the plan or by --dataset, got none"])
     data = read_file(dataset, "dataset", MAX_FILE_BYTES)
@@ -157,12 +154,8 @@ def _set_target(scenario: Scenario, plan: TestPlan, body: dict[str, Any] | None)
             scenario.set("rag-path", path or "/")
         _set_rag_body(scenario, body or {})
     else:
-        raise BadInput(
-            [
-                f"request {request.name!r}: expected a chat completion or a question to an orchestrator, "
-                f"got {request.method} {request.path!r:.100}"
-            ]
-        )
+        expected = f"request {request.name!r}: expected a chat completion or a question to an orchestrator"
+        raise BadInput([f"{expected}, got {request.method} {request.path!r:.100}"])
     if request.method != "POST":
         scenario.warn(f"request {request.name!r}: {request.method} in the plan, POST in the scenario")
 

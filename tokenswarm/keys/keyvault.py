@@ -44,12 +44,9 @@ def parse_key_vault_reference(value: str, where: str = "Key Vault reference") ->
     match = _KEY_VAULT.fullmatch(value.strip())
     reference = _read_reference(match["body"]) if match else None
     if reference is None:
-        raise BadInput(
-            [
-                f"{where}: expected @Microsoft.KeyVault(SecretUri=https://VAULT.vault.azure.net/secrets/NAME) or "
-                f"@Microsoft.KeyVault(VaultName=VAULT;SecretName=NAME), got {value.strip()!r:.120}"
-            ]
-        )
+        by_uri = "@Microsoft.KeyVault(SecretUri=https://VAULT.vault.azure.net/secrets/NAME)"
+        by_name = "@Microsoft.KeyVault(VaultName=VAULT;SecretName=NAME)"
+        raise BadInput([f"{where}: expected {by_uri} or {by_name}, got {value.strip()!r:.120}"])
     return reference
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tokenswarm.userinput import is_encodable
 from tokenswarm.workload.expectation import Expectation, parse_expectation
 from tokenswarm.workload.questions import Message
 
@@ -23,7 +24,7 @@ def read_text(value: Any, what: str, add: Callable[[str], None]) -> str:
         return ""
     if not value.strip():
         add(f"{what}: expected text, got a blank")
-    elif not _is_encodable(value):
+    elif not is_encodable(value):
         add(f"{what}: expected text, got half of a surrogate pair")
     elif "\0" in value:
         add(f"{what}: expected text, got a NUL character")
@@ -81,7 +82,7 @@ def read_id(value: Any, add: Callable[[str], None]) -> str:
         add(f"id: expected text or a whole number, got {kind(value)}")
         return ""
     identity = value.strip()
-    if not identity or len(identity) > 200 or _CONTROL & set(identity) or not _is_encodable(identity):
+    if not identity or len(identity) > 200 or _CONTROL & set(identity) or not is_encodable(identity):
         add(f"id: expected 1 to 200 characters without control characters, got {identity!r:.40}")
     return identity
 
@@ -107,14 +108,6 @@ def read_expectation(value: Any, add: Callable[[str], None]) -> Expectation | No
     except ValueError as error:
         add(f"expect: {error}")
         return None
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def shown(value: Any) -> str:
