@@ -146,42 +146,6 @@ class RatePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class TracePlan:
-    """The arrivals of a recording. `lengths` win over the recorded ones where they draw any."""
-
-    offsets_s: tuple[float, ...]
-    rows: tuple[TraceRow, ...]
-    end_s: float
-    lengths: Lengths = Lengths()
-
-    @property
-    def duration_s(self) -> float | None:
-        return self.end_s
-
-    def instants(self) -> Iterator[float]:
-        return iter(self.offsets_s)
-
-    def arrival(self, index: int, due_offset_s: float) -> Arrival:
-        row = self.rows[index]
-        context_tokens, max_tokens = self.lengths.draw(index)
-        if context_tokens is not None:
-            # Another prompt length than the recorded one has no recorded blocks.
-            return Arrival(index, due_offset_s, context_tokens, max_tokens or row.max_tokens)
-        return Arrival(index, due_offset_s, row.context_tokens, max_tokens or row.max_tokens, row.hash_ids)
-
-    def expected_count(self, duration_s: float) -> float:
-        return float(self.count_before(duration_s))
-
-    def count_before(self, t_s: float) -> int:
-        return bisect_left(self.offsets_s, t_s)
-
-    def tokens_before(self, t_s: float) -> tuple[int, int]:
-        """Context and output tokens of the arrivals that are due before `t_s`."""
-        arrivals = [self.arrival(index, offset_s) for index, offset_s in enumerate(self.offsets_s) if offset_s < t_s]
-        return sum(each.context_tokens or 0 for each in arrivals), sum(each.max_tokens or 0 for each in arrivals)
-
-
-@dataclass(frozen=True, slots=True)
 class RecordedPlan:
     """Arrivals at given offsets, never falling, at least one; what is asked is known elsewhere, by index."""
 
@@ -202,6 +166,32 @@ class RecordedPlan:
 
     def count_before(self, t_s: float) -> int:
         return bisect_left(self.offsets_s, t_s)
+
+
+@dataclass(frozen=True, slots=True)
+class TracePlan(RecordedPlan):
+    """The arrivals of a recording. `lengths` win over the recorded ones where they draw any."""
+
+    rows: tuple[TraceRow, ...]
+    end_s: float
+    lengths: Lengths = Lengths()
+
+    @property
+    def duration_s(self) -> float | None:
+        return self.end_s
+
+    def arrival(self, index: int, due_offset_s: float) -> Arrival:
+        row = self.rows[index]
+        context_tokens, max_tokens = self.lengths.draw(index)
+        if context_tokens is not None:
+            # Another prompt length than the recorded one has no recorded blocks.
+            return Arrival(index, due_offset_s, context_tokens, max_tokens or row.max_tokens)
+        return Arrival(index, due_offset_s, row.context_tokens, max_tokens or row.max_tokens, row.hash_ids)
+
+    def tokens_before(self, t_s: float) -> tuple[int, int]:
+        """Context and output tokens of the arrivals that are due before `t_s`."""
+        arrivals = [self.arrival(index, offset_s) for index, offset_s in enumerate(self.offsets_s) if offset_s < t_s]
+        return sum(each.context_tokens or 0 for each in arrivals), sum(each.max_tokens or 0 for each in arrivals)
 
 
 def staged(
