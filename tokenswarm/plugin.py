@@ -113,8 +113,8 @@ def _set_up(environment: Environment, web_ui: WebUI | None) -> None:
     load_test.attach()
     if load_test.is_worker:
         if is_made_by_master(options.processes, sys.argv, os.environ):
-            leave_to_master(lambda: load_test.running, environment.stop_timeout + DRAIN_EXTRA_S)
-            end_on_hangup(lambda: not load_test.running)  # its master ends it, or its master's absence does
+            leave_to_master(lambda: load_test.part is not None, environment.stop_timeout + DRAIN_EXTRA_S)
+            end_on_hangup(lambda: load_test.part is None)  # its master ends it, or its master's absence does
         else:
             wait_for_interrupts()
             end_on_hangup()

@@ -17,7 +17,7 @@ from analysis.findings.summary import Summary
 from analysis.findings.verdict import Judged
 from tokenswarm.metrics.criterion_words import finding, must
 from tokenswarm.metrics.samples import needed
-from tokenswarm.metrics.verdict import Reason, ReasonKind, described
+from tokenswarm.metrics.verdict import ReasonKind, described
 
 WORDS = {
     "passed": "Passed",
@@ -168,9 +168,8 @@ def _so_far(summary: Summary) -> str:
 
 def _all_held(summary: Summary) -> str:
     criteria = summary.judgement.criteria
-    nearest = _nearest(criteria)
     held = "its criterion held" if len(criteria) == 1 else f"all {len(criteria)} criteria held"
-    return held if nearest is None else f"{held}, the nearest to its limit: {nearest}"
+    return held if (nearest := _nearest(criteria)) is None else f"{held}, the nearest to its limit: {nearest}"
 
 
 def _nearest(criteria: Sequence[Judged]) -> str | None:
@@ -224,9 +223,9 @@ def _to_do(summary: Summary) -> str:
     reason = next(iter(summary.judgement.reasons), None)
     if reason is None:
         return ""
-    if state == "untrusted":
+    if state == "untrusted" or reason.kind is not ReasonKind.CRITERION:
         return REMEDIES.get(reason.kind, REMEDIES[ReasonKind.OTHER])
-    return _when_failed(summary, reason)
+    return _when_broken(summary)
 
 
 def _when_passed(summary: Summary) -> str:
@@ -263,9 +262,7 @@ def _bad(refused: int, failed: int) -> str:
     return f"requests that went wrong ({', '.join([*parts, *([f'{failed:,} failed'] if failed else [])])})"
 
 
-def _when_failed(summary: Summary, reason: Reason) -> str:
-    if reason.kind is not ReasonKind.CRITERION:
-        return REMEDIES.get(reason.kind, REMEDIES[ReasonKind.OTHER])
+def _when_broken(summary: Summary) -> str:
     if summary.quota is not None and summary.quota.throttled and summary.quota.advice:
         return summary.quota.advice[0]
     broken = next((item for item in summary.judgement.criteria if item.state != "held"), None)

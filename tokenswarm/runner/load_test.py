@@ -105,10 +105,6 @@ class LoadTest:
         return self.master_link.name if self.master_link is not None else "local"
 
     @property
-    def running(self) -> bool:
-        return self.part is not None
-
-    @property
     def ended(self) -> bool:
         """Whether the run is over and only what is under way is still waited for."""
         return self.part is None or self.part.phase >= Phase.DRAINING
