@@ -1,131 +1,37 @@
 from __future__ import annotations
 
-import io
-import json
 import subprocess
 import sys
 from pathlib import Path
-from xml.sax.saxutils import escape
 
-import configargparse
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.tokenswarm.jmx.jmeter_plans import (
+    PEAK_LOAD,
+    VIRTUAL_TESTERS,
+    conf_values,
+    element,
+    group,
+    headers,
+    plan,
+    problems_of,
+    prop,
+    questions,
+    request,
+    think,
+    timer,
+    translate,
+    warnings_with,
+)
 from tokenswarm.jmx.__main__ import main
-from tokenswarm.jmx.load_test_config import read_config
 from tokenswarm.jmx.plan import parse_properties, read_plan
-from tokenswarm.jmx.scenario import Scenario, scenario_of, write_scenario
-from tokenswarm.metrics.criteria import parse_criteria
+from tokenswarm.jmx.scenario import Scenario, write_scenario
 from tokenswarm.userinput import BadInput
 from tokenswarm.workload.dataset import load_dataset
 from tokenswarm.workload.distributions import parse_pause
 from tokenswarm.workload.stages import parse_shape
-
-QUESTION_BODY = '{\r\n  "conversation_id": "",\r\n  "question": "${randomquestion}"\r\n}'
-
-PEAK_LOAD = """\
-# peak load
-threadCount=10
-rampUpSeconds=30
-durationSeconds=360
-delaySeconds=10
-loopCount=1
-randomDelayMillis=1000
-constantDelayMillis=1000
-functionApp=fnorch0
-jmeter.save.saveservice.thread_name=false
-"""
-
-
-def prop(name: str, value: str, kind: str = "string") -> str:
-    return f'<{kind}Prop name="{name}">{escape(value)}</{kind}Prop>'
-
-
-def element(tag: str, content: str = "", below: str = "", name: str = "", enabled: bool = True) -> str:
-    switch = "" if enabled else ' enabled="false"'
-    return f'<{tag} testname="{name or tag}"{switch}>{content}</{tag}><hashTree>{below}</hashTree>'
-
-
-def group(below: str, loops: str = "${__P(loopCount,1)}", scheduler: str = "true", name: str = "Users") -> str:
-    content = (
-        prop("ThreadGroup.num_threads", "${__P(threadCount,1)}")
-        + prop("ThreadGroup.ramp_time", "${__P(rampUpSeconds,1)}")
-        + prop("ThreadGroup.duration", "${__P(durationSeconds,30)}")
-        + prop("ThreadGroup.delay", "${__P(delaySeconds,30)}")
-        + prop("ThreadGroup.scheduler", scheduler, "bool")
-        + prop("ThreadGroup.same_user_on_next_iteration", "false", "bool")
-        + prop("ThreadGroup.on_sample_error", "continue")
-        + '<elementProp name="ThreadGroup.main_controller">'
-        + prop("LoopController.loops", loops)
-        + prop("LoopController.continue_forever", "false", "bool")
-        + "</elementProp>"
-    )
-    return element("ThreadGroup", content, below, name)
-
-
-def request(
-    path: str = "/api/orc",
-    body: str = QUESTION_BODY,
-    domain: str = "${__P(functionApp,1)}.azurewebsites.net",
-    port: str = "443",
-    below: str = "",
-    name: str = "HTTP Request",
-) -> str:
-    content = (
-        prop("HTTPSampler.domain", domain)
-        + prop("HTTPSampler.port", port)
-        + prop("HTTPSampler.protocol", "https")
-        + prop("HTTPSampler.path", path)
-        + prop("HTTPSampler.method", "POST")
-        + '<elementProp name="HTTPsampler.Arguments"><collectionProp name="Arguments.arguments">'
-        + f'<elementProp name="">{prop("Argument.value", body)}</elementProp></collectionProp></elementProp>'
-    )
-    return element("HTTPSamplerProxy", content, below, name)
-
-
-def headers(**values: str) -> str:
-    items = "".join(
-        f'<elementProp name="">{prop("Header.name", name.replace("_", "-"))}{prop("Header.value", value)}</elementProp>'
-        for name, value in values.items()
-    )
-    return element("HeaderManager", f'<collectionProp name="HeaderManager.headers">{items}</collectionProp>')
-
-
-def timer(tag: str, delay: str, spread: str = "0") -> str:
-    return element(tag, prop("ConstantTimer.delay", delay) + prop("RandomTimer.range", spread))
-
-
-def think(below: str, duration: str = "0") -> str:
-    content = prop("ActionProcessor.action", "1", "int") + prop("ActionProcessor.duration", duration)
-    return element("TestAction", content, below, "Think Time")
-
-
-def questions(**values: str) -> str:
-    given = {"filename": "dataset.csv", "variableNames": "randomquestion", "shareMode": "shareMode.all", **values}
-    return element("CSVDataSet", "".join(prop(name, value) for name, value in given.items()))
-
-
-def plan(below: str) -> bytes:
-    return f"<jmeterTestPlan><hashTree>{element('TestPlan', '', below)}</hashTree></jmeterTestPlan>".encode()
-
-
-THINK = think(timer("UniformRandomTimer", "${__P(constantDelayMillis,1000)}", "${__P(randomDelayMillis,100)}"))
-VIRTUAL_TESTERS = plan(group(request(below=headers(x_functions_key="${secret}")) + THINK) + questions())
-
-
-def translate(xml: bytes, properties: str = PEAK_LOAD, dataset: Path | None = None) -> Scenario:
-    return scenario_of(read_plan(xml, parse_properties(properties), "p.jmx"), dataset)
-
-
-def problems_of(xml: bytes, properties: str = PEAK_LOAD) -> list[str]:
-    with pytest.raises(BadInput) as caught:
-        translate(xml, properties)
-    return caught.value.problems
-
-
-def warnings_with(scenario: Scenario, text: str) -> list[str]:
-    return [warning for warning in scenario.warnings if text in warning]
 
 
 def test_the_virtual_testers_of_the_lab():
@@ -401,10 +307,6 @@ def test_properties_files():
     }
 
 
-def conf_values(text: str) -> dict[str, str]:
-    return dict(configargparse.DefaultConfigFileParser().parse(io.StringIO(text)))
-
-
 def test_the_file_is_what_locusts_parser_reads_back():
     scenario = translate(VIRTUAL_TESTERS)
     text = write_scenario(scenario, ["load\ntest.jmx", "user.properties"])
@@ -480,105 +382,3 @@ def test_a_question_with_a_comma_and_no_quotes_does_not_block_a_conversion(tmp_p
     scenario = translate(VIRTUAL_TESTERS, dataset=dataset)
     assert scenario.values["dataset"] == str(dataset)
     assert warnings_with(scenario, "has to be mended before the run")
-
-
-BODIES = (
-    '"{""messages"": [{""role"": ""user"", ""content"": ""a""}], ""stream"": true}"\n'
-    '"{\n  ""messages"": [\n    {""role"": ""user"", ""content"": ""b\\nc""}\n  ]\n}"\n'
-)
-BODY_ROWS = plan(
-    group(
-        request(path="/openai/deployments/d/chat/completions?api-version=1", body="${row}", domain="r.openai.azure.com")
-    )
-    + questions(filename="rows.csv", variableNames="row", delimiter="\\t", quotedData="true")
-)
-
-
-def test_rows_that_are_whole_bodies_become_recorded_requests(tmp_path: Path) -> None:
-    (tmp_path / "loadtest.jmx").write_bytes(BODY_ROWS)
-    (tmp_path / "rows.csv").write_text(BODIES, encoding="utf-8")
-    out = tmp_path / "out.conf"
-    assert main([str(tmp_path / "loadtest.jmx"), "-o", str(out)]) == 0
-    values = conf_values(out.read_text())
-    assert values["requests"] == str(tmp_path / "rows.requests.jsonl")
-    assert (values["deployment"], {"stream", "dataset"} & values.keys()) == ("d", set())  # as each body says
-    with Path(values["requests"]).open(encoding="utf-8") as lines:
-        said = [json.loads(line)["messages"][0]["content"] for line in lines]
-    assert said == ["a", "b\nc"]
-    assert main([str(tmp_path / "loadtest.jmx")]) == 2  # there is no place for the file
-
-
-def test_rows_that_are_no_bodies_are_named(tmp_path: Path) -> None:
-    rows = tmp_path / "rows.csv"
-    rows.write_text('"{""messages"": []}"\nWhy?\n"[]"\n', encoding="utf-8")
-    with pytest.raises(BadInput) as caught:
-        translate(BODY_ROWS, dataset=rows)
-    assert [problem.partition(",")[0] for problem in caught.value.problems] == [
-        f"rows.csv row {number}: expected a JSON object with messages" for number in (2, 3)
-    ]
-
-
-CONFIG = """
-version: v0.1
-testPlan: loadtest.jmx
-engineInstances: 2
-properties:
-  userPropertyFile: user.properties
-failureCriteria:
-  - avg(response_time_ms) > 5000
-  - percentage(error) > 20
-  - HTTP Request: p95(response_time_ms) > 10000
-  - "Login: p95(response_time_ms) > 1"
-autoStop:
-  errorPercentage: 80
-  timeWindow: 60
-"""
-
-
-def test_the_configuration_of_a_load_test_gives_its_criteria(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "config.yaml").write_text(CONFIG)
-    (tmp_path / "loadtest.jmx").write_bytes(VIRTUAL_TESTERS)
-    (tmp_path / "user.properties").write_text(PEAK_LOAD)
-    assert main([str(tmp_path / "config.yaml")]) == 0
-    output = capsys.readouterr()
-    values = conf_values(output.out)
-    criteria = "avg(response_time_ms) > 5000; percentage(error) > 20; orchestrator: p95(response_time_ms) > 10000"
-    assert values["failure-criteria"] == criteria
-    assert (values["auto-stop"], values["users"]) == ("80% / 60s", "10")
-    assert parse_criteria(criteria) is not None
-    assert "engineInstances is 2: each engine runs all threads of the plan, 20 users in all" in output.err
-    assert "criterion Login: p95(response_time_ms) > 1 is not taken over" in output.err
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("a: [", "expected the YAML of a load test"),
-        ("testPlan: locustfile.py", "expected a testPlan that is a JMeter plan (.jmx), got 'locustfile.py'"),
-        ("[]", "expected a testPlan that is a JMeter plan (.jmx), got None"),
-        ("testPlan: a.jmx\nengineInstances: 0", "engineInstances: expected a whole number from 1, got 0"),
-        (
-            "testPlan: a.jmx\nfailureCriteria: [fast]",
-            "failureCriteria[0]: expected [Name:] aggregation(metric) > value",
-        ),
-    ],
-)
-def test_a_configuration_that_is_none(text: str, problem: str) -> None:
-    with pytest.raises(BadInput) as caught:
-        read_config(text, "config.yaml")
-    assert caught.value.problems[0].startswith(f"config.yaml: {problem}")
-
-
-@pytest.mark.parametrize(
-    ("criteria", "stop"),
-    [
-        ("failureCriteria: {clientMetrics: ['p95(latency) > 9'], serverMetrics: []}", "autoStop: disable"),
-        ("failureCriteria: ['p95(latency)  >  9']", "autoStop: [{errorPercentage: 90}, {timeWindow: 30}]"),
-    ],
-)
-def test_other_forms_of_the_configuration(criteria: str, stop: str) -> None:
-    config = read_config(f"testPlan: a.jmx\n{criteria}\n{stop}", "c")
-    assert config.criteria == (("", "p95(latency) > 9"),)
-    assert config.auto_stop == ("disable" if "disable" in stop else "90% / 30s")
