@@ -25,7 +25,8 @@ from tokenswarm.config.option_docs import doc_of, find  # noqa: E402
 from tokenswarm.config.options import OPTIONS  # noqa: E402
 from tokenswarm.exit_codes import ExitCode  # noqa: E402
 from tokenswarm.metrics.criteria import AZURE_METRICS, METRICS  # noqa: E402
-from tokenswarm.record import COLUMN_DOCS, COLUMNS  # noqa: E402
+from tokenswarm.record import COLUMNS  # noqa: E402
+from tokenswarm.results.column_docs import COLUMN_DOCS  # noqa: E402
 
 PAGES = (
     "README.md",

@@ -135,7 +135,7 @@ def _frozen_where_checked(kind: type[Described]) -> type[Described]:
 
 @_frozen_where_checked
 class RequestRecord:
-    """One HTTP request. See `COLUMN_DOCS` for unit, start and end of each field."""
+    """One HTTP request. See `results/column_docs.py` for unit, start and end of each field."""
 
     call_id: str
     attempt: int = 1
@@ -367,74 +367,3 @@ _BY_TYPE: dict[Any, Any] = {
     SessionEnd | None: _optional(SessionEnd),
 }
 _PARSERS = {name: _BY_TYPE[_HINTS[name]] for name in COLUMNS}
-
-COLUMN_DOCS: dict[str, str] = {
-    "call_id": "identifies one call; its attempts share it",
-    "attempt": "1 for the first sending, counted up by retries",
-    "worker": "name of the process that sent it",
-    "user": "number of the virtual user within its worker",
-    "target": "chat, rag or other",
-    "name": "request name, as in Locust's statistics",
-    "conversation_id": "conversation it belongs to (the service's id once it has given one)",
-    "turn": "turn within the conversation, from 1",
-    "question_id": "row or id of the question in the dataset",
-    "session_id": "session it belongs to, where sessions arrive (option arrivals-of)",
-    "step": "step of the session, from 1 in the order of the sending",
-    "session_s": "s from the instant at which the session was due to the end of this request",
-    "path_s": "s of the longest chain of requests and pauses of the session that ends with this request",
-    "session_end": "on the row that ended its session: done or failed",
-    "scheduled_at": "Unix s; instant at which the open-loop plan wanted it sent; absent in closed loop",
-    "started_at": "Unix s; just before connecting, or before the first byte is written on a kept connection",
-    "lag_ms": "ms from the intended start to started_at (a dropped arrival: to when it was given up); the intended "
-    "start is scheduled_at, or the start of the first attempt for a retry; absent otherwise",
-    "connect_ms": "ms; name look-up, TCP and TLS; absent on a kept connection",
-    "resent": "1: it was sent before on a kept connection that turned out to be closed, and all times are of the "
-    "second sending; absent otherwise",
-    "sent_ms": "ms to the last byte of the request handed to the kernel",
-    "headers_ms": "ms to the end of the response headers",
-    "first_byte_ms": "ms to the first byte of the response",
-    "first_progress_ms": "ms to the first event of progress of an application (see app-progress); absent without one",
-    "ttft_ms": "ms to the first chunk with a token (content, reasoning or tool call)",
-    "ttft_visible_ms": "ms to the first chunk with a visible (non-reasoning) token",
-    "last_token_ms": "ms to the last chunk with a token",
-    "e2e_ms": "ms to the last byte of the answer, or to the failure",
-    "chunks": "chunks that carried tokens",
-    "chunks_interpolated": "of these, chunks that shared a read with another and whose times are interpolated",
-    "gap_max_ms": "ms; longest gap between two chunks with tokens",
-    "gap_p95_ms": "ms; 95th percentile of the gaps between chunks with tokens",
-    "tbt_ms": "ms per token after the first chunk (see tbt_ms())",
-    "read_lag_ms": "ms; greatest age of received data when it was read: what the generator itself was late",
-    "context_tokens": "tokens of the prompt as the client counts or estimates them",
-    "shared_tokens": "of these, those at the beginning that other prompts of the run have too: its shared prefix, its "
-    "document, what was said before in the conversation; of recorded requests those that earlier ones began with, too, "
-    "of prompt_tokens; absent where texts come from a dataset",
-    "max_tokens": "completion limit that was asked for (times n)",
-    "prompt_tokens": "as the service reports in usage",
-    "completion_tokens": "as the service reports in usage, reasoning included; of an aborted request without it, the "
-    "chunks that had come: one token each, at least",
-    "reasoning_tokens": "as the service reports in usage",
-    "cached_tokens": "prompt tokens served from the prompt cache, as reported in usage",
-    "token_source": "usage, estimate or none",
-    "outcome": "ok, throttled, http_error, timeout, connection_error, truncated, stream_error, bad_payload, "
-    "content_filter, cancelled, aborted or dropped",
-    "status": "HTTP status; absent when no response line came",
-    "error": "what went wrong, in one line",
-    "finish_reason": "as the service reports",
-    "request_id": "the service's id of the request, for its support",
-    "region": "region that served it",
-    "route": "deployment or backend that served it, by the header of option route-header or x-ms-deployment-name",
-    "spilled_from": "provisioned deployment that was full and passed it on",
-    "service_tier": "service tier that served it, as the answer says",
-    "model": "model that answered",
-    "utilization_pct": "percent; provisioned utilization header",
-    "remaining_tokens": "tokens left in the quota window, from the response headers",
-    "remaining_requests": "requests left in the quota window, from the response headers",
-    "retry_after_ms": "ms the service asked to wait",
-    "stages": "server-side stages as name=ms pairs joined by ';'",
-    "answer_check": "right, or the checks of the dataset's `expect` that the answer missed; absent where nothing was "
-    "expected or the answer is not ok",
-    "answer_hash": "16 hex digits, the same for answers of the same words; where answer_check is",
-    "doubts": "what is not as it should be with an answer that counts all the same, joined by ';'",
-    "end_note": "how body or connection went on after the answer had ended, where that is not in good order",
-    "deployment": "which of several `targets` was asked; absent where there is one",
-}

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenswarm.record import COLUMN_DOCS, COLUMNS, Outcome, RequestRecord, TokenSource, error_kind, tbt_ms
+from tokenswarm.record import COLUMNS, Outcome, RequestRecord, TokenSource, error_kind, tbt_ms
+from tokenswarm.results.column_docs import COLUMN_DOCS
 from tokenswarm.results.csv_rows import HEADER, format_row
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=30)
