@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from tokenswarm.record import Doubt, Outcome
 
@@ -33,7 +33,7 @@ _NO_ENDS = frozenset({"", "null", "none"})
 
 def end_reason(value: object) -> str | None:
     """A finish reason as it stands in an answer (SGLang's own API has it in an object); `None` for what is none."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         value = value.get("type")
     return value if isinstance(value, str) and value.strip().lower() not in _NO_ENDS else None
 

@@ -10,8 +10,8 @@ from typing import Any
 from tokenswarm.payload.tool_calls import Called, ToolCall, called_by
 
 _SHOWN = ("tool_calls", "function_call", "audio")
-_VISIBLE = (*_SHOWN, "refusal")
-_REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "reasoning_text")
+_VISIBLE = frozenset((*_SHOWN, "refusal"))
+_REASONING = frozenset({"reasoning_content", "reasoning", "reasoning_details", "thinking", "reasoning_text"})
 _THINKING_PARTS = frozenset({"thinking", "reasoning", "redacted_thinking"})
 _SEEN = re.compile(
     "[^\\s\x00-\x1f\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800"
@@ -24,7 +24,7 @@ def message_of(choice: Mapping[str, Any], fields: tuple[str, str] = ("delta", "m
     """The delta or message of a choice, whichever of the fields comes first (Perplexity's chunks have both, the message
     being all so far); the text of a completion is one, too. `None` where there is none."""
     for field in fields:
-        if isinstance(found := choice.get(field), Mapping):
+        if isinstance(found := choice.get(field), dict):
             return found
     return {"content": choice["text"]} if isinstance(choice.get("text"), str) else None
 
@@ -103,7 +103,7 @@ class ToolCalls:
 
 def has_text(message: Mapping[str, Any]) -> bool:
     """Whether there is anything of the answer itself in a message: text, a refusal, a call of a tool."""
-    return bool(visible_text(message.get("content"))) or any(message.get(field) for field in _VISIBLE)
+    return bool(visible_text(message.get("content"))) or _has_any(message, _VISIBLE)
 
 
 def shows(message: Mapping[str, Any]) -> bool:
@@ -114,9 +114,12 @@ def shows(message: Mapping[str, Any]) -> bool:
 def reasons(message: Mapping[str, Any]) -> bool:
     """Whether there is thinking in a message, in a field of its own or as a part of its content."""
     content = message.get("content")
-    return any(message.get(field) for field in _REASONING) or (
-        isinstance(content, list) and any(_is_thinking(part) for part in content)
-    )
+    return _has_any(message, _REASONING) or (isinstance(content, list) and any(_is_thinking(part) for part in content))
+
+
+def _has_any(message: Mapping[str, Any], fields: frozenset[str]) -> bool:
+    """Whether one of the fields is there, with anything in it; most messages have none of them."""
+    return not fields.isdisjoint(message) and any(message.get(field) for field in fields)
 
 
 def _part_text(part: Any) -> str:

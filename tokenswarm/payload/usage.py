@@ -153,7 +153,7 @@ def _first(usage: Mapping[str, Any], paths: tuple[tuple[str, ...], ...], found: 
     for path in paths:
         value: Any = usage
         for name in path:
-            value = value.get(name) if isinstance(value, Mapping) else None
+            value = value.get(name) if isinstance(value, dict) else None
         if value is None:
             continue
         count = count_of(value)
