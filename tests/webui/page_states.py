@@ -1,6 +1,7 @@
 """Pictures of the live page in every state, to be looked at: python -m tests.webui.page_states DIRECTORY [STATE ...]
 
 Each state is a real run of Locust against the simulator, shown by headless Chromium at 1440 and 390 px in both themes.
+The pictures of docs/live.md are among them, cut to a screen, under DIRECTORY/guides: copy them to docs/images.
 """
 
 from __future__ import annotations
@@ -37,6 +38,12 @@ ttft_base_ms = 9_000
 ttft_std_ms = 0
 """
 HOLDING = "p95(ttft_ms) > 5000; percentage(throttled) > 5; percentage(error) > 1"
+GUIDES = {
+    "07-failing-1440-light": "live-page",
+    "07-failing-390-dark": "live-page-phone",
+    "03-problems-1440-light": "start-form",
+    "10-failed-1440-light": "live-page-ended",
+}
 BREAKING = "p95(e2e_ms) > 150; percentage(throttled) > 5; avg(ttft_ms) > 100; percentage(error) > 1"
 
 Look = Callable[[str], None]
@@ -81,9 +88,15 @@ class Photographer:
         wide, high = self.browser.execute_script(size)
         if wide > width:
             print(f"{name}: {wide} px wide", flush=True)
-        clip = {"x": 0, "y": 0, "width": width, "height": high, "scale": 1}
+        self._shoot(self.directory / f"{name}.png", width, high)
+        if name in GUIDES:
+            self._shoot(self.directory / "guides" / f"{GUIDES[name]}.png", width, min(high, HEIGHT))
+
+    def _shoot(self, path: Path, width: int, height: int) -> None:
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
         shot = self.browser.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip, "captureBeyondViewport": True})
-        (self.directory / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(base64.b64decode(shot["data"]))
 
     def open(self, locust: WebProcess) -> None:
         """The page of one Locust, its form loaded."""
@@ -266,7 +279,6 @@ STATES = (
 
 
 def main(directory: Path, wanted: list[str]) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
     browser = browse()
     try:
         with running_simulator(TARGET, seed=7) as target:
