@@ -40,6 +40,7 @@ from tokenswarm.runner.process_end import GIVE_UP_AFTER_S, ProcessEnd, is_run_ti
 from tokenswarm.runner.request_event import fire_request
 from tokenswarm.runner.run_part import Phase, RunPart
 from tokenswarm.runner.shapes import UsersOverTime
+from tokenswarm.runner.stopping import tell_users
 from tokenswarm.runner.thread_allocation import ThreadAllocation
 from tokenswarm.sender.sender import Place, Sender
 from tokenswarm.userinput import BadInput
@@ -307,6 +308,8 @@ class LoadTest:
             part.schedule.stop(part.ended_at)
         if self.workers is not None:
             self.workers.drain(part.ended_at, self.environment.stop_timeout)
+        elif self.environment.stop_timeout:
+            tell_users(self.runner.user_greenlets)
 
     def _on_stop(self, **_: Any) -> None:
         """All users of this process have stopped (master: and its workers have drained)."""
