@@ -73,13 +73,15 @@ def test_times_are_what_was_sent(target: Target, endpoint: str, tmp_path: Path) 
     run = run_locust(flags(target, endpoint), variables, tmp_path).run()
     assert run.facts["verdict"]["state"] != "interrupted", "its run time is as asked, though nothing ran before it"
     truth = {line["client_request_id"]: line for line in target.truth()}
+    answered = [row for row in run.rows if row.outcome is Outcome.OK]
     late_ms = [
         (row.ttft_ms or 0.0) - (truth[f"{row.call_id}-1"]["first_token_at"] - (row.started_at or 0.0)) * 1000.0
-        for row in run.rows
-        if row.outcome is Outcome.OK
+        for row in answered
     ]
     assert abs(median(late_ms)) < 1.0
-    assert sorted(late_ms)[int(len(late_ms) * 0.95)] < NEAR_MS
+    # What a busy machine had this process read late is in the row itself.
+    own_ms = sorted(late - (row.read_lag_ms or 0.0) for late, row in zip(late_ms, answered, strict=True))
+    assert own_ms[int(len(own_ms) * 0.95)] < NEAR_MS
 
 
 def test_batches_and_fields_of_embeddings(target: Target, tmp_path: Path) -> None:
