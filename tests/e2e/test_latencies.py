@@ -18,7 +18,7 @@ def test_latencies_at_50_streams_are_within_5_ms_of_the_truth(target: Target, tm
     check_against_truth(run, target)
     truth = {line["client_request_id"]: line for line in target.truth()}
     pairs = [(row, truth[f"{row.call_id}-{row.attempt}"]) for row in run.rows]
-    assert len(pairs) > 200
+    assert len(pairs) > 100
     # A true latency ends when the simulator wrote. It starts with ours: how late a loaded simulator gets round to
     # reading a request is a latency that its log does not know. That start is checked by itself.
     begun_late_ms = [(line["received_at"] - row.started_at) * 1000.0 for row, line in pairs if row.started_at]
