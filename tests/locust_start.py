@@ -9,12 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.simulator_process import ROOT
 
 _preloaded: list[socket.socket] = []
+_starting = threading.Lock()
 _CODE_BYTES = 20
 
 
@@ -76,14 +78,19 @@ def start_locust(
 
 def _ask() -> socket.socket:
     """The way to the one that forks, which is started by the first test that needs it."""
-    if not _preloaded:
-        ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
-        with theirs:
-            command = [sys.executable, "-m", "tests.preloaded", str(theirs.fileno())]
-            process = subprocess.Popen(
-                command, cwd=ROOT, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True
-            )
-        atexit.register(process.wait)
-        atexit.register(ours.close)
-        _preloaded.append(ours)
-    return _preloaded[0]
+    with _starting:
+        if not _preloaded:
+            _preloaded.append(_start())
+        return _preloaded[0]
+
+
+def _start() -> socket.socket:
+    ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+    with theirs:
+        command = [sys.executable, "-m", "tests.preloaded", str(theirs.fileno())]
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True
+        )
+    atexit.register(process.wait)
+    atexit.register(ours.close)
+    return ours
