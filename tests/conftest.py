@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,9 @@ settings.load_profile("whatever-the-machine")
 # Requests that a run sends before its load are tested by themselves; the others count what a service saw.
 os.environ.setdefault("LOCUST_PREFLIGHT", "reach")
 
+
+# A shell starts what is to run behind it with this signal ignored, and all processes of ours would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONG = ("webui", "e2e", "faults", "load_models", "services", "docs")
 

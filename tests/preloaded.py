@@ -46,8 +46,7 @@ def serve(channel: socket.socket) -> dict[str, Any] | None:
         pid = _fork()
         if pid == 0:
             _signal(signal.SIGCHLD, signal.SIG_DFL)
-            _signal(signal.SIGHUP, signal.SIG_DFL)  # whatever `nohup` or a shell has made of it
-            _signal(signal.SIGINT, signal.default_int_handler)
+            _signal(signal.SIGHUP, signal.SIG_DFL)  # whatever `nohup` has made of it
             for each in (channel, asker, *children.values()):
                 each.close()
             request: dict[str, Any] = {**json.loads(text), "output": output}

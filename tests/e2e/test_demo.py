@@ -18,9 +18,8 @@ from tests.waiting import wait_until
 def start_demo(results: Path, *flags: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tokenswarm", "demo", "--results", str(results), *flags]
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where a shell has put us behind
-    )  # fmt: skip
+        command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def test_the_demo_ends_with_three_verdicts_and_two_reports(tmp_path: Path) -> None:
