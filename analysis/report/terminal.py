@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -26,6 +27,9 @@ COLOURS = {
     "interrupted": "bold yellow",
     "none": "bold",
 }
+LONG_TABLE = 200
+"""Rows above which a table is written line by line."""
+
 PLAIN_WIDTH = 160
 """Columns when the output is no terminal: a log should not be folded at 80."""
 
@@ -88,6 +92,9 @@ def _print_answer(console: Console, summary: Summary) -> None:
 def _print_table(console: Console, table: Table, whose: str = "") -> None:
     if not table.rows:
         return
+    if len(table.rows) > LONG_TABLE:
+        _print_lines(console, table)
+        return
     shown = RichTable(title=" ".join(filter(None, (table.title, whose))), title_justify="left", box=box.SIMPLE_HEAD)
     for number, column in enumerate(table.columns):
         justify: JustifyMethod = "left" if column.words or number == 0 else "right"
@@ -97,6 +104,24 @@ def _print_table(console: Console, table: Table, whose: str = "") -> None:
     console.print(shown)
     for note in table.notes:
         console.print(_text(f"  {note}"))
+
+
+def _print_lines(console: Console, table: Table) -> None:
+    """A long table, unfolded: laying it out as the others are would take a second for each thousand rows."""
+    rows = [[column.title for column in table.columns], *text_rows(table)]
+    widths = [max(cell_len(row[at]) for row in rows) for at in range(len(table.columns))]
+    lefts = [column.words or at == 0 for at, column in enumerate(table.columns)]
+    lines = [
+        "  " + "   ".join(map(_aligned, row, widths, lefts)).rstrip()
+        for row in [*rows[:1], ["─" * n for n in widths], *rows[1:]]
+    ]
+    shown = [table.title, "", *lines, "", *(f"  {note}" for note in table.notes)]
+    console.file.write(SECRETS.redact("\n".join(shown)) + "\n")
+
+
+def _aligned(cell: str, width: int, left: bool) -> str:
+    blank = " " * (width - cell_len(cell))
+    return cell + blank if left else blank + cell
 
 
 def _print_remarks(console: Console, summary: Summary) -> None:

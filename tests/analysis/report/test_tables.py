@@ -14,7 +14,7 @@ from analysis.findings.summary import Summary
 from analysis.report import markdown, tables
 from analysis.report.html_tables import render_groups, render_table
 from analysis.report.table import BAD, Cell, Column, Row, Table, text_rows
-from analysis.report.terminal import print_report
+from analysis.report.terminal import LONG_TABLE, print_report, print_table
 from analysis.sources.loading import load_run
 from tests.analysis.synthetic import make_records, write_run
 
@@ -128,3 +128,15 @@ def test_turns_on_the_page_are_the_columns_of_the_table_less_those_left_out(tmp_
     assert [whole.columns[at].title for at in left_out] == ["OK", "RPM completed"]
     for row, cells in zip(without_notes(whole), without_notes(fewer), strict=True):
         assert cells == [cell for at, cell in enumerate(row) if at not in left_out]
+
+
+def test_a_long_table_has_the_cells_of_a_short_one() -> None:
+    columns = [Column("run", words=True), Column("e2e_ms"), Column("verdict", words=True)]
+    rows = [Row(f"run {n}", [Cell(str(10**n), note="±1"), Cell("passed")]) for n in range(4)]
+    short, long = io.StringIO(), io.StringIO()
+    print_table(Table("title", columns, rows, notes=["a note"]), short)
+    print_table(Table("title", columns, rows * LONG_TABLE, notes=["a note"]), long)
+    lines = [line.split() for line in long.getvalue().splitlines() if line.strip()]
+    said = [line.split() for line in short.getvalue().splitlines() if line.strip() and "──" not in line]
+    assert [line for line in lines[:7] if "──" not in line[0]] == said[:-1]
+    assert lines[-1] == said[-1] and len(lines) == 3 + 4 * LONG_TABLE + 1
