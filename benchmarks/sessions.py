@@ -44,7 +44,7 @@ def main() -> int:
     print(describe_machine() + "\n")
     rows = [graph_row(args.graphs)]
     print(markdown_table(rows) + "\n", flush=True)
-    failed = rows[0]["off by, max ms"] > ALLOWED_MS or rows[0]["done"] != args.graphs
+    failed = rows[0]["wall - computed, max ms"] > ALLOWED_MS or rows[0]["done"] != args.graphs
     if args.seconds:
         arrivals = arrival_rows(args.seconds)
         print(markdown_table(arrivals), flush=True)
@@ -76,10 +76,10 @@ def graph_row(count: int) -> dict[str, Any]:
         "steps": len(found),
         "done": len(walls_s),
         "wall time, mean s": sum(walls_s) / max(1, len(walls_s)),
-        "off by, p50 ms": percentile(off_ms, 50),
-        "off by, max ms": max(off_ms, default=math.inf),
-        "of it not the target's, p50 ms": percentile(own_ms, 50),
-        "not the target's, max ms": max(own_ms, default=math.inf),
+        "wall - computed, p50 ms": percentile(off_ms, 50),
+        "wall - computed, max ms": max(off_ms, default=math.inf),
+        "wall - by the log, p50 ms": percentile(own_ms, 50),
+        "wall - by the log, max ms": max(own_ms, default=math.inf),
         "lag of a step, p99 ms": percentile([row.lag_ms or 0.0 for row in found], 99),
     }
 

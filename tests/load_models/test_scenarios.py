@@ -274,9 +274,9 @@ def test_a_cache_has_what_recorded_requests_share_whoever_of_the_workers_sends_t
     assert sorted(row.shared_tokens or 0 for row in rows)[:3] == pytest.approx([0, 0, 0], abs=40)
     for row in rows:  # the simulator's cache goes by 128 tokens; tokens are not equally long
         assert row.shared_tokens is not None and row.cached_tokens is not None
-        assert row.cached_tokens - 60 <= row.shared_tokens <= row.cached_tokens + 128 + 60 or row.question_id in "123"
+        assert row.cached_tokens - 100 <= row.shared_tokens <= row.cached_tokens + 128 + 100 or row.question_id in "123"
     values = summarise(load_run(run.directory)).overall.values
-    assert values["cached_pct"] <= values["cacheable_pct"] <= values["cached_pct"] + 7
+    assert values["cached_pct"] - 2 <= values["cacheable_pct"] <= values["cached_pct"] + 7
     assert not (run.directory / "prefixes.bin").exists()
 
 

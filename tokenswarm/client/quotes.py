@@ -22,6 +22,10 @@ _RUN, _WIDE_RUN, _GRAM = 10, 4, 5
 """A run of ten has five in a row that begin at a multiple of five of the text."""
 _WIDE_FROM = "\u1100"
 _LONGEST_VALUE = 60
+_LOOKED_AT = 200
+"""Places in a text where a word is looked at more closely."""
+_ENDS = tuple(".!?:")
+"""Behind these any word has a capital."""
 _OPEN_KEYS = frozenset({"model", "role", "type", "object"})
 """Their values are words of the API."""
 _ESCAPE = re.compile(
@@ -128,11 +132,26 @@ def _words(text: str, found: _Texts) -> Iterator[tuple[int, int]]:
     tokens = list(_TOKEN.finditer(text))
     for token in tokens:
         word, is_last = token.group(), is_cut and token is tokens[-1]
-        telling = any(each.isupper() or each.isdigit() for each in word)
-        if len(word) < 2 or found.is_open(word) or not (telling or is_last) or word not in whole:
-            continue
-        if re.search(rf"(?<!\w){re.escape(word)}" + ("" if is_last else r"(?!\w)"), whole):
+        if len(word) > 1 and not found.is_open(word) and _names_something(word, whole, is_last):
             yield token.span()
+
+
+def _names_something(word: str, whole: str, is_cut: bool) -> bool:
+    """Whether a text has a word, or with `is_cut` one that begins so, and writes it as names and ids are."""
+    wanted, folded, at = word.lower(), whole.lower(), -1
+    if len(folded) != len(whole):
+        folded = whole
+    for _ in range(_LOOKED_AT):
+        at = folded.find(wanted, at + 1)
+        if at < 0:
+            break
+        found, end = whole[at : at + len(word)], at + len(word)
+        is_word = not whole[max(0, at - 1) : at].isalnum() and (is_cut or not whole[end : end + 1].isalnum())
+        begins = at == 0 or whole[max(0, at - 3) : at].strip()[-1:] in _ENDS
+        is_written_so = any(each.isupper() or each.isdigit() for each in found)
+        if is_word and (is_cut or (is_written_so and (found == word or not begins))):
+            return True
+    return False
 
 
 def _spelled(text: str) -> tuple[str, list[tuple[int, int]]]:

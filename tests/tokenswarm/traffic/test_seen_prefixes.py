@@ -12,12 +12,12 @@ from tokenswarm.traffic.seen_prefixes import BLOCK_BYTES, SeenPrefixes
 
 def test_shared_is_what_an_earlier_text_began_with() -> None:
     seen = SeenPrefixes()
-    same, other = "a" * 640, "b" * 320
-    assert seen.share([same, "x" * 320]) == 0
-    assert seen.share([same, other]) == pytest.approx(640 / 960)
+    same, other = "a" * 640, "b" * 384
+    assert seen.share([same, "x" * 384]) == 0
+    assert seen.share([same, other]) == pytest.approx(640 / 1024)
     assert seen.share([other, same]) == 0  # the same text elsewhere is not shared
     assert seen.share([same, other]) == 1  # all of it, to the last byte
-    assert seen.share([same, other, "c"]) == pytest.approx(960 / 961)
+    assert seen.share([same, other, "c"]) == pytest.approx(1024 / 1025)
     assert seen.share([]) == seen.share([""]) == 0
 
 
