@@ -21,10 +21,8 @@ from analysis.sources.run import Run
 from tokenswarm.metrics.criteria import evaluate, parse_criteria
 from tokenswarm.metrics.criterion_words import sentence
 from tokenswarm.metrics.prices import PriceTable
+from tokenswarm.metrics.samples import SETTLE_SHARE
 from tokenswarm.userinput import BadInput
-
-SETTLE_SHARE = 0.1
-"""Of a planned level, its beginning is left out: users that begin and queues that grow belong to no level."""
 
 MAX_LEVELS = 200
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from tokenswarm.config.settings import Settings
+from tokenswarm.metrics.criteria import Criterion, evaluate
+from tokenswarm.metrics.criterion_words import sentence
+from tokenswarm.metrics.samples import SETTLE_SHARE, Samples
 from tokenswarm.workload.arrivals import RatePlan
 from tokenswarm.workload.levels import RPM, SESSIONS, USERS, levels_of
 from tokenswarm.workload.stages import Stages
@@ -26,6 +29,29 @@ def level_facts(
         "unit": USERS if settings.shape is not None else rate_unit(settings),
         "spans": [{"load": load, "begin": begin, "end": end} for load, begin, end in spans],
     }
+
+
+class JudgedLevel(NamedTuple):
+    """`n`: requests sent; `ok_rpm`: answers a minute; `breaks`: criteria that did not hold, in words."""
+
+    load: float
+    n: int
+    ok_rpm: float
+    breaks: tuple[str, ...]
+
+
+def judge_levels(facts: Mapping[str, Any], criteria: Sequence[Criterion], samples: Samples) -> list[JudgedLevel]:
+    """What each of the levels of run.json came to by itself, without its beginning; the lowest load first."""
+    found = []
+    for span in facts["spans"]:
+        begin, end = span["begin"] + SETTLE_SHARE * (span["end"] - span["begin"]), span["end"]
+        if begin < end:
+            results = evaluate(criteria, samples, (begin, end))
+            breaks = tuple(sentence(result) for result in results if result.state != "held")
+            answered = samples.count("ok", None, (begin, end), by_end=True)
+            sent = samples.count("sent", None, (begin, end))
+            found.append(JudgedLevel(span["load"], sent, 60 * answered / (end - begin), breaks))
+    return sorted(found, key=lambda level: level.load)
 
 
 def rate_unit(settings: Settings) -> str:

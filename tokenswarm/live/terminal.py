@@ -21,6 +21,7 @@ from rich.file_proxy import FileProxy
 from rich.live import Live
 from rich.text import Text
 
+from tokenswarm.control.load_levels import judge_levels
 from tokenswarm.installation import command_name
 from tokenswarm.live.current_run import CurrentRun
 from tokenswarm.live.monitor import Monitor
@@ -30,6 +31,7 @@ from tokenswarm.live.terminal_lines import (
     failure_lines,
     header_line,
     interval_lines,
+    level_lines,
     result_lines,
     search_lines,
     status_lines,
@@ -85,7 +87,8 @@ class Terminal:
             self._write([json.dumps({"type": "end", **end_facts(monitor)})])
         else:
             failures = failure_lines(self._current_run.load_test.runner.stats.errors.values())
-            self._write(["", *(search_lines(monitor.run.judge.facts()) or final_lines(monitor)), *failures])
+            answer = search_lines(monitor.run.judge.facts()) or [*_levels(monitor), *final_lines(monitor)]
+            self._write(["", *answer, *failures])
             self._write(verdict_lines(monitor))
         if not monitor.run.directory.is_dir():
             return  # there is nothing to report from, as the verdict has said
@@ -179,6 +182,14 @@ def redirect_logs(console: Console) -> list[tuple[logging.StreamHandler[Any], An
             redirected.append((handler, handler.stream))
             handler.setStream(FileProxy(console, handler.stream))
     return redirected
+
+
+def _levels(monitor: Monitor) -> list[str]:
+    """The answer of a run whose load changed; empty of another, or without criteria."""
+    run = monitor.run
+    if run.levels is None or not run.settings.criteria:
+        return []
+    return level_lines(run.levels["unit"], judge_levels(run.levels, run.settings.criteria, run.samples))
 
 
 def final_lines(monitor: Monitor) -> list[str]:

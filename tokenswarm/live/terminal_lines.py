@@ -6,9 +6,11 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tokenswarm.control.load_levels import JudgedLevel
 from tokenswarm.live.last_minute import Figures
 from tokenswarm.metrics.criteria import CriterionResult
 from tokenswarm.metrics.criterion_words import sentence
+from tokenswarm.workload.levels import load_text
 
 Column = tuple[str, int]
 
@@ -61,6 +63,12 @@ LEVEL_COLUMNS: tuple[Column, ...] = (
 )
 """Of a search's levels."""
 
+PLANNED_COLUMNS: tuple[Column, ...] = tuple(
+    column for column in LEVEL_COLUMNS if column[0] not in ("why", "tokens/min")
+)
+"""Of the levels of a plan."""
+
+SHOWN_LEVELS = 40
 TALLIES = ("sent", "ok", "throttled", "failed")
 SHOWN_FAILURES = 5
 SHOWN_CRITERIA = 5
@@ -205,6 +213,19 @@ def search_lines(facts: dict[str, Any] | None) -> list[str]:
         for level in facts["levels"]
     ]
     return [f"Search: {facts['sentence']}", *_table(LEVEL_COLUMNS, levels)]
+
+
+def level_lines(unit: str, levels: Sequence[JudgedLevel]) -> list[str]:
+    """Up to which load the criteria held, and the levels; figures of all of them together are of no load."""
+    broken = next((level for level in levels if level.breaks), None)
+    held = [level.load for level in levels if not level.breaks and (broken is None or level.load < broken.load)]
+    said = f"held up to {load_text(held[-1], unit)}" if held else "held at no level"
+    why = "" if broken is None else f"; at {load_text(broken.load, unit)} {broken.breaks[0]}"
+    cells = [
+        [load_text(level.load, unit), "no" if level.breaks else "yes", str(level.n), number(level.ok_rpm, 1)]
+        for level in levels[:SHOWN_LEVELS]
+    ]
+    return [f"Levels: the criteria {said}{why}", *_table(PLANNED_COLUMNS, cells)]
 
 
 def _table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -18,6 +18,9 @@ from tokenswarm.record import RIGHT, Outcome, RequestRecord, TokenSource
 
 TimeSpan = tuple[float, float]
 
+SETTLE_SHARE = 0.1
+"""Of a planned level, its beginning is left out: users that begin and queues that grow belong to no level."""
+
 _OK, _THROTTLED, _FAILED, _CANCELLED, _DROPPED, _FIRST, _GOOD, _ABORTED, _RIGHT, _WRONG = (
     1 << bit for bit in range(10)
 )
