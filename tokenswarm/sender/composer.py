@@ -7,7 +7,6 @@ import random
 import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from tokenswarm.apis.embeddings import EmbeddingsRequest
@@ -22,7 +21,6 @@ from tokenswarm.traffic.recorded import RecordedRequest
 from tokenswarm.traffic.replay import Changes, RecordedGraph, Replay, Sent
 from tokenswarm.traffic.seen_prefixes import SeenPrefixes
 from tokenswarm.workload.arrivals import Arrival
-from tokenswarm.workload.distributions import Length
 from tokenswarm.workload.prompts import (
     Shared,
     build_messages,
@@ -149,8 +147,7 @@ class Composer:
         """A session of steps about one conversation, which parts and comes together again."""
         conversation, fan_out = self._new(arrival, is_chat=True), self._settings.traffic.fan_out
         assert fan_out is not None
-        draw = partial(_at_least_one, fan_out, self._rng)
-        steps = made_up_steps(conversation.last_turn, draw, self.pause_s)
+        steps = made_up_steps(conversation.last_turn, lambda: fan_out.sample(self._rng) or 1, self.pause_s)
         opening_tokens, opening_shared = self._first_turn(conversation, arrival)
 
         def compose(messages: list[dict[str, str]], depth: int) -> ChatRequest:
@@ -280,10 +277,8 @@ class Composer:
             shared=begin.texts,
         )
         conversation.messages = prompt.messages
-        if not is_known:
-            return prompt.context_tokens, None
         shared_tokens = begin.tokens + system_tokens(self._settings.system_prompt)
-        return prompt.context_tokens, min(shared_tokens, prompt.context_tokens)
+        return prompt.context_tokens, min(shared_tokens, prompt.context_tokens) if is_known else None
 
     def _words_of(self, arrival: Arrival | None, what: str) -> random.Random:
         """Draws the words of a text: those of an arrival's are the same whoever sends it."""
@@ -354,10 +349,7 @@ class Composer:
 
     def _new(self, arrival: Arrival | None, is_chat: bool) -> Conversation:
         question = self._question(arrival) if self._questions is not None else None
-        turns = max(
-            self._settings.turns.sample(self._rng) or 1,
-            len(question.turns) if question and len(question.turns) > 1 else 1,
-        )
+        turns = max(self._settings.turns.sample(self._rng) or 1, len(question.turns) if question else 1)
         joined_after = 0
         if self._first:  # users who join in mid-conversation keep the turns from marching in step
             self._first = False
@@ -406,9 +398,5 @@ class Composer:
             return arrival.max_tokens
         if question is not None and question.max_tokens is not None:
             return question.max_tokens
-        output: Length | None = self._settings.output
+        output = self._settings.output
         return output.sample(self._rng) if output is not None else None
-
-
-def _at_least_one(length: Length, rng: random.Random) -> int:
-    return length.sample(rng) or 1
