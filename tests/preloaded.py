@@ -7,6 +7,7 @@ of the guides, of the bundle for Azure, and those whose disk or permissions are 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import inspect
 import json
@@ -30,36 +31,38 @@ def serve(channel: socket.socket) -> dict[str, Any] | None:
 
     def report(*_: object) -> None:
         for pid in list(children):
-            ended, status = _waitpid(pid, os.WNOHANG)
-            if ended:
-                with children.pop(pid) as asker:
-                    asker.send(str(os.waitstatus_to_exitcode(status)).encode())
+            with contextlib.suppress(OSError):  # reported in the midst of this, by the signal; or nobody asks any more
+                ended, status = _waitpid(pid, os.WNOHANG)
+                if ended:
+                    with children.pop(pid) as asker:
+                        asker.send(str(os.waitstatus_to_exitcode(status)).encode())
 
     _signal(signal.SIGCHLD, report)
     while True:
         text, descriptors, _, _ = _recv_fds(channel, _REQUEST_BYTES, 2)
         if not text:
-            for pid in children:
-                os.killpg(pid, signal.SIGKILL)
+            for pid in list(children):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
             return None
         output, asker = descriptors[0], socket.socket(fileno=descriptors[1])
         pid = _fork()
         if pid == 0:
             _signal(signal.SIGCHLD, signal.SIG_DFL)
             _signal(signal.SIGHUP, signal.SIG_DFL)  # whatever `nohup` has made of it
+            os.setsid()
+            asker.send(str(os.getpid()).encode())  # from now on a signal can go to its session
             for each in (channel, asker, *children.values()):
                 each.close()
             request: dict[str, Any] = {**json.loads(text), "output": output}
             return request
         os.close(output)
-        asker.send(str(pid).encode())
         children[pid] = asker
         report()  # of a child that ended before it was in the list
 
 
 def become(request: dict[str, Any]) -> None:
-    """Be the process that was asked for: `python -m locust` in a session, folder and environment of its own."""
-    os.setsid()
+    """Be the process that was asked for: `python -m locust` in a folder and environment of its own."""
     for descriptor in (1, 2):
         os.dup2(request["output"], descriptor)
     os.close(request["output"])
@@ -69,9 +72,7 @@ def become(request: dict[str, Any]) -> None:
     time.tzset()
     folders = [folder for folder in request["env"].get("PYTHONPATH", "").split(os.pathsep) if folder]
     sys.path[:1] = [request["cwd"], *folders]
-    if any(
-        os.path.exists(os.path.join(folder, "sitecustomize.py")) for folder in folders
-    ):  # as Python does at its start
+    if any(os.path.exists(f"{folder}/sitecustomize.py") for folder in folders):  # Python loads it at its start
         sys.modules.pop("sitecustomize", None)
         __import__("sitecustomize")
     sys.argv = ["locust", *request["arguments"]]

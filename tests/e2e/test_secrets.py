@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.e2e.locust_process import Target, credentials, locust_process, run_locust, scenario
-from tests.simulator_process import running_simulator
+from tests.e2e.locust_process import Target, credentials, environment, run_locust, scenario
+from tests.simulator_process import ROOT, running_simulator
+from tests.waiting import wait_until
 from tokenswarm.record import Outcome
 
 KEY = "canary-7f3a9c-of-the-chat-target"
@@ -70,6 +74,17 @@ def test_a_key_at_the_wrong_name_is_not_shown(guarded: Target, tmp_path: Path) -
 
 def test_no_key_in_the_arguments_of_a_process(guarded: Target, tmp_path: Path) -> None:
     variables = {**credentials(guarded), "AZURE_OPENAI_API_KEY": KEY}
-    command = scenario("smoke", "--headless", "-t", "30s", "--results-dir", str(tmp_path / "results"))
-    with locust_process(command, variables, tmp_path / "log") as process:
-        assert b"canary" not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    flags = scenario("smoke", "--headless", "-t", "30s", "--results-dir", str(tmp_path / "results"))
+    command = [sys.executable, "-m", "locust", *flags]  # one that is forked has the arguments of who forks
+    with subprocess.Popen(command, cwd=ROOT, env=environment(**variables), stderr=subprocess.DEVNULL) as process:
+        try:
+            seen = wait_until(lambda: arguments_of(process) if list(tmp_path.glob("results/*/*")) else [], "the run")
+        finally:
+            process.kill()
+    assert "locust" in seen[0] and not any("canary" in argument for each in seen for argument in each)
+
+
+def arguments_of(process: subprocess.Popen[bytes]) -> list[list[str]]:
+    """Of a process and of what it has started."""
+    parent = psutil.Process(process.pid)
+    return [each.cmdline() for each in (parent, *parent.children(recursive=True))]

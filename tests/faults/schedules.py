@@ -100,7 +100,7 @@ def begun(schedule: Schedule, simulator: Simulator, folder: Path) -> Iterator[Be
     given = headless(simulator.chat_url, *schedule.flags(), *forked, users=4, run_time=time_s)
     with running_locust(folder, *given, env=env, before=limit) as run:
         _await_rows(run)
-        arguments = psutil.Process(run.process.pid).cmdline() if run.process.poll() is None else []
+        arguments = list(run.process.args)
         port = arguments[arguments.index("--master-bind-port") + 1] if "--master-bind-port" in arguments else ""
         yield Begun(run, run.children() if run.process.poll() is None else [], port)
 
