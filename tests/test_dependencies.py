@@ -50,7 +50,7 @@ ROOMS: dict[str, str] = {
     "analysis.figures": "analysis.statistics analysis.sources record userinput metrics",
     "analysis.sizing": "userinput metrics",
     "analysis.findings": "analysis.statistics analysis.sources analysis.figures analysis.sizing record userinput "
-    "exit_codes metrics",
+    "exit_codes workload metrics",
     "analysis.server": "record userinput exit_codes metrics analysis.statistics analysis.sources analysis.figures "
     "analysis.findings",
     "analysis.plots": "metrics analysis.statistics analysis.sources analysis.figures analysis.findings analysis.server",

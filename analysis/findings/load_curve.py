@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from analysis.figures import populations
 from analysis.figures.formats import format_figure
 from analysis.figures.knee import Knee, find_knee, pareto_front
 from analysis.figures.levels import LevelFigures, LevelSpan, level_blocks, level_figures
@@ -23,6 +26,8 @@ from tokenswarm.metrics.criterion_words import sentence
 from tokenswarm.metrics.prices import PriceTable
 from tokenswarm.metrics.samples import SETTLE_SHARE
 from tokenswarm.userinput import BadInput
+from tokenswarm.workload.levels import levels_of
+from tokenswarm.workload.stages import Stages, parse_shape, parse_stages
 
 MAX_LEVELS = 200
 
@@ -172,10 +177,36 @@ def _search_levels(run: Run, prices: PriceTable | None) -> tuple[str, list[Curve
 
 def _planned_levels(run: Run, prices: PriceTable | None) -> tuple[str, list[CurveLevel]] | None:
     listed, unit = run.setting("levels", "spans"), run.setting("levels", "unit")
-    spans = [_settled(span) for item in (listed if isinstance(listed, list) else []) if (span := _span(item))]
+    found = [span for item in (listed if isinstance(listed, list) else []) if (span := _span(item))]
+    if unit is None:
+        unit, found = _levels_of_options(run)
+    spans = [_settled(span) for span in found]
     if not 1 < len(spans) <= MAX_LEVELS or not isinstance(unit, str):
         return None
     return unit, [level_of_run(run, span, load_text(span.load, unit), prices) for span in spans]
+
+
+def _levels_of_options(run: Run) -> tuple[str, list[LevelSpan]]:
+    """The levels of a run whose run.json does not have them yet, from the plan in its options."""
+    shape, stages, rates = (run.setting("options", name) for name in ("shape", "stages", "rate-stages"))
+    sessions = run.setting("options", "arrivals-of") == "sessions"
+    try:
+        plan = parse_stages(rates) if isinstance(rates, str) and rates else parse_shape(str(shape), str(stages))
+    except BadInput:
+        return "", []
+    begins = populations.due(run.rows) if rates else populations.started(run.rows)
+    known = begins[np.isfinite(begins)]
+    if not isinstance(plan, Stages) or run.setting("rate_changes") or not len(known):
+        return "", []
+    origin = run.number("started_at") if not rates else None
+    origin = float(known.min()) if origin is None else origin
+    until = run.number("ended_at") or float(known.max())
+    spans = [
+        LevelSpan(level.load, origin + level.begin_s, min(origin + level.end_s, until))
+        for level in levels_of(plan)
+        if origin + level.begin_s < until
+    ]
+    return ("sessions/min" if sessions else "RPM") if rates else "users", spans
 
 
 def _settled(span: LevelSpan) -> LevelSpan:

@@ -113,6 +113,13 @@ def test_an_unknown_price_is_no_cost_and_no_column(tmp_path):
     assert "USD a 1,000" not in markdown.render([summary])
 
 
+def test_a_run_of_before_levels_were_written_has_them_from_its_plan(tmp_path):
+    stages = ", ".join(f"0s:{users}, {LEVEL_S}s:{users}" for users in USERS)
+    old = curve(stepped(tmp_path / "old", levels=None, options={"shape": "stages", "stages": stages}))
+    new = curve(stepped(tmp_path / "new", options={}))
+    assert old == new and len(old.levels) == len(USERS)
+
+
 def test_one_load_is_no_curve(tmp_path):
     one = {"unit": "users", "spans": [{"load": 1.0, "begin": T, "end": T + 40}]}
     assert stepped(tmp_path, levels=one).curve is None
