@@ -131,6 +131,7 @@ _TOGETHER = [
     for text in "abcd"
 ]  # fmt: skip
 _SERVERS = [ev({"choices": [{"index": 0, "delta": {"content": text}}]}) for text in "abcd"]
+_COUNTS = {"prompt_tokens": 100, "completion_tokens": 4, "total_tokens": 104}
 _FILTERED = {"message": "The response was filtered", "code": "content_filter", "status": 400}
 _OVERLOADED = {
     "type": "service_unavailable_error",
@@ -158,6 +159,15 @@ SERVICES = [
     r("A", "overloaded before the first token", stream(R_BEGIN, b"event: error\n" + ev({"type": "error", "error": _OVERLOADED, "sequence_number": 2})),
       told("server_is_overloaded: Our servers are overloaded")),
     m("A", "over the limit in mid-stream", stream(m_begin() + M_BLOCK, M_TOKENS[0], m_error("rate_limit_error", "slow")), told("rate_limit_error: slow", "throttled")),
+    Case("A", "a code of 0 and success beside the usage", stream(*BEGIN, STOP, ev({"choices": [], "code": 0, "message": "success", "usage": _COUNTS}), DONE), OK),
+    Case("A", "an error inside a delta", stream(*BEGIN, ev({"choices": [{"delta": {"error": {"message": "parser died"}}, "finish_reason": "stop"}]}), DONE),
+         told("parser died"), sdk=DOES_NOT_SEE),
+    Case("C", "MiniMax: all of it once more at the end", stream(*BEGIN, STOP, ev({**whole({"content": "abcd"}), "usage": _COUNTS}), DONE), {**OK, "tbt_ms": 10.0}),
+    Case("C", "the same without an end before", stream(*BEGIN, ev({**whole({"content": "abcd"}), "usage": _COUNTS})), OK),
+    Case("A", "Gemini's reason in two words", stream(*BEGIN, ev(delta(finish="content_filter: PROHIBITED_CONTENT")), DONE), {"outcome": "content_filter"}, sdk=_TEXT_IS_ALL),
+    Case("A", "a reason with its enumeration", stream(*BEGIN, ev(delta(finish="FINISH_REASON_STOP")), usage(), DONE), {**OK, "finish_reason": "FINISH_REASON_STOP"}),
+    Case("A", "SAFETY with its enumeration and a blank", stream(*BEGIN, ev(delta(finish="FinishReason.SAFETY ")), DONE), {"outcome": "content_filter"}, sdk=_TEXT_IS_ALL),
+    Case("A", "a worker that crashed", stream(*BEGIN, ev(delta(finish="worker_crashed")), DONE), told("finish reason 'worker_crashed'"), sdk=_TEXT_IS_ALL),
     Case("M", "a problem without detail", failed(503, _RESOLVED), told("HTTP 503: Service Unavailable", "http_error")),
     Case("M", "a problem with detail", failed(429, {**_RESOLVED, "status": 429, "detail": "10 per second"}), told("HTTP 429: 10 per second", "throttled")),
     Case("M", "Spring's error", failed(503, {"timestamp": "t", "status": 503, "error": "Service Unavailable", "path": "/v1"}),

@@ -78,6 +78,7 @@ class ChatStream(EventsOrBody):
         "_calls",
         "_ends",
         "_events_promised",
+        "_has_deltas",
         "_keep_text",
         "_parse_all",
         "_premature",
@@ -117,6 +118,7 @@ class ChatStream(EventsOrBody):
         self._usual: Usual | None = None
         self._seen: set[int] = set()
         self._ends: dict[int, str] = {}
+        self._has_deltas = False
         self._premature = False
         """Whether text came behind a reason: without `[DONE]` no later one is sure to be the end."""
         self.choices = choices
@@ -306,16 +308,18 @@ class ChatStream(EventsOrBody):
         index = choice.get("index")
         index = index if isinstance(index, int) else position
         self._take_usage(choice.get("usage"))  # Moonshot puts it there
-        if error := choice.get("error"):
-            self.told = self.told or told(error)
         reason = end_of(choice)
-        delta = message_of(choice)
+        delta = self._new_in(choice)
+        if error := choice.get("error") or (delta and delta.get("error")):
+            self.told = self.told or told(error)
         if delta is None:
-            self._note_end(index, reason, False)
+            if reason is not None:
+                self._note_end(index, reason, False)
             return False
         self._seen.add(index)
         visible, reasoning = has_text(delta), reasons(delta)
-        self._note_end(index, reason, visible or reasoning)
+        if reason is not None or self._ends:
+            self._note_end(index, reason, visible or reasoning)
         self.reasoning_streamed |= reasoning
         if visible and self.visible_ms is None:
             self.visible_ms = -1.0  # set by feed() once the time of this chunk is known
@@ -325,6 +329,14 @@ class ChatStream(EventsOrBody):
             self._calls.add(delta)
             self._refused |= bool(delta.get("refusal"))
         return visible or reasoning
+
+    def _new_in(self, choice: dict[str, Any]) -> Mapping[str, Any] | None:
+        """What is new in a choice: its delta. A message behind deltas says them once more (MiniMax)."""
+        if self._has_deltas:
+            delta = choice.get("delta")
+            return delta if isinstance(delta, Mapping) else None
+        self._has_deltas = isinstance(choice.get("delta"), Mapping)
+        return message_of(choice)
 
     def _note_end(self, index: int, reason: str | None, has_token: bool) -> None:
         """A reason that text follows was none of the end (some services write it into each chunk). From the first on,

@@ -25,8 +25,12 @@ FAILED_ENDS = frozenset(
     | {"malformed_function_call", "user_cancel"}
 )
 """As OpenRouter, Zhipu, DeepSeek, vLLM, Gemini and Cohere say that generation broke off."""
-_BROKEN_WORDS = re.compile(r"error|abort|cancel|fail|interrupt|overload|time_?out|malformed|unexpected|too_many", re.I)
+_BROKEN_WORDS = re.compile(
+    r"error|abort|cancel|fail|interrupt|overload|time_?out|malformed|unexpected|too_many|crash|disconnect|preempt|out_of_memory",
+    re.I,
+)
 """In a reason that nobody has named before, each says that generation broke off."""
+_ENUMERATION = re.compile(r"^finish_?reason[._]")
 _NO_ENDS = frozenset({"", "null", "none"})
 """What some servers write into chunks before the last one."""
 
@@ -35,23 +39,28 @@ def end_reason(value: object) -> str | None:
     """A finish reason as it stands in an answer (SGLang's own API has it in an object); `None` for what is none."""
     if isinstance(value, dict):
         value = value.get("type")
-    return value if isinstance(value, str) and value.strip().lower() not in _NO_ENDS else None
+    return value.strip() if isinstance(value, str) and value.strip().lower() not in _NO_ENDS else None
+
+
+def _plain(reason: str) -> str:
+    """A reason without the name of its enumeration, as some libraries write it."""
+    return _ENUMERATION.sub("", reason.lower().replace("-", "_"))
 
 
 def failed_end(reasons: Iterable[str]) -> tuple[Outcome, str] | None:
     """The outcome where one of the reasons is bad."""
     for reason in reasons:
-        if reason.lower().replace("-", "_") in FILTERED_ENDS:
+        if not FILTERED_ENDS.isdisjoint(_plain(reason).split(": ")):  # Gemini's "content_filter: PROHIBITED_CONTENT"
             named = "the content filter" if re.search("content.filter", reason, re.I) else f"the service: {reason}"
             return Outcome.CONTENT_FILTER, f"answer stopped by {named}"
-        if reason.lower() in FAILED_ENDS or _BROKEN_WORDS.search(reason):
+        if _plain(reason) in FAILED_ENDS or _BROKEN_WORDS.search(reason):
             return Outcome.STREAM_ERROR, f"finish reason {reason!r}"
     return None
 
 
 def unknown_end(reasons: Iterable[str]) -> bool:
     """Whether there is no reason, or one that is not known to be good."""
-    known = [reason.lower() in GOOD_ENDS for reason in reasons]
+    known = [_plain(reason) in GOOD_ENDS for reason in reasons]
     return not known or not all(known)
 
 

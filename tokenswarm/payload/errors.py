@@ -27,6 +27,7 @@ _THROTTLED = re.compile(
     r"|request[ _]?limit[ _]?exceeded",
     re.I,
 )
+_GOOD_CODES = frozenset({"0", "200", "ok", "success"})
 _STATUS = re.compile(r"[1-5]\d\d")
 _TEXT_SAYS_429 = re.compile(
     r"^429\b|(?:error code|http(?:/1\.1)?|status(?: ?code)?)\W{0,3}429\b|\btoo many requests\b"
@@ -62,7 +63,7 @@ def find_error(body: Mapping[str, Any], message_alone: bool = False) -> ToldErro
     state = body.get("base_resp")
     if isinstance(state, Mapping) and state.get("status_code"):
         return told(state)
-    if body.get("choices"):
+    if body.get("choices") or str(body.get("code")).lower() in _GOOD_CODES:
         return None
     if body.get("detail") or body.get("status") == "error" or body.get("success") is False:
         return told(body)
