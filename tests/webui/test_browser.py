@@ -74,8 +74,9 @@ def test_a_run_from_start_to_report_and_again(
     assert "1,200 RPM asked for" in text(browser, "bar-rate")
 
     # What the run would come to, its reason, and the tile that it is about.
-    await_(browser, lambda: text(browser, "verdict") == "Would fail if it ended now")
-    assert text(browser, "verdict-reasons").startswith("p95(e2e_ms) must be at most 300\u00a0ms, is ")
+    # A busy machine may have saturated the generator: that is said first.
+    await_(browser, lambda: text(browser, "verdict") in ("Would fail if it ended now", "Not to be trusted so far"))
+    assert "p95(e2e_ms) must be at most 300\u00a0ms, is " in text(browser, "verdict-reasons")
     assert tile(browser, "E2E p50 / p95 / p99, ms", "judged").startswith("FAILS: p95 must be at most 300")
     assert tile(browser, "Throttled", "judged").startswith("holds: must be at most 5")
     emulate(browser, 390)
@@ -86,7 +87,6 @@ def test_a_run_from_start_to_report_and_again(
     press(browser, "#stop")
     await_(browser, lambda: shown(browser, "open-report"))
     check_against_truth(browser, simulator)
-    # A busy machine may have saturated the generator: that is said beside what the criteria came to.
     assert text(browser, "verdict") in ("Failed", "Not to be trusted, and failed")
     assert (shown(browser, "bar"), shown(browser, "start-section")) == (False, True)
     curves_do_not_run_backwards(browser)

@@ -16,7 +16,7 @@ from gevent.event import Event
 from tokenswarm.runner.stopping import tell_users
 
 USERS = 60
-ANSWERED, DONE = Event(), []
+ANSWERED, DONE, ENDED = Event(), [], []
 
 
 class Busy(User):
@@ -35,6 +35,10 @@ class Thinking(User):
     @task
     def pass_by(self) -> None: ...
 
+    def on_stop(self) -> None:
+        gevent.sleep(0.05)
+        ENDED.append(self)
+
 
 def main() -> dict[str, Any]:
     runner = Environment(user_classes=[Busy, Thinking], stop_timeout=60).create_local_runner()
@@ -52,14 +56,14 @@ def main() -> dict[str, Any]:
 
     counting = gevent.spawn(count)
     tell_users(runner.user_greenlets)
-    gevent.sleep(0)
+    ended = len(ENDED)
     counting.kill()
     states = [greenlet.args[0]._state for greenlet in runner.user_greenlets]
     tell_users(runner.user_greenlets)  # once more: nobody is told twice, which Locust would refuse
     ANSWERED.set()
     runner.quit()
     in_a_turn = max(after - before for before, after in pairwise([0, *told, states.count(LOCUST_STATE_STOPPING)]))
-    return {"left": len(states), "told in a turn": in_a_turn, "done": len(DONE)}
+    return {"left": len(states), "told in a turn": in_a_turn, "done": len(DONE), "ended": ended}
 
 
 print(json.dumps(main()))
