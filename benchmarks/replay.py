@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _target() -> str:
-    return fixed_times(20, 1, f'"{MODEL}"') + "max_concurrent = 1000\n"
+    return fixed_times(20, 1, MODEL) + "max_concurrent = 1000\n"
 
 
 def _record(path: Path, count: int, rate_per_s: float) -> list[str]:
