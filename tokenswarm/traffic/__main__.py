@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import secrets
@@ -13,21 +14,31 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.installation import module_command, python_path
 from tokenswarm.recordings.bodies import BadLine
 from tokenswarm.recordings.index import load_index
-from tokenswarm.recordings.lines import check_length
-from tokenswarm.recordings.scan import MAX_FILE_BYTES, SHOWN_PROBLEMS, entries_of, numbered_lines
+from tokenswarm.recordings.lines import MAX_LINE_BYTES, check_length
+from tokenswarm.recordings.scan import (
+    MAX_FILE_BYTES,
+    SHOWN_PROBLEMS,
+    entries_begin,
+    entries_of,
+    numbered_elements,
+    numbered_lines,
+)
 from tokenswarm.redaction import write_line
+from tokenswarm.traffic.access import access_reader
 from tokenswarm.traffic.anonymise import Anonymiser
 from tokenswarm.traffic.describe import as_text, describe
-from tokenswarm.traffic.logs import READERS, LoggedRequest
+from tokenswarm.traffic.logs import BYTES_PER_TOKEN, READERS, LoggedRequest, Reader
 from tokenswarm.traffic.spool import Spool
 from tokenswarm.userinput import BadInput, counted, open_file, parse_json
 
 USERS = 100
+_GZIP = b"\x1f\x8b"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,12 +58,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tokenswarm.traffic", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     importing = commands.add_parser("import", help="make requests, or a trace of lengths, of a log")
-    importing.add_argument("format", choices=sorted(READERS))
+    importing.add_argument("format", choices=sorted([*READERS, "access"]))
     importing.add_argument("file", type=Path)
     importing.add_argument("--anonymise", action="store_true", help="replace texts and ids before anything is written")
     importing.add_argument("--sample", type=float, default=1.0, help="share of the sessions to keep, 0 to 1")
     importing.add_argument("--seed", type=int, default=1, help="of the sample")
     importing.add_argument("--scale", type=float, default=1.0, help="factor on max_tokens, and on lengths of a trace")
+    importing.add_argument("--log-format", help="of an access log: nginx's log_format or Apache's LogFormat")
+    importing.add_argument(
+        "--answer-bytes",
+        type=float,
+        default=BYTES_PER_TOKEN,
+        help="bytes of an answer for one token, where a log has bytes only (default: 4; streamed: about 300)",
+    )
     importing.set_defaults(run=_import)
     anonymising = commands.add_parser("anonymise", help="replace texts and ids of recorded requests")
     anonymising.add_argument("file", type=Path)
@@ -71,44 +89,79 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _import(given: argparse.Namespace) -> None:
-    if not 0 < given.sample <= 1 or not 0.001 <= given.scale <= 1000:
-        raise BadInput(["import: expected --sample above 0 up to 1 and --scale from 0.001 to 1000, got others"])
+    if not 0 < given.sample <= 1 or not 0.001 <= given.scale <= 1000 or not 1 <= given.answer_bytes <= 10_000:
+        expected = "--sample above 0 up to 1, --scale from 0.001 to 1000 and --answer-bytes from 1 to 10000"
+        raise BadInput([f"import: expected {expected}, got others"])
+    if given.log_format is not None and given.format != "access":
+        raise BadInput([f"import: expected --log-format with access, got it with {given.format}"])
     _check_output(given)
+    reader = access_reader(given.log_format) if given.format == "access" else READERS[given.format]
     with Spool(given.output.absolute().parent) as spool:
-        for request in read_log(given.file, given.format, given.skip_bad):
-            spool.add(request)
+        for found in read_log(given.file, given.format, reader, given.skip_bad):
+            spool.add_all(found)
         if not len(spool):
             raise BadInput([f"{given.file}: expected at least one model call, got none"])
-        found = _sampled(spool.in_order(), given.sample, given.seed)
-        if spool.asked:
-            anonymiser = Anonymiser(secrets.token_bytes(32)) if given.anonymise else None
-            count = _write(given.output, _lines(found, given.scale, anonymiser))
-            left_out = len(spool) - spool.asked
-            write_line(f"{given.output}: {counted(count, 'request')}, {left_out} without what was asked")
-        else:
-            count = _write(given.output, _trace_lines(found, given.scale)) - 1
-            write_line(f"{given.output}: the lengths of {counted(count, 'request')}: the log has no messages")
+        option = _write_imported(given, spool)
+    if given.scenario is not None:
+        write_scenario(given.scenario, option, given.output)
+
+
+def _write_imported(given: argparse.Namespace, spool: Spool) -> str:
+    """Returns the option that the file is for."""
+    found = _sampled(spool.in_order(), given.sample, given.seed)
+    if spool.asked:
+        anonymiser = Anonymiser(secrets.token_bytes(32)) if given.anonymise else None
+        count = _write(given.output, _lines(found, given.scale, anonymiser))
+        left_out, without = len(spool) - spool.asked, "what was asked"
+        said = counted(count, "request")
+    else:
+        if not spool.measured:
+            expected = "calls with what was asked, or with the lengths of prompt and answer"
+            raise BadInput([f"{given.file}: expected {expected}, got {counted(len(spool), 'call')} without"])
+        count = _write(given.output, _trace_lines(found, given.scale, given.answer_bytes)) - 1
+        left_out, without = len(spool) - spool.measured, "an answer, or without lengths"
+        said = f"the lengths of {counted(count, 'request')}"
     if not count:
         raise BadInput([f"sample: expected a share that keeps at least one session, got {given.sample:g}"])
-    if given.scenario is not None:
-        write_scenario(given.scenario, "requests" if spool.asked else "trace", given.output)
+    others = f"{counted(spool.others, 'line')} about something else"
+    write_line(f"{given.output}: {said}; left out: {counted(left_out, 'call')} without {without}, {others}")
+    if not spool.asked and spool.in_bytes:
+        taken = f"{given.answer_bytes:g} are taken for a token (--answer-bytes; a streamed answer has about 300)"
+        write_line(f"{spool.in_bytes} of the answers have lengths in bytes: {taken}")
+    return "requests" if spool.asked else "trace"
 
 
-def read_log(path: Path, form: str, skip_bad: int) -> Iterator[LoggedRequest]:
-    """The requests of a log. Raises `BadInput` with the lines that are none, where there are more than `skip_bad`."""
+def read_log(path: Path, form: str, reader: Reader, skip_bad: int) -> Iterator[list[LoggedRequest]]:
+    """The requests of each line of a log. Raises `BadInput` with the lines that are none, where there are more than
+    `skip_bad`."""
     problems, bad = [], 0
     with open_file(path, "log", MAX_FILE_BYTES) as file:
-        for number, _, data in numbered_lines(file):
+        size = os.fstat(file.fileno()).st_size
+        for number, offset, data in _log_entries(file, form):
             try:
                 check_length(data)
-                yield from READERS[form](data)
+                if form == "access" and data[-1:].isdigit() and offset + len(data) >= size:
+                    raise BadLine("expected the line's end, got a last line that may be cut")
+                found = list(reader(data))
             except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 bad += 1
                 if bad <= SHOWN_PROBLEMS:
                     what = error if isinstance(error, BadLine) else f"expected what {form} writes, got something else"
                     problems.append(f"{path}:{number}: {what}")
+            else:
+                yield found
     if bad > skip_bad:
         raise BadInput([*problems, *([f"{path}: and {bad - len(problems)} more"] if bad > len(problems) else [])])
+
+
+def _log_entries(file: BinaryIO, form: str) -> Iterator[tuple[int, int, bytes]]:
+    """Lines, or the elements of a list over several lines. Raises `BadInput` for a compressed file."""
+    first = file.readline(MAX_LINE_BYTES)
+    file.seek(0)
+    if first.startswith(_GZIP):
+        raise BadInput([f"log: expected text, got a file that gzip has compressed: unpack it first ({file.name})"])
+    is_list = form != "access" and entries_begin(file).startswith(b"[") and not first.rstrip().endswith(b"]")
+    return numbered_elements(file) if is_list else numbered_lines(file)
 
 
 def _sampled(found: Iterable[LoggedRequest], share: float, seed: int) -> Iterator[LoggedRequest]:
@@ -129,13 +182,14 @@ def _lines(found: Iterable[LoggedRequest], scale: float, anonymiser: Anonymiser 
         yield _json(entry if anonymiser is None else anonymiser.line(entry))
 
 
-def _trace_lines(found: Iterable[LoggedRequest], scale: float) -> Iterator[str]:
+def _trace_lines(found: Iterable[LoggedRequest], scale: float, answer_bytes: float) -> Iterator[str]:
     yield "TIMESTAMP,ContextTokens,GeneratedTokens"
-    for request in found:
+    for request in (request for request in found if request.is_measured):
         at = datetime.fromtimestamp(request.at_s, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-        context, answer = (
-            max(1, round((tokens or 1) * scale)) for tokens in (request.context_tokens, request.max_tokens)
-        )
+        generated = request.max_tokens
+        if generated is None:
+            generated = math.ceil((request.answer_bytes or 0) / answer_bytes)
+        context, answer = (max(1, round((tokens or 0) * scale)) for tokens in (request.context_tokens, generated))
         yield f"{at},{context},{answer}"
 
 

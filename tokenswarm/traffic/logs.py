@@ -9,7 +9,6 @@ azure      an exported log record a line, or {"records": [...]} as Event Hubs ha
 Sources of the fields of `azure`: real records of RequestResponse and GatewayLogs in the tests of Elastic's integration
 (elastic/integrations, packages/azure_openai/data_stream/logs/_dev/test/pipeline); Microsoft's reference of the table
 ApiManagementGatewayLlmLog.
-access     a web server's access log in the combined format, with the request's length as a last number if it has one
 """
 
 from __future__ import annotations
@@ -28,14 +27,11 @@ from tokenswarm.userinput import parse_json
 MAX_INSTANT_S = 1e11
 _UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
 """A number above the first is in ns, us or ms: that many make a second."""
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 _EPOCH_TICKS, _TICKS_PER_S = 621_355_968_000_000_000, 10_000_000
 """Of .NET, which counts from the year 1."""
 BYTES_PER_TOKEN = 4
 """Where a log has lengths in bytes only: OpenAI's rule of thumb for English."""
-_ACCESS = re.compile(
-    rb'\S+ \S+ \S+ \[(?P<at>[^\]]+)\] "(?P<method>[A-Z]+) (?P<url>\S+)[^"]*" (?P<status>\d{3}) (?P<sent>\d+|-)'
-    rb'(?: "[^"]*" "[^"]*")?(?: (?P<received>\d+))?\s*'
-)
 _PARAMETERS: dict[str, tuple[type, ...]] = {
     "max_tokens": (int,),
     "temperature": (int, float),
@@ -47,7 +43,8 @@ _PARAMETERS: dict[str, tuple[type, ...]] = {
 
 @dataclass(slots=True)
 class LoggedRequest:
-    """One request of a log. `body`: what was asked, where the log has it; tokens are `None` where it has none."""
+    """One request of a log. `body`: what was asked, where the log has it. Tokens are `None` where the log has none, and
+    where no answer came; `answer_bytes`: the answer's length where that is all the log has of it."""
 
     at_s: float
     url: str = "/v1/chat/completions"
@@ -55,6 +52,12 @@ class LoggedRequest:
     session: str | None = None
     context_tokens: int | None = None
     max_tokens: int | None = None
+    answer_bytes: int | None = None
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the lengths of prompt and answer are known."""
+        return self.context_tokens is not None and (self.max_tokens is not None or self.answer_bytes is not None)
 
 
 @dataclass(slots=True)
@@ -78,13 +81,13 @@ class Fields:
 
 def read_otel(data: bytes) -> Iterator[LoggedRequest]:
     """The model calls among the spans of a line. Raises `BadLine`."""
-    entry = _object(data)
+    entry = object_of(data)
     for span in _otlp_spans(entry) if "resourceSpans" in entry else [entry]:
         fields = Fields(_attributes(span.get("attributes")))
         if fields.get("gen_ai.operation.name", "llm.request.type") not in ("chat", "text_completion", "completion"):
             continue
         yield LoggedRequest(
-            at_s=_instant(span.get("startTimeUnixNano") or span.get("start_time")),
+            at_s=instant_of(span.get("startTimeUnixNano") or span.get("start_time")),
             body=_otel_body(fields),
             session=fields.get("gen_ai.conversation.id"),
             context_tokens=fields.count("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens"),
@@ -94,7 +97,7 @@ def read_otel(data: bytes) -> Iterator[LoggedRequest]:
 
 def read_litellm(data: bytes) -> Iterator[LoggedRequest]:
     """The request of a payload. Raises `BadLine`."""
-    entry = Fields(_object(data))
+    entry = Fields(object_of(data))
     if str(entry.get("call_type") or "completion") not in ("completion", "acompletion"):
         return
     messages, given = entry.get("messages"), entry.get("model_parameters")
@@ -105,7 +108,7 @@ def read_litellm(data: bytes) -> Iterator[LoggedRequest]:
         body |= {name: parameters[name] for name in ("tools", "tool_choice", "response_format") if name in parameters}
         body |= {"stream": True} if entry.get("stream") is True else {}
     yield LoggedRequest(
-        at_s=_instant(entry.get("startTime")),
+        at_s=instant_of(entry.get("startTime")),
         body=body,
         session=entry.get("session_id", "litellm_session_id", "trace_id"),
         context_tokens=entry.count("prompt_tokens"),
@@ -116,11 +119,11 @@ def read_litellm(data: bytes) -> Iterator[LoggedRequest]:
 def read_azure(data: bytes) -> Iterator[LoggedRequest]:
     """The model calls among the log records of a line: with what was asked where GatewayLogs holds bodies, else with
     lengths alone. Raises `BadLine`."""
-    entry = _object(data)
+    entry = object_of(data)
     for record in entry.get("records") or [entry]:
         properties = record.get("properties") or record.get("properties_s")
         if isinstance(properties, str):
-            properties = _object(properties.encode())
+            properties = object_of(properties.encode())
         found = Fields({**record, **(properties if isinstance(properties, dict) else {})})
         category = str(found.get("category", "Category") or "")
         if category == "GatewayLogs":
@@ -137,15 +140,17 @@ def _azure_lengths(found: Fields) -> Iterator[LoggedRequest]:
     answer = found.count("completionTokens", "CompletionTokens")
     if not context and found.get("sequenceNumber", "SequenceNumber") is not None:
         return  # API Management writes long messages in several records, of which one has the tokens
-    context = _tokens(found.count("requestLength", "RequestLength")) if context is None else context
-    answer = _tokens(found.count("responseLength", "ResponseLength")) if answer is None else answer
+    context = tokens_of(found.count("requestLength", "RequestLength")) if context is None else context
     if context is None:
         raise BadLine("expected requestLength or promptTokens in properties, got neither")
     ticks = found.get("requestTime")  # `time` is when the record was made, seconds after the answer
-    at_s = _instant(found.get("time", "TimeGenerated")) if ticks is None else (int(ticks) - _EPOCH_TICKS) / _TICKS_PER_S
+    at_s = (
+        instant_of(found.get("time", "TimeGenerated")) if ticks is None else (int(ticks) - _EPOCH_TICKS) / _TICKS_PER_S
+    )
     if not 0 <= at_s < MAX_INSTANT_S:
         raise BadLine("requestTime: expected ticks of 100 ns from the year 1 on, got another number")
-    yield LoggedRequest(at_s, context_tokens=context, max_tokens=answer)
+    length = found.count("responseLength", "ResponseLength")
+    yield LoggedRequest(at_s, context_tokens=context, max_tokens=answer, answer_bytes=length)
 
 
 def _gateway_request(found: Fields) -> Iterator[LoggedRequest]:
@@ -158,39 +163,23 @@ def _gateway_request(found: Fields) -> Iterator[LoggedRequest]:
         body = parse_json(text.encode("utf-8", "surrogatepass")) if isinstance(text, str) else None
     except ValueError:
         body = None
-    lengths = (_tokens(found.count(name)) for name in ("requestSize", "responseSize"))
     url = f"/v1/{'chat/completions' if asks == 'chat' else asks}"
-    context, answer = (None, None) if isinstance(body, dict) else lengths
-    at_s = _instant(found.get("time", "TimeGenerated"))
-    yield LoggedRequest(at_s, url, body if isinstance(body, dict) else None, None, context, answer)
+    context, answer = (
+        (None, None) if isinstance(body, dict) else (tokens_of(found.count("requestSize")), found.count("responseSize"))
+    )
+    at_s = instant_of(found.get("time", "TimeGenerated"))
+    yield LoggedRequest(at_s, url, body if isinstance(body, dict) else None, None, context, answer_bytes=answer)
 
 
-def read_access(data: bytes) -> Iterator[LoggedRequest]:
-    """The request of a line, if it went to an API that can be asked. Raises `BadLine`."""
-    found = _ACCESS.fullmatch(data)
-    if found is None:
-        raise BadLine("expected a line in the combined format, got another")
-    if found["method"] != b"POST" or asks_of(found["url"].decode("ascii", "replace")) is None:
-        return
-    try:
-        at = datetime.strptime(found["at"].decode("ascii"), "%d/%b/%Y:%H:%M:%S %z")
-    except ValueError:
-        raise BadLine("expected a time as 28/Nov/2026:09:00:00 +0000, got another") from None
-    sent, received = (None if value in (None, b"-") else int(value) for value in (found["sent"], found["received"]))
-    if received is None:
-        raise BadLine("expected the request's length as the last number of the line, got none")
-    yield LoggedRequest(at.timestamp(), context_tokens=_tokens(received), max_tokens=_tokens(sent))
-
-
-READERS: dict[str, Callable[[bytes], Iterator[LoggedRequest]]] = {
+Reader = Callable[[bytes], Iterator[LoggedRequest]]
+READERS: dict[str, Reader] = {
     "otel": read_otel,
     "litellm": read_litellm,
     "azure": read_azure,
-    "access": read_access,
 }
 
 
-def _object(data: bytes) -> dict[str, Any]:
+def object_of(data: bytes) -> dict[str, Any]:
     try:
         entry = parse_json(data)
     except ValueError:
@@ -262,14 +251,14 @@ def _known(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if isinstance(value, _PARAMETERS.get(name, ()))}
 
 
-def _tokens(length: int | None) -> int | None:
+def tokens_of(length: int | None) -> int | None:
     return None if length is None else -(-length // BYTES_PER_TOKEN)
 
 
-def _instant(value: Any) -> float:
+def instant_of(value: Any) -> float:
     """Unix s of nanoseconds as text, of seconds, or of ISO 8601. Raises `BadLine`."""
     try:
-        if isinstance(value, str) and not value.isdigit():
+        if isinstance(value, str) and not _NUMBER.fullmatch(value):
             instant = datetime.fromisoformat(value)
             value = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
         number = float(value)

@@ -23,8 +23,9 @@ class Spool:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed at the end of the with
         self._instants_s = array("d")
         self._offsets = array("Q", [0])
-        self.asked = 0
-        """Requests of which the log has what was asked."""
+        self.asked = self.measured = self.in_bytes = self.others = 0
+        """Requests of which the log has what was asked; has the lengths; has the answer's in bytes only. Lines of other
+        things."""
 
     def __enter__(self) -> Spool:
         return self
@@ -35,6 +36,12 @@ class Spool:
     def __len__(self) -> int:
         return len(self._instants_s)
 
+    def add_all(self, requests: list[LoggedRequest]) -> None:
+        """What one line tells of."""
+        self.others += not requests
+        for request in requests:
+            self.add(request)
+
     def add(self, request: LoggedRequest) -> None:
         # Not asdict(): it copies all that is in the body.
         values = {item.name: getattr(request, item.name) for item in dataclasses.fields(request)}
@@ -43,6 +50,8 @@ class Spool:
         self._offsets.append(self._offsets[-1] + len(data))
         self._instants_s.append(request.at_s)
         self.asked += bool(request.body)
+        self.measured += request.is_measured
+        self.in_bytes += request.is_measured and request.max_tokens is None
 
     def in_order(self) -> Iterator[LoggedRequest]:
         """All of them; those of one instant in the order in which they came."""
