@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 _SPACE = re.compile(r"[ \t\r\n]*")
+_KEY = re.compile(r'"([^"\\\x00-\x1f]*)"[ \t\r\n]*:[ \t\r\n]*')
+"""A member's key and all up to its value, where the key has no escapes."""
+_NEXT = re.compile(r'[ \t\r\n]*,[ \t\r\n]*(?=")')
 SCAN: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder())["scan_once"]
 """The standard library's parser, which says where a value ends."""
 
@@ -23,18 +26,21 @@ class Member(NamedTuple):
 
 
 class ObjectText(NamedTuple):
-    """An object's members in the order of the text, and its own text: [begin, end)."""
+    """An object's members in the order of the text, and its own text: [begin, end). `last`: by name the last member,
+    which is the one that counts."""
 
     begin: int
     end: int
     members: list[Member]
+    last: dict[str, Member]
 
     def value(self, key: str) -> Any:
-        """Of the last member of that name, which is the one that counts; `None` without."""
-        return next((each.value for each in reversed(self.members) if each.key == key), None)
+        """Of the last member of that name; `None` without."""
+        found = self.last.get(key)
+        return None if found is None else found.value
 
     def find(self, key: str) -> Member | None:
-        return next((each for each in reversed(self.members) if each.key == key), None)
+        return self.last.get(key)
 
 
 def read_object(text: str, begin: int = 0, within: str | None = None) -> ObjectText:
@@ -48,10 +54,11 @@ def read_object(text: str, begin: int = 0, within: str | None = None) -> ObjectT
         if members:
             _expect(text, at, ",")
             at = _skip(text, at + 1)
-        member = _member(text, at, within)
-        members.append(member)
-        at = _skip(text, member.end)
-    return ObjectText(begin, at + 1, members)
+        members.append(_member(text, at, within))
+        while comma := _NEXT.match(text, members[-1].end):
+            members.append(_member(text, comma.end(), within))
+        at = _skip(text, members[-1].end)
+    return ObjectText(begin, at + 1, members, {each.key: each for each in members})
 
 
 def read_objects(text: str, begin: int, within: str) -> list[ObjectText]:
@@ -70,28 +77,31 @@ def read_objects(text: str, begin: int, within: str) -> list[ObjectText]:
 
 def edited(text: str, found: ObjectText, changes: Mapping[str, str | None]) -> str:
     """An object's text with members put in (as JSON text) or taken out (`None`); all else stays as it is."""
-    parts: list[str] = []
-    at, missing = found.begin, {key: new for key, new in changes.items() if new is not None}
+    return "".join(edited_pieces(text, found, changes))
+
+
+def edited_pieces(text: str, found: ObjectText, changes: Mapping[str, str | None]) -> list[str]:
+    """The same in pieces: what stands in place of another value is a piece by itself."""
+    pieces: list[str] = []
+    at, missing, is_empty = found.begin, {key: new for key, new in changes.items() if new is not None}, True
     for position, member in enumerate(found.members):
+        new = changes.get(member.key)
+        is_empty = is_empty and new is None and member.key in changes
         if member.key not in changes:
             continue
         missing.pop(member.key, None)
-        new = changes[member.key]
         if new is not None:
-            parts += [text[at : member.begin], new]
+            pieces += [text[at : member.begin], new]
             at = member.end
             continue
         begin, end = _with_comma(found, position)
-        parts.append(text[at : max(at, begin)])
+        pieces.append(text[at : max(at, begin)])
         at = max(at, end)
-    parts.append(text[at : found.end])
-    return _put_in("".join(parts), missing) if missing else "".join(parts)
-
-
-def _put_in(text: str, members: Mapping[str, str]) -> str:
-    first = ",".join(f"{json.dumps(key)}:{value}" for key, value in members.items())
-    empty = text[_skip(text, 1)] == "}"
-    return "{" + first + ("" if empty else ",") + text[1:]
+    pieces.append(text[at : found.end])
+    if missing:
+        first = ",".join(f"{json.dumps(key)}:{value}" for key, value in missing.items())
+        pieces[0] = "{" + first + ("" if is_empty else ",") + pieces[0][1:]
+    return pieces
 
 
 def _with_comma(found: ObjectText, position: int) -> tuple[int, int]:
@@ -103,11 +113,14 @@ def _with_comma(found: ObjectText, position: int) -> tuple[int, int]:
 
 
 def _member(text: str, at: int, within: str | None) -> Member:
-    _expect(text, at, '"')
-    key, end = SCAN(text, at)
-    colon = _skip(text, end)
-    _expect(text, colon, ":")
-    begin = _skip(text, colon + 1)
+    if plain := _KEY.match(text, at):
+        key, begin = plain[1], plain.end()
+    else:
+        _expect(text, at, '"')
+        key, end = SCAN(text, at)
+        colon = _skip(text, end)
+        _expect(text, colon, ":")
+        begin = _skip(text, colon + 1)
     if key == within and text[begin : begin + 1] == "{":
         inner = read_object(text, begin)
         return Member(key, at, begin, inner.end, inner)

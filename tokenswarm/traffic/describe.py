@@ -30,7 +30,7 @@ def describe(index: Index) -> dict[str, Any]:
             limits += [value for name in LIMITS if isinstance(value := body.get(name), int)]
             tools += bool(body.get("tools"))
             apis[asks] += 1
-            shares.append(100.0 * seen.share([text]))
+            shares.append(100.0 * seen.share([text.encode("utf-8", "surrogatepass")]))
     finally:
         replay.close()
     shared = sum(share * tokens for share, tokens in zip(shares, prompts, strict=True))

@@ -11,7 +11,7 @@ from typing import Any
 
 from tokenswarm.recordings.bodies import asks_of
 from tokenswarm.recordings.graph import AgentStep, read_steps
-from tokenswarm.recordings.json_text import ObjectText, edited, read_object, read_objects
+from tokenswarm.recordings.json_text import SCAN, ObjectText, edited, edited_pieces, read_object, read_objects
 from tokenswarm.recordings.lines import Form, turns_of
 from tokenswarm.recordings.scan import Index
 from tokenswarm.recordings.sessions import Sessions
@@ -198,26 +198,36 @@ def made_request(body: Body, changes: Changes, sent: Sent, number: str) -> Recor
     messages = found.value("messages")
     if sent.answers and isinstance(messages, list):
         made["messages"] = _json(answered(messages, sent.answers))
+    content, seen_share = _content(text, found, made, sent.seen)
     # As it is sent, for what of it decides how the answer is read.
     members = {each.key: each.value for each in found.members}
-    members |= {key: json.loads(new) for key, new in made.items() if new is not None}
+    members |= {key: SCAN(new, 0)[0] for key, new in made.items() if new is not None}
     return RecordedRequest(
         asks=asks,
-        content=edited(text, found, made).encode("utf-8"),
+        content=content,
         like=like(asks, members, sent.name, keep_text=sent.answers is not None),
         said=len(messages) if isinstance(messages, list) else None,
-        seen_share=None if sent.seen is None else sent.seen.share(_said(text, found, made)),
+        seen_share=seen_share,
         name=sent.name,
         question_id=number,
         abort_after_s=sent.abort_after_s,
     )
 
 
-def _said(text: str, found: ObjectText, made: Mapping[str, str | None]) -> Iterator[str]:
-    """The JSON of what a body says, as it is sent."""
-    for name in SAID:
-        member = found.find(name)
-        yield made.get(name) or (text[member.begin : member.end] if member is not None else "")
+def _content(
+    text: str, found: ObjectText, made: Mapping[str, str | None], seen: SeenPrefixes | None
+) -> tuple[bytes, float | None]:
+    """The bytes of a body, and how much of what it says has been seen."""
+    if seen is None:
+        return edited(text, found, made).encode("utf-8"), None
+    said = {name: text[at.begin : at.end] for name in SAID if (at := found.last.get(name)) and name not in made}
+    # A member that stands there twice is left as it is.
+    apart = said if len(found.last) == len(found.members) else {}
+    pieces = edited_pieces(text, found, {**apart, **made})
+    encoded = {id(piece): piece.encode("utf-8") for piece in pieces}
+    texts = [each for name in SAID if (each := said.get(name) or made.get(name))]
+    share = seen.share([encoded.get(id(each)) or each.encode("utf-8") for each in texts])
+    return b"".join([encoded[id(piece)] for piece in pieces]), share
 
 
 class Conversations:
@@ -266,5 +276,4 @@ def _without(text: str, found: ObjectText, key: str) -> tuple[str, ObjectText]:
     return cut, read_object(cut)
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

@@ -12,6 +12,7 @@ from tokenswarm.recordings.scan import scan
 from tokenswarm.recordings.sessions import Sessions
 from tokenswarm.traffic.recorded import Recorded, RecordedRequest
 from tokenswarm.traffic.replay import Changes, Conversations, Recording, Replay, Sent
+from tokenswarm.traffic.seen_prefixes import SeenPrefixes
 
 TARGET = ChatTarget(api="openai", endpoint="http://h/v1", deployment="d")
 
@@ -35,6 +36,27 @@ def test_bytes_are_as_recorded_but_for_the_model(tmp_path: Path) -> None:
     assert found.content == body.replace("gpt-4o", "d").encode()
     assert sent(tmp_path, body).content == found.content
     assert sent(tmp_path, '{"timestamp":1,' + body[1:]).content == found.content
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {**BODY, "tools": [{"type": "function"}], "temperature": 1, "n": 1},
+        {"messages": [{"role": "user", "content": "\u00e9\U0001f600" * 300}], "prompt_cache_key": "k"},
+        '{"messages":[{"role":"user","content":"a"}],"messages":[{"role":"user","content":"b"}]}',
+    ],
+)
+@pytest.mark.parametrize("fields", [{}, {"tools": [], "user": "\u00fc"}])
+def test_the_same_is_sent_where_it_is_looked_up_what_earlier_prompts_began_with(
+    tmp_path: Path, body: Any, fields: Any
+) -> None:
+    changes, seen = Changes(model="d", fields=fields), SeenPrefixes()
+    replay = Replay(recording(tmp_path, body))
+    plain = replay.request(0, changes, Sent("chat"))
+    again = [replay.request(0, changes, Sent("chat", seen=seen)) for _ in range(2)]
+    assert {each.content for each in again} == {plain.content}
+    assert [each.seen_share for each in (plain, *again)] == [None, 0, 1]
+    replay.close()
 
 
 def test_without_a_model_of_ours_the_recorded_one_stays(tmp_path: Path) -> None:
