@@ -112,9 +112,12 @@ def open_file(path: str | Path, what: str, max_bytes: int) -> BinaryIO:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise BadInput([f"{what}: expected a readable file, got {str(path)!r:.300} ({reason})"]) from error
-    if stat.S_ISREG(facts.st_mode) and facts.st_size <= max_bytes:
+    is_packed = stat.S_ISREG(facts.st_mode) and file.peek(2).startswith(b"\x1f\x8b")
+    if stat.S_ISREG(facts.st_mode) and facts.st_size <= max_bytes and not is_packed:
         return file
     file.close()
+    if is_packed:
+        raise BadInput([f"{what}: expected text, got a file that gzip has compressed: unpack it first ({path})"])
     found = f"{facts.st_size} bytes" if stat.S_ISREG(facts.st_mode) else "something else"
     raise BadInput([f"{what} {path}: expected a file of at most {max_bytes} bytes, got {found}"])
 

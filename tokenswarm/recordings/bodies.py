@@ -76,6 +76,11 @@ def _check_tools(messages: list[dict[str, Any]]) -> None:
             raise BadLine(f"message {number}: expected tool_calls in a message before a tool's, got none")
 
 
+def figure(value: float) -> str:
+    """A number as a message has it; JSON's whole numbers may have hundreds of digits."""
+    return f"{value:g}" if isinstance(value, float) or abs(value) < 1e300 else "a number of over 300 digits"
+
+
 def kind(value: Any) -> str:
     """What a JSON value is, in words."""
     if value is None:

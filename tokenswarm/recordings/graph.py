@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tokenswarm.recordings.bodies import BadLine, check_body, kind, line_asks
+from tokenswarm.recordings.bodies import BadLine, check_body, figure, kind, line_asks
 
 MAX_STEPS = 10_000
 MAX_TOOL_S = 86400.0
@@ -55,20 +55,24 @@ def _check_step(entry: Any, number: int, asks: str) -> None:
 def _step(entry: Mapping[str, Any], number: int, positions: Mapping[str, int]) -> AgentStep:
     tool_s = entry.get("tool_s", 0)
     if isinstance(tool_s, bool) or not isinstance(tool_s, int | float) or not 0 <= tool_s <= MAX_TOOL_S:
-        raise BadLine(f"step {number}: tool_s: expected seconds from 0 to {MAX_TOOL_S:.0f}, got {_number(tool_s)}")
+        raise BadLine(f"step {number}: tool_s: expected seconds from 0 to {MAX_TOOL_S:.0f}, got {_got(tool_s)}")
     parents = entry.get("parents")
     if parents is None:
         return AgentStep(() if number == 1 else (number - 2,), float(tool_s))
     if not isinstance(parents, list):
         raise BadLine(f"step {number}: parents: expected a list of ids, got {kind(parents)}")
-    missing = [position for position, parent in enumerate(parents, start=1) if str(parent) not in positions]
+    missing = [position for position, parent in enumerate(parents, start=1) if not _is_id(parent, positions)]
     if missing:
         raise BadLine(f"step {number}: parents: expected ids of steps of this session, parent {missing[0]} is none")
     return AgentStep(tuple(sorted({positions[str(parent)] for parent in parents})), float(tool_s))
 
 
-def _number(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float | int) and not isinstance(value, bool) else kind(value)
+def _is_id(value: Any, positions: Mapping[str, int]) -> bool:
+    return isinstance(value, str | int) and str(value) in positions
+
+
+def _got(value: Any) -> str:
+    return figure(value) if isinstance(value, float | int) and not isinstance(value, bool) else kind(value)
 
 
 def _check_order(steps: Sequence[AgentStep]) -> None:

@@ -4,6 +4,7 @@
     {"body": {...}}                                                                      the same, short
     {"model": ..., "messages": [...], ...}                                               a body by itself
     {"conversations": [{"from": "human", "value": ...}, {"from": "gpt", "value": ...}]}  ShareGPT's conversations
+    {"items": [...]}                                                                     the same, in older files
     {"steps": [{"id": "a", "parents": [], "tool_s": 0.5, "body": {...}}, ...]}           an agent's session
 
 Any of them may have `timestamp`: seconds (Unix, or from the beginning), Unix milliseconds, or ISO 8601; and the first
@@ -14,6 +15,7 @@ the ids of the steps whose answers it needs (without it: the step before), `tool
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -21,7 +23,7 @@ from typing import Any, NamedTuple
 import jiter
 import msgspec
 
-from tokenswarm.recordings.bodies import BadLine, asks_of, check_body, kind, line_asks
+from tokenswarm.recordings.bodies import BadLine, asks_of, check_body, figure, kind, line_asks
 from tokenswarm.recordings.graph import read_steps
 from tokenswarm.userinput import MAX_DEPTH
 
@@ -30,6 +32,8 @@ MILLISECONDS_FROM = 1e11
 MAX_TIMESTAMP = 1e14
 MAX_LINE_BYTES = 64_000_000
 """Above what a service takes; a longer line would fill the memory."""
+_REQUEST_KEYS = frozenset({"body", "steps", "messages", "input", "prompt"})
+"""With any of them, `items` is no conversation."""
 _MOST_BRACKETS = 2 * MAX_DEPTH
 """Roles by their names in ShareGPT's conversations."""
 
@@ -122,8 +126,8 @@ def _read_any(data: bytes, asks: str) -> Line:
         raise BadLine(f"expected a JSON object, got {kind(entry)}")
     timestamp = entry.get("timestamp")
     timestamp_s = math.nan if timestamp is None else read_timestamp(timestamp)
-    if "conversations" in entry:
-        turns_of(entry["conversations"])
+    if "conversations" in entry or ("items" in entry and not entry.keys() & _REQUEST_KEYS):
+        turns_of(conversation_of(entry))
         return Line("chat", timestamp_s, form=Form.CONVERSATION)
     if "steps" in entry:
         read_steps(entry["steps"], asks)
@@ -139,6 +143,11 @@ def _read_any(data: bytes, asks: str) -> Line:
     if isinstance(session, bool) or not isinstance(session, str | int | None):
         raise BadLine(f"session_id: expected text or a whole number, got {kind(session)}")
     return Line(asks, timestamp_s, "" if session is None else str(session))
+
+
+def conversation_of(entry: Mapping[str, Any]) -> Any:
+    """The messages of a line in ShareGPT's form."""
+    return entry.get("conversations", entry.get("items"))
 
 
 def turns_of(conversation: Any) -> list[tuple[str, str]]:
@@ -171,7 +180,7 @@ def read_timestamp(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadLine(f"timestamp: expected seconds or ISO 8601, got {kind(value)}")
     if not 0 <= value < MAX_TIMESTAMP:
-        raise BadLine(f"timestamp: expected seconds from 0, or Unix milliseconds, got {value:g}")
+        raise BadLine(f"timestamp: expected seconds from 0, or Unix milliseconds, got {figure(value)}")
     return value / 1000 if value >= MILLISECONDS_FROM else float(value)
 
 

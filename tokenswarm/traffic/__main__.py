@@ -38,7 +38,6 @@ from tokenswarm.traffic.spool import Spool
 from tokenswarm.userinput import BadInput, counted, open_file, parse_json
 
 USERS = 100
-_GZIP = b"\x1f\x8b"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -155,11 +154,9 @@ def read_log(path: Path, form: str, reader: Reader, skip_bad: int) -> Iterator[l
 
 
 def _log_entries(file: BinaryIO, form: str) -> Iterator[tuple[int, int, bytes]]:
-    """Lines, or the elements of a list over several lines. Raises `BadInput` for a compressed file."""
+    """Lines, or the elements of a list over several lines."""
     first = file.readline(MAX_LINE_BYTES)
     file.seek(0)
-    if first.startswith(_GZIP):
-        raise BadInput([f"log: expected text, got a file that gzip has compressed: unpack it first ({file.name})"])
     is_list = form != "access" and entries_begin(file).startswith(b"[") and not first.rstrip().endswith(b"]")
     return numbered_elements(file) if is_list else numbered_lines(file)
 

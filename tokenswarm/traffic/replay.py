@@ -12,7 +12,7 @@ from typing import Any
 from tokenswarm.recordings.bodies import asks_of
 from tokenswarm.recordings.graph import AgentStep, read_steps
 from tokenswarm.recordings.json_text import SCAN, ObjectText, edited, edited_pieces, read_object, read_objects
-from tokenswarm.recordings.lines import Form, turns_of
+from tokenswarm.recordings.lines import Form, conversation_of, turns_of
 from tokenswarm.recordings.scan import Index
 from tokenswarm.recordings.sessions import Sessions
 from tokenswarm.traffic.recorded import RecordedRequest, like
@@ -133,7 +133,7 @@ class Replay:
     def question(self, number: int) -> Question:
         """The conversation of arrival `number`; its id is its number in the file, from 1."""
         (place,) = self.places(number)
-        turns = [Message(role, text) for role, text in turns_of(json.loads(self._read(place))["conversations"])]
+        turns = [Message(role, text) for role, text in turns_of(conversation_of(json.loads(self._read(place))))]
         system = next((turn.content for turn in turns[:1] if turn.role == "system"), None)
         said = tuple(turn.content for turn in turns if turn.role == "user" and turn.content.strip())
         return Question(str(place + 1), said[0], place + 1, said, system, messages=tuple(turns))

@@ -18,7 +18,7 @@ MOST_BYTES = 1 << 34
 _SIZE = 1 << 25
 _AT_ONCE = getattr(mmap, "MAP_POPULATE", 0)
 """Memory that is first touched while requests are put together doubles the time of each."""
-SAID = ("tools", "system", "instructions", "messages", "input", "prompt", "conversations")
+SAID = ("tools", "system", "instructions", "messages", "input", "prompt", "conversations", "items")
 """What a body says, in the order in which a service reads it."""
 
 

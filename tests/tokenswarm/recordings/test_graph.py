@@ -53,6 +53,9 @@ def test_a_fan_out_and_a_join_in_any_order_of_the_file() -> None:
         ([step("a"), step("b", parents=["c"]), step("c", parents=["b"])],
          "step 2: parents: expected no circle, got one among steps that wait for each other"),
         ([step(tool_s=-1)], "step 1: tool_s: expected seconds from 0 to 86400, got -1"),
+        ([step(tool_s=10**400)], "step 1: tool_s: expected seconds from 0 to 86400, got a number of over 300 digits"),
+        ([step("None"), step("b", parents=[None])], "step 2: parents: expected ids of steps of this session, parent 1 "
+         "is none"),
         ([step(tool_s="1")], "step 1: tool_s: expected seconds from 0 to 86400, got text"),
         ([{**step(), "id": {"Anna": 1}}], "step 1: id: expected text or a whole number, got an object"),
     ],

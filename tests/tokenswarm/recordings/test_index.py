@@ -63,6 +63,8 @@ def test_each_line_is_found_again(tmp_path: Path) -> None:
          "got one to messages"),
         (batch("yesterday"), "timestamp: expected seconds or ISO 8601, got other text"),
         (batch(True), "timestamp: expected seconds or ISO 8601, got true"),
+        ('{"timestamp": -1' + "0" * 400 + ', "body": {}}', "timestamp: expected seconds from 0, or Unix milliseconds, "
+         "got a number of over 300 digits"),
         (batch(-1), "timestamp: expected seconds from 0, or Unix milliseconds, got -1"),
         (batch("0001-01-01T00:00:00"), "timestamp: expected an instant from 1970 to the year 5138, got another"),
         (batch(), "timestamp: expected one as before, got none"),
@@ -103,6 +105,16 @@ def test_all_bad_lines_are_counted(tmp_path: Path) -> None:
     assert len(found) == 22
     assert found[-2:] == [f"{path}: and 10 more lines", "skip-bad: 29 such lines may be left out, there are 30"]
     assert scan(path, "chat", 30).skipped == 30
+
+
+def test_a_compressed_file_is_named_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl.gz"
+    path.write_bytes(gzip.compress(LINE))
+    with pytest.raises(BadInput) as caught:
+        load_index(path, "chat", 9)
+    assert caught.value.problems == [
+        f"requests: expected text, got a file that gzip has compressed: unpack it first ({path})"
+    ]
 
 
 def test_a_file_without_a_request_is_refused(tmp_path: Path) -> None:
@@ -180,6 +192,7 @@ def test_a_file_may_be_one_list(
 ) -> None:
     monkeypatch.setattr(scanning, "READ_BYTES", read_bytes)
     said = [{"conversations": [{"from": "human", "value": f"é {number} ]}}"}]} for number in range(5)]
+    said.append({"items": [{"from": "human", "value": "as older files have it"}]})
     path = tmp_path / "share.json"
     path.write_text("\ufeff \n" + json.dumps(said, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
     index, data = scan(path, "chat", 0), path.read_bytes()
@@ -206,7 +219,6 @@ LINE = json.dumps({"body": BODY}).encode()
 @pytest.mark.parametrize(
     ("data", "where"),
     [
-        (gzip.compress(LINE, mtime=0), ":1: expected a JSON object"),
         (LINE.decode().encode("utf-16"), ":1: expected a JSON object"),
         (LINE.replace(b"Hello", b"\xe9"), ":1: expected a JSON object"),
         (LINE + b"\0", ":1: expected a JSON object"),
