@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.installation import module_command, python_path
-from tokenswarm.recordings.bodies import BadLine
+from tokenswarm.recordings.bodies import BadLine, asks_of
 from tokenswarm.recordings.index import load_index
 from tokenswarm.recordings.lines import MAX_LINE_BYTES, check_length
 from tokenswarm.recordings.scan import (
@@ -33,11 +33,15 @@ from tokenswarm.redaction import write_line
 from tokenswarm.traffic.access import access_reader
 from tokenswarm.traffic.anonymise import Anonymiser
 from tokenswarm.traffic.describe import as_text, describe
-from tokenswarm.traffic.logs import BYTES_PER_TOKEN, READERS, LoggedRequest, Reader
+from tokenswarm.traffic.logged import BYTES_PER_TOKEN, LoggedRequest, Reader
+from tokenswarm.traffic.logs import READERS
 from tokenswarm.traffic.spool import Spool
 from tokenswarm.userinput import BadInput, counted, open_file, parse_json
 
 USERS = 100
+LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_LEAST_OUTPUT_TOKENS = 16
+"""The least that the responses API takes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     importing.add_argument("--sample", type=float, default=1.0, help="share of the sessions to keep, 0 to 1")
     importing.add_argument("--seed", type=int, default=1, help="of the sample")
     importing.add_argument("--scale", type=float, default=1.0, help="factor on max_tokens, and on lengths of a trace")
+    importing.add_argument(
+        "--only", help="take calls of this API (chat, messages, ...) or records of this category alone"
+    )
     importing.add_argument("--log-format", help="of an access log: nginx's log_format or Apache's LogFormat")
     importing.add_argument(
         "--answer-bytes",
@@ -97,12 +104,27 @@ def _import(given: argparse.Namespace) -> None:
     reader = access_reader(given.log_format) if given.format == "access" else READERS[given.format]
     with Spool(given.output.absolute().parent) as spool:
         for found in read_log(given.file, given.format, reader, given.skip_bad):
-            spool.add_all(found)
+            kept = [request for request in found if given.only in (None, request.source, asks_of(request.url))]
+            spool.others += len(found) - len(kept) if found else 1
+            for request in kept:
+                spool.add(request)
+        _check_one_kind(given.file, spool)
         if not len(spool):
             raise BadInput([f"{given.file}: expected at least one model call, got none"])
         option = _write_imported(given, spool)
     if given.scenario is not None:
         write_scenario(given.scenario, option, given.output)
+
+
+def _check_one_kind(path: Path, spool: Spool) -> None:
+    """Raises `BadInput` for a log that tells of a call twice, or whose requests one file cannot have."""
+    if len(spool.sources) > 1:
+        got = " and ".join(sorted(source or "others" for source in spool.sources))
+        raise BadInput(
+            [f"{path}: expected records of one category, as each call has one of each; got {got} (see --only)"]
+        )
+    if "/v1/messages" in spool.urls and len(spool.urls) > 1:
+        raise BadInput([f"{path}: expected calls of the messages API alone or of others, got both (see --only)"])
 
 
 def _write_imported(given: argparse.Namespace, spool: Spool) -> str:
@@ -118,12 +140,12 @@ def _write_imported(given: argparse.Namespace, spool: Spool) -> str:
             expected = "calls with what was asked, or with the lengths of prompt and answer"
             raise BadInput([f"{given.file}: expected {expected}, got {counted(len(spool), 'call')} without"])
         count = _write(given.output, _trace_lines(found, given.scale, given.answer_bytes)) - 1
-        left_out, without = len(spool) - spool.measured, "an answer, or without lengths"
+        left_out, without = len(spool) - spool.measured, "an answer or its length"
         said = f"the lengths of {counted(count, 'request')}"
     if not count:
         raise BadInput([f"sample: expected a share that keeps at least one session, got {given.sample:g}"])
-    others = f"{counted(spool.others, 'line')} about something else"
-    write_line(f"{given.output}: {said}; left out: {counted(left_out, 'call')} without {without}, {others}")
+    without = f"{counted(left_out, 'call')} without {without}"
+    write_line(f"{given.output}: {said}; left out: {without}, and {spool.others} that are about something else")
     if not spool.asked and spool.in_bytes:
         taken = f"{given.answer_bytes:g} are taken for a token (--answer-bytes; a streamed answer has about 300)"
         write_line(f"{spool.in_bytes} of the answers have lengths in bytes: {taken}")
@@ -170,13 +192,24 @@ def _sampled(found: Iterable[LoggedRequest], share: float, seed: int) -> Iterato
 
 def _lines(found: Iterable[LoggedRequest], scale: float, anonymiser: Anonymiser | None) -> Iterator[str]:
     for number, request in enumerate((request for request in found if request.body), start=1):
-        body = dict(request.body or {})
-        if (limit := body.get("max_tokens") or request.max_tokens) is not None:
-            body["max_tokens"] = max(1, round(limit * scale))
+        body = {**(request.body or {}), **_limit(request, scale)}
         entry = {"custom_id": f"request-{number}", "method": "POST", "url": request.url, "timestamp": request.at_s}
         entry |= {"session_id": request.session} if request.session else {}
         entry |= {"body": body}
         yield _json(entry if anonymiser is None else anonymiser.line(entry))
+
+
+def _limit(request: LoggedRequest, scale: float) -> dict[str, int]:
+    """The limit of the answer, as the request had it or as long as the answer was, under the name that its API has."""
+    body, asks = request.body or {}, asks_of(request.url)
+    if asks == "embeddings":
+        return {}
+    name = next(
+        (name for name in LIMITS if body.get(name)), "max_output_tokens" if asks == "responses" else "max_tokens"
+    )
+    limit = body.get(name) or request.max_tokens
+    least = _LEAST_OUTPUT_TOKENS if name == "max_output_tokens" else 1
+    return {} if limit is None else {name: max(least, round(limit * scale))}
 
 
 def _trace_lines(found: Iterable[LoggedRequest], scale: float, answer_bytes: float) -> Iterator[str]:

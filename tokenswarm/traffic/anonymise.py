@@ -19,11 +19,13 @@ _PLAIN = frozenset(
      "tool_choice", "reasoning_effort", "service_tier", "from", "timestamp"]
 )  # fmt: skip
 """Members whose text is one of a few that the API knows."""
-_IDS = frozenset(["id", "custom_id", "session_id", "tool_call_id", "call_id", "parents", "user", "previous_response_id",
-                  "conversation_id", "prompt_cache_key", "safety_identifier"])  # fmt: skip
+_IDS = frozenset(["id", "custom_id", "session_id", "tool_call_id", "tool_use_id", "call_id", "parents", "user",
+                  "previous_response_id", "conversation_id", "prompt_cache_key", "safety_identifier"])  # fmt: skip
 _NAMES = frozenset(["name"])
 _DATA = frozenset(["image_url", "input_audio", "file", "file_data", "metadata", "logit_bias", "cache_control"])
 """Members that are left out: data of a kind of its own, which cannot be replaced by words."""
+_PARTS = frozenset(["image_url", "input_image", "image", "input_audio", "file", "input_file", "document"])
+"""Parts of messages that are left out, as nothing is left in them."""
 _SCHEMAS = frozenset(["parameters", "schema", "input_schema"])
 
 
@@ -66,7 +68,7 @@ class Anonymiser:
         if isinstance(value, str):
             return self.words(value)
         if isinstance(value, list):
-            return [self._value(each) for each in value]
+            return [self._value(each) for each in value if not (isinstance(each, dict) and each.get("type") in _PARTS)]
         if isinstance(value, dict):
             return {name: self._member(name, each) for name, each in value.items() if name not in _DATA}
         return value

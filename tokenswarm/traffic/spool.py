@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from tokenswarm.traffic.logs import LoggedRequest
+from tokenswarm.traffic.logged import LoggedRequest
 
 
 class Spool:
@@ -24,8 +24,11 @@ class Spool:
         self._instants_s = array("d")
         self._offsets = array("Q", [0])
         self.asked = self.measured = self.in_bytes = self.others = 0
-        """Requests of which the log has what was asked; has the lengths; has the answer's in bytes only. Lines of other
-        things."""
+        """Requests of which the log has what was asked; has the lengths; has the answer's in bytes only. What is
+        about something else."""
+        self.sources: set[str] = set()
+        self.urls: set[str] = set()
+        """Kinds of records, and what was asked where the log says what."""
 
     def __enter__(self) -> Spool:
         return self
@@ -36,12 +39,6 @@ class Spool:
     def __len__(self) -> int:
         return len(self._instants_s)
 
-    def add_all(self, requests: list[LoggedRequest]) -> None:
-        """What one line tells of."""
-        self.others += not requests
-        for request in requests:
-            self.add(request)
-
     def add(self, request: LoggedRequest) -> None:
         # Not asdict(): it copies all that is in the body.
         values = {item.name: getattr(request, item.name) for item in dataclasses.fields(request)}
@@ -49,7 +46,10 @@ class Spool:
         self._file.write(data)
         self._offsets.append(self._offsets[-1] + len(data))
         self._instants_s.append(request.at_s)
-        self.asked += bool(request.body)
+        self.sources.add(request.source)
+        if request.body:
+            self.asked += 1
+            self.urls.add(request.url)
         self.measured += request.is_measured
         self.in_bytes += request.is_measured and request.max_tokens is None
 

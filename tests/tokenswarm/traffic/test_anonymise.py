@@ -43,7 +43,17 @@ def test_no_planted_name_is_left(tmp_path: Path) -> None:
     body = json.loads(text)["body"]
     assert (body["model"], body["max_tokens"], body["messages"][0]["role"]) == ("m", 7, "system")
     assert body["messages"][3]["tool_call_id"] == body["messages"][2]["tool_calls"][0]["id"]
+    assert [part["type"] for part in body["messages"][1]["content"]] == [
+        "text"
+    ]  # no service takes an image without one
     json.loads(body["messages"][2]["tool_calls"][0]["function"]["arguments"])
+
+
+def test_what_a_tool_said_still_belongs_to_its_call() -> None:
+    """In the messages API."""
+    call, said = {"type": "tool_use", "id": SECRET}, {"type": "tool_result", "tool_use_id": SECRET, "content": SECRET}
+    content = Anonymiser(b"k").line({"content": [call, said]})["content"]
+    assert content[0]["id"] == content[1]["tool_use_id"] != SECRET
 
 
 @pytest.mark.parametrize("text", ["", "a", "Hello, world!", "é" * 50, SECRET * 20])

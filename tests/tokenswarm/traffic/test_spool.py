@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tokenswarm.traffic.__main__ import main
-from tokenswarm.traffic.logs import LoggedRequest
+from tokenswarm.traffic.logged import LoggedRequest
 from tokenswarm.traffic.spool import Spool
 
 

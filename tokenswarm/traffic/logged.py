@@ -1,0 +1,106 @@
+"""One request as a log tells of it, and how the values of logs are read. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from tokenswarm.recordings.bodies import BadLine, kind
+from tokenswarm.userinput import parse_json
+
+MAX_INSTANT_S = 1e11
+_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
+"""A number above the first is in ns, us or ms: that many make a second."""
+_NUMBER = re.compile(r"\d+(\.\d+)?")
+BYTES_PER_TOKEN = 4
+"""Where a log has lengths in bytes only: OpenAI's rule of thumb for English."""
+
+
+@dataclass(slots=True)
+class LoggedRequest:
+    """One request of a log. `body`: what was asked, where the log has it. Tokens are `None` where the log has none, and
+    where no answer came; `answer_bytes`: the answer's length where that is all the log has of it; `source`: the kind of
+    record, where a call may have one of each."""
+
+    at_s: float
+    url: str = "/v1/chat/completions"
+    body: dict[str, Any] | None = None
+    session: str | None = None
+    context_tokens: int | None = None
+    max_tokens: int | None = None
+    answer_bytes: int | None = None
+    source: str = ""
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the lengths of prompt and answer are known."""
+        return self.context_tokens is not None and (self.max_tokens is not None or self.answer_bytes is not None)
+
+
+@dataclass(slots=True)
+class Fields:
+    """A log entry's fields, each asked for under the names that it has had over the years."""
+
+    values: Mapping[str, Any]
+    missing: list[str] = field(default_factory=list)
+
+    def get(self, *names: str) -> Any:
+        return next((self.values[name] for name in names if self.values.get(name) not in (None, "")), None)
+
+    def count(self, *names: str) -> int | None:
+        found = self.get(*names)
+        try:
+            number = float(found) if found is not None and not isinstance(found, bool) else None
+        except (TypeError, ValueError):
+            return None
+        return int(number) if number is not None and math.isfinite(number) and number >= 0 else None
+
+
+Reader = Callable[[bytes], Iterator[LoggedRequest]]
+
+
+def object_of(data: bytes) -> dict[str, Any]:
+    """Raises `BadLine`."""
+    try:
+        entry = parse_json(data)
+    except ValueError:
+        raise BadLine("expected a JSON object, got text that is none") from None
+    if not isinstance(entry, dict):
+        raise BadLine(f"expected a JSON object, got {kind(entry)}")
+    return entry
+
+
+def objects_of(data: bytes) -> list[dict[str, Any]]:
+    """The objects of a line that is one, or a list of them."""
+    if not data.lstrip().startswith(b"["):
+        return [object_of(data)]
+    try:
+        entries = parse_json(data)
+    except ValueError:
+        raise BadLine("expected JSON objects, got text that is none") from None
+    if wrong := next((entry for entry in entries if not isinstance(entry, dict)), None):
+        raise BadLine(f"expected a list of JSON objects, got {kind(wrong)} in it")
+    return list(entries)
+
+
+def tokens_of(length: int | None) -> int | None:
+    return None if length is None else -(-length // BYTES_PER_TOKEN)
+
+
+def instant_of(value: Any) -> float:
+    """Unix s of nanoseconds as text, of seconds, or of ISO 8601. Raises `BadLine`."""
+    try:
+        if isinstance(value, str) and not _NUMBER.fullmatch(value):
+            instant = datetime.fromisoformat(value)
+            value = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise BadLine(f"expected an instant, got {kind(value)}") from None
+    found = next((number / unit for above, unit in _UNITS if number > above), number)
+    if not 0 <= found < MAX_INSTANT_S:
+        raise BadLine("expected an instant from 1970 to the year 5138, got another")
+    return found
