@@ -149,6 +149,8 @@ def _write_imported(given: argparse.Namespace, spool: Spool) -> str:
     if not spool.asked and spool.in_bytes:
         taken = f"{given.answer_bytes:g} are taken for a token (--answer-bytes; a streamed answer has about 300)"
         write_line(f"{spool.in_bytes} of the answers have lengths in bytes: {taken}")
+    if spool.ends:
+        write_line(f"{spool.ends} of the instants are those of ends: the log does not say how long a request took")
     return "requests" if spool.asked else "trace"
 
 

@@ -154,15 +154,15 @@ def _request(values: Mapping[str, Any]) -> Iterator[LoggedRequest]:
     if length is None and is_answered:
         raise BadLine("expected the length of a request, got none")
     answer_bytes = found.count("sent_body", "sent") if is_answered else None
-    yield LoggedRequest(_begin_s(found), context_tokens=tokens_of(length), answer_bytes=answer_bytes)
-
-
-def _begin_s(found: Fields) -> float:
-    """nginx and Caddy write the instant of the end, Apache that of the beginning."""
-    if (begin := found.get("begin_s", "begin")) is not None:
-        return _instant(str(begin).strip("[]"))
-    took_s = found.get("took_s")
-    return _instant(found.get("end_s", "end_iso", "end")) - (0 if took_s is None else float(took_s))
+    begin, took_s = found.get("begin_s", "begin"), found.get("took_s")
+    at_s = _instant(str(begin).strip("[]") if begin is not None else found.get("end_s", "end_iso", "end"))
+    yield LoggedRequest(
+        # nginx and Caddy write the instant of the end, Apache that of the beginning.
+        at_s if begin is not None or took_s is None else at_s - float(took_s),
+        context_tokens=tokens_of(length),
+        answer_bytes=answer_bytes,
+        is_end=begin is None and took_s is None,
+    )
 
 
 def _instant(value: Any) -> float:

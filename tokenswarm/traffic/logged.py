@@ -24,7 +24,7 @@ BYTES_PER_TOKEN = 4
 class LoggedRequest:
     """One request of a log. `body`: what was asked, where the log has it. Tokens are `None` where the log has none, and
     where no answer came; `answer_bytes`: the answer's length where that is all the log has of it; `source`: the kind of
-    record, where a call may have one of each."""
+    record, where a call may have one of each; `is_end`: whether the log has the instant of its end only."""
 
     at_s: float
     url: str = "/v1/chat/completions"
@@ -34,6 +34,7 @@ class LoggedRequest:
     max_tokens: int | None = None
     answer_bytes: int | None = None
     source: str = ""
+    is_end: bool = False
 
     @property
     def is_measured(self) -> bool:

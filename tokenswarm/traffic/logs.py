@@ -9,7 +9,8 @@ azure      an exported log record a line, {"records": [...]} as Event Hubs has t
 
 Sources of the fields of `azure`: real records of RequestResponse and GatewayLogs in the tests of Elastic's integration
 (elastic/integrations, packages/azure_openai/data_stream/logs/_dev/test/pipeline); Microsoft's reference of the table
-ApiManagementGatewayLlmLog.
+ApiManagementGatewayLlmLog, and what people who read it report: the record of the tokens has the sequence number 0,
+those of messages others; probes have 0 tokens; the prompt tokens of Claude leave out those from its cache.
 """
 
 from __future__ import annotations
@@ -318,12 +319,11 @@ def _azure_lengths(found: Fields, category: str) -> Iterator[LoggedRequest]:
     if operation and not any(word in operation for word in ("completion", "response", "gateway")):
         return  # as Create_Thread, which no model answers
     context, answer = found.count("prompttokens"), found.count("completiontokens")
-    if not context and found.get("sequencenumber") is not None:
-        return  # API Management writes long messages in several records, of which one has the tokens
-    if context is None:
-        context = tokens_of(found.count("requestlength"))
-    elif (cached := found.count("promptcachedtokens") or 0) > context:
-        context += cached  # of Claude, whose prompt tokens are those that were not cached
+    if (cached := found.count("promptcachedtokens") or 0) > (context or 0):
+        context = (context or 0) + cached  # of Claude, whose prompt tokens are those that were not cached
+    if not context and (category == "GatewayLlmLogs" or found.get("sequencenumber") is not None):
+        return  # messages, of which API Management writes records of their own, and calls that no model answered
+    context = tokens_of(found.count("requestlength")) if context is None else context
     if context is None:
         raise BadLine("expected requestLength or promptTokens in properties, got neither")
     length = found.count("responselength") if _is_answered(found.get("resultsignature")) else None
@@ -333,8 +333,9 @@ def _azure_lengths(found: Fields, category: str) -> Iterator[LoggedRequest]:
 
 
 def _azure_instant(found: Fields) -> float:
+    """Of the beginning; without ticks, Azure OpenAI has that of the record, seconds after the answer."""
     ticks = found.get("requesttime")
-    if ticks is None:  # `time` is when the record was made, seconds after the answer
+    if ticks is None:
         return instant_of(found.get("time", "timegenerated"))
     at_s = (int(ticks) - _EPOCH_TICKS) / _TICKS_PER_S
     if not 0 <= at_s < MAX_INSTANT_S:

@@ -23,9 +23,9 @@ class Spool:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed at the end of the with
         self._instants_s = array("d")
         self._offsets = array("Q", [0])
-        self.asked = self.measured = self.in_bytes = self.others = 0
-        """Requests of which the log has what was asked; has the lengths; has the answer's in bytes only. What is
-        about something else."""
+        self.asked = self.measured = self.in_bytes = self.ends = self.others = 0
+        """Requests of which the log has what was asked; has the lengths; has the answer's in bytes only; has the
+        instant of the end only. What is about something else."""
         self.sources: set[str] = set()
         self.urls: set[str] = set()
         """Kinds of records, and what was asked where the log says what."""
@@ -46,6 +46,7 @@ class Spool:
         self._file.write(data)
         self._offsets.append(self._offsets[-1] + len(data))
         self._instants_s.append(request.at_s)
+        self.ends += request.is_end
         self.sources.add(request.source)
         if request.body:
             self.asked += 1

@@ -184,6 +184,16 @@ def test_order_zones_and_line_ends_make_no_difference(tmp_path: Path) -> None:
     assert [row[0] for row in imported(tmp_path, source, "--log-format", f"{COMBINED} $request_length")] == [0, 1, 3]
 
 
+@pytest.mark.parametrize(("log_format", "count"), [(f"{COMBINED} $request_length", 1), (NGINX, 0), (APACHE, 0)])
+def test_instants_of_ends_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log_format: str, count: int
+) -> None:
+    source = tmp_path / "a.log"
+    source.write_text({NGINX: f"{LINE} 0.2 0.1", APACHE: f"{LINE} 40"}.get(log_format, LINE) + "\n")
+    imported(tmp_path, source, "--log-format", log_format)
+    assert ("1 of the instants are those of ends" in capsys.readouterr().out) == bool(count)
+
+
 def test_an_answer_in_bytes_has_as_many_tokens_as_one_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The streamed answer of ten tokens has 3,185 bytes."""
     rows = imported(tmp_path, HERE / "access_nginx.log", "--log-format", NGINX, "--answer-bytes", "300")

@@ -250,7 +250,8 @@ def test_records_of_two_categories_would_count_a_call_twice(tmp_path: Path, caps
         "sequenceNumber": 0, "promptTokens": 26, "promptCachedTokens": 48_854, "completionTokens": 7}}  # fmt: skip
     gateway = {"category": "GatewayLogs", "time": "2026-11-28T09:00:00Z", "properties": {
         "url": "https://x/v1/messages", "method": "POST", "requestSize": 9000, "responseSize": 80}}  # fmt: skip
-    source.write_text(f"{json.dumps(tokens)}\n{json.dumps(gateway)}\n")
+    probe = tokens | {"properties": {"requestId": "", "promptTokens": 0, "completionTokens": 0}}
+    source.write_text("".join(json.dumps(record) + "\n" for record in (tokens, probe, gateway)))
     assert main(["import", "azure", str(source), "-o", str(made)]) == 2
     assert "expected records of one category" in capsys.readouterr().err
     assert main(["import", "azure", str(source), "-o", str(made), "--only", "GatewayLlmLogs"]) == 0
