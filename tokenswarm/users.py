@@ -218,7 +218,8 @@ class ApiUser(User):
             due_at, path_s = (record.ended_at or time.time()) + pause_s, rows.path_s + pause_s
             request, encoded = self.compose(None)
             scheduled_at = None
-            if pause_until(self.sender.stopping.wait, due_at):
+            # Without a pause nothing waits that would see the end of the run.
+            if self.sender.stopping.is_set() or pause_until(self.sender.stopping.wait, due_at):
                 return
 
     def _next_run(self, due: Due | None) -> GraphRun:

@@ -69,6 +69,8 @@ FAN_OUT = (
     *QUICK, "--rate-stages", "0s:240, 2s:240", "--steps", "4..8", "--fan-out", "2..3", "--tool-time", "0.1",
     "--step-tokens", "20", "--context-tokens", "60", "--max-tokens", "10", "-u", "20", "-r", "20",
 )  # fmt: skip
+ENDLESS_SESSION = (*QUICK, "--arrivals-of", "sessions", "--rate", "120", "--run-time", "1s", "-u", "5", "-r", "5",
+                   "--stop-timeout", "10")  # fmt: skip
 CACHED = 640 + 1024
 """Tokens of a prefix and a document: what the simulator's cache, which goes by 128 from 1024 on, has of a prompt."""
 
@@ -86,6 +88,10 @@ def runs(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> dict
     commands["shared-prefix"] = commands["shared-prefix-again"] = command(*SHARED_PREFIX)
     requests = recorded_prefixes(results / "prefixes.jsonl")
     commands["recorded-prefix"] = command(*RECORDED_PREFIX, "--requests", str(requests))
+    endless = results / "endless.jsonl"
+    line = {"session_id": "s", "body": {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}}
+    endless.write_text((json.dumps(line) + "\n") * 1000)
+    commands["endless-session"] = command(*ENDLESS_SESSION, "--requests", str(endless))
     commands["cut-search"] = command(*CUT_SEARCH, scenario="find-users")
     return run_all(commands, simulator, results)
 
@@ -215,6 +221,16 @@ def texts_of(value: object, key: str = "") -> Iterator[str]:
             yield from texts_of(each, key)
     elif isinstance(value, str) and len(value) > 8 and key not in ("url", "model", "role", "method", "type"):
         yield value
+
+
+def test_a_session_without_pauses_ends_with_the_run(runs: dict[str, LoadRun]) -> None:
+    run = runs["endless-session"]
+    run.check()
+    sessions = run.facts["accounting"]["sessions"]
+    assert sessions["unfinished"] == sessions["begun"] >= 1
+    assert len(run.of(Outcome.OK)) == len(run.rows) >= 5
+    assert max(row.started_at or 0.0 for row in run.rows) < run.facts["ended_at"] + 2
+    assert run.trouble == [], run.output
 
 
 def test_made_up_agents_part_and_come_together(runs: dict[str, LoadRun]) -> None:
