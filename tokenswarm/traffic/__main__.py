@@ -33,7 +33,7 @@ from tokenswarm.redaction import write_line
 from tokenswarm.traffic.access import access_reader
 from tokenswarm.traffic.anonymise import Anonymiser
 from tokenswarm.traffic.describe import as_text, describe
-from tokenswarm.traffic.logged import BYTES_PER_TOKEN, LoggedRequest, Reader
+from tokenswarm.traffic.logged import BYTES_PER_TOKEN, LoggedRequest, Reader, check_logged
 from tokenswarm.traffic.logs import READERS
 from tokenswarm.traffic.spool import Spool
 from tokenswarm.userinput import BadInput, counted, open_file, parse_json
@@ -165,7 +165,7 @@ def read_log(path: Path, form: str, reader: Reader, skip_bad: int) -> Iterator[l
                 check_length(data)
                 if form == "access" and data[-1:].isdigit() and offset + len(data) >= size:
                     raise BadLine("expected the line's end, got a last line that may be cut")
-                found = list(reader(data))
+                found = [check_logged(request) for request in reader(data)]
             except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 bad += 1
                 if bad <= SHOWN_PROBLEMS:
@@ -211,7 +211,9 @@ def _limit(request: LoggedRequest, scale: float) -> dict[str, int]:
     )
     limit = body.get(name) or request.max_tokens
     least = _LEAST_OUTPUT_TOKENS if name == "max_output_tokens" else 1
-    return {} if limit is None else {name: max(least, round(limit * scale))}
+    if isinstance(limit, bool) or not isinstance(limit, int | float):
+        return {}  # none, or what the service has refused
+    return {name: max(least, round(limit * scale))}
 
 
 def _trace_lines(found: Iterable[LoggedRequest], scale: float, answer_bytes: float) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from tokenswarm.recordings.bodies import BadLine, kind
+from tokenswarm.recordings.bodies import BadLine, asks_of, check_body, kind
 from tokenswarm.userinput import parse_json
 
 MAX_INSTANT_S = 1e11
@@ -62,6 +63,18 @@ class Fields:
 
 
 Reader = Callable[[bytes], Iterator[LoggedRequest]]
+
+
+def check_logged(request: LoggedRequest) -> LoggedRequest:
+    """Raises `ValueError` for what would be no request in a file of them, or at no time."""
+    if not 0 <= request.at_s < MAX_INSTANT_S:
+        raise BadLine("expected an instant from 1970 to the year 5138, got another")
+    if isinstance(request.session, bool) or not isinstance(request.session, str | int | None):
+        raise BadLine(f"expected an id of a session, got {kind(request.session)}")
+    if request.body:
+        check_body(request.body, asks_of(request.url) or "chat")
+        json.dumps(request.body, allow_nan=False)  # ValueError for a number that JSON has not
+    return request
 
 
 def object_of(data: bytes) -> dict[str, Any]:

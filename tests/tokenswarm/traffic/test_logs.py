@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -356,6 +357,7 @@ def test_what_litellm_left_out_or_cut_is_nothing_that_was_asked(tmp_path: Path) 
         ("aresponses", {"previous_response_id": "r"}, None),
         ("atext_completion", {}, {"max_tokens": 7}),
         ("aembedding", {"dimensions": 8}, {"dimensions": 8}),
+        ("acompletion", {"max_tokens": "9"}, {"max_tokens": "9"}),
         ("_arealtime", {}, None),
     ],
 )
@@ -401,6 +403,24 @@ def test_what_is_no_instant_is_named(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["import", "litellm", str(source), "-o", str(tmp_path / "o")]) == 2
     assert f"{source}:1: expected an instant" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"messages": [{"content": "Hi"}]}, "message 1: expected an object with a role, got one without"),
+        ({"model_parameters": {"temperature": math.inf}}, "expected what litellm writes, got something else"),
+        ({"trace_id": {}}, "expected an id of a session, got an object"),
+    ],
+)
+def test_what_would_be_no_request_later_is_named_now(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: dict[str, Any], problem: str
+) -> None:
+    source = tmp_path / "log.jsonl"
+    payload = {"startTime": 1, "messages": [{"role": "user", "content": "Hi"}], "trace_id": "a"}
+    source.write_text(f"{json.dumps(payload)}\n{json.dumps(payload | wrong)}\n")
+    assert main(["import", "litellm", str(source), "-o", str(tmp_path / "o")]) == 2
+    assert capsys.readouterr().err == f"{source}:2: {problem}\n"
 
 
 def test_further_records_of_one_request_are_none_of_their_own(tmp_path: Path) -> None:
