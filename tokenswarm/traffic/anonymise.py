@@ -2,31 +2,65 @@
 
 A word stands for each four bytes of a text (the estimate of `workload.prompts.estimate_tokens`) and is drawn from all
 of the text up to there and a key: texts that begin alike begin with the same words, and nothing leads back without the
-key, which is forgotten.
+key, which is forgotten. Members that the APIs do not know are left out: their names may be those of people, too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import json
+import re
 from typing import Any
 
+from tokenswarm.recordings.bodies import BadLine, asks_of
+from tokenswarm.recordings.lines import ROLES, read_timestamp
 from tokenswarm.workload.prompts import WORDS
 
 _BYTES = 4
+_TOKENS = 50_000
+"""Every vocabulary has so many."""
+_LINE = "custom_id session_id method url timestamp body steps id parents tool_s conversations items from value"
+_BODY = """
+    model messages system instructions input prompt suffix tools functions tool_choice function_call
+    parallel_tool_calls max_tool_calls stream stream_options include_usage include_obfuscation
+    max_tokens max_completion_tokens max_output_tokens min_tokens n best_of echo seed stop stop_sequences
+    temperature top_p top_k min_p frequency_penalty presence_penalty repetition_penalty length_penalty ignore_eos
+    logprobs top_logprobs dimensions encoding_format response_format json_schema text format verbosity modalities
+    reasoning reasoning_effort effort thinking budget_tokens prediction service_tier store truncation background
+    include user safety_identifier prompt_cache_key prompt_cache_retention previous_response_id
+"""
+_SAID = """
+    role content type name refusal reasoning_content tool_calls tool_call_id tool_use_id call_id function arguments
+    output is_error status summary description parameters schema input_schema mode
+"""
+_KNOWN = frozenset(f"{_LINE} {_BODY} {_SAID}".split())
 _PLAIN = frozenset(
-    ["role", "type", "model", "url", "method", "finish_reason", "detail", "effort", "format", "encoding_format",
-     "tool_choice", "reasoning_effort", "service_tier", "from", "timestamp"]
+    ["type", "effort", "format", "encoding_format", "tool_choice", "function_call", "reasoning_effort", "service_tier",
+     "method", "status", "summary", "verbosity", "truncation", "prompt_cache_retention", "mode", "modalities",
+     "include"]
 )  # fmt: skip
 """Members whose text is one of a few that the API knows."""
-_IDS = frozenset(["id", "custom_id", "session_id", "tool_call_id", "tool_use_id", "call_id", "parents", "user",
-                  "previous_response_id", "conversation_id", "prompt_cache_key", "safety_identifier"])  # fmt: skip
-_NAMES = frozenset(["name"])
-_DATA = frozenset(["image_url", "input_audio", "file", "file_data", "metadata", "logit_bias", "cache_control"])
-"""Members that are left out: data of a kind of its own, which cannot be replaced by words."""
-_PARTS = frozenset(["image_url", "input_image", "image", "input_audio", "file", "input_file", "document"])
-"""Parts of messages that are left out, as nothing is left in them."""
+_PLAIN_TEXT = re.compile(r"[a-z0-9_.]{1,40}|POST")
+_IDS = frozenset(
+    ["id", "custom_id", "session_id", "tool_call_id", "tool_use_id", "call_id", "parents", "user", "name",
+     "previous_response_id", "prompt_cache_key", "safety_identifier"]
+)  # fmt: skip
+_PARTS = frozenset(
+    ["image_url", "input_image", "image", "input_audio", "audio", "file", "input_file", "document", "reasoning",
+     "thinking", "redacted_thinking", "item_reference", "mcp", "file_search"]
+)  # fmt: skip
+"""Parts of requests that are left out, as nothing is left in them."""
 _SCHEMAS = frozenset(["parameters", "schema", "input_schema"])
+_ROLES = frozenset(["system", "developer", "user", "assistant", "tool", "function"])
+_MODELS = """
+    gpt chatgpt oss codex claude opus sonnet haiku instant text embedding ada babbage curie davinci turbo mini nano
+    small medium large pro latest preview audio realtime search instruct chat it gemini gemma flash lite llama meta
+    mistral mistralai mixtral codestral qwen deepseek ai openai google anthropic microsoft phi command cohere grok nova
+    amazon kimi glm minimax coder reasoning thinking base
+"""
+_MODEL_WORDS = frozenset(_MODELS.split())
+_MODEL_NUMBER = re.compile(r"[a-z]?|[a-z]?\d+[a-z]?")
 
 
 class Anonymiser:
@@ -36,8 +70,8 @@ class Anonymiser:
         self._key = key
 
     def line(self, entry: dict[str, Any]) -> dict[str, Any]:
-        """A line of recorded requests."""
-        return {name: self._member(name, value) for name, value in entry.items() if name not in _DATA}
+        """A line of recorded requests, or an object in it."""
+        return {name: self._member(name, value) for name, value in entry.items() if name in _KNOWN}
 
     def words(self, text: str) -> str:
         """As many words as `text` has tokens by estimate."""
@@ -55,20 +89,61 @@ class Anonymiser:
         if name in _SCHEMAS:
             return {"type": "object", "properties": {}}
         if name in _IDS:
-            return [self.identity(each) for each in value] if isinstance(value, list) else self.identity(value)
-        if name in _NAMES and isinstance(value, str):
-            return self.identity(value)
-        if name == "arguments" and isinstance(value, str):
-            return '{"text": "' + self.words(value) + '"}'
-        if isinstance(value, str) and name in _PLAIN:
-            return value
+            return [*map(self.identity, value)] if isinstance(value, list) else value and self.identity(value)
+        if name == "arguments" or (name == "input" and isinstance(value, dict)):
+            said = {"text": self.words(value if isinstance(value, str) else json.dumps(value))}
+            return json.dumps(said) if isinstance(value, str) else said
+        if name == "timestamp":
+            return _timestamp(value)
+        if name == "content" and isinstance(value, list):
+            return self._value(value) or self.words("file")
+        if isinstance(value, str):
+            return self._named(name, value)
+        if name in _PLAIN and isinstance(value, list):
+            return [self._named(name, each) if isinstance(each, str) else self._value(each) for each in value]
         return self._value(value)
+
+    def _named(self, name: str, text: str) -> str:
+        """A member's text, which stays where it is one of those that everybody uses there."""
+        if name == "url":
+            asks = asks_of(text)
+            return f"/v1/{'chat/completions' if asks == 'chat' else asks}"
+        if name == "role":
+            return text if text in _ROLES else "user"
+        if name == "from":
+            return text if text in ROLES else "human"
+        if name == "model":
+            return text if _is_public(text) else self.identity(text)
+        return text if name in _PLAIN and _PLAIN_TEXT.fullmatch(text) else self.words(text)
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, str):
             return self.words(value)
         if isinstance(value, list):
+            if value and all(type(each) is int for each in value):
+                return self._tokens(value)
             return [self._value(each) for each in value if not (isinstance(each, dict) and each.get("type") in _PARTS)]
-        if isinstance(value, dict):
-            return {name: self._member(name, each) for name, each in value.items() if name not in _DATA}
-        return value
+        return self.line(value) if isinstance(value, dict) else value
+
+    def _tokens(self, tokens: list[int]) -> list[int]:
+        """Tokens in place of tokens: a text that was sent as those of its model."""
+        digest, made = hashlib.blake2b(key=self._key, digest_size=8), []
+        for token in tokens:
+            digest.update(f"{token},".encode())
+            made.append(int.from_bytes(digest.copy().digest(), "big") % _TOKENS)
+        return made
+
+
+def _timestamp(value: Any) -> Any:
+    """As it is; `None` for what is none."""
+    try:
+        read_timestamp(value)
+    except BadLine:
+        return None
+    return value
+
+
+def _is_public(model: str) -> bool:
+    """Whether the name of a model has the words of public ones alone: others may name a customer."""
+    words = re.split(r"[-._/:]", model.lower())
+    return all(word in _MODEL_WORDS or _MODEL_NUMBER.fullmatch(word) for word in words)

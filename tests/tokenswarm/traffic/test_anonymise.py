@@ -34,6 +34,44 @@ def line_with_names() -> dict[str, Any]:
     return {"custom_id": SECRET, "session_id": SECRET, "method": "POST", "url": "/v1/chat/completions", "body": body}
 
 
+WORD = "zaphod"
+ODD: list[dict[str, Any]] = [
+    {"url": f"https://{WORD}.example/openai/deployments/{WORD}/chat/completions?user={WORD}", WORD: SECRET, "body": {
+        "model": f"ft:gpt-4o:{WORD}::1", WORD: 1, "messages": [
+            {"role": "assistant", "content": [{"type": "image_url", "image_url": WORD}], "function_call": {
+                "name": WORD, "arguments": WORD}},
+            {"role": WORD, "content": "x", WORD: {WORD: WORD}, "annotations": [{"url": WORD}], "audio": {"id": WORD}}],
+        "web_search_options": {"user_location": {"approximate": {"city": WORD}}}, "tool_choice": SECRET}},
+    {"url": "/v1/responses", "body": {"model": WORD, "input": [{"type": "input_file", "file_data": WORD},
+        {"role": "user", "content": WORD}], "prompt": {"id": WORD, "variables": {WORD: WORD}}, "conversation": WORD,
+        "tools": [{"type": "mcp", "server_url": WORD, "headers": {"Authorization": WORD}}, {"type": "web_search"}]}},
+    {"url": "/v1/embeddings", "body": {"model": f"{WORD}-embedding-3", "input": [WORD, SECRET]}},
+    {"conversations": [{"from": "human", "value": WORD, WORD: 1}], "system": WORD, "model": f"Model {WORD}"},
+    {"steps": [{"id": WORD, "note": WORD, "body": {"messages": [{"role": "user", "content": [
+        {"type": "tool_use", "id": WORD, "name": WORD, "input": {WORD: 1, "type": WORD, "url": WORD, "model": WORD}},
+        ]}]}}]},
+]  # fmt: skip
+"""Lower case, and where few would look for it."""
+
+
+@pytest.mark.parametrize("line", ODD)
+def test_a_name_is_left_neither_as_a_key_nor_in_a_url_nor_in_a_model(line: dict[str, Any], tmp_path: Path) -> None:
+    source, made = write(tmp_path / "r.jsonl", line), tmp_path / "out.jsonl"
+    assert main(["anonymise", str(source), "-o", str(made)]) == 0
+    assert WORD in source.read_text() and WORD not in made.read_text().lower()
+    assert scan(made, "chat", 0).first_asks == scan(source, "chat", 0).first_asks
+
+
+def test_what_says_nothing_stays_and_tokens_become_others() -> None:
+    body = {"model": "gpt-4.1-mini-2025-04-14", "reasoning_effort": "low", "stream_options": {"include_usage": True},
+            "modalities": ["text"], "tool_choice": "auto", "n": 2, "stop": None, "timestamp": "2026-01-01T00:00:00Z",
+            "text": {"format": {"type": "json_object"}, "verbosity": "low"}}  # fmt: skip
+    assert Anonymiser(b"k").line(body) == body
+    one, other = Anonymiser(b"k").line({"input": [[5, 6, 7], [5, 6, 8]]})["input"]
+    assert (one[:2], len(one)) == (other[:2], 3) and one[2] != other[2] and one != [5, 6, 7]
+    assert Anonymiser(b"k").line({"timestamp": "of Zaphod"}) == {"timestamp": None}
+
+
 def test_no_planted_name_is_left(tmp_path: Path) -> None:
     source, made = write(tmp_path / "r.jsonl", line_with_names()), tmp_path / "out.jsonl"
     assert main(["anonymise", str(source), "-o", str(made)]) == 0
