@@ -8,10 +8,12 @@ name or an id (with a capital or a digit) and a whole value of the request are l
 from __future__ import annotations
 
 import re
+import struct
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import unescape
+from itertools import chain
 from typing import Any
 from urllib.parse import unquote
 
@@ -20,6 +22,9 @@ _MARKS = " \t\r\n.,:;'\"\\"
 """With nothing else between them, two quotes are one."""
 _RUN, _WIDE_RUN, _GRAM = 10, 4, 5
 """A run of ten has five in a row that begin at a multiple of five of the text."""
+_CODE = "utf-32-le"
+_GRAMS = struct.Struct(f"{4 * _GRAM}s" * 100)
+"""Many of them at a time, from a text in that code: a third of the cost of slices."""
 _WIDE_FROM = "\u1100"
 _LONGEST_VALUE = 60
 _LOOKED_AT = 200
@@ -100,8 +105,11 @@ def _runs(text: str, texts: list[str]) -> Iterator[tuple[int, int]]:
     """Where letters and digits stand in a row that a request has in the same row."""
     letters, places = _spelled(text)
     said = "\0".join(map(_bare, texts))
-    grams = {said[at : at + _GRAM] for at in range(0, len(said), _GRAM)}
-    hits = [letters[at : at + _GRAM] in grams for at in range(len(letters))]
+    wanted = [letters[at : at + _GRAM].encode(_CODE) for at in range(len(letters))]
+    packed = said.encode(_CODE)
+    pieces = _GRAMS.iter_unpack(packed + bytes(-len(packed) % _GRAMS.size))
+    grams = set(wanted).intersection(chain.from_iterable(pieces))
+    hits = [gram in grams for gram in wanted]
     for at in range(len(letters)):
         is_wide = min(letters[at : at + _WIDE_RUN]) >= _WIDE_FROM
         run = letters[at : at + (_WIDE_RUN if is_wide else _RUN)]
@@ -128,19 +136,21 @@ def _words(text: str, found: _Texts) -> Iterator[tuple[int, int]]:
     """Where words stand that may be names or ids and that a request has, too; the last one of what was cut may be the
     beginning of one."""
     whole = "\n".join(map(_plain, found.texts))
+    folded = whole.lower()
+    if len(folded) != len(whole):
+        folded = whole
     is_cut = len(text) > 400 or text.rstrip("\"'`)").endswith(("...", "\u2026"))
     tokens = list(_TOKEN.finditer(text))
     for token in tokens:
         word, is_last = token.group(), is_cut and token is tokens[-1]
-        if len(word) > 1 and not found.is_open(word) and _names_something(word, whole, is_last):
+        if len(word) > 1 and not found.is_open(word) and _names_something(word, whole, folded, is_last):
             yield token.span()
 
 
-def _names_something(word: str, whole: str, is_cut: bool) -> bool:
-    """Whether a text has a word, or with `is_cut` one that begins so, and writes it as names and ids are."""
-    wanted, folded, at = word.lower(), whole.lower(), -1
-    if len(folded) != len(whole):
-        folded = whole
+def _names_something(word: str, whole: str, folded: str, is_cut: bool) -> bool:
+    """Whether a text has a word, or with `is_cut` one that begins so, and writes it as names and ids are. `folded`: the
+    text in small letters."""
+    wanted, at = word.lower(), -1
     for _ in range(_LOOKED_AT):
         at = folded.find(wanted, at + 1)
         if at < 0:
