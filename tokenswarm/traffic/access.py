@@ -77,8 +77,7 @@ def access_reader(log_format: str | None) -> Reader:
 
 
 def _pattern(log_format: str) -> re.Pattern[str]:
-    text = re.sub(r"\s*\n\s*", " ", re.sub(r"'\s+'", "", log_format.strip().strip("';")))
-    text = re.sub(r'^"(.*\\".*)"$', r"\1", text).replace(r"\"", '"').replace(r"\t", "\t")
+    text = _plain(log_format)
     variable, known = (_NGINX_VARIABLE, _NGINX) if _NGINX_VARIABLE.search(text) else (_APACHE_DIRECTIVE, _APACHE)
     made, told, at = "", set[str](), 0
     for found in variable.finditer(text):
@@ -97,6 +96,13 @@ def _pattern(log_format: str) -> re.Pattern[str]:
 
 def _missing(told: Set[str]) -> list[str]:
     return [what for what, names in _NEEDED.items() if not names & told]
+
+
+def _plain(log_format: str) -> str:
+    """A format without the directive, the quotes and the line ends that a configuration has around it."""
+    text = re.sub(r"^(?:log_format\s+\S+\s+(?:escape=\w+\s+)?|LogFormat\s+)", "", log_format.strip()).strip("';")
+    text = re.sub(r"\s*\n\s*", " ", re.sub(r"'\s+'", "", text))
+    return re.sub(r'^"(.*\\".*)"(?:\s+\w+)?$', r"\1", text).replace(r"\"", '"').replace(r"\t", "\t")
 
 
 def _literal(text: str, variable: re.Pattern[str]) -> str:

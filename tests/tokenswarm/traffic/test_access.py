@@ -44,11 +44,16 @@ def tokens(*lengths: int) -> list[int]:
     ("name", "log_format", "answers"),
     [
         ("access_nginx", NGINX, (599, 3185, 951, 599, 1888, 571)),
-        ("access_nginx", f"'{COMBINED}'\n    ' $request_length $request_time $upstream_response_time';", (599,)),
+        (
+            "access_nginx",
+            f"log_format timed '{COMBINED}'\n    ' $request_length $request_time $upstream_response_time';",
+            (599,),
+        ),
         ("access_nginx", NGINX.replace(" $status", "\n    $status"), (599,)),
         ("access_nginx_json", None, (599, 3185, 951, 599, 1888, 571)),
         ("access_apache", APACHE, (610, 3123, 947, 602, 547, 1835)),
         ("access_apache", f'"{APACHE}"', (610,)),
+        ("access_apache", f'LogFormat "{APACHE}" combinedio', (610,)),
     ],
 )
 def test_what_a_server_wrote_is_what_was_sent(
