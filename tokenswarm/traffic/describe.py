@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tokenswarm.recordings.lines import Form
 from tokenswarm.recordings.scan import Index
 from tokenswarm.recordings.sessions import Sessions
 from tokenswarm.traffic.replay import Recording, Replay
@@ -21,21 +22,24 @@ def describe(index: Index) -> dict[str, Any]:
     """Figures of a file. Tokens are estimates (a quarter of the bytes); shared is the beginning of a prompt that
     an earlier one has, too."""
     replay = Replay(Recording(index, 0, len(index)))
-    prompts, limits, tools, apis, shares = [], [], 0, Counter[str](), array("d")
+    prompts, limits, turns, tools, apis, shares = [], [], array("L"), 0, Counter[str](), array("d")
     seen = SeenPrefixes()
     try:
-        for body, asks in replay.bodies():
-            text = said(body)
-            prompts.append(estimate_tokens(text))
-            limits += [value for name in LIMITS if isinstance(value := body.get(name), int)]
-            tools += bool(body.get("tools"))
-            apis[asks] += 1
-            shares.append(100.0 * seen.share([text.encode("utf-8", "surrogatepass")]))
+        for bodies in replay.bodies():
+            turns.append(len(bodies))
+            for body, asks in bodies:
+                text = said(body)
+                prompts.append(estimate_tokens(text))
+                limits += [value for name in LIMITS if isinstance(value := body.get(name), int)]
+                tools += bool(body.get("tools"))
+                apis[asks] += 1
+                shares.append(100.0 * seen.share([text.encode("utf-8", "surrogatepass")]))
     finally:
         replay.close()
     shared = sum(share * tokens for share, tokens in zip(shares, prompts, strict=True))
     sessions = Sessions(index)
-    turns = [len(sessions.places(number)) for number in range(len(sessions))]
+    if index.form is Form.REQUEST:
+        turns = array("L", (len(sessions.places(number)) for number in range(len(sessions))))
     return {
         "requests": len(prompts),
         "skipped_lines": index.skipped,
@@ -76,13 +80,16 @@ def as_text(found: dict[str, Any]) -> Iterator[str]:
         if found[name] is not None:
             yield f"{name.removesuffix('_pct').replace('_', ' ')}: {found[name]:.1f} %"
     if arrivals := found["arrivals"]:
-        yield f"arrivals: {arrivals['rpm']:.1f} a minute over {arrivals['duration_s']:.0f} s"
-        most = max(arrivals["per_bin"])
+        if arrivals["rpm"] is None:
+            yield f"arrivals: {sum(arrivals['per_bin'])} at one instant"
+            return
+        yield f"arrivals: {arrivals['rpm']:.1f} a minute over {arrivals['duration_s']:.4g} s"
+        most, digits = max(arrivals["per_bin"]), 0 if arrivals["bin_s"] >= 1 else 3
         for number, count in enumerate(arrivals["per_bin"]):
-            yield f"{number * arrivals['bin_s']:8.0f} s {count:7d} {'#' * round(40 * count / most)}"
+            yield f"{number * arrivals['bin_s']:8.{digits}f} s {count:7d} {'#' * round(40 * count / most)}"
 
 
-def _spread(values: list[int]) -> dict[str, float]:
+def _spread(values: Sequence[int]) -> dict[str, float]:
     """Mean, percentiles (nearest rank) and greatest; empty without values."""
     if not values:
         return {}
@@ -129,5 +136,5 @@ def _arrivals(index: Index, bins: int = 20) -> dict[str, Any] | None:
     per_bin = [0] * bins
     for instant_s in index.instants_s:
         per_bin[min(bins - 1, int((instant_s - first_s) / bin_s))] += 1
-    rpm = len(index) / duration_s * 60 if duration_s else float(len(index))
+    rpm = len(index) / duration_s * 60 if duration_s else None
     return {"duration_s": duration_s, "rpm": rpm, "bin_s": bin_s, "per_bin": per_bin}

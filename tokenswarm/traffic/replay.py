@@ -152,17 +152,19 @@ class Replay:
         bodies = [(_asks_of(entry, asks), text, entry.value("body")) for entry in entries]
         return RecordedGraph(str(place + 1), read_steps(member.value, asks), bodies)
 
-    def bodies(self) -> Iterator[tuple[dict[str, Any], str]]:
-        """Every body of the part that is replayed, in the order of the file, and which API it goes to."""
-        index = self._recording.index
+    def bodies(self) -> Iterator[list[tuple[dict[str, Any], str]]]:
+        """Every body of the part that is replayed, in the order of the file, and which API it goes to: those of a line
+        together."""
+        form, asks = self._recording.index.form, self._recording.index.asks
         for number in range(self._recording.count):
-            for place in self.places(number):
-                if index.form is Form.GRAPH:
-                    found = self.graph(number).bodies
-                else:
-                    found = [body_of(self._read(place), index.asks)]
-                for asks, _, body in found:
-                    yield {each.key: each.value for each in body.members}, asks
+            if form is Form.CONVERSATION:
+                yield [({"messages": messages}, "chat") for messages in _turns(self.question(number))]
+                continue
+            if form is Form.GRAPH:
+                found = self.graph(number).bodies
+            else:
+                found = [body_of(self._read(place), asks) for place in self.places(number)]
+            yield [({each.key: each.value for each in body.members}, asked) for asked, _, body in found]
 
     def _read(self, place: int) -> str:
         index = self._recording.index
@@ -189,6 +191,15 @@ class RecordedGraph:
     def request(self, position: int, changes: Changes, sent: Sent) -> RecordedRequest:
         """The request of a step."""
         return made_request(self.bodies[position], changes, sent, f"{self.number}.{position + 1}")
+
+
+def _turns(question: Question) -> Iterator[list[dict[str, str]]]:
+    """What is said up to each turn of a conversation, with the recorded answers."""
+    said: list[dict[str, str]] = []
+    for message in question.messages or ():
+        said.append({"role": message.role, "content": message.content})
+        if message.role == "user" and message.content.strip():
+            yield list(said)
 
 
 def made_request(body: Body, changes: Changes, sent: Sent, number: str) -> RecordedRequest:

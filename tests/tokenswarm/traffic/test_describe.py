@@ -21,6 +21,25 @@ def test_a_file_by_hand(tmp_path: Path) -> None:
     assert (found["arrivals"]["duration_s"], found["arrivals"]["rpm"], sum(found["arrivals"]["per_bin"])) == (3, 80, 4)
 
 
+def test_steps_and_turns_are_requests_of_their_session(tmp_path: Path) -> None:
+    said = [{"from": who, "value": "x" * 400} for who in ("system", "human", "gpt", "human")]
+    found = describe(scan(write(tmp_path / "c.jsonl", {"conversations": said}), "chat", 0))
+    assert (found["requests"], found["sessions"], found["requests_per_session"]["max"]) == (2, 1, 2)
+    assert found["prompt_tokens"]["max"] > 400 > 200 and found["shared_prefix_pct"] > 25
+    steps = {"steps": [{"body": batch()["body"]}] * 3}
+    found = describe(scan(write(tmp_path / "g.jsonl", steps, steps), "chat", 0))
+    assert (found["requests"], found["sessions"], found["requests_per_session"]["mean"]) == (6, 2, 3)
+
+
+def test_what_came_at_once_has_no_rate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "r.jsonl", batch(5), batch(5))
+    assert describe(scan(path, "chat", 0))["arrivals"]["rpm"] is None
+    assert main(["describe", str(path)]) == 0
+    assert "arrivals: 2 at one instant" in capsys.readouterr().out
+    assert main(["describe", str(write(tmp_path / "s.jsonl", batch(5), batch(5.5)))]) == 0
+    assert "over 0.5 s\n   0.000 s       1" in capsys.readouterr().out
+
+
 def test_it_is_said_as_text_and_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for sample in ("sample-requests", "sample-agents"):
         path = f"scenarios/traces/{sample}.jsonl"
