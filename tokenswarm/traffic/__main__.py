@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from tokenswarm.apis.named import NAMES
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.installation import module_command, python_path
 from tokenswarm.recordings.bodies import BadLine, asks_of
@@ -34,7 +35,7 @@ from tokenswarm.traffic.access import access_reader
 from tokenswarm.traffic.anonymise import Anonymiser
 from tokenswarm.traffic.describe import as_text, describe
 from tokenswarm.traffic.logged import BYTES_PER_TOKEN, LoggedRequest, Reader, check_logged
-from tokenswarm.traffic.logs import READERS
+from tokenswarm.traffic.logs import CATEGORIES, READERS
 from tokenswarm.traffic.spool import Spool
 from tokenswarm.userinput import BadInput, counted, open_file, parse_json
 
@@ -67,9 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     importing.add_argument("--sample", type=float, default=1.0, help="share of the sessions to keep, 0 to 1")
     importing.add_argument("--seed", type=int, default=1, help="of the sample")
     importing.add_argument("--scale", type=float, default=1.0, help="factor on max_tokens, and on lengths of a trace")
-    importing.add_argument(
-        "--only", help="take calls of this API (chat, messages, ...) or records of this category alone"
-    )
+    kinds = [*NAMES, *CATEGORIES]
+    importing.add_argument("--only", choices=kinds, help="take calls of one API, or records of one category")
     importing.add_argument("--log-format", help="of an access log: nginx's log_format or Apache's LogFormat")
     importing.add_argument(
         "--answer-bytes",
@@ -120,9 +120,7 @@ def _check_one_kind(path: Path, spool: Spool) -> None:
     """Raises `BadInput` for a log that tells of a call twice, or whose requests one file cannot have."""
     if len(spool.sources) > 1:
         got = " and ".join(sorted(source or "others" for source in spool.sources))
-        raise BadInput(
-            [f"{path}: expected records of one category, as each call has one of each; got {got} (see --only)"]
-        )
+        raise BadInput([f"{path}: expected records of one category, as a call has one of each; got {got} (see --only)"])
     if "/v1/messages" in spool.urls and len(spool.urls) > 1:
         raise BadInput([f"{path}: expected calls of the messages API alone or of others, got both (see --only)"])
 
@@ -146,12 +144,16 @@ def _write_imported(given: argparse.Namespace, spool: Spool) -> str:
         raise BadInput([f"sample: expected a share that keeps at least one session, got {given.sample:g}"])
     without = f"{counted(left_out, 'call')} without {without}"
     write_line(f"{given.output}: {said}; left out: {without}, and {spool.others} that are about something else")
+    _say_estimates(spool, given.answer_bytes)
+    return "requests" if spool.asked else "trace"
+
+
+def _say_estimates(spool: Spool, answer_bytes: float) -> None:
     if not spool.asked and spool.in_bytes:
-        taken = f"{given.answer_bytes:g} are taken for a token (--answer-bytes; a streamed answer has about 300)"
+        taken = f"{answer_bytes:g} are taken for a token (--answer-bytes; a streamed answer has about 300)"
         write_line(f"{spool.in_bytes} of the answers have lengths in bytes: {taken}")
     if spool.ends:
         write_line(f"{spool.ends} of the instants are those of ends: the log does not say how long a request took")
-    return "requests" if spool.asked else "trace"
 
 
 def read_log(path: Path, form: str, reader: Reader, skip_bad: int) -> Iterator[list[LoggedRequest]]:

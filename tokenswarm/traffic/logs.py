@@ -34,6 +34,7 @@ from tokenswarm.userinput import parse_json
 
 _EPOCH_TICKS, _TICKS_PER_S = 621_355_968_000_000_000, 10_000_000
 """Of .NET, which counts from the year 1."""
+CATEGORIES = ("RequestResponse", "GatewayLogs", "GatewayLlmLogs")
 _TABLES = {"ApiManagementGatewayLogs": "GatewayLogs", "ApiManagementGatewayLlmLog": "GatewayLlmLogs"}
 """Of Log Analytics, and what is in them."""
 _CALLS = {
@@ -310,7 +311,7 @@ def read_azure(data: bytes) -> Iterator[LoggedRequest]:
         category = str(found.get("category") or _TABLES.get(str(found.get("type"))) or "")
         if category == "GatewayLogs":
             yield from _gateway_request(found)
-        elif category in ("RequestResponse", "GatewayLlmLogs", ""):
+        elif category in (*CATEGORIES, ""):
             yield from _azure_lengths(found, category)
 
 
