@@ -109,6 +109,9 @@ def test_a_run_from_start_to_report_and_again(
     await_(browser, lambda: shown(browser, "open-report") and shown(browser, "compare"))
     press(browser, "#compare")
     await_(browser, lambda: shown(browser, "open-comparison"))
+    browser.execute_script("document.getElementById('compare').click()")  # its answer comes after the comparison
+    await_(browser, lambda: text(browser, "again-said") == "Comparing.")
+    await_(browser, lambda: text(browser, "again-said") == "")
     assert errors(browser) == []
 
 

@@ -222,7 +222,7 @@ async function changeRate(event) {
 
 async function compareWithLast() {
   const answer = await post(`./llm/runs/${byId("ended-actions").dataset.number}/compare`, {});
-  byId("again-said").dataset.of = "";
+  byId("again-said").dataset.of = answer.success ? "comparison" : ""; // with the comparison its word goes
   setText("again-said", answer.success ? "Comparing." : answer.message);
 }
 
