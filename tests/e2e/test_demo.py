@@ -54,7 +54,7 @@ def test_a_demo_that_is_interrupted_leaves_no_process(tmp_path: Path) -> None:
             children = wait_until(lambda: found if len(found := parent.children(recursive=True)) >= 3 else [], "runs")
             wait_until(lambda: list(tmp_path.glob("paygo-*/*/run.json")), "the first run directory")
             demo.send_signal(signal.SIGINT)
-            output, _ = demo.communicate(timeout=90)  # it stops three processes one after another, 15 s each at most
+            output, _ = demo.communicate(timeout=90)
         finally:
             demo.kill()
     assert demo.returncode == 130, output

@@ -5,22 +5,20 @@ Everything that is started here is stopped here, also after Ctrl-C.
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from tokenswarm.cli.demo_processes import DemoProcesses
 from tokenswarm.config.environment import NAMES
 from tokenswarm.installation import module_command, parts, python_path
 from tokenswarm.redaction import write_line
@@ -61,20 +59,11 @@ def rag_jobs(seconds: int) -> list[Job]:
 
 def run_demo(results: Path, chat_seconds: int, rag_seconds: int) -> int:
     """Exit code 0 when every run came to a verdict, whichever it was."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
     begun = time.monotonic()
+    processes = DemoProcesses()
     try:
-        with contextlib.ExitStack() as stack:
-            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tokenswarm-demo-")))
-            url = stack.enter_context(running_simulator(directory))
-            environment = clean_environment()
-            env_file = write_env_file(directory, url)
-            runs = []
-            for jobs in (chat_jobs(chat_seconds), rag_jobs(rag_seconds)):
-                runs += run_side_by_side(jobs, env_file, environment, results, directory)
-        print_verdicts(runs)
-        write_reports(runs, results, environment)
+        with tempfile.TemporaryDirectory(prefix="tokenswarm-demo-") as directory, processes:
+            _run(processes, Path(directory), results, chat_seconds, rag_seconds)
     except KeyboardInterrupt:
         write_line("\nStopped.")
         return 130
@@ -85,45 +74,26 @@ def run_demo(results: Path, chat_seconds: int, rag_seconds: int) -> int:
     return 0
 
 
-@contextlib.contextmanager
-def running_simulator(directory: Path) -> Iterator[str]:
+def _run(processes: DemoProcesses, directory: Path, results: Path, chat_seconds: int, rag_seconds: int) -> None:
+    env_file = write_env_file(directory, start_simulator(processes, directory))
+    runs = []
+    for jobs in (chat_jobs(chat_seconds), rag_jobs(rag_seconds)):
+        runs += run_side_by_side(processes, jobs, env_file, results, directory)
+    print_verdicts(runs)
+    write_reports(processes, runs, results, directory)
+
+
+def start_simulator(processes: DemoProcesses, directory: Path) -> str:
     """A simulator on a free port; its address."""
-    ready = directory / "ready.json"
+    ready, log = directory / "ready.json", directory / "simulator.log"
     options = ["--port", "0", "--ready-file", str(ready), "--config", str(Path(__file__).with_name("demo.toml"))]
-    with started("simulator", options, directory / "simulator.log", clean_environment()) as process:
-        deadline = time.monotonic() + 30
-        while not ready.exists():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise DemoFailed(f"the simulator did not start:\n{(directory / 'simulator.log').read_text()}")
-            time.sleep(0.05)
-        url: str = json.loads(ready.read_text())["chat_url"]
-        write_line(f"Simulator at {url}: an Azure OpenAI stand-in with two quotas, and a GPT-RAG orchestrator.")
-        yield url
-
-
-@contextlib.contextmanager
-def started(module: str, options: Sequence[str], log: Path, environment: dict[str, str]) -> Iterator[Any]:
-    """A process that runs a module, in a session of its own, so that only we stop it: asked first, then made to."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*module_command(module), *options],
-            cwd=parts(),
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=15)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    process = processes.start([*module_command("simulator"), *options], log, clean_environment(), parts())
+    processes.wait(lambda: ready.exists() or process.poll() is not None, 30)
+    if not ready.exists():
+        raise DemoFailed(f"the simulator did not start:\n{log.read_text()}")
+    url: str = json.loads(ready.read_text())["chat_url"]
+    write_line(f"Simulator at {url}: an Azure OpenAI stand-in with two quotas, and a GPT-RAG orchestrator.")
+    return url
 
 
 def clean_environment() -> dict[str, str]:
@@ -144,45 +114,33 @@ def write_env_file(directory: Path, url: str) -> Path:
 
 
 def run_side_by_side(
-    jobs: Sequence[Job], env_file: Path, environment: dict[str, str], results: Path, directory: Path
+    processes: DemoProcesses, jobs: Sequence[Job], env_file: Path, results: Path, directory: Path
 ) -> list[tuple[Job, Path]]:
     """Run the jobs at the same time and say how they are doing. Returns each with its run directory."""
     write_line(f"\n{' and '.join(job.title for job in jobs)}: {jobs[0].seconds} s")
     begun = time.time()
-    with contextlib.ExitStack() as stack:
-        running = []
-        for job in jobs:
-            command = ["--config", f"scenarios/{job.scenario}.conf", "--headless", *job.flags]
-            command += [
-                "--env-file",
-                str(env_file),
-                "--results-dir",
-                str(results),
-                "--stop-timeout",
-                "30",
-                "--report",
-                "no",
-            ]
-            log = directory / f"{job.scenario}.log"
-            running.append((job, log, stack.enter_context(started("locust", command, log, environment))))
-        deadline = time.monotonic() + jobs[0].seconds + PATIENCE_S
-        while any(process.poll() is None for _, _, process in running):
-            if time.monotonic() > deadline:
-                raise DemoFailed(f"{jobs[0].title} did not end")
-            _wait_for(running, PROGRESS_EVERY_S)
-            states = [f"{job.title}: {describe_rows(results, job, begun)}" for job in jobs]
-            write_line(f"  {time.time() - begun:3.0f} s  {'  |  '.join(states)}")
-    for job, log, process in running:
+    running = [(job, *_start(processes, job, env_file, results, directory)) for job in jobs]
+    deadline = time.monotonic() + jobs[0].seconds + PATIENCE_S
+    while any(process.poll() is None for _, process, _ in running):
+        if time.monotonic() > deadline:
+            raise DemoFailed(f"{jobs[0].title} did not end")
+        processes.wait(lambda: all(process.poll() is not None for _, process, _ in running), PROGRESS_EVERY_S)
+        states = [f"{job.title}: {describe_rows(results, job, begun)}" for job in jobs]
+        write_line(f"  {time.time() - begun:3.0f} s  {'  |  '.join(states)}")
+    for job, process, log in running:
         if process.returncode not in (0, 3, 4):
             raise DemoFailed(f"{job.title} ended with exit code {process.returncode}:\n{log.read_text()[-3000:]}")
     return [(job, newest_run(results, job, begun)) for job in jobs]
 
 
-def _wait_for(running: Sequence[tuple[Job, Path, Any]], seconds: float) -> None:
-    """Until all have ended, for at most so long."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and any(process.poll() is None for _, _, process in running):
-        time.sleep(0.2)
+def _start(
+    processes: DemoProcesses, job: Job, env_file: Path, results: Path, directory: Path
+) -> tuple[subprocess.Popen[bytes], Path]:
+    """The job's process and its log."""
+    command = [*module_command("locust"), "--config", f"scenarios/{job.scenario}.conf", "--headless", *job.flags]
+    command += ["--env-file", str(env_file), "--results-dir", str(results), "--stop-timeout", "30", "--report", "no"]
+    log = directory / f"{job.scenario}.log"
+    return processes.start(command, log, clean_environment(), parts()), log
 
 
 def newest_run(results: Path, job: Job, since: float) -> Path:
@@ -219,19 +177,16 @@ def print_verdicts(runs: Sequence[tuple[Job, Path]]) -> None:
                 write_line(f"      {reason['text']}")
 
 
-def write_reports(runs: Sequence[tuple[Job, Path]], results: Path, environment: dict[str, str]) -> None:
+def write_reports(processes: DemoProcesses, runs: Sequence[tuple[Job, Path]], results: Path, directory: Path) -> None:
     """The two chat benchmarks side by side, and the RAG test by itself."""
     chat = [path for job, path in runs if job.scenario.startswith("paygo")]
     rag = [path for _, path in runs if path not in chat]
     write_line("\nReports")
     for name, paths in (("chat", chat), ("rag", rag)):
-        output = results / f"report-{name}"
+        output, log = results / f"report-{name}", directory / f"report-{name}.log"
         command = [*module_command("analysis"), "report", *map(str, paths), "--output", str(output)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        done = processes.start(command, log, clean_environment(), Path.cwd())
+        processes.wait(lambda process=done: process.poll() is not None, PATIENCE_S)  # type: ignore[misc]
         if done.returncode != 0:
-            raise DemoFailed(f"no report of {name}:\n{done.stderr}")
+            raise DemoFailed(f"no report of {name}:\n{log.read_text()}")
         write_line(f"  {output / 'report.html'}")
-
-
-def _interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
