@@ -15,7 +15,7 @@ from tokenswarm.userinput import counted
 @dataclass(frozen=True, slots=True)
 class Lost:
     """Requests that left no row. `begin` and `end`: Unix s between which they were due or under way; `at_least`: there
-    may have been more, of which nobody knows."""
+    may have been more, of which nobody knows. `worker`: had them, was last heard at `begin`; empty: none."""
 
     worker: str
     rows: int
@@ -26,7 +26,10 @@ class Lost:
 
     def __str__(self) -> str:
         rows = ("at least " if self.at_least else "") + counted(self.rows, "row")
-        return f"{rows} lost: {self.reason} ({self.worker}, {self.end - self.begin:.1f} s)"
+        heard = (
+            f" ({self.worker}, last heard {self.end - self.begin:.1f} s before the run's end)" if self.worker else ""
+        )
+        return f"{rows} lost: {self.reason}{heard}"
 
 
 class Accounting:

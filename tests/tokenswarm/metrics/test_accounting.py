@@ -42,7 +42,8 @@ def test_the_identity_by_hand() -> None:
     }
     assert facts["planned"] == 10
     assert accounting.unaccounted == 0
-    assert str(accounting.lost[0]) == "2 rows lost: worker died (w1, 3.0 s)"
+    assert str(accounting.lost[0]) == "2 rows lost: worker died (w1, last heard 3.0 s before the run's end)"
+    assert str(Lost("", 1, 10.0, 10.0, "due while there was no worker")) == "1 row lost: due while there was no worker"
 
 
 def test_retries_are_sent_and_not_planned() -> None:
