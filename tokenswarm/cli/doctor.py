@@ -51,19 +51,23 @@ class Finding:
     source: str = ""
 
 
-def examine(env_file: Path | None, request: bool) -> int:
+def examine(env_files: Sequence[Path], request: bool) -> int:
     """Print everything. Exit code 0 when nothing was found wrong, else 2."""
-    path = env_file or (Path(".env") if Path(".env").is_file() else None)
+    paths = env_files or ([Path(".env")] if Path(".env").is_file() else [])
     try:
-        environment = read_environment([path] if path else [])
+        environment = read_environment(paths)
     except BadInput as error:
         return _end(error.problems)
     problems = [*check_environment(environment)]
-    findings = [Finding("env file", str(path or "none")), *chat_findings(environment, problems), *machine_findings()]
+    findings = [
+        Finding("env file", ", ".join(map(str, paths)) or "none"),
+        *chat_findings(environment, problems),
+        *machine_findings(),
+    ]
     for finding in findings:
         write_line(f"{finding.what:<10} {finding.value}" + (f"  ({finding.source})" if finding.source else ""))
     if request and not problems:
-        answer = send_one(_asks(environment), {}, path)
+        answer = send_one(_asks(environment), {}, paths)
         problems += answer.problems
         if not answer.problems:
             write_line(f"{'request':<10} {describe_answer(answer)[0]}")

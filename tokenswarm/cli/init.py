@@ -103,7 +103,7 @@ def _copy(folder: Path) -> None:
 def _try(env_file: Path) -> int:
     write_line("Sending one small request ...")
     without = dict.fromkeys((*ENDPOINT_NAMES, *AZURE_KEY_NAMES, "AZURE_OPENAI_DEPLOYMENT", "AOAI_DEPLOYMENT"), "")
-    answer = send_one("chat", without, env_file)
+    answer = send_one("chat", without, [env_file])
     again = f"Correct {env_file} and type {command_name()} doctor, or answer anew: {command_name()} init --force"
     for line in [*describe_answer(answer), *([again] if answer.problems else [])]:
         write_line(line, sys.stderr if answer.problems else sys.stdout)

@@ -160,13 +160,16 @@ for _name, _short, _help in _OF_ANALYSIS:
 
 
 @cli.command(short_help="Show what a run would use, try it, say what to do.")
-@click.option("--env-file", type=click.Path(dir_okay=False, path_type=Path), help="Default: .env, when there is one.")
+@click.option(
+    "--env-file", "env_files", multiple=True, type=click.Path(dir_okay=False, path_type=Path),
+    help="May be given several times. Default: .env, when there is one.",
+)  # fmt: skip
 @click.option("--request/--no-request", default=True, help="Send one small request (default), or not.")
-def doctor(env_file: Path | None, request: bool) -> None:
+def doctor(env_files: tuple[Path, ...], request: bool) -> None:
     """Show what is inferred (endpoint, API, key, model, proxy, limits, clock), send one request, say what to do."""
     from tokenswarm.cli import doctor as diagnosis  # loads all settings, which others need not
 
-    sys.exit(diagnosis.examine(env_file, request))
+    sys.exit(diagnosis.examine(env_files, request))
 
 
 @cli.command(short_help="Show everything against the simulator, in under four minutes.")

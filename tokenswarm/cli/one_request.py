@@ -28,11 +28,11 @@ class Answer:
     problems: Sequence[str]
 
 
-def send_one(target: str, variables: Mapping[str, str], env_file: Path | None) -> Answer:
-    """Send it to the `target` (chat or rag) that the environment, `variables` over it, and `env_file` name."""
+def send_one(target: str, variables: Mapping[str, str], env_files: Sequence[Path]) -> Answer:
+    """Send it to the `target` (chat or rag) that the environment, `variables` over it, and `env_files` name."""
     with tempfile.TemporaryDirectory(prefix="tokenswarm-") as name:
         folder = Path(name)
-        command = _command(target, env_file, folder)
+        command = _command(target, env_files, folder)
         environment = {**os.environ, **variables, "PYTHONPATH": python_path()}
         try:
             done = subprocess.run(
@@ -43,7 +43,7 @@ def send_one(target: str, variables: Mapping[str, str], env_file: Path | None) -
         return _answer(folder, done.stdout + done.stderr)
 
 
-def _command(target: str, env_file: Path | None, folder: Path) -> list[str]:
+def _command(target: str, env_files: Sequence[Path], folder: Path) -> list[str]:
     locustfile = parts() / "locustfiles" / LOCUSTFILES[target]
     command = [sys.executable, "-m", "locust", "-f", str(locustfile), "--headless", "-u", "1", "-r", "1", "-t", "80s"]
     command += ["--max-total-requests", "1", "--results-dir", str(folder), "--test-name", "one-request"]
@@ -61,7 +61,7 @@ def _command(target: str, env_file: Path | None, folder: Path) -> list[str]:
     ]
     if target == "rag":
         command += ["--dataset", str(parts() / "scenarios" / "dataset.csv")]
-    return command + (["--env-file", str(env_file)] if env_file is not None else [])
+    return command + [f"--env-file={path}" for path in env_files]
 
 
 def _answer(folder: Path, output: str) -> Answer:

@@ -7,6 +7,7 @@ checks everything together.
 
 from __future__ import annotations
 
+import argparse
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # importing Locust patches the process; whoever only looks options up needs none of that
@@ -15,7 +16,7 @@ if TYPE_CHECKING:  # importing Locust patches the process; whoever only looks op
 
 class Option(NamedTuple):
     """One option: its name without dashes in front, what it does, its allowed values, whether the web form has it,
-    and whether its value names a file to read."""
+    whether its value names a file to read, and whether values given one by one are one list (else the last holds)."""
 
     name: str
     group: str
@@ -23,6 +24,7 @@ class Option(NamedTuple):
     choices: tuple[str, ...] = ()
     in_form: bool = True
     is_file: bool = False
+    is_joined: bool = False
 
     @property
     def attribute(self) -> str:
@@ -39,7 +41,9 @@ WEB_HOST = "127.0.0.1"
 """Locust would bind its web UI to every interface, and whoever reaches it can start a load with our keys."""
 
 OPTIONS: tuple[Option, ...] = (
-    Option("env-file", "target", "dotenv or parameter file(s) with endpoint and keys, comma-separated", in_form=False),
+    Option("env-file", "target",
+           "dotenv or parameter file(s) with endpoint and keys, comma-separated or each with its own --env-file; where "
+           "two have a name, the later one's value holds", in_form=False, is_joined=True),
     Option("api", "target", "chat API: inferred from the endpoint when not given", ("azure", "azure-v1", "openai")),
     Option("deployment", "target", "deployment (Azure) or model name"),
     Option("targets", "target",
@@ -226,6 +230,14 @@ OPTIONS: tuple[Option, ...] = (
 BY_NAME = {option.name: option for option in OPTIONS}
 
 
+class _Join(argparse.Action):
+    """What is given several times is one comma-separated list, in order."""
+
+    def __call__(self, _parser: object, namespace: argparse.Namespace, value: object, _flag: object = None) -> None:
+        earlier = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, f"{earlier},{value}" if earlier else value)
+
+
 def add_options(parser: LocustArgumentParser) -> None:
     """Listener of Locust's `init_command_line_parser`."""
     for option in OPTIONS:
@@ -234,5 +246,7 @@ def add_options(parser: LocustArgumentParser) -> None:
             arguments["choices"] = ["", *option.choices]
         if not option.in_form:
             arguments["include_in_web_ui"] = False
+        if option.is_joined:
+            arguments["action"] = _Join
         parser.add_argument(f"--{option.name}", **arguments)
     parser.set_defaults(web_host=WEB_HOST)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tokenswarm.cli.doctor import chat_findings
+from tokenswarm.cli.doctor import chat_findings, examine
 from tokenswarm.config.environment import Environment
 
 KEYS = {"OPENAI_API_KEY": "sk-of-the-model-1", "OPENAI_BASE_URL": "https://models.example.com/v1"}
@@ -48,3 +50,15 @@ def test_messages_take_anthropics_key(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_chat_service_shows_where_its_key_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
     said = found(monkeypatch, {"LOCUST_DEPLOYMENT": "m"}, KEYS)
     assert said["key"] == "given, not shown (OPENAI_API_KEY, lab.env:1)"
+
+
+def test_all_environment_files_are_read_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.environ", {})
+    endpoint, model = tmp_path / "endpoint.env", tmp_path / "model.env"
+    endpoint.write_text("OPENAI_BASE_URL=http://127.0.0.1:9/v1\nOPENAI_MODEL=first\n")
+    model.write_text("OPENAI_MODEL=second\n")
+    examine([endpoint, model], request=False)
+    said = capsys.readouterr().out
+    assert f"{endpoint}, {model}" in said and "second" in said and "first" not in said
