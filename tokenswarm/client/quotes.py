@@ -33,6 +33,8 @@ _ENDS = tuple(".!?:")
 """Behind these any word has a capital."""
 _OPEN_KEYS = frozenset({"model", "role", "type", "object"})
 """Their values are words of the API."""
+_API_KEY = re.compile(r"[a-z][a-z0-9_]*(?:[A-Z][a-z0-9]*)*")
+"""How APIs name members; what is written otherwise may be a name or an id."""
 _ESCAPE = re.compile(
     r"\\+(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[nrtbf/\"'])|(?:%[0-9a-fA-F]{2})+|&(?:#\d+|#x[0-9a-fA-F]+|\w+);"
 )
@@ -67,7 +69,10 @@ class _Texts:
                 self.add(each)
         elif isinstance(value, dict):
             for key, each in value.items():
-                self.open.add(key.casefold())
+                if _API_KEY.fullmatch(key):
+                    self.open.add(key.casefold())
+                else:
+                    self.texts.append(key)
                 if key in _OPEN_KEYS and isinstance(each, str):
                     self.open.add(each.casefold())
                 else:

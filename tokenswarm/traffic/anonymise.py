@@ -28,7 +28,7 @@ _BODY = """
     temperature top_p top_k min_p frequency_penalty presence_penalty repetition_penalty length_penalty ignore_eos
     logprobs top_logprobs dimensions encoding_format response_format json_schema text format verbosity modalities
     reasoning reasoning_effort effort thinking budget_tokens prediction service_tier store truncation background
-    include user safety_identifier prompt_cache_key prompt_cache_retention previous_response_id
+    include user safety_identifier prompt_cache_key prompt_cache_retention
 """
 _SAID = """
     role content type name refusal reasoning_content tool_calls tool_call_id tool_use_id call_id function arguments
@@ -44,7 +44,7 @@ _PLAIN = frozenset(
 _PLAIN_TEXT = re.compile(r"[a-z0-9_.]{1,40}|POST")
 _IDS = frozenset(
     ["id", "custom_id", "session_id", "tool_call_id", "tool_use_id", "call_id", "parents", "user", "name",
-     "previous_response_id", "prompt_cache_key", "safety_identifier"]
+     "prompt_cache_key", "safety_identifier"]
 )  # fmt: skip
 _PARTS = frozenset(
     ["image_url", "input_image", "image", "input_audio", "audio", "file", "input_file", "document", "reasoning",

@@ -213,10 +213,8 @@ def read_recording(reader: OptionReader, targets: Collection[str]) -> Recording 
     grouped = Sessions(index) if sessions else None
     first, end = index.within(window) if grouped is None else grouped.within(window)
     if first == end:
-        last_s = index.instants_s[-1] - index.instants_s[0]
-        reader.problems.append(
-            f"trace-window: expected a part of the requests, which last {last_s:.0f} s, got {window}"
-        )
+        last_s, given = index.instants_s[-1] - index.instants_s[0], reader.get("trace-window")
+        reader.problems.append(f"trace-window: expected a part of the requests, which last {last_s:.4g} s, got {given}")
         return None
     return Recording(index, first, end - first, None if window is None else window[0], grouped)
 

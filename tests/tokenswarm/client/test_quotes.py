@@ -96,6 +96,15 @@ def test_what_a_service_says_of_itself_stays(error: str) -> None:
     assert without_quotes(error, SAID) == error
 
 
+def test_a_key_that_no_api_writes_so_is_a_text() -> None:
+    said = {**SAID, "Zaphod": 1, "top_k": 5, "customer 4711": {}, "maxTokens": 5}
+    error = "HTTP 400: unknown argument {}"
+    for key in ("Zaphod", "customer 4711"):
+        assert without_quotes(error.format(key), said) == error.format(LEFT_OUT)
+    for key in ("top_k", "maxTokens"):
+        assert without_quotes(error.format(key), said) == error.format(key)
+
+
 def test_scripts_without_spaces_are_told_by_four_signs() -> None:
     said = {"messages": [{"role": "user", "content": "請告訴我張偉的電話號碼"}]}
     assert without_quotes("HTTP 400: 內容違規: 我張偉的", said) == f"HTTP 400: 內容違規: {LEFT_OUT}"

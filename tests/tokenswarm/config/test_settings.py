@@ -182,6 +182,7 @@ def test_problems_name_where_the_value_comes_from() -> None:
             "extra-body: expected stream = yes beside background",
         ),
         ({"tool_rounds": "3"}, "tool-rounds: expected tool-results beside it"),
+        ({"requests": "scenarios/traces/sample-requests.jsonl", "trace_window": "1h..2h"}, "got 1h..2h"),
         ({"tool_results": TOOLS, "requests": "scenarios/traces/sample-requests.jsonl"}, "expected no tool-results"),
         ({"host": "ftp://h"}, "http"),
         ({"n": "0"}, "from 1 to 128"),
