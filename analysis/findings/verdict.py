@@ -16,6 +16,7 @@ from tokenswarm.metrics.criteria import (
     Criterion,
     CriterionResult,
     evaluate,
+    over_all_levels,
     parse_criteria,
     percentile_of,
     unknown_name,
@@ -52,6 +53,7 @@ class Judged:
     n: int
     note: str = ""
     unit: str = ""
+    scope: str = ""
 
     @property
     def criterion(self) -> Criterion:
@@ -61,7 +63,7 @@ class Judged:
     @property
     def result(self) -> CriterionResult:
         """What it came to, to be put in words."""
-        return CriterionResult(self.criterion, self.state, self.value, self.n, self.note)
+        return CriterionResult(self.criterion, self.state, self.value, self.n, self.note, self.scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +213,8 @@ def _evaluate(run: Run, criteria: list[Criterion]) -> list[CriterionResult]:
         return []
     window = window_of(run)
     span = None if window is None else (window.start, window.end)
-    return evaluate(criteria, RowSamples(run.rows, goodput_of(run)), span)
+    results = evaluate(criteria, RowSamples(run.rows, goodput_of(run)), span)
+    return over_all_levels(results) if is_search(run) or isinstance(run.setting("levels"), Mapping) else results
 
 
 def goodput_of(run: Run) -> Goodput | None:
@@ -263,4 +266,4 @@ def _stated(criterion: Criterion, found: Group) -> float | None:
 def _judged(result: CriterionResult) -> Judged:
     value = None if result.value is None else float(result.value)
     of_criterion = dataclasses.asdict(result.criterion) | {"unit": result.criterion.unit}
-    return Judged(state=result.state, value=value, n=result.n, note=result.note, **of_criterion)
+    return Judged(state=result.state, value=value, n=result.n, note=result.note, scope=result.scope, **of_criterion)

@@ -14,6 +14,10 @@ FRONT_NOTE = (
     "not beaten: no other level has both more tokens/s in all (or answers) and more for each user (or a lower E2E p95)."
 )
 SETTLED_NOTE = "The first tenth of each level is left out; a ramp is cut into five levels of its mean loads."
+OF_NOTE = (
+    "Requests, latencies and not ok are of the requests that were started in a level; RPM and tokens/s of the answers "
+    "that ended in it, also of requests that were started before."
+)
 COLUMNS = (
     "requests", "RPM", "tokens/s", "per user", "TTFT p95 ms", "TBT p95 ms", "E2E p95 ms",
     "not ok",
@@ -36,6 +40,7 @@ def curve_table(curve: LoadCurve) -> Table:
     rows = [_row(level, curve, has_cost, has_verdict) for level in curve.levels]
     notes = [curve.knee_sentence[:1].upper() + curve.knee_sentence[1:] + "."] if curve.knee_sentence else []
     notes += [SETTLED_NOTE] if curve.settled else []
+    notes.append(OF_NOTE)
     notes += [f"{level.label}: {'; '.join(level.breaks)}." for level in curve.levels if level.breaks]
     notes += [f"{curve.currency} a 1,000: what 1,000 answers cost."] if has_cost else []
     notes += [FRONT_NOTE] if any(level.on_front for level in curve.levels) else []

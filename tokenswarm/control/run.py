@@ -25,7 +25,7 @@ from tokenswarm.lease import TOUCHED_EVERY_S, Lease
 from tokenswarm.metrics.accounting import Accounting, Lost
 from tokenswarm.metrics.answer_length import AnswerLengths
 from tokenswarm.metrics.autostop import AutoStopMonitor
-from tokenswarm.metrics.criteria import CriterionResult
+from tokenswarm.metrics.criteria import CriterionResult, over_all_levels
 from tokenswarm.metrics.criterion_words import STATES, noted
 from tokenswarm.metrics.refusals import RefusalMonitor
 from tokenswarm.metrics.samples import Samples
@@ -207,6 +207,8 @@ class LoadRun:
         if (said := self.influence.describe()) and not self.influence.matters:
             logger.info("Load generator: %s; no figure is in doubt for it", said)
         results = self.judge.results(self.samples, self.window)
+        if self.levels is not None and self.judge.facts() is None:  # a search's are of the level it answers with
+            results = over_all_levels(results)
         self.verdict = self._decide(results)
         self.is_written = self._write("interrupted" if interrupted else "finished") and not missing
         if not self.is_written:

@@ -68,6 +68,10 @@ PLANNED_COLUMNS: tuple[Column, ...] = tuple(
 )
 """Of the levels of a plan."""
 
+LEVELS_NOTE = (
+    "  without the first tenth of each level; requests: started in it, and judged; ok/min: answers that ended in it"
+)
+
 SHOWN_LEVELS = 40
 TALLIES = ("sent", "ok", "throttled", "failed")
 SHOWN_FAILURES = 5
@@ -225,7 +229,7 @@ def level_lines(unit: str, levels: Sequence[JudgedLevel]) -> list[str]:
         [load_text(level.load, unit), "no" if level.breaks else "yes", str(level.n), number(level.ok_rpm, 1)]
         for level in levels[:SHOWN_LEVELS]
     ]
-    return [f"Levels: the criteria {said}{why}", *_table(PLANNED_COLUMNS, cells)]
+    return [f"Levels: the criteria {said}{why}", *_table(PLANNED_COLUMNS, cells), LEVELS_NOTE]
 
 
 def _table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -15,7 +15,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from tokenswarm.metrics.goodput import Goodput
@@ -91,13 +91,15 @@ class Criterion:
 @dataclass(frozen=True, slots=True)
 class CriterionResult:
     """A criterion and what the samples say. `state`: held, failed or no_data; `value` is absent without data; `n` is
-    how many requests (minutes for min and max of tpm and rpm) the value is of; `note` says what needs saying."""
+    how many requests (minutes for min and max of tpm and rpm) the value is of; `note` says what needs saying; `scope`
+    which part of the run the value is over, where that could be mistaken."""
 
     criterion: Criterion
     state: str
     value: float | None
     n: int
     note: str = ""
+    scope: str = ""
 
     def facts(self) -> dict[str, Any]:
         """For run.json and the live page."""
@@ -177,6 +179,11 @@ def parse_criteria(text: str) -> list[Criterion]:
 def evaluate(criteria: Iterable[Criterion], samples: Facts, window: TimeSpan | None = None) -> list[CriterionResult]:
     """Judge each criterion on the samples within `window` ([from, to], Unix s; `None`: all there are)."""
     return [_judge(criterion, _figure(criterion, samples, window), samples.names) for criterion in criteria]
+
+
+def over_all_levels(results: Iterable[CriterionResult]) -> list[CriterionResult]:
+    """Results over a whole run whose load changed: beside those of each level they could be taken for the last's."""
+    return [replace(result, scope="over all levels together") for result in results]
 
 
 def unknown_name(criterion: Criterion, names: Iterable[str]) -> str:

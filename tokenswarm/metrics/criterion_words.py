@@ -37,8 +37,11 @@ def demand(criterion: Criterion) -> str:
 
 
 def finding(result: CriterionResult, verb: str = "was") -> str:
-    """What was found alone: "was 55.6 % (15 of 27)"."""
-    return "there is no data" if result.value is None else f"{verb} {_with_unit(result.value, result)}{_of(result)}"
+    """What was found alone: "was 55.6 % (15 of 27)"; its scope, where it has one, before the count."""
+    scope = f" {result.scope}" if result.scope else ""
+    if result.value is None:
+        return f"there is no data{scope}"
+    return f"{verb} {_with_unit(result.value, result)}{scope}{_of(result)}"
 
 
 def _with_unit(value: float, result: CriterionResult) -> str:

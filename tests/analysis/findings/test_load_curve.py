@@ -82,11 +82,16 @@ def test_its_knee_is_at_the_slots_and_the_answer_is_where_criteria_held(tmp_path
     assert [level.on_front for level in found.levels] == [False, False, True, False]
 
 
+def test_of_which_requests_the_figures_of_a_level_are_is_said(tmp_path):
+    page = markdown.render([stepped(tmp_path)])
+    assert "not ok are of the requests that were started in a level; RPM and tokens/s of the answers that ended" in page
+
+
 def test_what_was_carried_and_the_knee_are_the_headline(tmp_path):
     found = answer_of(stepped(tmp_path))
     assert found.why.startswith(
         "the criteria held up to 4 users; the knee is at 4 users, between 2 and 8 users; "
-        "p95(ttft_ms) must be at most 150 ms"
+        "p95(ttft_ms) must be at most 150 ms, was 200 ms over all levels together (n = "
     )
     [capacity, *_] = found.tiles
     assert (capacity.name, capacity.value) == ("Capacity", "4 users")

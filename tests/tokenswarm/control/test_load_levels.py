@@ -62,3 +62,4 @@ def test_each_level_is_judged_by_itself_and_without_its_beginning() -> None:
     assert said.startswith("Levels: the criteria held up to 2 users; at 4 users p95(e2e_ms) must be at most 500 ms")
     assert titles.split() == ["load", "holds", "requests", "ok/min"]
     assert lines[0].split() == ["2", "users", "yes", "26", "180.0"]
+    assert "requests: started in it" in lines[-1] and "ok/min: answers that ended in it" in lines[-1]

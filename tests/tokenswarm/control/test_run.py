@@ -124,6 +124,12 @@ def test_no_data_and_no_answer_are_no_success(outcome: Outcome, criteria: str, s
     assert found[:2] == (state, 3)
 
 
+def test_a_run_whose_load_changed_says_that_its_criteria_are_of_all_levels(tmp_path: Path) -> None:
+    written = Written(tmp_path, failure_criteria="avg(e2e_ms) > 1").answer(count=2)
+    written.run.levels = {"unit": "users", "spans": []}
+    assert written.verdict()[2] == "avg(e2e_ms) must be at most 1 ms, was 9 ms over all levels together (n = 2)"
+
+
 def test_a_run_without_criteria_in_which_nothing_was_answered_has_failed(tmp_path: Path) -> None:
     found = Written(tmp_path, failure_criteria="").answer(outcome=Outcome.ABORTED).verdict()
     assert found == ("failed", 3, "no request was answered")

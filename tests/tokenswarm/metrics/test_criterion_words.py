@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tokenswarm.metrics.criteria import CriterionResult, parse_criteria
+from tokenswarm.metrics.criteria import CriterionResult, over_all_levels, parse_criteria
 from tokenswarm.metrics.criterion_words import demand, finding, sentence
 
 
@@ -35,3 +35,12 @@ def test_what_must_hold_and_what_was_found(text: str, value: float | None, n: in
 def test_while_a_run_is_on_a_finding_is_not_past() -> None:
     (criterion,) = parse_criteria("percentage(throttled) > 5")
     assert finding(CriterionResult(criterion, "held", 0.0, 8), "is") == "is 0 % (0 of 8)"
+
+
+def test_a_figure_of_the_whole_run_is_told_from_those_of_its_levels() -> None:
+    (criterion,) = parse_criteria("percentage(throttled) > 5")
+    found = [CriterionResult(criterion, "failed", 50.0, 8), CriterionResult(criterion, "no_data", None, 0)]
+    assert [sentence(each) for each in over_all_levels(found)] == [
+        "percentage(throttled) must be at most 5 %, was 50 % over all levels together (4 of 8)",
+        "percentage(throttled) must be at most 5 %, there is no data over all levels together",
+    ]
