@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import uuid
 from collections import deque
@@ -100,7 +99,7 @@ class Composer:
             max_tokens_field=self._settings.max_tokens_field,
             context_tokens=context_tokens,
             shared_tokens=shared_tokens,
-            seen_share=None if self._seen is None else self._seen.share([json.dumps(conversation.messages).encode()]),
+            seen_share=None if self._seen is None else self._seen.share(conversation.said()),
             stream=self._settings.stream,
             stream_usage=self._settings.stream_usage,
             keep_calls=tools is not None,

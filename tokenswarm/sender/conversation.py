@@ -33,6 +33,13 @@ class Conversation:
     document: int | None = None
     """What a made-up one is about."""
 
+    def said(self) -> list[bytes]:
+        """What is said so far, message by message."""
+        return [
+            f"{message['role']}\0{message.get('content')}\0".encode("utf-8", "surrogatepass")
+            for message in self.messages
+        ]
+
     @property
     def over(self) -> bool:
         return self.turn >= self.last_turn and not self.called

@@ -10,6 +10,7 @@ import pytest
 from tests.tokenswarm.config.test_settings import settings
 from tokenswarm.payload.tool_calls import Called, ToolCall, called_by
 from tokenswarm.sender.composer import Composer
+from tokenswarm.traffic.seen_prefixes import SeenPrefixes
 from tokenswarm.userinput import BadInput
 from tokenswarm.workload.arrivals import Arrival
 from tokenswarm.workload.dataset import load_dataset
@@ -218,6 +219,18 @@ def test_a_session_says_the_same_whoever_goes_through_it(tmp_path: Path) -> None
         made.append(texts)
     assert made[0] == made[1]
     assert 3 <= len(made[0]) <= 5
+
+
+def test_a_turn_begins_with_all_that_was_said_before() -> None:
+    made = settings({"AZURE_OPENAI_API_KEY": "k-123456", "AZURE_OPENAI_ENDPOINT": "http://h"}, deployment="d",
+                    context_tokens="300", turns="3")  # fmt: skip
+    source = Composer(made, None, random.Random(1), "chat", seen=SeenPrefixes())
+    shares = []
+    for _ in range(3):
+        shares.append(source.next_chat(None).seen_share or 0.0)
+        source.answer("Yes \u00e9 " * 40, None, True)
+    assert shares[0] == 0
+    assert 1 / 2 - 0.15 < shares[1] < 1 / 2 < 2 / 3 - 0.15 < shares[2] < 2 / 3
 
 
 def test_a_conversation_by_reference_names_the_last_answer() -> None:
