@@ -12,6 +12,7 @@ import struct
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from html import unescape
 from itertools import chain
 from typing import Any
@@ -108,15 +109,15 @@ def _cut(text: str, spans: list[tuple[int, int]]) -> str:
 
 def _runs(text: str, texts: list[str]) -> Iterator[tuple[int, int]]:
     """Where letters and digits stand in a row that a request has in the same row."""
-    letters, places = _spelled(text)
+    letters, places, wanted = _spelled(text)
     said = "\0".join(map(_bare, texts))
-    wanted = [letters[at : at + _GRAM].encode(_CODE) for at in range(len(letters))]
     packed = said.encode(_CODE)
     pieces = _GRAMS.iter_unpack(packed + bytes(-len(packed) % _GRAMS.size))
     grams = set(wanted).intersection(chain.from_iterable(pieces))
     hits = [gram in grams for gram in wanted]
+    has_wide = max(letters, default="") >= _WIDE_FROM
     for at in range(len(letters)):
-        is_wide = min(letters[at : at + _WIDE_RUN]) >= _WIDE_FROM
+        is_wide = has_wide and min(letters[at : at + _WIDE_RUN]) >= _WIDE_FROM
         run = letters[at : at + (_WIDE_RUN if is_wide else _RUN)]
         is_whole = len(run) == (_WIDE_RUN if is_wide else _RUN)
         if is_whole and (is_wide or any(hits[at : at + _RUN - _GRAM + 1])) and run in said:
@@ -169,8 +170,10 @@ def _names_something(word: str, whole: str, folded: str, is_cut: bool) -> bool:
     return False
 
 
-def _spelled(text: str) -> tuple[str, list[tuple[int, int]]]:
-    """The letters and digits of a text as `_bare` has them, and where each stands in it."""
+@lru_cache(maxsize=64)
+def _spelled(text: str) -> tuple[str, list[tuple[int, int]], list[bytes]]:
+    """The letters and digits of an error as `_bare` has them, where each stands in it, and the five from each on. A
+    service says the same again and again."""
     letters, places, at = [], [], 0
     escapes = [(match.start(), match.end(), _unescaped(match)) for match in _ESCAPE.finditer(text)]
     for begin, end, meant in [*escapes, (len(text), len(text), "")]:
@@ -180,7 +183,8 @@ def _spelled(text: str) -> tuple[str, list[tuple[int, int]]]:
                 letters.append(letter)
                 places.append((first, last))
         at = end
-    return "".join(letters), places
+    spelled = "".join(letters)
+    return spelled, places, [spelled[at : at + _GRAM].encode(_CODE) for at in range(len(spelled))]
 
 
 def _bare(text: str) -> str:
