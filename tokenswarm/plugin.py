@@ -88,7 +88,7 @@ def _on_init(environment: Environment, web_ui: WebUI | None = None, **_: Any) ->
     """Set up a load test. A mistake of our own ends the process at once, with a code that says so."""
     try:
         _set_up(environment, web_ui)
-    except Exception:
+    except Exception:  # Locust would log what a listener raises, and test without us
         logger.exception("Tokenswarm could not be set up")
         sys.exit(int(ExitCode.INTERNAL_ERROR))
 

@@ -111,7 +111,7 @@ def append_step_summary(content: str) -> None:
         raise BadInput(["--step-summary: expected GITHUB_STEP_SUMMARY in the environment, got none"])
     try:
         with open(path, "a", encoding="utf-8") as file:
-            file.write(content)
+            file.write(SECRETS.redact(content))
     except OSError as error:
         raise BadInput([f"{path}: expected a file to append to, got {error.strerror}"]) from error
 

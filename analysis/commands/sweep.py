@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from analysis.commands.report import write_files
 from analysis.findings.summarise import summarise
 from analysis.findings.sweep import SweptRun, curves_of
 from analysis.report import sweep_page
@@ -43,8 +44,7 @@ def main(args: argparse.Namespace) -> int:
         sweep_page.render_markdown(name, told, curves),
         sweep_page.render_json(facts, told, curves),
     )
-    for file, text in zip(FILES, made, strict=True):
-        (directory / file).write_text(text, encoding="utf-8")
+    write_files(directory, dict(zip(FILES, made, strict=True)))
     write_line(f"Report: {directory / FILES[0]}")
     return ExitCode.OK
 

@@ -95,7 +95,8 @@ def _print_table(console: Console, table: Table, whose: str = "") -> None:
     if len(table.rows) > LONG_TABLE:
         _print_lines(console, table)
         return
-    shown = RichTable(title=" ".join(filter(None, (table.title, whose))), title_justify="left", box=box.SIMPLE_HEAD)
+    title = _text(" ".join(filter(None, (table.title, whose))))
+    shown = RichTable(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for number, column in enumerate(table.columns):
         justify: JustifyMethod = "left" if column.words or number == 0 else "right"
         shown.add_column(_text(column.title), justify=justify, overflow="fold")

@@ -252,7 +252,7 @@ def _run_child(run_server: Callable[[Callable[[], None], int | None], None], rea
 
         run_server(announce, parent)
         code = 0
-    except BaseException:
+    except BaseException:  # a fork must never return into the parent's stack: its fault is printed, then it ends
         traceback.print_exc()
     finally:
         sys.stdout.flush()

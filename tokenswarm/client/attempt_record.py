@@ -138,6 +138,6 @@ def _finish(reader: Reader | None) -> Found:
         return Found()
     try:
         return reader.finish()
-    except Exception as error:
+    except Exception as error:  # a reader's fault must not take the row of its request along
         logger.exception("%s could not say what an answer came to", type(reader).__name__)
         return Found(Outcome.BAD_PAYLOAD, f"{type(reader).__name__}: {type(error).__name__}: {error}"[:500])

@@ -43,7 +43,7 @@ def guard(runner: MasterRunner, mailbox: Mailbox) -> None:
                 mailbox.refuse(str(error.addr), "expected a message, got bytes that are none")
             except RPCError:
                 raise  # the connection itself: Locust makes a new one
-            except Exception as error:
+            except Exception as error:  # whatever bytes of strangers make of msgpack: the master goes on
                 mailbox.refuse("an unknown sender", f"expected a message, got {type(error).__name__}")
             else:
                 known = client_id in runner.worker_indexes  # has said that it is ready, and may have left since

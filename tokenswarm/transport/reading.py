@@ -209,7 +209,7 @@ class Reading:
                     last_ns = now_ns
                 except (BlockingIOError, InterruptedError):
                     pass
-                except Exception as error:
+                except Exception as error:  # also of a parser or a reader: this exchange has failed, its loop goes on
                     self._fail_by(error)
                 yield
         finally:

@@ -10,6 +10,8 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from analysis.statistics import Estimate
 from tests.analysis.run_directories import T, answered, closed_run, refused, worked_meta, worked_records, write_run
 from tokenswarm.metrics import prices
 from tokenswarm.record import Outcome
+from tokenswarm.redaction import _SERVICE_TEXTS
 
 PRICES = Path(prices.__file__).with_name("prices.toml")
 STOP = "auto-stop: more than 90% / 60s of the requests failed"
@@ -136,6 +139,41 @@ def test_report_of_several_runs_stands_side_by_side(tmp_path: Path, capsys: pyte
     assert main(["report", "--no-html", str(one), str(other), "-o", str(tmp_path / "here")]) == 0
     assert (tmp_path / "here" / "report.md").exists()
     assert output_directory([load_run(one)]) == one
+
+
+KEY = "sk-PLANTED0123456789abcdef"
+
+
+def planted_run(directory: Path) -> Path:
+    """The worked run of a service that tells a key back in every text of its own, before rows were redacted."""
+    texts = dict.fromkeys((*_SERVICE_TEXTS, "name", "target", "question_id"), f"said {KEY}")
+    records = [
+        replace(record, **(texts if record.outcome is not Outcome.OK else {**texts, "error": None}))
+        for record in worked_records()
+    ]
+    said = {"verdict": {"state": "untrusted", "reasons": [{"kind": "other", "text": KEY}]}, "stop_reason": KEY}
+    options = {"failure-criteria": "p95(ttft_ms) > 1; percentage(error) > 1", "deployment": KEY}
+    return write_run(directory, records, worked_meta(options=options, warnings=[KEY], **said))
+
+
+def test_a_key_that_a_service_told_back_is_in_no_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = (str(planted_run(tmp_path / "worked" / f"20231114T22140{at}Z")) for at in (0, 1))
+    out = tmp_path / "out"
+    out.mkdir()
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(out / "step.md"))
+    assert main(["report", a, b, "--output", str(out), "--step-summary"]) == 0
+    assert main(["check", a, "--junit", str(out / "check.xml")]) == 4
+    assert main(["compare", a, b, "--html", str(out / "comparison.html")]) == 0
+    assert main(["compare", a, b, "--format", "json"]) == 0
+    assert main(["history", str(tmp_path), "--format", "markdown"]) == 0
+    workbook = zipfile.ZipFile(out / "report.xlsx")
+    written = {path.name: path.read_text() for path in out.iterdir() if path.suffix != ".xlsx"}
+    written |= {name: workbook.read(name).decode() for name in workbook.namelist()}
+    written["terminal"] = "".join(capsys.readouterr())
+    assert [name for name, text in written.items() if "PLANTED" in text] == []
+    assert all("***" in written[name] for name in ("terminal", "step.md", "report.md", "report.html", "summary.json"))
 
 
 def test_step_summary_is_appended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

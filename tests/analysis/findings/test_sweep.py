@@ -68,3 +68,11 @@ def test_nothing_finished_is_no_report(tmp_path, capsys):
     assert "expected a finished level" in capsys.readouterr().err
     assert not (tmp_path / "sweep.html").exists()
     assert main(["sweep-report", str(tmp_path / "none")]) == 2
+
+
+def test_a_key_among_the_values_is_in_no_output(tmp_path, capsys):
+    directory = written(tmp_path, {"deployment": ["sk-PLANTED0123456789abcdef", "b"], "users": ["1", "2", "4"]})
+    assert main(["sweep-report", str(directory)]) == 0
+    said = "".join(path.read_text() for path in directory.glob("sweep[._]*") if path.name != "sweep.json")
+    assert said.count("deployment=***") > 4
+    assert "PLANTED" not in said + capsys.readouterr().out
