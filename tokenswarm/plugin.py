@@ -32,6 +32,7 @@ from tokenswarm.preflight.preparation import Preparation, load_for_workers
 from tokenswarm.redaction import SECRETS, accept_any_text, write_line
 from tokenswarm.runner.interrupts import end_on_hangup, is_made_by_master, leave_to_master, wait_for_interrupts
 from tokenswarm.runner.load_test import LoadTest
+from tokenswarm.runner.master_watch import end_with_parent
 from tokenswarm.runner.shapes import choose_shape, choose_shape_at_each_start
 from tokenswarm.userinput import BadInput
 
@@ -61,13 +62,23 @@ def register() -> None:
     events.init.add_listener(lambda **_: is_set_up.set())
     events.init.add_listener(_on_init)
     events.test_start.add_listener(_await_init)
-    # Locust forks its workers before the init event; what is forked later, as `git`, is none.
-    os.register_at_fork(before=lambda: None if is_set_up.is_set() else load_for_workers())
+    _prepare_forks(is_set_up)
     if "--worker" in sys.argv or os.environ.get("LOCUST_MODE_WORKER"):
         load_for_workers()  # before Locust says that this worker is ready: at the start it would be late
     # Locust's worker builds its whole parser anew for each option of each spawn message: with ours, half a second in
     # which nothing else runs, at each step of a shape. The function is pure; asked once, it costs 3 ms.
     argument_parser.default_args_dict = functools.cache(argument_parser.default_args_dict)
+
+
+def _prepare_forks(is_set_up: threading.Event) -> None:
+    """Locust forks its workers before the init event; what is forked later, as `git`, is none."""
+    master = os.getpid()
+
+    def watch() -> None:
+        if not is_set_up.is_set():
+            gevent.spawn(end_with_parent, master, is_set_up.is_set)
+
+    os.register_at_fork(before=lambda: None if is_set_up.is_set() else load_for_workers(), after_in_child=watch)
 
 
 def _await_init(environment: Environment, **_: Any) -> None:

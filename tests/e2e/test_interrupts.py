@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.e2e.locust_process import (
@@ -14,6 +15,7 @@ from tests.e2e.locust_process import (
     Target,
     check_against_truth,
     credentials,
+    free_port,
     locust_process,
     scenario,
 )
@@ -65,3 +67,34 @@ def test_a_run_that_is_interrupted(
     assert run.facts["verdict"] is not None
     assert len(run.rows) > 0
     check_against_truth(run, target)
+
+
+ENDING_MASTER = """
+import os, pathlib
+from tokenswarm.users import ChatUser
+os.register_at_fork(
+    after_in_child=lambda: pathlib.Path(os.environ["FORKED"]).write_text(str(os.getpid())),
+    after_in_parent=lambda: os._exit(2),
+)
+class ChatCompletions(ChatUser):
+    pass
+"""
+
+
+def is_over(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_a_worker_whose_master_has_ended_before_they_met_ends(tmp_path: Path) -> None:
+    locustfile, forked, log = tmp_path / "locustfile.py", tmp_path / "forked", tmp_path / "locust.log"
+    locustfile.write_text(ENDING_MASTER)
+    command = ["-f", str(locustfile), "--headless", "--processes", "1", "--master-port", str(free_port())]
+    with locust_process(command, {"FORKED": str(forked)}, log) as process:
+        assert process.wait(timeout=60) == 2
+        worker = int(wait_until(forked.read_text, "the worker"))
+        wait_until(lambda: is_over(worker), "its end")
+    assert "The master is gone (its process has ended): this worker stops" in log.read_text()
+    assert "Traceback" not in log.read_text()

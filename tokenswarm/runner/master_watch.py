@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -17,6 +18,16 @@ SILENCE_S = 15.0
 """Locust's master answers each heartbeat, so once a second; its own patience of 60 s is too long for a load."""
 
 logger = logging.getLogger(__name__)
+
+
+def end_with_parent(parent: int, until: Callable[[], bool]) -> None:
+    """Of a worker that was forked and is not set up yet: it ends with process `parent`. Locust would try for five
+    minutes to reach a master that is gone; `until` says that a `MasterWatch` has taken over."""
+    while not until():
+        if os.getppid() != parent:
+            logger.error("The master is gone (its process has ended): this worker stops")
+            gevent.get_hub().handle_system_error(SystemExit, SystemExit(1))
+        gevent.sleep(CHECK_S)
 
 
 class MasterWatch:
