@@ -55,6 +55,8 @@ def read_plan(
         return _trace_plan(reader, lengths, traffic)
     recorded = traffic.recording if not sources and not reader.get("shape") else None
     plan = None if recorded is None else recorded_plan(reader, recorded)
+    if plan is None:
+        _check_recorded(reader, traffic)
     if not sources and plan is None and reader.get("arrival"):
         reader.problems.append(
             f"rate: expected one beside arrival = {kind} (--rate 50, or RATE in the env file: requests per minute), "
@@ -72,6 +74,15 @@ def read_plan(
     except BadInput as error:
         reader.problems += error.problems
     return None
+
+
+def _check_recorded(reader: CheckedOptions, traffic: Traffic) -> None:
+    """Nothing is sent at recorded times: what is said of them would be ignored."""
+    is_wrong = bool(reader.get("requests")) and traffic.recording is None
+    if reader.number("trace-speed", 0.001, arrivals.MAX_SPEED, 1.0) not in (1.0, None) and not is_wrong:
+        reader.problems.append("trace-speed: expected a trace, or requests with timestamps and no rate, got neither")
+    if reader.get("trace-window") and not reader.get("requests"):
+        reader.problems.append("trace-window: expected a trace or requests beside it, got none")
 
 
 def _trace_plan(reader: CheckedOptions, lengths: arrivals.Lengths, traffic: Traffic) -> Plan | None:

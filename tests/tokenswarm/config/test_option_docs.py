@@ -24,7 +24,7 @@ BESIDE = {
     "earlier-turns": {"endpoint": "responses"},
     "search": {"failure-criteria": "p95(ttft_ms) > 1000"},
     "max-cost": {"price-prompt": "2", "price-completion": "8"},
-    "trace-window": {"trace": "scenarios/traces/sample-azure.csv"},
+    **{name: {"trace": "scenarios/traces/sample-azure.csv"} for name in ("trace-speed", "trace-window")},
     "tool-results": {"extra-body": '{"tools": [{"type": "function", "name": "get_weather"}]}'},
     "tool-rounds": {
         "tool-results": "scenarios/tool-results.json",

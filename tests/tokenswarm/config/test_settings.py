@@ -183,6 +183,11 @@ def test_problems_name_where_the_value_comes_from() -> None:
         ),
         ({"tool_rounds": "3"}, "tool-rounds: expected tool-results beside it"),
         ({"requests": "scenarios/traces/sample-requests.jsonl", "trace_window": "1h..2h"}, "got 1h..2h"),
+        (
+            {"requests": "scenarios/traces/sample-requests.jsonl", "trace_speed": "2", "rate": "60"},
+            "trace-speed: expected a trace, or requests with timestamps and no rate, got neither",
+        ),
+        ({"rate": "60", "trace_window": "1s..2s"}, "trace-window: expected a trace or requests beside it, got none"),
         ({"tool_results": TOOLS, "requests": "scenarios/traces/sample-requests.jsonl"}, "expected no tool-results"),
         ({"host": "ftp://h"}, "http"),
         ({"n": "0"}, "from 1 to 128"),
