@@ -32,13 +32,13 @@ _BODY = """
 """
 _SAID = """
     role content type name refusal reasoning_content tool_calls tool_call_id tool_use_id call_id function arguments
-    output is_error status summary description parameters schema input_schema mode
+    output is_error status summary description parameters schema input_schema mode cache_control ttl
 """
 _KNOWN = frozenset(f"{_LINE} {_BODY} {_SAID}".split())
 _PLAIN = frozenset(
     ["type", "effort", "format", "encoding_format", "tool_choice", "function_call", "reasoning_effort", "service_tier",
      "method", "status", "summary", "verbosity", "truncation", "prompt_cache_retention", "mode", "modalities",
-     "include"]
+     "include", "ttl"]
 )  # fmt: skip
 """Members whose text is one of a few that the API knows."""
 _PLAIN_TEXT = re.compile(r"[a-z0-9_.]{1,40}|POST")

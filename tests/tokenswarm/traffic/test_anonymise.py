@@ -64,7 +64,8 @@ def test_a_name_is_left_neither_as_a_key_nor_in_a_url_nor_in_a_model(line: dict[
 
 def test_what_says_nothing_stays_and_tokens_become_others() -> None:
     body = {"model": "gpt-4.1-mini-2025-04-14", "reasoning_effort": "low", "stream_options": {"include_usage": True},
-            "modalities": ["text"], "tool_choice": "auto", "n": 2, "stop": None, "timestamp": "2026-01-01T00:00:00Z",
+            "modalities": ["text"], "cache_control": {"type": "ephemeral", "ttl": "1h"},
+            "tool_choice": "auto", "n": 2, "stop": None, "timestamp": "2026-01-01T00:00:00Z",
             "text": {"format": {"type": "json_object"}, "verbosity": "low"}}  # fmt: skip
     assert Anonymiser(b"k").line(body) == body
     one, other = Anonymiser(b"k").line({"input": [[5, 6, 7], [5, 6, 8]]})["input"]
