@@ -1,4 +1,4 @@
-"""All benchmarks in order: `python -m benchmarks [--quick] > figures.md`. About 26 minutes; 5 with `--quick`.
+"""All benchmarks in order: `python -m benchmarks [--quick] > figures.md`. About 27 minutes; 5 with `--quick`.
 
 Needs a machine that does nothing else. Peers are installed into the user's cache when they are not there yet.
 """
@@ -18,6 +18,7 @@ FULL = (
     ("Workers", "workers --workers 1,2,4"),
     ("Rows", "rows"),
     ("What the master carries", "master"),
+    ("Rows a second, sent and received", "row_rate"),
     ("What a master carries of a fleet", "fleet"),
     ("Arrivals", "arrivals"),
     ("Analysis", "analysis --rows 100000,1000000"),
