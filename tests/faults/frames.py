@@ -217,6 +217,15 @@ def test_a_message_that_does_not_go_on_from_the_one_before(field: str, value: An
     assert (ends.refused, len(ends.received)) == (1, 1)
 
 
+def test_rows_that_come_after_the_end_are_counted_once(tmp_path: Path) -> None:
+    """They have been taken from the worker's journal, or counted as lost."""
+    ends = Ends(tmp_path)
+    ends.deliver(Rows, encode(right("Rows", ends.run)))
+    ends.workers.finish(time.time())
+    ends.deliver(Rows, encode(dataclasses.replace(right("Rows", ends.run), text=format_row(failed(2)), made=8)))  # type: ignore[type-var]
+    assert (ends.refused, len(ends.received)) == (0, 1)
+
+
 def test_a_stranger_is_given_nothing(tmp_path: Path) -> None:
     ends = Ends(tmp_path)
     for name in TO_MASTER:

@@ -28,6 +28,11 @@ RUNS = {
         "--deployment", "steady", "--context-tokens", "50", "--max-tokens", "11", "--rate", "3000", "--max-lag", "1s",
         "--run-time", "5s", "--stop-timeout", "5", "-u", "5", "-r", "5",
     ),
+    # What waits at the end are more rows than a worker's message holds.
+    "overloaded": (
+        "--deployment", "steady", "--context-tokens", "50", "--max-tokens", "11", "--rate", "1500/s",
+        "--run-time", "3s", "--stop-timeout", "5", "-u", "4", "-r", "4", "--processes", "2",
+    ),
     "drained": (
         "--deployment", "slow", "--context-tokens", "50", "--max-tokens", "50", "--rate", "300", "--run-time", "3s",
         "--stop-timeout", "10", "-u", "20", "-r", "20", "--processes", "2",

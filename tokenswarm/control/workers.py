@@ -129,6 +129,7 @@ class Workers:
         self._until = math.inf
         self._after_end = 0
         self._run = ""
+        self._is_over = False
         self._note_after = 0.0
         self._refused_before = 0
         self.problems: list[str] = []
@@ -141,7 +142,7 @@ class Workers:
         self._workers = {client_id: self._expected(client_id, directory) for client_id in self._runner.clients}
         self._journal = Journal(directory / "requests.csv")
         self._offers = []
-        self._until, self._after_end = math.inf, 0
+        self._until, self._after_end, self._is_over = math.inf, 0, False
         self._run, self._refused_before = run_of(directory), self._mailbox.refused
         self.problems = []
         self._note_after = 0.0
@@ -203,7 +204,9 @@ class Workers:
             self._drained.wait(timeout=0.2)
 
     def finish(self, ended_at: float) -> list[Lost]:
-        """All that will come has come: fetch the rest from journals on this machine, and say what is lost."""
+        """All that will come has come: fetch the rest from journals on this machine, and say what is lost. A message
+        that comes after all is not taken, as its rows have been fetched or counted as lost."""
+        self._is_over = True
         for worker in self._workers.values():
             self._recover(worker)
             if not worker.done:
@@ -257,8 +260,8 @@ class Workers:
         if message.run != self._run or not (client_id in self._runner.clients or client_id in self._workers):
             raise IllFormed(f"{message.NAME}: expected a worker of this run, got one of {message.run[:60]!r}")
         worker = self._worker(client_id, message.worker)
-        if worker.done and not records:
-            return  # it had ended before it was told to
+        if self._is_over or (worker.done and not records):
+            return  # of the latter: it had ended before it was told to
         message.check_after(worker.told, worker.name)
         if worker.told.journal is None:
             self._note_after = 0.0  # until now it was not known where it is

@@ -39,6 +39,8 @@ class Batch:
     written: int
     journal: Path
     problem: str | None
+    is_last: bool
+    """No row waits behind it."""
 
 
 Ship = Callable[[Batch], None]
@@ -111,7 +113,7 @@ class Recorder:
     def _batch(self, lines: list[str]) -> Batch:
         journal = self.journal
         counters = self.started, self.finished, journal.rows, journal.rows_written
-        return Batch(len(lines), "".join(lines), *counters, journal.path, journal.problem)
+        return Batch(len(lines), "".join(lines), *counters, journal.path, journal.problem, not self._outbox)
 
     def _flush_regularly(self) -> None:
         while True:

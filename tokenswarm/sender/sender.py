@@ -92,7 +92,7 @@ class Sender:
         self._backed_off = False
         self.stopping = Event()
         """Set when the run ends: only what is under way goes on."""
-        send = (lambda batch: ship(batch, self._condition())) if ship is not None else None
+        send = (lambda batch: ship(batch, self._condition(batch.is_last))) if ship is not None else None
         self.recorder = Recorder(place.worker, journal, observe, send)
         self.answers = AnswersSample(settings.answers_sample_pct, journal) if settings.answers_sample_pct else None
         self._done = False
@@ -205,7 +205,7 @@ class Sender:
         shift_s = self.clock_shift_s() or 0.0
         return [(at - shift_s, lag_ms) for at, lag_ms in self.heartbeat.take_stalls()]
 
-    def _condition(self) -> Condition:
+    def _condition(self, is_last: bool) -> Condition:
         schedule = self.schedule
         return Condition(
             self.heartbeat.take(),
@@ -214,7 +214,7 @@ class Sender:
             schedule.overtaken if schedule is not None else 0,
             self.overload.description,
             self.overload.warning,
-            self._done,
+            self._done and is_last,
         )
 
 

@@ -51,7 +51,7 @@ def test_a_large_outbox_is_shipped_in_several_messages(tmp_path: Path) -> None:
     for number in range(1200):
         recorder.record(record(number))
     recorder.close()
-    assert [batch.rows for batch in batches] == [500, 500, 200]
+    assert [(batch.rows, batch.is_last) for batch in batches] == [(500, False), (500, False), (200, True)]
 
 
 def test_the_rest_of_a_journal_after_what_was_shipped(tmp_path: Path) -> None:
