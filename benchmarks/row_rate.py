@@ -109,7 +109,7 @@ def rate_row(program: str, streamed: bool, rate: float, workers: int, seconds: f
         rows = list(read_rows(folder))
         (path,) = folder.glob("results/*/*/run.json")
         found = figures(rows, json.loads(path.read_text()), server, samples)
-        return {"answers": "streamed" if streamed else "whole", "rows/s asked": rate, **found}
+        return {"answers": "streamed" if streamed else "whole", "rows/s asked": rate, "asked": rate * seconds, **found}
 
 
 def figures(rows: list[dict[str, str]], run: dict[str, Any], server: Nginx, samples: list[Sample]) -> dict[str, Any]:

@@ -25,7 +25,8 @@ the least gap between two requests, and no gap of a Poisson process is too short
 PURGE_S = 0.25
 OVERTAKEN_S = 1.0
 """An arrival that had waited less than this when the run ended is no part of it: it would have been sent, or not."""
-
+OVERTAKEN_PCT, OVERTAKEN_FEW = 1.0, 10
+"""More of them, in percent of what was offered and in number, are load that was not delivered."""
 
 STOPPED_S, HEAR_S = 0.5, 0.3
 """A process that comes back so late had been stopped. It first hears what has become of its share meanwhile."""
@@ -81,6 +82,7 @@ class Schedule:
         self._greenlets: list[Any] = []
         self._offers: list[_Offer] = []
         self._ended_at = math.inf
+        self._moment_s = OVERTAKEN_S
         self.offered = 0
         self.overtaken = 0
         """Arrivals that were due in the last moment of the run and are not counted as offered."""
@@ -128,8 +130,12 @@ class Schedule:
         for offer in offers:
             while (arrival := offer.share.take_due(min(until, offer.until) - offer.origin)) is not None:
                 self._put(arrival, offer)
-        while not self._waiting.empty():
-            self.give_up(self._waiting.get(), "the run ended before a user was free")
+        waiting = [self._waiting.get() for _ in range(self._waiting.qsize())]
+        have_come = sum(0.0 < until - due.scheduled_at < OVERTAKEN_S for due in waiting)
+        if have_come > max(OVERTAKEN_FEW, self.offered * OVERTAKEN_PCT / 100.0):
+            self._moment_s = 0.0
+        for due in waiting:
+            self.give_up(due, "the run ended before a user was free")
 
     def put_back(self, due: Due) -> None:
         """Another user may send an arrival that has been taken: its user is stopped, and the run goes on."""
@@ -137,7 +143,7 @@ class Schedule:
 
     def give_up(self, due: Due, reason: str) -> None:
         """The run ended before an arrival was sent: it is dropped, or was never offered if it had only just come."""
-        if self._ended_at - due.scheduled_at < OVERTAKEN_S:
+        if self._ended_at - due.scheduled_at < self._moment_s:
             self.offered -= 1
             self.overtaken += due.scheduled_at < self._ended_at  # a later one was never among the planned
         else:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent
+import pytest
 
 from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.sender.schedule import AHEAD_S, Due, Schedule
@@ -123,6 +124,19 @@ def test_what_waited_at_the_end_is_dropped_and_what_had_only_just_come_was_not_o
     assert plan.offered == len(dropped) == 4
     assert plan.overtaken == 1
     assert {str(record.error) for record in dropped} == {"the run ended before a user was free"}
+
+
+@pytest.mark.parametrize(
+    ("due", "rate_rpm", "overtaken"), [(10, 600, 10), (20, 1200, 0), (2000, 1200, 20), (300, 6000, 0)]
+)
+def test_more_than_a_few_that_had_only_just_come_were_not_delivered(due: int, rate_rpm: int, overtaken: int) -> None:
+    """As of a generator that is always a second late: it sent less than it was asked to."""
+    dropped: list[RequestRecord] = []
+    plan = schedule(dropped, max_lag_s=1000.0)
+    end = time.time()
+    plan.start(RatePlan("constant", rate_rpm), end - (due - 0.5) * 60.0 / rate_rpm, ALL)
+    plan.stop(end)
+    assert (plan.offered, plan.overtaken, len(dropped)) == (due - overtaken, overtaken, due - overtaken)
 
 
 def test_two_processes_share_a_plan_without_gap_or_double() -> None:
