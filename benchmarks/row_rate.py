@@ -56,8 +56,9 @@ def whole_answer() -> str:
 
 def streamed_answer() -> str:
     """The same as a stream, in four events and its end."""
-    deltas = ({"role": "assistant", "content": ""}, None), ({"content": "yes"}, None), ({}, "stop")
-    choices = [[{"index": 0, "delta": delta, "finish_reason": reason}] for delta, reason in deltas]
+    told: list[tuple[dict[str, str], str | None]]
+    told = [({"role": "assistant", "content": ""}, None), ({"content": "yes"}, None), ({}, "stop")]
+    choices = [[{"index": 0, "delta": delta, "finish_reason": reason}] for delta, reason in told]
     events = [{**_HEAD, "object": "chat.completion.chunk", "choices": each, "usage": None} for each in choices]
     events.append({**_HEAD, "object": "chat.completion.chunk", "choices": [], "usage": _USAGE})
     return "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"

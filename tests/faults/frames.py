@@ -8,16 +8,18 @@ from locust.runners import MasterRunner, WorkerNode, WorkerRunner
 
 import argparse
 import dataclasses
+import gc
 import inspect
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import gevent
 import pytest
 from gevent import GreenletExit
+from gevent.event import Event
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -33,8 +35,10 @@ from tokenswarm.results.csv_rows import format_row
 from tokenswarm.runner.load_test import LoadTest
 from tokenswarm.runner.master_link import MasterLink
 from tokenswarm.runner.message_guard import guard
+from tokenswarm.runner.run_part import RunPart
 from tokenswarm.runner.shapes import UsersOverTime
 from tokenswarm.runner.thread_allocation import ThreadAllocation
+from tokenswarm.sender.sender import Sender
 from tokenswarm.users import ChatUser
 from tokenswarm.workload.arrivals import RatePlan
 from tokenswarm.workload.stages import ThreadGroup, parse_shape
@@ -255,6 +259,29 @@ def test_a_user_that_locust_makes_after_the_end_ends_without_a_word() -> None:
     load_test.has_ended = False
     with pytest.raises(RuntimeError, match="users start after the load test"):
         ChatUser(environment)
+
+
+def test_what_lives_when_a_run_is_to_end_is_not_looked_at_by_the_garbage_collector() -> None:
+    """Locust's list of a thousand users set it off: reading stood still for 20 ms."""
+    looked_at: list[int] = []
+    load_test = LoadTest.__new__(LoadTest)
+    sender: Any = SimpleNamespace(stopping=Event(), schedule=None, settle=lambda: Sender.settle(sender))
+    environment: Any = SimpleNamespace(
+        stop_timeout=5,
+        runner=SimpleNamespace(user_greenlets=iter(lambda: looked_at.append(len(gc.get_objects())), None)),
+    )
+    load_test.environment, load_test.runner, load_test.workers = environment, environment.runner, None
+    load_test.options = SimpleNamespace(run_time=None)  # type: ignore[assignment]
+    load_test.process_end = SimpleNamespace(is_over=lambda _part: True)  # type: ignore[assignment]
+    load_test.part = RunPart(cast(Any, None), 0.0)
+    load_test.part.sender = sender
+    before = len(gc.get_objects())
+    try:
+        load_test._on_stopping()
+    finally:
+        gc.unfreeze()
+    assert sender.stopping.is_set()
+    assert looked_at[0] < before / 10
 
 
 def test_other_things_have_their_turn_while_messages_keep_coming() -> None:

@@ -302,6 +302,7 @@ class LoadTest:
             part.run.stop_reason = self.process_end.why_interrupted
         if part.sender is not None:
             part.sender.stopping.set()
+            part.sender.settle()
         if part.run is not None:
             part.run.judge.stop()
         if part.schedule is not None:
