@@ -20,13 +20,13 @@ signal.signal(signal.SIGTERM, lambda *_: (folder / f"asked-{name}").touch())
 (folder / f"ready-{name}").touch()
 latest = time.monotonic() + 40
 while len(list(folder.glob("asked-*"))) < 3 and time.monotonic() < latest:
-    time.sleep(0.01)
+    time.sleep(0.01)  # a file that appears tells nobody
 """
 IGNORES = "import pathlib, signal, sys, time\n" + (
     "folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]\n"
     'signal.signal(signal.SIGTERM, lambda *_: (folder / f"asked-{name}").touch())\n'
     '(folder / f"ready-{name}").touch()\n'
-    "time.sleep(40)\n"
+    "time.sleep(40)  # until it is killed\n"
 )
 DEMO = """
 import pathlib, sys

@@ -245,6 +245,7 @@ def test_lag_is_from_the_scheduled_instant() -> None:
 def test_a_call_that_is_stopped_leaves_a_cancelled_row() -> None:
     records: list[RequestRecord] = []
     first_token = gevent.event.Event()
+    # The server is silent, in a thread of its own, until the call has been stopped.
     with scripted_server([STREAM, token(), lambda _c: time.sleep(1), close]) as server:
         target = ChatTarget(api="openai", endpoint=f"{server.url}/v1", deployment="gpt", key="k")
         client = Client(ChatCompletions("gpt"), SdkEndpoint(target), Sending(), CALLER)
@@ -300,7 +301,7 @@ RAW = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Correlation-ID: 
 
 
 def test_v2_the_id_piece_is_no_token() -> None:
-    pause: Action = lambda _c: time.sleep(0.06)  # noqa: E731
+    pause: Action = lambda _c: time.sleep(0.06)  # noqa: E731 - before the first token: what is measured
     script: list[Action] = [RAW, f"{CONVERSATION} ".encode(), pause, b"Ann is ", b"the one.", close]
     record, text, sent = rag(script, contract="v2", conversation_id=CONVERSATION)
     assert (record.outcome, record.conversation_id, text) == (Outcome.OK, CONVERSATION, "Ann is the one.")

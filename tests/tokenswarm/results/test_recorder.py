@@ -69,7 +69,7 @@ def test_a_killed_process_keeps_what_was_flushed(tmp_path: Path) -> None:
         "import sys, time; from pathlib import Path; from tokenswarm.results.recorder import Recorder;"
         "from tokenswarm.record import *; r = Recorder('w', Path(sys.argv[1]));"
         "[r.record(RequestRecord(call_id=f'c{i}', outcome=Outcome.OK)) for i in range(50)]; r.flush();"
-        "print('flushed', flush=True); time.sleep(30)"
+        "print('flushed', flush=True); time.sleep(30)"  # until it is killed
     )
     child = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
