@@ -161,7 +161,9 @@ def test_a_run_told_to_people_and_to_programs(tmp_path: Path) -> None:
     assert f"Verdict: {'UNTRUSTED' if code else 'PASSED'} (exit code {code})" in people.stdout
     assert "percentage(error) must be at most 50 %, was 0 % (0 of " in people.stdout
     assert "Next: python -m tokenswarm report " in people.stdout or "Next: tokenswarm report " in people.stdout
-    assert all(len(line) <= 80 for line in people.stdout.splitlines() if "must be" not in line and "/" not in line)
+    sentences = ("must be", "/", "load generator saturated")  # which a terminal folds; the last is of a busy machine
+    rows = [line for line in people.stdout.splitlines() if not any(part in line for part in sentences)]
+    assert max(map(len, rows)) <= 80
     assert "\x1b" not in people.stdout, "no colours and no bar where nobody looks on"
     assert "Aggregated" not in people.stdout + people.stderr, "Locust's tables are left out"
     *intervals, end = [json.loads(line) for line in programs.stdout.splitlines()]
