@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from analysis.figures.levels import LevelFigures
 from analysis.findings.load_curve import CurveLevel, LoadCurve
 from analysis.plots.plotly_parts import Spec, base_layout, escape_text, right_axis
@@ -13,6 +15,10 @@ from analysis.statistics import Estimate
 
 CURVE_NOTE = "Each point is a level; bars are 95 % intervals. Green: its criteria held; red: one did not."
 TRADE_NOTE = "Each point is a level. Green: on the Pareto front, no other level has more on both axes."
+
+LABEL_SIZE = (0.12, 0.08)
+"""About what a label takes of the plot's width and height."""
+SIDES = ("top center", "bottom center", "middle right", "middle left")
 
 
 def curve_spec(curve: LoadCurve) -> tuple[list[Spec], Spec]:
@@ -42,15 +48,22 @@ def trade_plot(curve: LoadCurve) -> Plot | None:
         return None
     layout = base_layout("tokens/s in all", "tokens/s per user (median)") | {"showlegend": False}
     layout["xaxis"] |= {"rangemode": "tozero"}
+    x = [shown(level.figures.tokens_per_s) for level in told]
+    y = [shown(level.figures.per_user.value) for level in told]
     trace = {
-        "type": "scatter", "mode": "markers+text", "name": "level", "textposition": "top center", "cliponaxis": False,
-        "text": [escape_text(level.label) for level in told],
-        "x": [shown(level.figures.tokens_per_s) for level in told],
-        "y": [shown(level.figures.per_user.value) for level in told],
+        "type": "scatter", "mode": "markers+text", "name": "level", "cliponaxis": False, "x": x, "y": y,
+        "text": [escape_text(level.label) for level in told], "textposition": label_sides(x, y),
         "marker": {"size": 9, "color": [GREEN if level.on_front else GREY for level in told]},
         "textfont": {"size": 11}, "hovertemplate": "%{text}: %{x:,.4~r} in all, %{y:,.4~r} per user",
     }  # fmt: skip
     return Plot("trade", "Speed per user against the system's", TRADE_NOTE, {"data": [trace], "layout": layout})
+
+
+def label_sides(x: Sequence[float | None], y: Sequence[float | None]) -> list[str]:
+    """Where each point's label stands: above it, or at another side where points lie close to it."""
+    points = np.array([x, y], dtype=float).T
+    near = (np.abs(points[:, None] - points) <= points.max(axis=0) * LABEL_SIZE).all(axis=2)
+    return [SIDES[int(near[number, :number].sum()) % len(SIDES)] for number in range(len(points))]
 
 
 def _latencies(x: Sequence[float], found: Sequence[LevelFigures]) -> list[Spec]:
