@@ -43,6 +43,7 @@ PACKAGES = (
     "rich",
     "jmespath",
     "websockets",
+    "xxhash",
 )
 """What the load generator imports; the analysis and its packages stay at home."""
 

@@ -25,6 +25,10 @@ class Member(NamedTuple):
     value: Any
 
 
+Piece = str | tuple[int, int]
+"""A text, or where it stands in another: [begin, end)."""
+
+
 class ObjectText(NamedTuple):
     """An object's members in the order of the text, and its own text: [begin, end). `last`: by name the last member,
     which is the one that counts."""
@@ -77,13 +81,14 @@ def read_objects(text: str, begin: int, within: str) -> list[ObjectText]:
 
 def edited(text: str, found: ObjectText, changes: Mapping[str, str | None]) -> str:
     """An object's text with members put in (as JSON text) or taken out (`None`); all else stays as it is."""
-    return "".join(edited_pieces(text, found, changes))
+    pieces = edited_pieces(found, changes)
+    return "".join([piece if isinstance(piece, str) else text[piece[0] : piece[1]] for piece in pieces])
 
 
-def edited_pieces(text: str, found: ObjectText, changes: Mapping[str, str | None]) -> list[str]:
+def edited_pieces(found: ObjectText, changes: Mapping[str, Piece | None]) -> list[Piece]:
     """The same in pieces: what stands in place of another value is a piece by itself."""
-    pieces: list[str] = []
-    at, missing, is_empty = found.begin, {key: new for key, new in changes.items() if new is not None}, True
+    pieces: list[Piece] = []
+    at, missing, is_empty = found.begin + 1, {key: new for key, new in changes.items() if new is not None}, True
     for position, member in enumerate(found.members):
         new = changes.get(member.key)
         is_empty = is_empty and new is None and member.key in changes
@@ -91,17 +96,15 @@ def edited_pieces(text: str, found: ObjectText, changes: Mapping[str, str | None
             continue
         missing.pop(member.key, None)
         if new is not None:
-            pieces += [text[at : member.begin], new]
+            pieces += [(at, member.begin), new]
             at = member.end
             continue
         begin, end = _with_comma(found, position)
-        pieces.append(text[at : max(at, begin)])
+        pieces.append((at, max(at, begin)))
         at = max(at, end)
-    pieces.append(text[at : found.end])
-    if missing:
-        first = ",".join(f"{json.dumps(key)}:{value}" for key, value in missing.items())
-        pieces[0] = "{" + first + ("" if is_empty else ",") + pieces[0][1:]
-    return pieces
+    pieces.append((at, found.end))
+    first = ",".join(f"{json.dumps(key)}:{value}" for key, value in missing.items())
+    return ["{" + first + ("," if first and not is_empty else ""), *pieces]
 
 
 def _with_comma(found: ObjectText, position: int) -> tuple[int, int]:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from tokenswarm.apis.api import Api, Encoded, Reader
@@ -62,14 +63,14 @@ def like(asks: str, body: Mapping[str, Any], name: str, keep_text: bool = False)
         return EmbeddingsRequest(texts=[""] * count, name=name)
     limit = next((found for each in _LIMITS if (found := _count(body.get(each), MAX_TOKENS)) is not None), None)
     choices = _count(body.get("n"), _MOST_CHOICES)
-    return ChatRequest(
-        messages=[],
-        max_tokens=limit,
-        stream=body.get("stream") is True,
-        keep_text=keep_text,
-        name=name,
-        body={} if choices is None else {"n": choices},
-    )
+    return _chat(limit, choices, body.get("stream") is True, keep_text, name)
+
+
+@lru_cache(maxsize=1024)
+def _chat(limit: int | None, choices: int | None, stream: bool, keep_text: bool, name: str) -> ChatRequest:
+    """The same one again and again: most requests of a recording differ in their messages alone."""
+    body = {} if choices is None else {"n": choices}
+    return ChatRequest(messages=[], max_tokens=limit, stream=stream, keep_text=keep_text, name=name, body=body)
 
 
 def _count(value: Any, most: int) -> int | None:

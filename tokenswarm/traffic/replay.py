@@ -11,7 +11,7 @@ from typing import Any
 
 from tokenswarm.recordings.bodies import asks_of
 from tokenswarm.recordings.graph import AgentStep, read_steps
-from tokenswarm.recordings.json_text import SCAN, ObjectText, edited, edited_pieces, read_object, read_objects
+from tokenswarm.recordings.json_text import SCAN, ObjectText, Piece, edited, edited_pieces, read_object, read_objects
 from tokenswarm.recordings.lines import Form, conversation_of, turns_of
 from tokenswarm.recordings.scan import Index
 from tokenswarm.recordings.sessions import Sessions
@@ -206,13 +206,13 @@ def made_request(body: Body, changes: Changes, sent: Sent, number: str) -> Recor
     """A recorded body as it is sent."""
     asks, text, found = body
     made = changes.of(found, asks)
+    # As it is sent, for what of it decides how the answer is read.
+    members = {each.key: each.value for each in found.members}
+    members |= {key: SCAN(new, 0)[0] for key, new in made.items() if new is not None}
     messages = found.value("messages")
     if sent.answers and isinstance(messages, list):
         made["messages"] = _json(answered(messages, sent.answers))
     content, seen_share = _content(text, found, made, sent.seen)
-    # As it is sent, for what of it decides how the answer is read.
-    members = {each.key: each.value for each in found.members}
-    members |= {key: SCAN(new, 0)[0] for key, new in made.items() if new is not None}
     return RecordedRequest(
         asks=asks,
         content=content,
@@ -229,16 +229,25 @@ def _content(
     text: str, found: ObjectText, made: Mapping[str, str | None], seen: SeenPrefixes | None
 ) -> tuple[bytes, float | None]:
     """The bytes of a body, and how much of what it says has been seen."""
+    encoded = memoryview(text.encode("utf-8")) if text.isascii() else None
     if seen is None:
-        return edited(text, found, made).encode("utf-8"), None
-    said = {name: text[at.begin : at.end] for name in SAID if (at := found.last.get(name)) and name not in made}
+        return b"".join([_encoded(piece, text, encoded) for piece in edited_pieces(found, made)]), None
+    said = {name: (at.begin, at.end) for name in SAID if (at := found.last.get(name)) and name not in made}
     # A member that stands there twice is left as it is.
     apart = said if len(found.last) == len(found.members) else {}
-    pieces = edited_pieces(text, found, {**apart, **made})
-    encoded = {id(piece): piece.encode("utf-8") for piece in pieces}
+    pieces = edited_pieces(found, {**apart, **made})
+    parts = {id(piece): _encoded(piece, text, encoded) for piece in pieces}
     texts = [each for name in SAID if (each := said.get(name) or made.get(name))]
-    share = seen.share([encoded.get(id(each)) or each.encode("utf-8") for each in texts])
-    return b"".join([encoded[id(piece)] for piece in pieces]), share
+    share = seen.share([parts.get(id(each)) or _encoded(each, text, encoded) for each in texts])
+    return b"".join([parts[id(piece)] for piece in pieces]), share
+
+
+def _encoded(piece: Piece, text: str, encoded: memoryview | None) -> bytes | memoryview:
+    """A piece of a text; `encoded`: all of that where its characters are one byte each."""
+    if isinstance(piece, str):
+        return piece.encode("utf-8")
+    begin, end = piece
+    return text[begin:end].encode("utf-8") if encoded is None else encoded[begin:end]
 
 
 class Conversations:

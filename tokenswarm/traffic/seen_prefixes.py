@@ -8,7 +8,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from zlib import crc32
+
+from xxhash import xxh3_64_intdigest
 
 BLOCK_BYTES = 128
 """Some 32 tokens. Prompt caches go by 16 to 128; half the bytes of a block cost twice the time."""
@@ -16,6 +17,7 @@ PARTS = 20
 """A later block is a 20th of what is before it, where that is more, and has up to 20 parts."""
 MOST_BYTES = 1 << 34
 _SIZE = 1 << 25
+_WHICH = _SIZE - 1
 _AT_ONCE = getattr(mmap, "MAP_POPULATE", 0)
 """Memory that is first touched while requests are put together doubles the time of each."""
 SAID = ("tools", "system", "instructions", "messages", "input", "prompt", "conversations", "items")
@@ -60,7 +62,7 @@ class SeenPrefixes:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
-    def share(self, texts: Sequence[bytes]) -> float:
+    def share(self, texts: Sequence[bytes | memoryview]) -> float:
         """Which part of the texts, from the beginning of the first, has been seen; all of it has from now on. Less than
         it is by less than a block: by less than a part of one where an earlier text ended in that block, or left there
         what it shared with those before it."""
@@ -78,17 +80,17 @@ class SeenPrefixes:
         known, _ = self._add(data, parts, keys[new])
         return (parts[known - 1].stop if known else _ENDS[new]) / size
 
-    def _add(self, data: bytes, blocks: Sequence[slice], key: int) -> tuple[int, list[int]]:
+    def _add(self, data: bytes | memoryview, blocks: Sequence[slice], key: int) -> tuple[int, list[int]]:
         """Remember blocks that follow each other. How many of them have been seen, and the checksums up to their ends;
         `key`: that of all before them."""
         bits, seen = self._bits, 0
-        keys = [key := crc32(data[block], key) for block in blocks]
+        keys = [key := xxh3_64_intdigest(data[block], key) for block in blocks]
         for key in keys:
-            if not bits[key >> 7] & 1 << (key & 7):
+            if not bits[key & _WHICH] & 1 << (key >> 61):
                 break
             seen += 1
         for key in keys[seen:]:
-            bits[key >> 7] |= 1 << (key & 7)
+            bits[key & _WHICH] |= 1 << (key >> 61)
         return seen, keys
 
 

@@ -4,9 +4,9 @@ import random
 import subprocess
 import sys
 from pathlib import Path
-from zlib import crc32
 
 import pytest
+from xxhash import xxh3_64_intdigest
 
 from tokenswarm.traffic import seen_prefixes
 from tokenswarm.traffic.seen_prefixes import BLOCK_BYTES, PARTS, SeenPrefixes
@@ -64,7 +64,9 @@ def test_what_grows_and_what_several_begin_with_is_found_more_exactly(size: int)
 @pytest.mark.parametrize(("size", "most"), [(4096, 40), (16_384, 90), (100_000, 140), (1_000_000, 190)])
 def test_few_blocks_are_looked_at_whatever_the_length(size: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[int] = []
-    monkeypatch.setattr(seen_prefixes, "crc32", lambda data, key: looks.append(len(data)) or crc32(data, key))
+    monkeypatch.setattr(
+        seen_prefixes, "xxh3_64_intdigest", lambda data, key: looks.append(len(data)) or xxh3_64_intdigest(data, key)
+    )
     seen, text = SeenPrefixes(), random.Random(size).randbytes(size)
     for each in (text, text[: size // 3] + b"!" + text):
         looks.clear()
