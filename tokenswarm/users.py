@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gevent import GreenletExit
@@ -231,11 +232,11 @@ class ApiUser(User):
         if not self._spare:
             self._spare.append(self._make_client())
 
-        def ask(position: int, rows: StepRows, due_at: float | None) -> None:
+        def ask(position: int, rows: StepRows, due_at: float | None, wait: Callable[[], bool]) -> None:
             request, encoded = steps.take(position)
             client = self._spare.pop() if self._spare else self._make_client()
             try:
-                if due_at is None or not pause_until(self.sender.stopping.wait, due_at):
+                if not wait():
                     first = scheduled_at if rows.number == 1 else None
                     with self.sender.in_flight():
                         reply = client.call(request, rows.take, first, encoded, due_at)
@@ -245,7 +246,9 @@ class ApiUser(User):
             finally:
                 self._spare.append(client)
 
-        return GraphRun(steps.graph.steps, session, ask, self.sender.stopping.is_set, steps.prepare)
+        stopping = self.sender.stopping
+        pause = partial(pause_until, stopping.wait)
+        return GraphRun(steps.graph.steps, session, ask, stopping.is_set, pause, steps.prepare)
 
     def emit(self, record: RequestRecord) -> None:
         """Record one finished attempt."""

@@ -10,6 +10,13 @@ from tokenswarm.recordings.bodies import BadLine, check_body, figure, kind, line
 
 MAX_STEPS = 10_000
 MAX_TOOL_S = 86400.0
+_OTHER_NAMES = {
+    **dict.fromkeys(("after", "dependencies", "depends_on", "deps", "needs", "parent", "parent_id", "parent_ids",
+                     "predecessors", "wait_for", "waits_for"), "parents"),
+    **dict.fromkeys(("delay", "delay_ms", "delay_s", "tool_ms", "tool_time", "tool_time_s", "wait_ms", "wait_s"),
+                    "tool_s"),
+}  # fmt: skip
+"""How other formats call what decides when a step is sent: passed over, the steps would be sent in another order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,7 @@ def read_steps(value: Any, asks: str) -> list[AgentStep]:
             raise BadLine(f"step {number}: id: expected each once, got that of step {positions[identity] + 1}")
         positions[identity] = number - 1
     steps = [_step(entry, number, positions) for number, entry in enumerate(value, start=1)]
+    _check_apis([line_asks(entry, asks) for entry in value])
     _check_order(steps)
     return steps
 
@@ -44,6 +52,8 @@ def _check_step(entry: Any, number: int, asks: str) -> None:
     if not isinstance(entry, dict):
         raise BadLine(f"step {number}: expected an object, got {kind(entry)}")
     try:
+        if foreign := sorted(_OTHER_NAMES.keys() & entry.keys()):
+            raise BadLine(f"{foreign[0]}: expected {_OTHER_NAMES[foreign[0]]}, as this format calls it")
         body = entry.get("body")
         if not isinstance(body, dict):
             raise BadLine(f"body: expected an object, got {kind(body)}")
@@ -75,16 +85,24 @@ def _got(value: Any) -> str:
     return figure(value) if isinstance(value, float | int) and not isinstance(value, bool) else kind(value)
 
 
+def _check_apis(asked: Sequence[str]) -> None:
+    for number, each in enumerate(asked, start=1):
+        if (each == "messages") != (asked[0] == "messages"):
+            raise BadLine(f"step {number}: url: expected a request to {asked[0]} as step 1, which has other "
+                          f"credentials, got one to {each}")  # fmt: skip
+
+
 def _check_order(steps: Sequence[AgentStep]) -> None:
-    done: set[int] = set()
-    left = set(range(len(steps)))
-    while ready := {position for position in left if done.issuperset(steps[position].parents)}:
-        done |= ready
-        left -= ready
-    if left:
-        raise BadLine(
-            f"step {min(left) + 1}: parents: expected no circle, got one among steps that wait for each other"
-        )
+    children, waits_for = children_of(steps), [len(step.parents) for step in steps]
+    ready = [position for position, count in enumerate(waits_for) if not count]
+    while ready:
+        for child in children[ready.pop()]:
+            waits_for[child] -= 1
+            if not waits_for[child]:
+                ready.append(child)
+    if any(waits_for):
+        first = next(number for number, count in enumerate(waits_for, start=1) if count)
+        raise BadLine(f"step {first}: parents: expected no circle, got one among steps that wait for each other")
 
 
 def children_of(steps: Sequence[AgentStep]) -> list[list[int]]:

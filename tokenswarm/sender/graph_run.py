@@ -12,13 +12,15 @@ from tokenswarm.record import Outcome, SessionEnd
 from tokenswarm.recordings.graph import AgentStep, children_of
 from tokenswarm.sender.session import Session, StepRows
 
-Ask = Callable[[int, StepRows, "float | None"], None]
-"""Sends the step at a position not before Unix s (`None`: now) and hands its attempts to the rows."""
+Ask = Callable[[int, StepRows, "float | None", Callable[[], bool]], None]
+"""Sends the step at a position at Unix s (`None`: now) and hands its attempts to the rows. It calls the last one, which
+waits until then and is true where the run has ended before."""
 
 
 class GraphRun:
-    """One session on its way; `ask` runs in a greenlet of its own for each step under way. `prepare` is told of a step
-    when the last one that it waits for has been started."""
+    """One session on its way; `ask` runs in a greenlet of its own for each step under way. `pause` waits until Unix s
+    and is true where the run has ended before; `prepare` is told of a step when the last one that it waits for has been
+    started."""
 
     def __init__(
         self,
@@ -26,12 +28,14 @@ class GraphRun:
         session: Session,
         ask: Ask,
         stopped: Callable[[], bool],
+        pause: Callable[[float], bool],
         prepare: Callable[[int], None] = lambda position: None,
     ) -> None:
         self._steps = steps
         self._session = session
         self._ask = ask
         self._stopped = stopped
+        self._pause = pause
         self._prepare = prepare
         self._children = children_of(steps)
         self._open = [len(step.parents) for step in steps]
@@ -41,6 +45,8 @@ class GraphRun:
         self._ended: gevent.queue.Queue[tuple[int, StepRows]] = gevent.queue.Queue()
         self._rows: dict[int, StepRows] = {}
         self._running: dict[int, Any] = {}
+        self._waiting: set[int] = set()
+        """Running steps that have not been sent yet, as their tools take their time."""
         self._answered = 0
         self._failed = False
 
@@ -61,6 +67,7 @@ class GraphRun:
     def _start(self, position: int, after: float | None, tool_s: float, path_s: float = 0.0) -> None:
         rows = self._rows[position] = self._session.next_step(path_s + tool_s)
         due_at = None if after is None else after + tool_s
+        self._waiting.add(position)
         self._running[position] = gevent.spawn(self._go, position, rows, due_at)
         self._prepare_children(position)
 
@@ -73,19 +80,31 @@ class GraphRun:
 
     def _go(self, position: int, rows: StepRows, due_at: float | None) -> None:
         try:
-            self._ask(position, rows, due_at)
+            self._ask(position, rows, due_at, lambda: self._wait(position, due_at))
         finally:
             self._ended.put((position, rows))
 
+    def _wait(self, position: int, due_at: float | None) -> bool:
+        has_ended = due_at is not None and self._pause(due_at)
+        self._waiting.discard(position)
+        return has_ended
+
     def _take(self, position: int, rows: StepRows) -> None:
         """A step has ended: those that have waited for it alone are sent, unless something has failed."""
-        del self._running[position]
+        if self._running.pop(position, None) is None:
+            return  # it was not sent any more
         if rows.outcome is Outcome.OK:
             self._answered += 1
             self._start_children(position)
         elif rows.outcome is not None and rows.outcome is not Outcome.CANCELLED:
-            self._failed = True
+            self._fail()
         rows.flush(None if self._running else self._end())
+
+    def _fail(self) -> None:
+        """Nothing more is sent, and what has not been sent yet is not waited for."""
+        self._failed = True
+        for position in self._waiting & self._running.keys():
+            self._running.pop(position).kill(block=False)
 
     def _start_children(self, position: int) -> None:
         for child in self._children[position]:

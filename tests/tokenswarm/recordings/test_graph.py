@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import random
+import time
 from typing import Any
 
 import pytest
@@ -28,6 +30,19 @@ def test_without_parents_a_step_waits_for_the_one_before() -> None:
         AgentStep((0,), 0.5),
         AgentStep((1,), 0),
     ]
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_chain_is_checked_in_the_time_of_its_length(turn: int) -> None:
+    count = 10_000
+    entries = [step(str(at), parents=[str(at - 1)] if at else []) for at in range(count)][::turn]
+    before_s = time.process_time()
+    assert len(read_steps(entries, "chat")) == count
+    took_s = time.process_time() - before_s
+    before_s = time.process_time()
+    for entry in entries * 3:  # what cannot be spared; looking through all for each took 30 times that
+        json.loads(json.dumps(entry))
+    assert took_s < time.process_time() - before_s
 
 
 def test_a_fan_out_and_a_join_in_any_order_of_the_file() -> None:
@@ -58,6 +73,10 @@ def test_a_fan_out_and_a_join_in_any_order_of_the_file() -> None:
          "is none"),
         ([step(tool_s="1")], "step 1: tool_s: expected seconds from 0 to 86400, got text"),
         ([{**step(), "id": {"Anna": 1}}], "step 1: id: expected text or a whole number, got an object"),
+        ([step("a"), step("b", depends_on=["a"])], "step 2: depends_on: expected parents, as this format calls it"),
+        ([step(delay_ms=20)], "step 1: delay_ms: expected tool_s, as this format calls it"),
+        ([step(), step(), step(url="/v1/messages")],
+         "step 3: url: expected a request to chat as step 1, which has other credentials, got one to messages"),
     ],
 )  # fmt: skip
 def test_a_graph_that_is_none_is_named(steps: Any, what: str) -> None:

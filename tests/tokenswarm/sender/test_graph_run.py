@@ -24,8 +24,8 @@ def asked(
     spans: dict[int, tuple[float, float]] = {}
     rows: list[RequestRecord] = []
 
-    def ask(position: int, taken: StepRows, due_at: float | None) -> None:
-        pause_until(lambda left_s: gevent.sleep(left_s), due_at or 0.0)
+    def ask(position: int, taken: StepRows, due_at: float | None, wait: Callable[[], bool]) -> None:
+        wait()
         while time.time() < (due_at or 0.0):  # as the transport does
             gevent.sleep(0)
         begin = time.time()
@@ -40,8 +40,12 @@ def asked(
             )
         )
 
-    GraphRun(steps, Session("s", time.time(), rows.append), ask, stopped).go_through()
+    GraphRun(steps, Session("s", time.time(), rows.append), ask, stopped, pause).go_through()
     return spans, rows
+
+
+def pause(at: float) -> bool:
+    return pause_until(lambda left_s: gevent.sleep(left_s), at)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -77,6 +81,22 @@ def test_what_needs_an_answer_that_did_not_come_is_not_asked() -> None:
     assert rows[-1].session_duration_s is None
 
 
+def test_what_waits_for_its_tools_when_another_fails_is_not_asked() -> None:
+    steps = [AgentStep((), 0), AgentStep((0,), 0), AgentStep((0,), 60), AgentStep((0,), 0), AgentStep((2,), 0)]
+    outcomes = {1: Outcome.HTTP_ERROR}
+    spans, rows = asked(
+        steps, lambda position: 0.02 * (position == 3), lambda position: outcomes.get(position, Outcome.OK)
+    )
+    assert spans.keys() == {0, 1, 3}
+    assert [(row.call_id, row.session_end) for row in rows] == [("0", None), ("1", None), ("3", SessionEnd.FAILED)]
+
+
+def test_a_failure_ends_a_session_of_which_the_rest_waits_for_its_tools() -> None:
+    steps = [AgentStep((), 0), AgentStep((), 60)]
+    _, rows = asked(steps, lambda position: 0.0, lambda position: Outcome.TIMEOUT)
+    assert [(row.call_id, row.session_end) for row in rows] == [("0", SessionEnd.FAILED)]
+
+
 def test_the_end_of_the_run_starts_nothing_and_ends_no_session() -> None:
     spans, rows = asked([AgentStep((), 0), AgentStep((0,), 0)], lambda position: 0.0, stopped=lambda: True)
     assert spans.keys() == {0}
@@ -86,7 +106,7 @@ def test_the_end_of_the_run_starts_nothing_and_ends_no_session() -> None:
 def test_a_session_that_is_killed_leaves_no_step_running() -> None:
     running: list[int] = []
 
-    def ask(position: int, taken: StepRows, due_at: float | None) -> None:
+    def ask(position: int, taken: StepRows, due_at: float | None, wait: Callable[[], bool]) -> None:
         running.append(position)
         try:
             gevent.sleep(60)
@@ -94,7 +114,9 @@ def test_a_session_that_is_killed_leaves_no_step_running() -> None:
             running.remove(position)
 
     session = Session("s", time.time(), lambda row: None)
-    greenlet = gevent.spawn(GraphRun([AgentStep((), 0), AgentStep((), 0)], session, ask, lambda: False).go_through)
+    greenlet = gevent.spawn(
+        GraphRun([AgentStep((), 0), AgentStep((), 0)], session, ask, lambda: False, pause).go_through
+    )
     while len(running) < 2:
         gevent.sleep(0)
     greenlet.kill()
@@ -107,13 +129,14 @@ def test_what_follows_is_prepared_once_when_all_that_it_waits_for_is_under_way(s
     steps = [AgentStep(step.parents, 0.0) for step in steps]
     events: list[tuple[str, int]] = []
 
-    def ask(position: int, taken: StepRows, due_at: float | None) -> None:
+    def ask(position: int, taken: StepRows, due_at: float | None, wait: Callable[[], bool]) -> None:
+        wait()
         events.append(("asked", position))
         gevent.sleep(0.001)
         taken.take(RequestRecord(call_id="c", started_at=time.time(), e2e_ms=1.0, outcome=Outcome.OK))
 
     session = Session("s", time.time(), lambda row: None)
-    GraphRun(steps, session, ask, lambda: False, lambda child: events.append(("prepared", child))).go_through()
+    GraphRun(steps, session, ask, lambda: False, pause, lambda child: events.append(("prepared", child))).go_through()
     for position, step in enumerate(steps):
         prepared = [at for at, event in enumerate(events) if event == ("prepared", position)]
         assert len(prepared) == bool(step.parents)
