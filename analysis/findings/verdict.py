@@ -22,6 +22,7 @@ from tokenswarm.metrics.criteria import (
     unknown_name,
 )
 from tokenswarm.metrics.goodput import Goodput, parse_goodput
+from tokenswarm.metrics.samples import carries, needed
 from tokenswarm.metrics.verdict import (
     RUN_DISTRUST,
     Evidence,
@@ -179,10 +180,12 @@ def _failures(run: Run) -> list[Reason]:
 
 def distrust(run: Run, accounting: AccountingCheck) -> list[Reason]:
     """Why the figures of a run are not to be trusted: what the generator noted at the end, and what the rows show."""
-    if run.source != TOKENSWARM or run.state in ("crashed", "recovered"):
+    if run.state in ("crashed", "recovered"):
         return []
     lost = [Reason(ReasonKind.ACCOUNTING, problem) for problem in accounting.problems]
     lost += [Reason(ReasonKind.EVIDENCE, run.altered)] if run.altered else []
+    if run.source != TOKENSWARM:
+        return lost
     return _noted(run, accounting) + _delivery(run, accounting) + lost
 
 
@@ -242,10 +245,19 @@ def _of_given(criterion: Criterion, overall: Group, by_name: Mapping[str, Group]
     found = overall if criterion.name is None else by_name.get(criterion.name)
     value = None if found is None else _stated(criterion, found)
     if found is None or value is None:
-        note = unknown_name(criterion, by_name) or "this source does not state it"
+        note = unknown_name(criterion, by_name) or _too_few(criterion, found) or "this source does not state it"
         return CriterionResult(criterion, "no_data", None, 0, note)
     state = "failed" if criterion.is_true(value) else "held"
     return CriterionResult(criterion, state, value, found.counts.sent, "as stated by the source")
+
+
+def _too_few(criterion: Criterion, found: Group | None) -> str:
+    """Why a percentile that another tool states is not taken: too few requests carry it."""
+    stated = None if found is None else found.distributions.get(criterion.metric)
+    percent = percentile_of(criterion.aggregation)
+    if stated is None or percent is None or f"p{percent:g}" not in stated.percentiles or carries(stated.n, percent):
+        return ""
+    return f"p{percent:g} needs {needed(percent)} values, there are {stated.n}"
 
 
 def _stated(criterion: Criterion, found: Group) -> float | None:

@@ -44,6 +44,7 @@ def load(path: Path, files: Sequence[Path]) -> Run:
     texts = files[0].read_text(encoding="utf-8-sig", errors="replace").splitlines()
     lines = [line for line in map(_line, texts) if line is not None]
     last = lines[-1]
+    _check_counts(files[0], last)
     end = _instant(last)
     start = None if end is None else end - (_number(last.get("run_seconds")) or 0.0)
     return Run(
@@ -55,6 +56,14 @@ def load(path: Path, files: Sequence[Path]) -> Run:
         notes=["times of day in the log have no zone and are read as UTC"],
         skipped_lines=0 if texts[-1].strip() == "" or _line(texts[-1]) or not texts[-1].startswith("{") else 1,
     )
+
+
+def _check_counts(file: Path, line: Mapping[str, Any]) -> None:
+    """Refuse a log whose last line does not say how many requests it has and how many of them failed."""
+    sent, bad, throttled = (_number(line.get(key)) for key in ("completed", "failures", "throttled"))
+    if sent is None or bad is None or throttled is None or not 0 <= throttled <= bad <= sent:
+        got = ", ".join(f"{key} {line.get(key)!r}" for key in ("completed", "failures", "throttled"))
+        raise BadInput([f"{file}: expected counts of completed, of them failures, of them throttled, got {got}"])
 
 
 def _line(text: str) -> dict[str, Any] | None:

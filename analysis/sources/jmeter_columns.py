@@ -69,9 +69,14 @@ def _fits(cells: list[str], names: tuple[str, ...]) -> bool:
     return bool(placed) and named["success"] in ("true", "false") and all(cell.isdecimal() for cell in numbers)
 
 
+EARLIEST_S, LATEST_S = 946_684_800.0, 4_102_444_800.0
+"""2000 and 2100: a number outside them is in s or us, not in ms."""
+
+
 def instants(column: pd.Series[Any]) -> tuple[pd.Series[Any], str | None]:
     """Unix s of a column of times, NaN for what is none, and what needs saying of them. Dates have no zone: UTC."""
     numbers = pd.to_numeric(column, errors="coerce") / 1000.0
+    numbers = numbers.where(numbers.between(EARLIEST_S, LATEST_S))
     dates = column.str.match(_DATE)
     if not dates.any():
         return numbers, None

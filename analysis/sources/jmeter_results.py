@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ _TRANSACTION = "Number of samples in transaction"
 _PART = re.compile(r"(.+)-\d+")
 _HEAD = 65536
 _ROUNDING_S = 0.002
+MAX_APART_S = 60.0
+"""Engines of one run begin within seconds; a short one may have ended before a late one sends."""
 BLIND_SPOTS = [
     "tokens and TTFT: neither TPM nor time to the first token is in these files",
     "a failure inside a 200: it counts as answered unless the test plan asserted the body",
@@ -39,8 +42,9 @@ def is_results(head: str) -> bool:
     return "<testResults" in head[:400] or find_dialect(head) is not None
 
 
-def load(path: Path, files: Sequence[Path]) -> Run:
-    """One run from the files of all engines; each engine becomes a worker. Raises `BadInput` listing all problems."""
+def load(path: Path, files: Sequence[Path], unreadable: Sequence[Path] = ()) -> Run:
+    """One run from the files of all engines; each engine becomes a worker. `unreadable`: files beside them that are
+    empty or no text, which may have been those of another engine. Raises `BadInput` listing all problems."""
     problems: list[str] = []
     notes: list[str] = []
     tables = []
@@ -67,7 +71,18 @@ def load(path: Path, files: Sequence[Path]) -> Run:
         blind_spots=list(BLIND_SPOTS),
         notes=list(dict.fromkeys(notes)),
         skipped_lines=skipped,
+        altered="; ".join(filter(None, [*(f"{file.name} is empty or no text" for file in unreadable), _apart(tables)])),
     )
+
+
+def _apart(tables: Sequence[pd.DataFrame]) -> str:
+    """Why files cannot be those of the engines of one run, which send at the same time; empty where they can."""
+    found = [(table["timeStamp"], table["engine"]) for table in tables if len(table)]
+    spans = sorted((times.min(), times.max(), engines.iloc[0]) for times, engines in found)
+    for (_, end, one), (start, _, other) in pairwise(spans):
+        if start - end > MAX_APART_S:
+            return f"{one} ends {start - end:.0f} s before {other} begins: results of several runs"
+    return ""
 
 
 def outcome(success: str, code: str, message: str) -> Outcome:
@@ -102,14 +117,15 @@ def _read(file: Path, problems: list[str], notes: list[str]) -> pd.DataFrame | N
             keep_default_na=False,
             encoding="utf-8-sig",
             encoding_errors="replace",
-            on_bad_lines="skip",
             engine="c",
             index_col=False,
         )
     except (ValueError, OSError) as error:
         problems.append(f"{file}: expected a JMeter CSV, got {error}")
         return None
-    return table.reindex(columns=list(USED), fill_value="").fillna("")
+    table = table.reindex(columns=list(USED), fill_value="").fillna("")
+    again = (table["timeStamp"] == "timeStamp") & (table["elapsed"] == "elapsed")  # files that were put behind another
+    return table[~again].reset_index(drop=True)
 
 
 def _placed(table: pd.DataFrame, problems: list[str], notes: list[str], file: Path) -> Any:
@@ -123,8 +139,9 @@ def _placed(table: pd.DataFrame, problems: list[str], notes: list[str], file: Pa
     if note:
         notes.append(f"{file.name}: {note}")
     table["timeStamp"] = placed
-    table["elapsed"] = pd.to_numeric(table["elapsed"], errors="coerce")
-    table["Latency"] = pd.to_numeric(table["Latency"], errors="coerce")
+    for name in ("elapsed", "Latency"):
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        table[name] = numbers.where(numbers.between(0.0, np.inf, inclusive="left"))
     known = table["success"].str.strip().str.lower().isin(["true", "false"])
     return (table["timeStamp"].notna() & table["elapsed"].notna() & known).to_numpy()
 

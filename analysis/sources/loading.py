@@ -227,7 +227,8 @@ def _load_other(path: Path) -> Run | None:
     heads = {file: _head(file) for file in files if file.suffix.lower() in (".csv", ".jtl", ".log", ".jsonl", ".txt")}
     results = [file for file, head in heads.items() if jmeter_results.is_results(head)]
     if results:
-        return jmeter_results.load(path, results)
+        others = [file for file, head in heads.items() if file not in results and (not head or "\0" in head)]
+        return jmeter_results.load(path, results, others)
     stats = [file for file, head in heads.items() if locust_csv.is_stats(head) or locust_csv.is_history(head)]
     if stats:
         return locust_csv.load(path, stats)

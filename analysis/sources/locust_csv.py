@@ -55,6 +55,7 @@ def load(path: Path, files: Sequence[Path]) -> Run:
     if overall_row is None:
         raise BadInput([f"{path}: expected a line {AGGREGATED} in Locust's CSV, got none"])
     seconds = _seconds(overall_row, start, end)
+    _check_counts(path, rows, overall_row)
     by_name = _by_name(rows, seconds, throttled, failures_known)
     overall = _group("", overall_row, seconds, sum(throttled.values()), failures_known)
     notes = [] if start is not None else ["no history: the length of the run is taken from its rate"]
@@ -67,6 +68,32 @@ def load(path: Path, files: Sequence[Path]) -> Run:
         blind_spots=list(BLIND_SPOTS),
         notes=notes + ([] if failures_known else ["no *_failures.csv: 429s are among the failures"]),
     )
+
+
+def _check_counts(path: Path, rows: Sequence[Mapping[str, str]], overall: Mapping[str, str]) -> None:
+    """Refuse counts that are none, and a last line that is not the sum of the others: a file that was cut, or several
+    put together."""
+    expected = f"{path}: expected a Request Count and a Failure Count that is no more"
+    if wrong := [row for row in rows or [overall] if not _are_counts(row)]:
+        pairs = ((row["Name"], row.get("Request Count"), row.get("Failure Count")) for row in wrong)
+        raise BadInput([f"{expected}, got {sent!r} and {bad!r} ({name})" for name, sent, bad in pairs])
+    parts = [row for row in rows if row["Name"] != AGGREGATED]
+    whole = [row for row in rows if row["Name"] == AGGREGATED]
+    expected = f"{path}: expected as many requests in the line {AGGREGATED} as in the others together"
+    of_parts, stated = (sum(int(float(row["Request Count"])) for row in some) for some in (parts, whole))
+    if parts and of_parts != stated:
+        raise BadInput([f"{expected}, {of_parts}, got {stated}"])
+
+
+def _are_counts(row: Mapping[str, str]) -> bool:
+    sent, bad = finite(row.get("Request Count")), finite(row.get("Failure Count"))
+    return sent is not None and bad is not None and 0 <= bad <= sent and sent % 1 == bad % 1 == 0
+
+
+def _time(cell: str | None) -> float | None:
+    """A time in ms; `None` for what cannot be one."""
+    found = finite(cell)
+    return found if found is not None and found >= 0 else None
 
 
 def _by_name(
@@ -172,7 +199,7 @@ def _seconds(row: Mapping[str, str], start: float | None, end: float | None) -> 
 
 
 def _group(key: str, row: Mapping[str, str], seconds: float, throttled: int, failures_known: bool) -> Group:
-    sent, bad = int(finite(row["Request Count"]) or 0), int(finite(row["Failure Count"]) or 0)
+    sent, bad = int(float(row["Request Count"])), int(float(row["Failure Count"]))
     rates = {"rpm_started": per_minute(sent, seconds), "rpm": per_minute(sent - bad, seconds)}
     refused = throttled if failures_known else None
     return given_group(key, sent, bad, refused, rates, [_response_times(row, sent)] if sent else [])
@@ -184,9 +211,9 @@ def _response_times(row: Mapping[str, str], n: int) -> Distribution:
         match = re.fullmatch(r"([\d.]+)%", column)
         if match and float(match[1]) < 100:
             percent = float(match[1])
-            percentiles[f"p{percent:g}"] = Estimate(finite(cell) if carries(n, percent) else None)
-    average = Estimate(finite(row.get("Average Response Time")))
-    lowest, highest = finite(row.get("Min Response Time")), finite(row.get("Max Response Time"))
+            percentiles[f"p{percent:g}"] = Estimate(_time(cell) if carries(n, percent) else None)
+    average = Estimate(_time(row.get("Average Response Time")))
+    lowest, highest = _time(row.get("Min Response Time")), _time(row.get("Max Response Time"))
     return Distribution("response_time_ms", n, average, lowest, highest, percentiles)
 
 

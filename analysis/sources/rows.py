@@ -42,6 +42,10 @@ from tokenswarm.userinput import BadInput
 Values = npt.NDArray[Any]
 
 REQUIRED = ("call_id", "started_at", "outcome", "e2e_ms")
+NEVER_NEGATIVE = (
+    "first_byte_ms", "first_progress_ms", "ttft_ms", "ttft_visible_ms", "e2e_ms", "tbt_ms", "gap_max_ms",
+    "prompt_tokens", "completion_tokens",
+)  # fmt: skip
 COMPACT_FROM = 512 * 1024 * 1024
 CHUNK_ROWS = 50_000
 PARSERS = 2
@@ -115,8 +119,9 @@ MAX_CELL = 10_000_000
 def read_rows(path: Path) -> RowsFile:
     """Read a CSV of records in chunks.
 
-    A last line without line end was cut by a crash and is skipped; so is any line whose cells do not parse, or with
-    more cells than the header. All are counted. Raises `BadInput` when it is not a file of records.
+    A last line without line end was cut by a crash and is skipped; so is any line whose cells do not parse or cannot
+    be (a time below 0), or with more cells than the header. All are counted. Raises `BadInput` when it is not a file
+    of records.
     """
     header = _header(path)
     if header is None:
@@ -229,9 +234,19 @@ def _numbers(chunk: pd.DataFrame, columns: Iterable[str]) -> tuple[pd.DataFrame,
 
 
 def _usable(chunk: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Rows with a known outcome and, when they were sent, a finite start."""
+    """Rows with a known outcome and, when they were sent, a finite start; no time or count in them is impossible."""
     known = chunk["outcome"].isin(OUTCOMES).to_numpy()
     dropped = (chunk["outcome"] == Outcome.DROPPED).to_numpy(bool)
     started = np.isfinite(chunk["started_at"].to_numpy(np.float64))
     named = chunk["call_id"].notna().to_numpy()
-    return np.asarray(known & named & (dropped | started))
+    return np.asarray(known & named & (dropped | started) & _possible(chunk))
+
+
+def _possible(chunk: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Rows in which nothing took less than no time, or for ever, and nothing was counted below 0."""
+    good = np.ones(len(chunk), bool)
+    for name in NEVER_NEGATIVE:
+        if name in chunk:
+            values = chunk[name].to_numpy(np.float64)
+            good &= ~((values < 0) | np.isinf(values))
+    return good

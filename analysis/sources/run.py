@@ -49,7 +49,7 @@ class Run:
     notes: list[str] = field(default_factory=list)
     skipped_lines: int = 0
     altered: str = ""
-    """Why its rows are not those that the run wrote; empty where they are, or where that cannot be told."""
+    """Why its rows are not those of one run as it wrote them; empty where they are, or where that cannot be told."""
 
     def setting(self, *keys: str) -> Any:
         """A value of run.json by its path of keys; `None` when any part of it is missing."""

@@ -17,7 +17,7 @@ T = 1_700_000_040.0
 def answered(call: str, at: float, ttft: float, e2e: float, generated: int, **more: Any) -> RequestRecord:
     """An answer started `at` seconds after T: 100 prompt tokens, 100 asked for."""
     fields: dict[str, Any] = {
-        "name": "chat", "worker": "w1", "started_at": T + at, "ttft_ms": ttft, "first_byte_ms": ttft - 10,
+        "name": "chat", "worker": "w1", "started_at": T + at, "ttft_ms": ttft, "first_byte_ms": max(0.0, ttft - 10),
         "e2e_ms": e2e, "tbt_ms": round(ttft / 10, 3), "chunks": generated, "context_tokens": 100, "max_tokens": 100,
         "prompt_tokens": 100, "completion_tokens": generated, "token_source": TokenSource.USAGE,
         "outcome": Outcome.OK, "status": 200,

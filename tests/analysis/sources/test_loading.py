@@ -173,6 +173,50 @@ def test_jmeter_times_that_are_none(tmp_path: Path) -> None:
         load_run(path)
 
 
+GOOD = [jmeter_line(at, 500) for at in range(30)]
+HELD = "p95(response_time_ms) > 10000; percentage(error) > 1"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "garbage",
+        "\x00\xff",
+        jmeter_line(3, 500).replace(",500,", ",inf,", 1),
+        jmeter_line(3, 500).replace(",500,", ",nan,", 1),
+        jmeter_line(3, -1),
+        jmeter_line(3, 500).replace(",500,", ",,", 1),
+        jmeter_line(3, 500).replace(",500,", ',"50000,5",', 1),
+        jmeter_line(3, 500, success="yes"),
+        jmeter_line(-1_700_000_040 + 1_700_000, 500),  # s where ms are expected
+        jmeter_line(3, 500).replace("OK", "a, comma", 1),
+    ],
+)
+def test_a_sample_that_cannot_be_read_is_doubted(tmp_path: Path, line: str) -> None:
+    judgement = summarise(load_run(engine(tmp_path / "r.csv", [*GOOD, line])), HELD).judgement
+    assert judgement.exit_code == 4 and [str(reason) for reason in judgement.reasons] == ["1 line could not be read"]
+
+
+def test_files_put_behind_another_keep_their_headers(tmp_path: Path) -> None:
+    summary = summarise(load_run(engine(tmp_path / "r.csv", [*GOOD, JMETER_HEADER, *GOOD])), HELD)
+    assert (summary.judgement.exit_code, summary.overall.counts.sent) == (0, 60)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\x01\xff" * 50, ("\n".join([JMETER_HEADER, *GOOD])).encode("utf-16")])
+def test_a_file_beside_those_of_other_engines_that_cannot_be_read_is_doubted(tmp_path: Path, content: bytes) -> None:
+    engine(tmp_path / "engine1_results.csv", GOOD)
+    (tmp_path / "engine2_results.csv").write_bytes(content)
+    judgement = summarise(load_run(tmp_path), HELD).judgement
+    assert judgement.exit_code == 4 and "engine2_results.csv is empty or no text" in str(judgement.reasons[0])
+
+
+def test_engines_of_different_days_are_no_run(tmp_path: Path) -> None:
+    engine(tmp_path / "engine1_results.csv", GOOD)
+    engine(tmp_path / "engine2_results.csv", [jmeter_line(86_400, 500), jmeter_line(86_401, 500)])
+    judgement = summarise(load_run(tmp_path), HELD).judgement
+    assert judgement.exit_code == 4 and "results of several runs" in str(judgement.reasons[0])
+
+
 LOCUST_STATS = """Type,Name,Request Count,Failure Count,Median Response Time,Average Response Time,Min Response Time,\
 Max Response Time,Average Content Size,Requests/s,Failures/s,50%,66%,75%,80%,90%,95%,98%,99%,99.9%,99.99%,100%
 POST,chat,90,10,1000.0,1200.5,20.0,4100.0,500.0,0.75,0.08,1000,1100,1300,1400,2000,3000,3500,4000,4100,4100,4100
@@ -229,6 +273,33 @@ def test_criteria_on_plain_locust_statistics(tmp_path: Path) -> None:
     states = [item.state for item in summary.judgement.criteria]
     # errors: 3 of 120 are 2.5 %
     assert states == ["failed", "held", "failed", "held", "no_data", "no_data", "held"]
+
+
+@pytest.mark.parametrize("cell", ["", "N/A", "nan", "inf", "-5", "1,5", "99", "0.5"])
+@pytest.mark.parametrize("column", ["Request Count", "Failure Count"])
+def test_counts_that_are_none_are_refused(tmp_path: Path, column: str, cell: str) -> None:
+    cell = {"Request Count": "5", "Failure Count": "99"}[column] if cell == "99" else cell
+    path = tmp_path / "x_stats.csv"
+    header, chat, *others = LOCUST_STATS.splitlines()
+    cells = chat.split(",")
+    cells[header.split(",").index(column)] = f'"{cell}"'
+    path.write_text("\n".join([header, ",".join(cells), *others, ""]))
+    with pytest.raises(BadInput, match="expected a Request Count and a Failure Count that is no more"):
+        load_run(path)
+
+
+@pytest.mark.parametrize("twice", [1, 3])
+def test_several_statistics_put_together_are_refused(tmp_path: Path, twice: int) -> None:
+    lines = LOCUST_STATS.splitlines()
+    (tmp_path / "x_stats.csv").write_text("\n".join([*lines, lines[twice], ""]))
+    with pytest.raises(BadInput, match="expected as many requests in the line Aggregated as in the others together"):
+        load_run(tmp_path)
+
+
+def test_a_percentile_of_locust_that_too_few_carry_says_so(tmp_path: Path) -> None:
+    (tmp_path / "x_stats.csv").write_text(SAME_NAME.replace("PUT,/items,100,0", "PUT,/few,10,0").replace("1000", "910"))
+    (judged,) = summarise(load_run(tmp_path), "/few: p95(response_time_ms) > 9000").judgement.criteria
+    assert (judged.state, judged.note) == ("no_data", "p95 needs 20 values, there are 10")
 
 
 SAME_NAME = """Type,Name,Request Count,Failure Count,Median Response Time,Average Response Time,Min Response Time,\
@@ -314,6 +385,14 @@ def test_a_benchmark_that_answered_nothing(tmp_path: Path) -> None:
     summary = summarise(load_run(benchmark_log(tmp_path / "x.jsonl", [line])))
     assert summary.overall.distributions == {}
     assert summary.judgement.state == "failed"
+
+
+@pytest.mark.parametrize("key", ["completed", "failures", "throttled"])
+@pytest.mark.parametrize("value", [None, "n/a", -1, 100])
+def test_a_benchmark_whose_counts_are_none_is_refused(tmp_path: Path, key: str, value: object) -> None:
+    line = benchmark_line(60, **{key: value if key != "completed" or value != 100 else 1})
+    with pytest.raises(BadInput, match="expected counts of completed, of them failures, of them throttled, got"):
+        load_run(benchmark_log(tmp_path / "x.jsonl", [line]))
 
 
 @pytest.mark.parametrize("make", ["locust", "jmeter", "log"])

@@ -81,6 +81,13 @@ def test_a_cut_last_line_is_skipped_and_counted(tmp_path: Path, cut: int) -> Non
         ",".join("nonsense" if name == "outcome" else "1" for name in COLUMNS),
         ",".join({"outcome": "ok", "call_id": "c", "started_at": "soon"}.get(name, "") for name in COLUMNS),
         ",".join({"outcome": "ok", "call_id": "c"}.get(name, "") for name in COLUMNS),
+        *(
+            ",".join(
+                {"outcome": "ok", "call_id": "c", "started_at": "1", column: cell}.get(name, "") for name in COLUMNS
+            )
+            for column in ("e2e_ms", "ttft_ms", "completion_tokens")
+            for cell in ("-5", "inf", "1e400")
+        ),
     ],
 )
 def test_a_line_that_is_no_record_is_skipped_and_counted(tmp_path: Path, line: str) -> None:
