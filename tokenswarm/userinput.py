@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import os
@@ -9,7 +10,7 @@ import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 MAX_DURATION_S = 366 * 86400.0
 """Longest duration that is taken seriously; anything above it is a slip of the keyboard."""
@@ -104,8 +105,9 @@ def read_file(path: str | Path, what: str, max_bytes: int) -> bytes:
     return data
 
 
-def open_file(path: str | Path, what: str, max_bytes: int) -> BinaryIO:
-    """A file of at most `max_bytes` to read line by line. Raises `BadInput` for all else: a device has no end."""
+def open_file(path: str | Path, what: str, max_bytes: int, unpack: bool = False) -> BinaryIO:
+    """A file of at most `max_bytes` to read line by line; with `unpack` also one that gzip has packed. Raises
+    `BadInput` for all else: a device has no end."""
     try:
         file = open(path, "rb")  # noqa: SIM115 - the caller's to close
         facts = os.fstat(file.fileno())
@@ -116,8 +118,10 @@ def open_file(path: str | Path, what: str, max_bytes: int) -> BinaryIO:
     if stat.S_ISREG(facts.st_mode) and facts.st_size <= max_bytes and not is_packed:
         return file
     file.close()
+    if is_packed and unpack and facts.st_size <= max_bytes:
+        return cast(BinaryIO, gzip.open(path))
     if is_packed:
-        raise BadInput([f"{what}: expected text, got a file that gzip has compressed: unpack it first ({path})"])
+        raise BadInput([f"{what}: expected text, got a file that gzip has packed: unpack it with gunzip {path}"])
     found = f"{facts.st_size} bytes" if stat.S_ISREG(facts.st_mode) else "something else"
     raise BadInput([f"{what} {path}: expected a file of at most {max_bytes} bytes, got {found}"])
 

@@ -143,25 +143,25 @@ def entries_begin(file: BinaryIO) -> bytes:
     return begin
 
 
-def numbered_elements(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
-    """Line, offset and bytes of each element of a list, read piece by piece. What is no JSON, or too
-    long, is the last element."""
+def numbered_elements(file: BinaryIO, opening: str = "[") -> Iterator[tuple[int, int, bytes]]:
+    """Line, offset and bytes of each element of a list, or of each object of a file that has one after the other
+    (`opening` is {), read piece by piece. What is no JSON, or too long, is the last element."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape")
     text, offset, line, is_whole = "", 0, 1, False
-    at = -1  # before the list
+    at = -1  # before the first
     while True:
         found = _element(text, at) if at >= 0 else None
         if found is None and not is_whole and len(text) - at <= MAX_LINE_BYTES:
             data = file.read(READ_BYTES)
             is_whole = not data
             text += decoder.decode(data, final=is_whole)
-            at = text.find("[") + 1 if at < 0 else at
+            at = text.find(opening) + (opening == "[") if at < 0 else at
             continue
         begin, end = found or (_begin_of(text, at), len(text))
         skipped = text[:begin]
         offset, line = offset + len(skipped.encode("utf-8", "surrogateescape")), line + skipped.count("\n")
         element = text[begin:end].encode("utf-8", "surrogateescape")
-        if found is None and element.strip() == b"]":
+        if found is None and element.strip() == (b"]" if opening == "[" else b""):
             return
         yield line, offset, element
         if found is None:

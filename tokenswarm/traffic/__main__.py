@@ -14,31 +14,26 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
 
 from tokenswarm.apis.named import NAMES
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.installation import module_command, python_path
-from tokenswarm.recordings.bodies import BadLine, asks_of
+from tokenswarm.logs.access import access_reader
+from tokenswarm.logs.azure import CATEGORIES, read_azure
+from tokenswarm.logs.litellm import read_litellm
+from tokenswarm.logs.logged import BYTES_PER_TOKEN, LoggedRequest, Reader
+from tokenswarm.logs.reading import read_log
+from tokenswarm.logs.spans import KINDS, read_otel
+from tokenswarm.logs.spool import Spool
+from tokenswarm.recordings.bodies import asks_of
 from tokenswarm.recordings.index import load_index
-from tokenswarm.recordings.lines import MAX_LINE_BYTES, check_length
-from tokenswarm.recordings.scan import (
-    MAX_FILE_BYTES,
-    SHOWN_PROBLEMS,
-    entries_begin,
-    entries_of,
-    numbered_elements,
-    numbered_lines,
-)
+from tokenswarm.recordings.scan import MAX_FILE_BYTES, entries_of
 from tokenswarm.redaction import write_line
-from tokenswarm.traffic.access import access_reader
 from tokenswarm.traffic.anonymise import Anonymiser
 from tokenswarm.traffic.describe import as_text, describe
-from tokenswarm.traffic.logged import BYTES_PER_TOKEN, LoggedRequest, Reader, check_logged
-from tokenswarm.traffic.logs import CATEGORIES, READERS
-from tokenswarm.traffic.spool import Spool
 from tokenswarm.userinput import BadInput, counted, open_file, parse_json
 
+READERS: dict[str, Reader] = {"otel": read_otel, "litellm": read_litellm, "azure": read_azure}
 USERS = 100
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _LEAST_OUTPUT_TOKENS = 16
@@ -68,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     importing.add_argument("--sample", type=float, default=1.0, help="share of the sessions to keep, 0 to 1")
     importing.add_argument("--seed", type=int, default=1, help="of the sample")
     importing.add_argument("--scale", type=float, default=1.0, help="factor on max_tokens, and on lengths of a trace")
-    kinds = [*NAMES, *CATEGORIES]
+    kinds = [*NAMES, *CATEGORIES, *KINDS]
     importing.add_argument("--only", choices=kinds, help="take calls of one API, or records of one category")
     importing.add_argument("--log-format", help="of an access log: nginx's log_format or Apache's LogFormat")
     importing.add_argument(
@@ -104,10 +99,12 @@ def _import(given: argparse.Namespace) -> None:
     reader = access_reader(given.log_format) if given.format == "access" else READERS[given.format]
     with Spool(given.output.absolute().parent) as spool:
         for found in read_log(given.file, given.format, reader, given.skip_bad):
-            kept = [request for request in found if given.only in (None, request.source, asks_of(request.url))]
-            spool.others += len(found) - len(kept) if found else 1
-            for request in kept:
-                spool.add(request)
+            spool.others += not found
+            for request in found:
+                if request is not None and given.only in (None, request.source, asks_of(request.url)):
+                    spool.add(request)
+                else:
+                    spool.others += 1
         _check_one_kind(given.file, spool)
         if not len(spool):
             raise BadInput([f"{given.file}: expected at least one model call, got none"])
@@ -152,39 +149,11 @@ def _say_estimates(spool: Spool, answer_bytes: float) -> None:
     if not spool.asked and spool.in_bytes:
         taken = f"{answer_bytes:g} are taken for a token (--answer-bytes; a streamed answer has about 300)"
         write_line(f"{spool.in_bytes} of the answers have lengths in bytes: {taken}")
+    if spool.asked and spool.short:
+        lacks = "the log may lack tools or other parts of what was asked"
+        write_line(f"{spool.short} of the prompts are shorter than the tokens that the log has for them: {lacks}")
     if spool.ends:
         write_line(f"{spool.ends} of the instants are those of ends: the log does not say how long a request took")
-
-
-def read_log(path: Path, form: str, reader: Reader, skip_bad: int) -> Iterator[list[LoggedRequest]]:
-    """The requests of each line of a log. Raises `BadInput` with the lines that are none, where there are more than
-    `skip_bad`."""
-    problems, bad = [], 0
-    with open_file(path, "log", MAX_FILE_BYTES) as file:
-        size = os.fstat(file.fileno()).st_size
-        for number, offset, data in _log_entries(file, form):
-            try:
-                check_length(data)
-                if form == "access" and data[-1:].isdigit() and offset + len(data) >= size:
-                    raise BadLine("expected the line's end, got a last line that may be cut")
-                found = [check_logged(request) for request in reader(data)]
-            except (ValueError, TypeError, AttributeError, RecursionError) as error:
-                bad += 1
-                if bad <= SHOWN_PROBLEMS:
-                    what = error if isinstance(error, BadLine) else f"expected what {form} writes, got something else"
-                    problems.append(f"{path}:{number}: {what}")
-            else:
-                yield found
-    if bad > skip_bad:
-        raise BadInput([*problems, *([f"{path}: and {bad - len(problems)} more"] if bad > len(problems) else [])])
-
-
-def _log_entries(file: BinaryIO, form: str) -> Iterator[tuple[int, int, bytes]]:
-    """Lines, or the elements of a list over several lines."""
-    first = file.readline(MAX_LINE_BYTES)
-    file.seek(0)
-    is_list = form != "access" and entries_begin(file).startswith(b"[") and not first.rstrip().endswith(b"]")
-    return numbered_elements(file) if is_list else numbered_lines(file)
 
 
 def _sampled(found: Iterable[LoggedRequest], share: float, seed: int) -> Iterator[LoggedRequest]:

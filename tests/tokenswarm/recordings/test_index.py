@@ -113,7 +113,7 @@ def test_a_compressed_file_is_named_as_one(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as caught:
         load_index(path, "chat", 9)
     assert caught.value.problems == [
-        f"requests: expected text, got a file that gzip has compressed: unpack it first ({path})"
+        f"requests: expected text, got a file that gzip has packed: unpack it with gunzip {path}"
     ]
 
 

@@ -17,6 +17,13 @@ MAX_INSTANT_S = 1e11
 _UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
 """A number above the first is in ns, us or ms: that many make a second."""
 _NUMBER = re.compile(r"\d+(\.\d+)?")
+PASSED_ON = frozenset(
+    ["max_tokens", "max_completion_tokens", "max_output_tokens", "temperature", "top_p", "top_k", "n", "stop", "seed",
+     "stop_sequences", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "response_format", "tools",
+     "tool_choice", "parallel_tool_calls", "reasoning_effort", "reasoning", "text", "instructions", "dimensions",
+     "encoding_format", "thinking", "stream_options"]
+)  # fmt: skip
+"""Parameters that an API takes; others are a client's own."""
 BYTES_PER_TOKEN = 4
 """Where a log has lengths in bytes only: OpenAI's rule of thumb for English."""
 
@@ -62,7 +69,8 @@ class Fields:
         return int(number) if number is not None and math.isfinite(number) and number >= 0 else None
 
 
-Reader = Callable[[bytes], Iterator[LoggedRequest]]
+Reader = Callable[[bytes], Iterator[LoggedRequest | None]]
+"""The requests of a line; `None` for each entry that is about something else."""
 
 
 def check_logged(request: LoggedRequest) -> LoggedRequest:
@@ -99,6 +107,10 @@ def objects_of(data: bytes) -> list[dict[str, Any]]:
     if wrong := next((entry for entry in entries if not isinstance(entry, dict)), None):
         raise BadLine(f"expected a list of JSON objects, got {kind(wrong)} in it")
     return list(entries)
+
+
+def url_of(asks: str) -> str:
+    return f"/v1/{'chat/completions' if asks == 'chat' else asks}"
 
 
 def tokens_of(length: int | None) -> int | None:

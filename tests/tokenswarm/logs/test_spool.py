@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tokenswarm.logs.logged import LoggedRequest
+from tokenswarm.logs.spool import Spool
 from tokenswarm.traffic.__main__ import main
-from tokenswarm.traffic.logged import LoggedRequest
-from tokenswarm.traffic.spool import Spool
 
 
 def test_requests_come_back_by_their_instants_and_those_of_one_in_their_order(tmp_path: Path) -> None:

@@ -11,7 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from tokenswarm.traffic.logged import LoggedRequest
+from tokenswarm.logs.logged import LoggedRequest
+
+SHORT_BYTES_PER_TOKEN = 3
+"""Text with its JSON around it has more."""
+_NO_TEXT = (b'"image', b'"input_', b'"file')
 
 
 class Spool:
@@ -23,9 +27,9 @@ class Spool:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed at the end of the with
         self._instants_s = array("d")
         self._offsets = array("Q", [0])
-        self.asked = self.measured = self.in_bytes = self.ends = self.others = 0
+        self.asked = self.measured = self.in_bytes = self.ends = self.short = self.others = 0
         """Requests of which the log has what was asked; has the lengths; has the answer's in bytes only; has the
-        instant of the end only. What is about something else."""
+        instant of the end only; has less text than tokens. What is about something else."""
         self.sources: set[str] = set()
         self.urls: set[str] = set()
         """Kinds of records, and what was asked where the log says what."""
@@ -51,6 +55,7 @@ class Spool:
         if request.body:
             self.asked += 1
             self.urls.add(request.url)
+            self.short += _is_short(data, request.context_tokens or 0)
         self.measured += request.is_measured
         self.in_bytes += request.is_measured and request.max_tokens is None
 
@@ -60,3 +65,8 @@ class Spool:
             begin, end = self._offsets[place : place + 2]
             self._file.seek(begin)
             yield LoggedRequest(**json.loads(self._file.read(end - begin)))
+
+
+def _is_short(data: bytes, context_tokens: int) -> bool:
+    """Whether a prompt of text is shorter than the log counted it, as where the log lacks its tools."""
+    return len(data) < context_tokens * SHORT_BYTES_PER_TOKEN and not any(kind in data for kind in _NO_TEXT)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tokenswarm.logs.access import access_reader
 from tokenswarm.traffic.__main__ import main
-from tokenswarm.traffic.access import access_reader
 from tokenswarm.userinput import BadInput
 from tokenswarm.workload.traces import read_trace
 
@@ -170,14 +170,10 @@ def test_a_last_line_without_its_end_may_be_cut_in_its_last_number(
     assert f"{source}:2: expected the line's end" in capsys.readouterr().err
 
 
-def test_a_file_of_gzip_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = tmp_path / "a.log.1.gz"
-    source.write_bytes(gzip.compress(LINE.encode()))
-    assert main(["import", "access", str(source), "-o", str(tmp_path / "t.csv")]) == 2
-    assert (
-        capsys.readouterr().err
-        == f"log: expected text, got a file that gzip has compressed: unpack it first ({source})\n"
-    )
+def test_a_rotated_log_is_read_as_gzip_has_packed_it(tmp_path: Path) -> None:
+    source, options = tmp_path / "a.log.2.gz", ["--log-format", f"{COMBINED} $request_length"]
+    source.write_bytes(gzip.compress(f"{LINE}\n{LINE}\n".encode()))
+    assert len(imported(tmp_path, source, *options)) == 2
 
 
 def test_order_zones_and_line_ends_make_no_difference(tmp_path: Path) -> None:

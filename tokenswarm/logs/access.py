@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Set
 from datetime import datetime
 from typing import Any
 
+from tokenswarm.logs.logged import Fields, LoggedRequest, Reader, instant_of, object_of, tokens_of
 from tokenswarm.recordings.bodies import BadLine, asks_of
-from tokenswarm.traffic.logged import Fields, LoggedRequest, Reader, instant_of, object_of, tokens_of
 from tokenswarm.userinput import BadInput
 
 _LOCAL = r"\d\d/[A-Z][a-z][a-z]/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}"

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.tokenswarm.logs.test_litellm import LITELLM, imported, lines_of
+from tokenswarm.traffic.__main__ import main
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_log_that_gzip_has_packed_is_read_like_the_plain_one(tmp_path: Path, members: int) -> None:
+    """`cat` of two packed files is one, too."""
+    source, data = tmp_path / "log.jsonl.1.gz", LITELLM.read_bytes()
+    half = data.index(b"\n") + 1
+    source.write_bytes(gzip.compress(data) if members == 1 else gzip.compress(data[:half]) + gzip.compress(data[half:]))
+    expected = imported(tmp_path, "litellm", LITELLM, "--only", "chat")
+    assert imported(tmp_path, "litellm", source, "--only", "chat") == expected
+    indented = gzip.compress(json.dumps(lines_of(LITELLM), indent=1).encode())
+    source.write_bytes(indented)
+    assert imported(tmp_path, "litellm", source, "--only", "chat") == expected
+
+
+@pytest.mark.parametrize(("begin", "end"), [(0, -40), (0, -4), (10, None)])
+def test_a_packed_log_that_is_cut_or_damaged_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], begin: int, end: int | None
+) -> None:
+    source, packed = tmp_path / "log.gz", gzip.compress(LITELLM.read_bytes())
+    source.write_bytes(packed[:end] if begin == 0 else packed[:100] + b"damaged" + packed[107:])
+    code = main(["import", "litellm", str(source), "-o", str(tmp_path / "r.jsonl"), "--skip-bad", "99"])
+    said = capsys.readouterr().err
+    assert (
+        code == 2 and said.startswith(f"{source}:") and "expected a whole file, got one that is cut or damaged" in said
+    )
+    assert not (tmp_path / "r.jsonl").exists()
+
+
+def test_objects_over_several_lines_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the SDK's console exporter writes spans without a formatter, and as files that were joined."""
+    source = tmp_path / "log.json"
+    source.write_text("\n".join(json.dumps(entry, indent=4) for entry in lines_of(LITELLM)))
+    expected = imported(tmp_path, "litellm", LITELLM, "--only", "chat")
+    assert imported(tmp_path, "litellm", source, "--only", "chat") == expected
+    source.write_text(source.read_text()[:-9])
+    line = source.read_text().splitlines().index("{", 400) + 1
+    assert main(["import", "litellm", str(source), "-o", str(tmp_path / "o")]) == 2
+    assert ": expected a JSON object, got text that is none" in (said := capsys.readouterr().err)
+    assert int(said.removeprefix(f"{source}:").split(":")[0]) >= line
+
+
+@pytest.mark.parametrize("data", ['[{"a": 1}]'.encode("utf-16"), b"\xfd7zXZ\x00\x00\x04"])
+def test_bytes_that_are_no_text_are_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bytes) -> None:
+    """As PowerShell writes what `az` prints."""
+    source = tmp_path / "log"
+    source.write_bytes(data)
+    assert main(["import", "azure", str(source), "-o", str(tmp_path / "o")]) == 2
+    expected = "expected UTF-8, got other bytes (as UTF-16, or of another packer than gzip)"
+    assert capsys.readouterr().err == f"{source}:1: {expected}\n"

@@ -1,0 +1,72 @@
+"""LiteLLM's log: a StandardLoggingPayload a line, or a list of them, as it hands it to its loggers; rows of its spend
+log. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tokenswarm.logs.logged import PASSED_ON, Fields, LoggedRequest, instant_of, objects_of, url_of
+
+_CALLS = {
+    "completion": "chat",
+    "text_completion": "completions",
+    "responses": "responses",
+    "embedding": "embeddings",
+    "anthropic_messages": "messages",
+}
+"""LiteLLM's types of calls, each with an a before it where it was asynchronous, and the API that was asked."""
+_REDACTED = "redacted-by-litellm"
+
+
+def read_litellm(data: bytes) -> Iterator[LoggedRequest | None]:
+    """The requests of a line, `None` for each entry of another kind. Raises `BadLine`."""
+    for values in objects_of(data):
+        entry = Fields(values)
+        call = str(entry.get("call_type") or "completion")
+        asks = _CALLS.get(call) or _CALLS.get(call.removeprefix("a"))
+        yield None if asks is None else _litellm_request(entry, asks)
+
+
+def _litellm_request(entry: Fields, asks: str) -> LoggedRequest:
+    answer = None if entry.get("status") == "failure" or asks == "embeddings" else entry.count("completion_tokens")
+    return LoggedRequest(
+        at_s=instant_of(entry.get("startTime")),
+        url=url_of(asks),
+        body=_litellm_body(entry, asks),
+        session=entry.get("session_id", "litellm_session_id", "trace_id"),
+        context_tokens=entry.count("prompt_tokens") or None,  # 0 where a stream ended without a count
+        max_tokens=answer or None,
+    )
+
+
+def _litellm_body(entry: Fields, asks: str) -> dict[str, Any] | None:
+    """`None` where it is not logged, cut, or goes on from an answer that a service has stored."""
+    messages, given = entry.get("messages"), entry.get("model_parameters")
+    given = given if isinstance(given, dict) else {}
+    if not isinstance(messages, list) or not messages or given.get("previous_response_id"):
+        return None
+    if any(isinstance(message, dict) and message.get("content") == _REDACTED for message in messages):
+        return None
+    content = _content_of(messages, asks)
+    if content is None:
+        return None
+    passed_on = {name: value for name, value in given.items() if name in PASSED_ON and value is not None}
+    stream = {"stream": True} if entry.get("stream") is True and asks != "embeddings" else {}
+    return {"model": str(entry.get("model") or ""), **content, **passed_on, **stream}
+
+
+def _content_of(messages: list[Any], asks: str) -> dict[str, Any] | None:
+    """LiteLLM logs what was asked of any API as messages."""
+    if asks == "chat":
+        return {"messages": messages}
+    if asks == "responses":
+        return {"input": messages}
+    if asks == "messages":
+        system = [message["content"] for message in messages if message.get("role") == "system"]
+        said = [message for message in messages if message.get("role") != "system"]
+        return {"messages": said, **({"system": system[0]} if system else {})}
+    texts = [message.get("content") for message in messages]
+    if not all(isinstance(text, str) for text in texts):
+        return None
+    return {"input": texts} if asks == "embeddings" else {"prompt": texts[0] if len(texts) == 1 else texts}
