@@ -1,6 +1,6 @@
 """The accounting identity: every request that was planned is a row, or is counted as dropped or lost.
 
-    planned = sent for the first time + dropped
+    planned = sent for the first time + dropped      (where sessions arrive: sessions planned = begun + dropped)
     sent = rows = ok + throttled + failed + cancelled + aborted (+ lost)
 
 The left sides are what the generator counted itself (run.json), the right sides what is found in the rows.
@@ -37,6 +37,8 @@ class AccountingCheck:
     resent: int = 0
     lost_spans: Sequence[Mapping[str, Any]] = field(default_factory=list)
     skipped_lines: int = 0
+    are_sessions: bool = False
+    """Whether sessions were planned, each of several requests."""
     problems: Sequence[str] = field(default_factory=list)
 
     @property
@@ -51,9 +53,8 @@ class AccountingCheck:
         lost = f" + {self.lost} lost" if self.lost else ""
         lines = [f"{self.sent + self.lost} sent = {parts}{lost}"]
         if self.planned is not None:
-            lines.insert(
-                0, f"{self.planned} planned = {self.first_attempts} sent (first attempts) + {self.dropped} dropped"
-            )
+            what, came = ("sessions planned", "begun") if self.are_sessions else ("planned", "sent (first attempts)")
+            lines.insert(0, f"{self.planned} {what} = {self.first_attempts} {came} + {self.dropped} dropped")
         return lines
 
 
@@ -77,6 +78,7 @@ def account(run: Run) -> AccountingCheck:
         resent=_whole(run.number("accounting", "resent")) or 0,
         lost_spans=lost_spans,
         skipped_lines=run.skipped_lines,
+        are_sessions=run.setting("traffic", "arrivals_of") == "sessions",
     )
     return _with_problems(made, [] if run.state in ("crashed", "recovered") else list(_other_counts(run, made)))
 

@@ -24,10 +24,9 @@ MOST_ANSWERS = 12
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionFigures:
     """begun = done + failed + unfinished (the run or its process ended first). `duration_s`: of those that are done;
-    `path_s`: of the same, their longest chain of requests and pauses, which is the least they could take; `model_s`: s
-    that all requests of a session took together;
-    `to_answer_s`: from the due instant of a session to the end of its n-th answer, of all that got there. `model_s` and
-    the last two are means over all begun."""
+    `path_s`: of the same, their longest chain of requests and pauses, which is the least they could take; `model_s`: of
+    the same, s that all their requests took together; `to_answer_s`: from the due instant of a session to the end of
+    its n-th answer in time, of all that got there. The last two are means over all begun."""
 
     begun: int
     done: int
@@ -37,7 +36,7 @@ class SessionFigures:
     mean_at_once: float | None
     duration_s: Distribution
     path_s: Distribution
-    model_s: float
+    model_s: Distribution
     to_answer_s: Mapping[str, Distribution]
     requests: float
     tokens: float | None
@@ -59,7 +58,11 @@ def session_figures(run: Run) -> SessionFigures | None:
     ended = {end: in_session & (rows["session_end"] == end).to_numpy(bool) for end in SessionEnd}
     counts = {end: int(mask.sum()) for end, mask in ended.items()}
     since_s, answered = numbers(rows["session_s"]), in_session & populations.is_ok(rows)
-    steps = range(1, min(MOST_ANSWERS, int(np.nanmax(step))) + 1)
+    session = rows["session"].to_numpy(np.uint64)
+    done = session[ended[SessionEnd.DONE]]
+    model_s = _of_each(done, session[in_session], np.nan_to_num(numbers(rows["e2e_ms"])[in_session]) / 1000, np.add)
+    path_s = _of_each(done, session[in_session], np.nan_to_num(numbers(rows["path_s"])[in_session]), np.maximum)
+    places = _places(session[answered], since_s[answered])
     most, mean = _at_once(
         populations.due(rows)[first],
         populations.ended(rows)[ended[SessionEnd.DONE] | ended[SessionEnd.FAILED]],
@@ -74,17 +77,36 @@ def session_figures(run: Run) -> SessionFigures | None:
         most_at_once=most,
         mean_at_once=mean,
         duration_s=distribution("session_s", since_s[ended[SessionEnd.DONE] & populations.is_ok(rows)]),
-        path_s=distribution("path_s", _longest_s(run, ended[SessionEnd.DONE])),
-        model_s=float(np.nansum(numbers(rows["e2e_ms"])[in_session])) / 1000 / begun,
-        to_answer_s={str(n): distribution("session_s", since_s[answered & (step == n)]) for n in steps},
+        path_s=distribution("path_s", path_s),
+        model_s=distribution("model_s", model_s),
+        to_answer_s={
+            str(n): distribution("session_s", since_s[answered][places == n])
+            for n in range(1, min(MOST_ANSWERS, int(places.max(initial=0))) + 1)
+        },
         requests=float(in_session.sum()) / begun,
         tokens=None if tokens is None else tokens / begun,
     )
 
 
-def _longest_s(run: Run, done: populations.Mask) -> populations.Values:
-    """The chain that ends with a session's last answer is the longest but where a shorter one ended late."""
-    return numbers(run.rows["path_s"])[done]
+def _of_each(
+    wanted: populations.Values, sessions: populations.Values, values: populations.Values, merge: np.ufunc
+) -> populations.Values:
+    """Of each wanted session, the values of its rows merged into one."""
+    known, of_row = np.unique(sessions, return_inverse=True)
+    merged = np.zeros(len(known))
+    merge.at(merged, of_row, values)
+    return merged[np.searchsorted(known, wanted)]
+
+
+def _places(sessions: populations.Values, ended_s: populations.Values) -> populations.Values:
+    """Of each answer which one of its session it is in time, from 1: what is under way at once need not end in the
+    order in which it began."""
+    order = np.lexsort((ended_s, sessions))
+    begins = np.flatnonzero(np.append(True, np.diff(sessions[order]) != 0)) if len(order) else np.array([], int)
+    counts = np.diff(np.append(begins, len(order)))
+    places = np.empty(len(order), int)
+    places[order] = np.arange(len(order)) - np.repeat(begins, counts) + 1
+    return places
 
 
 def _at_once(begins: populations.Values, ends: populations.Values, until: float) -> tuple[int, float | None]:

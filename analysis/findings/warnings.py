@@ -32,6 +32,8 @@ WIDE_INTERVAL = 0.2
 LONG_PAUSE_MINUTES = 10
 """Whole clock minutes in a row without a request, after which a file may well hold several runs."""
 PAUSE_SHARE = 0.2
+UNFINISHED_PCT = 5.0
+"""Sessions that the end of a run cut, from which on p95 of their durations is no longer what it would have been."""
 
 
 def warnings_of(summary: Summary) -> list[str]:
@@ -41,6 +43,7 @@ def warnings_of(summary: Summary) -> list[str]:
         *_target(summary),
         *_window(summary),
         *_load(summary),
+        *_sessions(summary),
         *_answers(summary),
         *_precision(summary),
     ]
@@ -124,6 +127,15 @@ def _traffic(summary: Summary) -> Iterator[str]:
     if isinstance(recorded, Mapping) and recorded.get("skipped"):
         lines = counted(recorded["skipped"], "line was left out", "lines were left out")
         yield f"{recorded.get('file')}: {lines}, being no request (skip-bad)."
+
+
+def _sessions(summary: Summary) -> Iterator[str]:
+    found = summary.sessions
+    if found is not None and found.unfinished and 100.0 * found.unfinished >= UNFINISHED_PCT * found.begun:
+        yield (
+            f"{found.unfinished} of {counted(found.begun, 'session')} had not ended when the run did: how long "
+            "sessions took is of the others, among which long ones are missing. Run longer."
+        )
 
 
 def _answers(summary: Summary) -> Iterator[str]:

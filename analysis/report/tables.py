@@ -57,6 +57,11 @@ _SHARE_OF_COUNT = {"failed": "error_pct", "throttled": "throttled_pct", "dropped
 _STATES = {"held": GOOD, "failed": BAD, "no_data": BAD}
 _INTERVAL_NOTE = "In brackets: 95 % interval. –: too few values for this percentile."
 _CHANGE_NOTE = "In brackets: change from the first run; `compare` says which are more than chance."
+_SESSION_NOTES = (
+    "Critical path: the longest chain of requests and pauses, the least a session can take. All its requests: their "
+    "times added up, also of those that ran at once. These and the whole session are of sessions that are done.",
+    "RPM offered and what was planned count sessions, not requests.",
+)
 _SPEED_NOTE = "Of speeds, p5 and p1 are the slow end: 95 and 99 in 100 are faster."
 
 
@@ -183,18 +188,19 @@ def sessions(summary: Summary, leave_out: Collection[str] = ()) -> Table | None:
         return None
     rows = [Row("whole session", _spread(found.duration_s), is_strong=True)]
     rows += [Row("critical path", _spread(found.path_s))] if found.path_s.n else []
+    rows += [Row("all its requests", _spread(found.model_s))] if found.model_s.n else []
     if len(found.to_answer_s) > 1:
         rows += [Row(f"to answer {n}", _spread(each)) for n, each in found.to_answer_s.items()]
     counts = f"{found.begun} begun = {found.done} done + {found.failed} failed + {found.unfinished} unfinished"
     at_once = f"{found.most_at_once} at once at most, {format_figure(found.mean_at_once)} on average"
-    one = (
-        f"a session: {format_figure(found.requests)} requests, {format_figure(found.model_s)} s of them in all, "
-        f"{format_figure(found.tokens, 'tokens')} tokens"
-    )
+    one = f"a session: {format_figure(found.requests)} requests, {format_figure(found.tokens, 'tokens')} tokens"
     cost = summary.cost.per_session if summary.cost is not None else None
     paid = "" if cost is None or summary.cost is None else f", {money(cost, summary.cost.currency)}"
     return Table(
-        "Sessions (s, from the instant they were due)", [Column(""), *_SPREAD], rows, [counts, at_once, one + paid]
+        "Sessions (s, from the instant they were due)",
+        [Column(""), *_SPREAD],
+        rows,
+        [counts, at_once, f"{one}{paid} (means of all that began)", *_SESSION_NOTES],
     )
 
 
@@ -360,7 +366,7 @@ def _delivered_text(summary: Summary) -> str:
     delivered = summary.delivery.get("delivered_pct")
     if not isinstance(delivered, int | float):
         return ABSENT
-    return f"{delivered:.1f} % of the planned requests"
+    return f"{delivered:.1f} % of what was planned"
 
 
 _FACTS: tuple[tuple[str, Callable[[Summary], str]], ...] = (

@@ -80,7 +80,9 @@ class Columns:
         """How the columns of a file are to be parsed."""
         kinds: dict[str, Any] = {name: np.float64 for name in (*INSTANTS, *self.integers)}
         kinds |= {name: self._offset for name in self.offsets}
-        return kinds | {name: "category" for name in self.labels} | {"call_id": object, "stages": object}
+        return (
+            kinds | {name: "category" for name in (*self.labels, "session_id")} | {"call_id": object, "stages": object}
+        )
 
     def add(self, chunk: pd.DataFrame, lines: Values) -> None:
         """Take in a chunk; `lines` are the numbers of its records in the file."""
@@ -94,6 +96,7 @@ class Columns:
         for name, label in self._texts.items():
             self._put(name, label.codes(chunk[name]) if name in chunk else None, np.dtype(np.int16), -1)
         self._put("call", pd.util.hash_array(chunk["call_id"].to_numpy(object), categorize=False), np.dtype("u8"), 0)
+        self._put("session", _hashes(chunk["session_id"]) if "session_id" in chunk else None, np.dtype("u8"), 0)
         self._put("line", lines, np.dtype(np.int32), -1)
         if "stages" in chunk and chunk["stages"].notna().any():
             times, left_out = _stage_times(chunk["stages"], self.rows)
@@ -135,7 +138,7 @@ class Columns:
         if np.array_equal(made["ttft_visible_ms"], made["ttft_ms"], equal_nan=True):
             made["ttft_visible_ms"] = made["ttft_ms"]  # no reasoning: hold it once
         made["outcome"] = outcome_labels(made["outcome"])
-        made["call"] = self._take("call", np.uint64, 0)
+        made |= {name: self._take(name, np.uint64, 0) for name in ("call", "session")}
         lines = self._take("line", np.int32, 0)
         made["line"] = lines if numbers is None else numbers[lines]
         made["file"] = constant(file_name, self.rows)
@@ -188,6 +191,12 @@ class _Label:
 def empty_stages() -> pd.DataFrame:
     """A table of stage times with no row."""
     return pd.DataFrame({"row": np.empty(0, np.int32), "stage": pd.Categorical([]), "ms": np.empty(0, np.float64)})
+
+
+def _hashes(column: pd.Series[Any]) -> Values:
+    """Of each text a number by which it can be told from others; 0 for none."""
+    known = pd.util.hash_array(column.cat.categories.to_numpy(object), categorize=False)
+    return np.append(known, np.uint64(0))[column.cat.codes.to_numpy()]
 
 
 def _floats(chunk: pd.DataFrame, name: str, kind: Any) -> Values | None:

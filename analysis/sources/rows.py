@@ -107,6 +107,7 @@ def frame(columns: Mapping[str, Any], n: int) -> pd.DataFrame:
         values = columns.get(name, [None] * n)
         made[name] = outcome_labels(values) if name == "outcome" else labels(values)
     made["call"] = np.asarray(columns.get("call", np.arange(n)), np.uint64)
+    made["session"] = np.asarray(columns.get("session", np.zeros(n)), np.uint64)
     made["line"] = np.asarray(columns.get("line", np.arange(n)), np.int32)
     made["file"] = constant("requests.csv", n)
     return pd.DataFrame(made, copy=False)

@@ -306,7 +306,7 @@ class LoadRun:
         """Why the figures cannot be trusted, if they cannot."""
         reasons = self.problems + self.judge.distrust(self.accounting)
         if unaccounted := self.accounting.unaccounted:
-            text = f"accounting: {unaccounted} planned requests are neither sent, dropped nor lost"
+            text = f"accounting: {unaccounted} planned arrivals are neither sent, dropped nor lost"
             reasons.append(Reason(ReasonKind.ACCOUNTING, text))
         reasons += self.influence.reasons()
         return reasons + [Reason(ReasonKind.LOST, str(lost)) for lost in self.accounting.lost]

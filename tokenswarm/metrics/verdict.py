@@ -158,12 +158,12 @@ def _nothing(evidence: Evidence) -> list[Reason]:
 
 
 def not_delivered(first_attempts: int, planned: int | None) -> list[Reason]:
-    """The reason when less than `MIN_DELIVERED_PCT` of the planned requests were sent; nothing was planned in a closed
-    loop (`None`)."""
+    """The reason when less than `MIN_DELIVERED_PCT` of the planned requests, or sessions, were sent; nothing was
+    planned in a closed loop (`None`)."""
     if not planned or 100.0 * first_attempts / planned >= MIN_DELIVERED_PCT:
         return []
     share = 100.0 * first_attempts / planned
-    text = f"load not delivered: {first_attempts} of {planned} planned requests were sent ({share:.1f} %)"
+    text = f"load not delivered: {first_attempts} of {planned} planned were sent ({share:.1f} %)"
     return [Reason(ReasonKind.NOT_DELIVERED, text)]
 
 

@@ -4,7 +4,7 @@
     {"body": {...}}                                                                      the same, short
     {"model": ..., "messages": [...], ...}                                               a body by itself
     {"conversations": [{"from": "human", "value": ...}, {"from": "gpt", "value": ...}]}  ShareGPT's conversations
-    {"items": [...]}                                                                     the same, in older files
+    {"items": [...]}, {"conversation": [{"role": "user", "content": ...}]}               the same, in other files
     {"steps": [{"id": "a", "parents": [], "tool_s": 0.5, "body": {...}}, ...]}           an agent's session
 
 Any of them may have `timestamp`: seconds (Unix, or from the beginning), Unix milliseconds, or ISO 8601; and the first
@@ -33,9 +33,10 @@ MAX_TIMESTAMP = 1e14
 MAX_LINE_BYTES = 64_000_000
 """Above what a service takes; a longer line would fill the memory."""
 _REQUEST_KEYS = frozenset({"body", "steps", "messages", "input", "prompt"})
-"""With any of them, `items` is no conversation."""
+"""With any of them, `items` and `conversation` are no conversation."""
+_OF_TRACES = ("delay", "hash_ids", "input_length", "message_mode", "output_length", "text_input")
+"""Members of Mooncake's traces and of what AIPerf made of them; no API has them."""
 _MOST_BRACKETS = 2 * MAX_DEPTH
-"""Roles by their names in ShareGPT's conversations."""
 
 
 ROLES = {
@@ -43,6 +44,7 @@ ROLES = {
     **dict.fromkeys(("gpt", "chatgpt", "assistant", "bard", "bing"), "assistant"),
     "system": "system",
 }
+"""Roles by their names in ShareGPT's conversations."""
 
 
 class Form(StrEnum):
@@ -126,9 +128,12 @@ def _read_any(data: bytes, asks: str) -> Line:
         raise BadLine(f"expected a JSON object, got {kind(entry)}")
     timestamp = entry.get("timestamp")
     timestamp_s = math.nan if timestamp is None else read_timestamp(timestamp)
-    if "conversations" in entry or ("items" in entry and not entry.keys() & _REQUEST_KEYS):
+    if "conversations" in entry or (entry.keys() & {"conversation", "items"} and not entry.keys() & _REQUEST_KEYS):
         turns_of(conversation_of(entry))
         return Line("chat", timestamp_s, form=Form.CONVERSATION)
+    if foreign := [name for name in _OF_TRACES if name in entry]:
+        raise BadLine(f"{foreign[0]}: expected a request, got a line of a Mooncake or AIPerf trace: lengths are for "
+                      "the option trace, messages belong into body, with max_tokens and a timestamp in s")  # fmt: skip
     if "steps" in entry:
         read_steps(entry["steps"], asks)
         return Line(line_asks(entry["steps"][0], asks), timestamp_s, form=Form.GRAPH)
@@ -147,7 +152,7 @@ def _read_any(data: bytes, asks: str) -> Line:
 
 def conversation_of(entry: Mapping[str, Any]) -> Any:
     """The messages of a line in ShareGPT's form."""
-    return entry.get("conversations", entry.get("items"))
+    return next((entry[name] for name in ("conversations", "conversation", "items") if name in entry), None)
 
 
 def turns_of(conversation: Any) -> list[tuple[str, str]]:
@@ -156,8 +161,8 @@ def turns_of(conversation: Any) -> list[tuple[str, str]]:
         raise BadLine(f"conversations: expected a list of messages, got {kind(conversation)}")
     turns = []
     for number, message in enumerate(conversation, start=1):
-        text = message.get("value") if isinstance(message, dict) else None
-        role = ROLES.get(str(message.get("from"))) if isinstance(message, dict) else None
+        text = message.get("value", message.get("content")) if isinstance(message, dict) else None
+        role = ROLES.get(str(message.get("from", message.get("role")))) if isinstance(message, dict) else None
         if role is None or not isinstance(text, str):
             raise BadLine(f"message {number}: expected from (human, gpt or system) and value, got others")
         turns.append((role, text))

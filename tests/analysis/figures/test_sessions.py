@@ -17,11 +17,12 @@ BEGIN = 1_750_000_020.0
 
 
 def row(at: float, step: int, session_s: float, end: SessionEnd | None = None, **more: Any) -> RequestRecord:
-    """A request of 1 s that starts `at` s after the begin, 0.5 s of which were lag where it is the first."""
+    """A request of 1 s that starts `at` s after the begin, 0.5 s of which were lag where it is the first. Its session
+    is named by when it was due."""
     given: dict[str, Any] = {
         "started_at": BEGIN + at, "e2e_ms": 1000.0, "step": step, "session_s": session_s, "session_end": end,
         "path_s": session_s - 0.5,
-        "session_id": "s", "outcome": Outcome.OK, "prompt_tokens": 10, "completion_tokens": 2,
+        "session_id": f"{at + 1 - session_s}", "outcome": Outcome.OK, "prompt_tokens": 10, "completion_tokens": 2,
         "token_source": TokenSource.USAGE,
     }  # fmt: skip
     if step == 1:
@@ -55,9 +56,29 @@ def test_sessions_by_hand(tmp_path: Path) -> None:
     assert found.most_at_once == 3
     assert found.mean_at_once == pytest.approx((3 + 5 + 1.5 + 1.5) / 9.5)
     assert (found.requests, found.tokens) == (7 / 4, 6 * 12 / 4)
-    assert (found.path_s.n, found.path_s.max, found.model_s) == (2, 4.5, 7 / 4)
+    assert (found.path_s.n, found.path_s.max) == (2, 4.5)
+    assert (found.model_s.n, found.model_s.avg.value, found.model_s.max) == (2, 2.5, 3.0)
     cost = summarise(load_run(tmp_path / "run")).cost
     assert cost is not None and cost.per_session == pytest.approx((60 * 1 + 12 * 2) / 1e6 / 4)
+
+
+def test_a_graph_by_hand(tmp_path: Path) -> None:
+    """A step of 1 s, two at once of which the one that was sent first ends last, and one that needs both. Another
+    session ends with a step that is not on its longest chain."""
+    graph = [
+        row(0.5, 1, 1.5, session_id="a"),
+        row(2.0, 2, 5.0, e2e_ms=3000.0, session_id="a"), row(2.0, 3, 4.0, e2e_ms=2000.0, session_id="a"),
+        row(5.5, 4, 6.5, SessionEnd.DONE, session_id="a"),
+        row(0.5, 1, 4.0, e2e_ms=3500.0, session_id="b", path_s=3.5),
+        row(3.2, 2, 4.2, SessionEnd.DONE, session_id="b", path_s=1.0),
+    ]  # fmt: skip
+    found = session_figures(load_run(written(tmp_path, graph)))
+    assert found is not None
+    assert {n: (each.n, each.avg.value) for n, each in found.to_answer_s.items()} == {
+        "1": (2, 2.75), "2": (2, 4.1), "3": (1, 5.0), "4": (1, 6.5),
+    }  # fmt: skip
+    assert found.model_s.avg.value == (1 + 3 + 2 + 1 + 3.5 + 1) / 2
+    assert (found.path_s.avg.value, found.path_s.max) == ((6.0 + 3.5) / 2, 6.0)
 
 
 def test_only_first_steps_are_arrivals(tmp_path: Path) -> None:
@@ -83,5 +104,10 @@ def test_a_criterion_on_sessions_is_judged_again(tmp_path: Path) -> None:
 
 
 def test_the_report_shows_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["report", str(written(tmp_path, ROWS))])
-    assert "4 begun = 2 done + 1 failed + 1 unfinished" in capsys.readouterr().out
+    accounting = {"planned": 5, "sent": 7, "first_attempts": 4, "dropped": 1, "lost": []}
+    traffic = {"arrivals_of": "sessions"}
+    main(["report", str(written(tmp_path, ROWS, accounting=accounting, traffic=traffic))])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "4 begun = 2 done + 1 failed + 1 unfinished" in shown
+    assert "5 sessions planned = 4 begun + 1 dropped" in shown
+    assert "1 of 4 sessions had not ended when the run did" in shown

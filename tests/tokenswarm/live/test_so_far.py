@@ -76,4 +76,4 @@ def test_a_worker_that_is_silent_is_a_doubt(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_load_that_is_not_delivered_so_far_is_a_doubt() -> None:
-    assert a_monitor(97, 3).distrust() == ["load not delivered: 97 of 100 planned requests were sent (97.0 %)"]
+    assert a_monitor(97, 3).distrust() == ["load not delivered: 97 of 100 planned were sent (97.0 %)"]

@@ -78,6 +78,12 @@ def test_each_line_is_found_again(tmp_path: Path) -> None:
          "got conversations"),
         (batch(url="http://[::1/chat/completions"), "url: expected one that ends in /chat/completions, /responses, "
          "/embeddings, /completions or /messages, got another"),
+        ({"session_id": "s", "messages": BODY["messages"], "output_length": 50, "timestamp": 11},
+         "output_length: expected a request, got a line of a Mooncake or AIPerf trace: lengths are for the option "
+         "trace, messages belong into body, with max_tokens and a timestamp in s"),
+        ({"timestamp": 0, "input_length": 655, "output_length": 52, "hash_ids": [46, 47]},
+         "hash_ids: expected a request, got a line of a Mooncake or AIPerf trace: lengths are for the option trace, "
+         "messages belong into body, with max_tokens and a timestamp in s"),
         ({**batch(), "session_id": ["Anna"]}, "session_id: expected text or a whole number, got a list"),
         (batch(messages=[{"role": "tool", "content": "Anna"}]), "message 1: expected tool_calls in a message before a "
          "tool's, got none"),
@@ -193,6 +199,7 @@ def test_a_file_may_be_one_list(
     monkeypatch.setattr(scanning, "READ_BYTES", read_bytes)
     said = [{"conversations": [{"from": "human", "value": f"é {number} ]}}"}]} for number in range(5)]
     said.append({"items": [{"from": "human", "value": "as older files have it"}]})
+    said.append({"conversation": [{"role": "user", "content": "as LMSYS and WildChat have it"}]})
     path = tmp_path / "share.json"
     path.write_text("\ufeff \n" + json.dumps(said, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
     index, data = scan(path, "chat", 0), path.read_bytes()
