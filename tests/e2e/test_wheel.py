@@ -99,6 +99,7 @@ def test_the_first_five_minutes(installed: Path, url: str, tmp_path: Path) -> No
     ]
     assert typed[0].startswith("pip install")
     begun = time.monotonic()
+    busy = False
     for line in typed[1:]:
         words = shlex.split(line)
         said = f"{url}\n{API_KEY}\ngpt-4.1-mini\n" if words[1] == "init" else ""
@@ -107,7 +108,8 @@ def test_the_first_five_minutes(installed: Path, url: str, tmp_path: Path) -> No
         assert finished.returncode in (0, 4), finished.stdout + finished.stderr
         seen = re.sub(r"((?:Endpoint \(.*?\)|Key \(.*?\)|Model or deployment):) ", r"\1\n", finished.stdout)
         expected = shown_after(line, block[1])
-        if finished.returncode == 4:  # this machine was too busy to measure: all lines but that of the verdict
+        busy = busy or finished.returncode == 4
+        if busy:  # this machine was too busy to measure: all lines but that of the verdict
             expected = re.sub(r"^(Verdict|passed|PASSED).*", "", expected, flags=re.MULTILINE)
         assert without_figures(expected) <= without_figures(seen), line
     assert time.monotonic() - begun < 300

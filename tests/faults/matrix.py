@@ -43,6 +43,8 @@ KINDS = ("streamed", "whole", "rag_v1", "rag_v2")
 MAX_PEAK_RSS = 400_000_000
 """Bytes that no process of a run may reach: a line of 100 MB is refused, not held."""
 
+GONE_ON = ("ok", "timeout", "cancelled")
+"""Of a request after a fault: a slow machine may time it out, the end of the run may cut it short."""
 
 _WHOLE = ("--stream", "no", "--think-time", "0.3")
 _RAG = ("--dataset", "scenarios/dataset.csv", "--think-time", "0.3", "-t", "6s")
@@ -50,7 +52,7 @@ _RAG = ("--dataset", "scenarios/dataset.csv", "--think-time", "0.3", "-t", "6s")
 
 @dataclass
 class Seen:
-    """What struck requests became, by fault and kind; the runs they come from; requests after a fault that were ok."""
+    """What struck requests became, by fault and kind; the runs they come from; requests that came after a fault."""
 
     cells: dict[tuple[str, str], Counter[tuple[str, str, bool]]] = field(default_factory=dict)
     errors: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -137,7 +139,7 @@ def _run(
             counts[row["outcome"], row["status"], bool(row["ttft_ms"])] += 1
             if row["outcome"] not in ("cancelled", "timeout") or fault.startswith("stall"):
                 seen.errors[cell] = row["error"]
-        elif cell in seen.cells and row["outcome"] == "ok":
+        elif cell in seen.cells and row["outcome"] in GONE_ON:
             seen.after[cell] += 1
 
 
