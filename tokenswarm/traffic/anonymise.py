@@ -13,8 +13,10 @@ import json
 import re
 from typing import Any
 
+from tokenswarm.logs.logged import url_of
 from tokenswarm.recordings.bodies import BadLine, asks_of
 from tokenswarm.recordings.lines import ROLES, read_timestamp
+from tokenswarm.traffic.anonymous_schema import anonymous_schema
 from tokenswarm.workload.prompts import WORDS
 
 _BYTES = 4
@@ -31,26 +33,48 @@ _BODY = """
     include user safety_identifier prompt_cache_key prompt_cache_retention
 """
 _SAID = """
-    role content type name refusal reasoning_content tool_calls tool_call_id tool_use_id call_id function arguments
-    output is_error status summary description parameters schema input_schema mode cache_control ttl
+    role content type name custom refusal reasoning_content tool_calls tool_call_id tool_use_id call_id function
+    arguments output is_error status summary description parameters schema input_schema strict mode cache_control ttl
 """
 _KNOWN = frozenset(f"{_LINE} {_BODY} {_SAID}".split())
 _PLAIN = frozenset(
     ["type", "effort", "format", "encoding_format", "tool_choice", "function_call", "reasoning_effort", "service_tier",
-     "method", "status", "summary", "verbosity", "truncation", "prompt_cache_retention", "mode", "modalities",
+     "status", "summary", "verbosity", "truncation", "prompt_cache_retention", "mode", "modalities",
      "include", "ttl"]
 )  # fmt: skip
-"""Members whose text is one of a few that the API knows."""
-_PLAIN_TEXT = re.compile(r"[a-z0-9_.]{1,40}|POST")
+"""Members whose text is one of a few that the API knows, made of these words and of numbers."""
+_API = """
+    action adaptive all allowed any apply approval array ascending audio auto background base64 bash call calls chat
+    citation code completed completion computer concise content context current custom default detailed developer
+    disabled document editor effort enabled encrypted ephemeral error exec failed fast fetch file filter flex float
+    format function generation grammar high image in incomplete input interpreter item json keyword lark list local
+    logprobs low max mcp medium memory message min minimal none null object on output outputs patch priority progress
+    queued read reasoning redacted reference refusal regex request required response result results scale schema
+    screenshot search server shell source sources standard status str string summary text thinking tier token tokens
+    tool tools truncated url use user video wait web write xhigh zoom
+"""
+_API_WORDS = frozenset(_API.split())
+_API_NUMBER = re.compile(r"v?\d{1,8}[smhd]?")
+_COUNTS = """
+    max_tokens max_completion_tokens max_output_tokens min_tokens max_tool_calls n best_of seed temperature top_p top_k
+    min_p frequency_penalty presence_penalty repetition_penalty length_penalty logprobs top_logprobs dimensions
+    budget_tokens tool_s
+"""
+_NUMBERS = frozenset(_COUNTS.split())
+"""Members whose number is no more than that; elsewhere it may be that of a telephone."""
 _IDS = frozenset(
     ["id", "custom_id", "session_id", "tool_call_id", "tool_use_id", "call_id", "parents", "user", "name",
-     "prompt_cache_key", "safety_identifier"]
+     "prompt_cache_key", "safety_identifier", "stop", "stop_sequences"]
 )  # fmt: skip
+"""With `stop`: words in its place would end answers early."""
 _PARTS = frozenset(
     ["image_url", "input_image", "image", "input_audio", "audio", "file", "input_file", "document", "reasoning",
-     "thinking", "redacted_thinking", "item_reference", "mcp", "file_search"]
+     "thinking", "redacted_thinking", "item_reference", "search_result", "file_search", "code_interpreter"]
 )  # fmt: skip
 """Parts of requests that are left out, as nothing is left in them."""
+_OF_THE_SERVICE = re.compile(r"(mcp|computer|server_tool).*|(?!function|custom_tool).*_call(_output)?|.*_tool_result")
+"""Tools that the service runs itself, and what they said."""
+_OF_TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
 _SCHEMAS = frozenset(["parameters", "schema", "input_schema"])
 _ROLES = frozenset(["system", "developer", "user", "assistant", "tool", "function"])
 _MODELS = """
@@ -60,7 +84,7 @@ _MODELS = """
     amazon kimi glm minimax coder reasoning thinking base
 """
 _MODEL_WORDS = frozenset(_MODELS.split())
-_MODEL_NUMBER = re.compile(r"[a-z]?|[a-z]?\d+[a-z]?")
+_MODEL_NUMBER = re.compile(r"[a-z]?|[a-z]?\d{1,8}[a-z]?")
 
 
 class Anonymiser:
@@ -71,7 +95,9 @@ class Anonymiser:
 
     def line(self, entry: dict[str, Any]) -> dict[str, Any]:
         """A line of recorded requests, or an object in it."""
-        return {name: self._member(name, value) for name, value in entry.items() if name in _KNOWN}
+        made = {name: self._member(name, value) for name, value in entry.items() if name in _KNOWN}
+        without = _OF_TOOLS if made.get("tools") == [] else ()  # no service takes a list of none
+        return {name: value for name, value in made.items() if name not in without}
 
     def words(self, text: str) -> str:
         """As many words as `text` has tokens by estimate."""
@@ -86,8 +112,10 @@ class Anonymiser:
         return "id-" + hmac.new(self._key, str(text).encode("utf-8", "surrogatepass"), "sha256").hexdigest()[:16]
 
     def _member(self, name: str, value: Any) -> Any:
+        if value is None or isinstance(value, bool) or (name in _NUMBERS and isinstance(value, int | float)):
+            return value
         if name in _SCHEMAS:
-            return {"type": "object", "properties": {}}
+            return anonymous_schema(value, self.words) if isinstance(value, dict) else {"type": "object"}
         if name in _IDS:
             return [*map(self.identity, value)] if isinstance(value, list) else value and self.identity(value)
         if name == "arguments" or (name == "input" and isinstance(value, dict)):
@@ -95,10 +123,12 @@ class Anonymiser:
             return json.dumps(said) if isinstance(value, str) else said
         if name == "timestamp":
             return _timestamp(value)
+        if name == "format" and isinstance(value, dict) and value.get("type") == "grammar":
+            return {"type": "text"}
         if name == "content" and isinstance(value, list):
             return self._value(value) or self.words("file")
-        if isinstance(value, str):
-            return self._named(name, value)
+        if isinstance(value, str | int | float):
+            return self._named(name, str(value))
         if name in _PLAIN and isinstance(value, list):
             return [self._named(name, each) if isinstance(each, str) else self._value(each) for each in value]
         return self._value(value)
@@ -106,24 +136,25 @@ class Anonymiser:
     def _named(self, name: str, text: str) -> str:
         """A member's text, which stays where it is one of those that everybody uses there."""
         if name == "url":
-            asks = asks_of(text)
-            return f"/v1/{'chat/completions' if asks == 'chat' else asks}"
+            return url_of(asks_of(text) or "chat")
+        if name == "method":
+            return "POST"
         if name == "role":
             return text if text in _ROLES else "user"
         if name == "from":
             return text if text in ROLES else "human"
         if name == "model":
             return text if _is_public(text) else self.identity(text)
-        return text if name in _PLAIN and _PLAIN_TEXT.fullmatch(text) else self.words(text)
+        return text if name in _PLAIN and _is_of_the_api(text) else self.words(text)
 
     def _value(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self.words(value)
         if isinstance(value, list):
             if value and all(type(each) is int for each in value):
                 return self._tokens(value)
-            return [self._value(each) for each in value if not (isinstance(each, dict) and each.get("type") in _PARTS)]
-        return self.line(value) if isinstance(value, dict) else value
+            return [self._value(each) for each in value if not (isinstance(each, dict) and _is_left_out(each))]
+        if isinstance(value, dict):
+            return self.line(value)
+        return value if value is None or isinstance(value, bool) else self.words(str(value))
 
     def _tokens(self, tokens: list[int]) -> list[int]:
         """Tokens in place of tokens: a text that was sent as those of its model."""
@@ -141,6 +172,18 @@ def _timestamp(value: Any) -> Any:
     except BadLine:
         return None
     return value
+
+
+def _is_left_out(part: dict[str, Any]) -> bool:
+    """Parts of which nothing would be left that a service takes."""
+    kind = part.get("type")
+    if not isinstance(kind, str):
+        return False
+    return kind in _PARTS or not _is_of_the_api(kind) or bool(_OF_THE_SERVICE.fullmatch(kind))
+
+
+def _is_of_the_api(text: str) -> bool:
+    return all(word in _API_WORDS or _API_NUMBER.fullmatch(word) for word in re.split(r"[-._]", text))
 
 
 def _is_public(model: str) -> bool:
