@@ -25,6 +25,7 @@ from analysis.sources.loading import journals, read_meta
 from tokenswarm.exit_codes import ExitCode
 from tokenswarm.lease import sign_of_life
 from tokenswarm.metrics.accounting import Accounting
+from tokenswarm.metrics.verdict import CHECKSUM
 from tokenswarm.record import COLUMNS, Outcome, RequestRecord
 from tokenswarm.redaction import write_line
 from tokenswarm.userinput import BadInput, counted
@@ -209,7 +210,7 @@ def _recovered_meta(meta: dict[str, Any], found: Recovered) -> dict[str, Any]:
     counts = {**found.accounting.facts(), "planned": known.get("planned"), "lost": _lost(meta, found)}
     return {
         "schema_version": 1,
-        **meta,
+        **{key: value for key, value in meta.items() if key != CHECKSUM},
         "ended_at": meta.get("ended_at") or found.last_end,
         "accounting": {**known, **counts},
         "recovered": {

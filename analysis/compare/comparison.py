@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +55,9 @@ KEY_METRICS = (
     "tpm", "tpm_estimated", "ttft_ms", "tbt_ms", "e2e_ms", "e2e_from_due_ms", "call_e2e_ms", "tokens_per_s_per_user",
 )  # fmt: skip
 """What a decision rests on; the other figures explain it."""
+
+_OF_RUN = re.compile(r".+/\d{8}T\d{6}Z(-\d+)?")
+"""The label of a run of ours, which no two have."""
 
 PERCENTS = (50.0, 95.0, 99.0)
 LOW_PERCENTS = (50.0, 5.0)
@@ -126,7 +131,10 @@ def compare(
     confidence: float = 0.95,
     seed: int = 1,
 ) -> Comparison:
-    """Compare b with a. Raises `BadInput` naming every setting that differs and was not declared in `vary`."""
+    """Compare b with a. Raises `BadInput` naming every run that is there twice, whose requests would count twice or
+    be compared with themselves, and every setting that differs and was not declared in `vary`."""
+    if (twice := _twice([*a.runs, *b.runs])) and not force:
+        raise BadInput([f"{run}: expected each run once, got it twice" for run in twice])
     found = setting_differences(a, b)
     undeclared = [text for key, text in found if key not in vary]
     if undeclared and not force:
@@ -138,6 +146,11 @@ def compare(
     ]
     judged = [judge(gate, a, b, confidence, seed) for gate in gates]
     return Comparison(a, b, [text for _, text in found], figures, judged, confidence)
+
+
+def _twice(labels: Sequence[str]) -> list[str]:
+    """Runs that are named more than once; other labels than a test's name and an instant may be of different runs."""
+    return [run for run, n in Counter(labels).items() if n > 1 and _OF_RUN.fullmatch(run)]
 
 
 def setting_differences(a: Side, b: Side) -> list[tuple[str, str]]:

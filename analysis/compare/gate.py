@@ -54,7 +54,9 @@ class Gate:
 
 def parse_gates(texts: Iterable[str]) -> list[Gate]:
     """Gates of some texts, several separated by `;` or line ends. Raises `BadInput` with every problem."""
-    problems: list[str] = []
+    texts = list(texts)
+    blank = [text for text in texts if not text.strip("; \t\r\n")]
+    problems = [f"--fail-if: expected a gate such as {_EXAMPLE}, got none in {text!r}" for text in blank]
     parts = [part.strip() for text in texts for part in re.split(r"[;\r\n]", text)]
     gates = [gate for part in parts if part and (gate := _parse(part, problems)) is not None]
     if problems:

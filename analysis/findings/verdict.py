@@ -120,6 +120,7 @@ def evidence_of(run: Run, accounting: AccountingCheck, replaced: Sequence[Replac
     return Evidence(
         sent=accounting.sent,
         answered=accounting.ok,
+        not_ok=accounting.throttled + accounting.failed + accounting.cancelled + accounting.dropped,
         failures=_failures(run),
         distrust=distrust(run, accounting),
         interrupted=run.state == "interrupted",

@@ -19,6 +19,7 @@ from analysis.sources.columns import EXTRA_OFFSETS, OFFSETS, empty_stages
 from analysis.sources.rows import RowsFile, empty_rows, read_rows
 from analysis.sources.rows import texts as row_texts
 from analysis.sources.run import TOKENSWARM, Run
+from tokenswarm.metrics.verdict import CHECKSUM, checksum_of
 from tokenswarm.redaction import SECRETS
 from tokenswarm.userinput import TOO_DEEP, BadInput, parse_json
 
@@ -82,7 +83,8 @@ def texts(run: Run, positions: Iterable[int]) -> dict[int, dict[str, str]]:
 
 
 def read_meta(directory: Path) -> tuple[dict[str, Any], list[str]]:
-    """run.json and what is wrong with it. Raises `BadInput` for a schema version that this code does not know."""
+    """run.json and what is wrong with it; its checksum is `None` where the facts are not those that it was made of.
+    Raises `BadInput` for a schema version that this code does not know."""
     path = directory / "run.json"
     try:
         meta = parse_json(path.read_text(encoding="utf-8"))
@@ -98,6 +100,8 @@ def read_meta(directory: Path) -> tuple[dict[str, Any], list[str]]:
     if not isinstance(version, int) or not 1 <= version <= RUN_SCHEMA_VERSION:
         expected = f"{path}: expected schema_version 1 to {RUN_SCHEMA_VERSION}, got {version!r}"
         raise BadInput([f"{expected}: read it with the version of Tokenswarm that wrote it, or a newer one"])
+    if (CHECKSUM in meta or meta.get("rows_file")) and meta.get(CHECKSUM) != checksum_of(meta):
+        meta[CHECKSUM] = None
     return SECRETS.redact_values(meta), []
 
 
@@ -140,8 +144,13 @@ def _load_directory(directory: Path) -> Run:
         stages=read.stages,
         notes=notes + read.notes + journal_notes,
         skipped_lines=read.skipped_lines,
-        altered=_altered(directory / "requests.csv", meta),
+        altered="; ".join(filter(None, [_altered_facts(meta), _altered(directory / "requests.csv", meta)])),
     )
+
+
+def _altered_facts(meta: Mapping[str, Any]) -> str:
+    known = meta.get(CHECKSUM, 0) is not None
+    return "" if known else "run.json is not what the run wrote: somebody has changed it"
 
 
 def _altered(path: Path, meta: Mapping[str, Any]) -> str:

@@ -295,6 +295,7 @@ class LoadRun:
         evidence = Evidence(
             sent=self.accounting.sent,
             answered=self.accounting.outcomes[Outcome.OK],
+            not_ok=self.accounting.not_ok,
             failures=stopped,
             distrust=self._distrust(),
             interrupted=self.interrupted,

@@ -74,6 +74,11 @@ class Accounting:
         return self.rows - self.outcomes[Outcome.DROPPED]
 
     @property
+    def not_ok(self) -> int:
+        """Rows that are neither answers nor left by their users: Locust's failures."""
+        return self.rows - self.outcomes[Outcome.OK] - self.outcomes[Outcome.ABORTED]
+
+    @property
     def delivered_pct(self) -> float | None:
         """Planned requests that were sent, in percent; `None` when nothing was planned."""
         return None if not self.planned else 100.0 * self.first_attempts / self.planned

@@ -6,6 +6,8 @@ not held, and a run that was interrupted has not passed. Pure.
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +19,8 @@ from tokenswarm.metrics.criterion_words import noted
 from tokenswarm.metrics.samples import Samples, TimeSpan
 from tokenswarm.userinput import counted
 
+CHECKSUM = "facts_crc32"
+"""The key of run.json with the checksum of all others."""
 MIN_DELIVERED_PCT = 99.0
 """A run that sent less of what it was to offer has not tested what it was asked to test."""
 
@@ -83,13 +87,15 @@ class Replacement:
 class Evidence:
     """What a verdict is decided from, besides the criteria.
 
-    `sent` and `answered`: requests of the whole run, warm-up included. `failures`: why the run has failed whatever its
+    `sent` and `answered`: requests of the whole run, warm-up included. `not_ok`: what Locust counts as failures: rows
+    that are neither answers nor left by their users. `failures`: why the run has failed whatever its
     criteria say. `distrust`: why the measurement is in doubt. `interrupted`: it was ended from outside, early.
     `replaced`: criteria that it was to be held against, and is not.
     """
 
     sent: int
     answered: int
+    not_ok: int = 0
     failures: Sequence[Reason] = ()
     distrust: Sequence[Reason] = ()
     interrupted: bool = False
@@ -135,18 +141,20 @@ def decide(results: Sequence[CriterionResult], criteria_given: bool, evidence: E
     cut = [Reason(ReasonKind.INTERRUPTED, "the run was interrupted")] if evidence.interrupted else []
     reasons = [*failures, *evidence.distrust, *criteria, *cut]
     has_failed = bool(failures or criteria)
-    state, code = _state(has_failed, bool(evidence.distrust), evidence.interrupted, criteria_given)
+    state, code = _state(has_failed, evidence, criteria_given)
     return Verdict(state, code, reasons, list(results), has_failed, evidence.replaced)
 
 
-def _state(has_failed: bool, untrusted: bool, interrupted: bool, criteria_given: bool) -> tuple[str, ExitCode]:
-    if untrusted:
+def _state(has_failed: bool, evidence: Evidence, criteria_given: bool) -> tuple[str, ExitCode]:
+    if evidence.distrust:
         return "untrusted", ExitCode.UNTRUSTED
     if has_failed:
         return "failed", ExitCode.CRITERIA_FAILED
-    if interrupted:
+    if evidence.interrupted:
         return "interrupted", ExitCode.INTERRUPTED
-    return "passed" if criteria_given else "none", ExitCode.OK
+    if criteria_given:
+        return "passed", ExitCode.OK
+    return "none", ExitCode.LOCUST if evidence.not_ok else ExitCode.OK
 
 
 def _nothing(evidence: Evidence) -> list[Reason]:
@@ -155,6 +163,12 @@ def _nothing(evidence: Evidence) -> list[Reason]:
     if not evidence.answered:
         return [Reason(ReasonKind.NOTHING_ANSWERED, "no request was answered")]
     return []
+
+
+def checksum_of(facts: Mapping[str, Any]) -> int:
+    """CRC-32 of what run.json says, whatever its layout: by it, facts that were changed afterwards are known."""
+    said = {key: value for key, value in facts.items() if key != CHECKSUM}
+    return zlib.crc32(json.dumps(said, sort_keys=True).encode())
 
 
 def not_delivered(first_attempts: int, planned: int | None) -> list[Reason]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenswarm.installation import source_version
+from tokenswarm.metrics.verdict import CHECKSUM, checksum_of
 from tokenswarm.record import SCHEMA_VERSION
 from tokenswarm.redaction import SECRETS
 
@@ -64,10 +65,11 @@ def safe_name(text: str) -> str:
 
 
 def write_run_json(directory: Path, facts: dict[str, Any]) -> None:
-    """Write run.json as a whole or not at all. Raises `OSError`."""
+    """Write run.json, with the checksum of its facts, as a whole or not at all. Raises `OSError`."""
+    said = json.loads(json.dumps(SECRETS.redact_values(facts), default=str))
     temporary = directory / "run.json.part"
     with temporary.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(SECRETS.redact_values(facts), indent=2, ensure_ascii=False, default=str) + "\n")
+        file.write(json.dumps({**said, CHECKSUM: checksum_of(said)}, indent=2, ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, directory / "run.json")

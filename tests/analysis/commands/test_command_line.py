@@ -47,7 +47,7 @@ def run_module(*arguments: object) -> subprocess.CompletedProcess[str]:
         ("p50(ttft_ms) > 299", {}, 3),
         ("max(tpm) > 379; percentage(error) > 50", {}, 3),
         ("percentage(goodput) < 50", {}, 3),
-        ("", {}, 0),
+        ("", {}, 1),
         ("unknown: p50(ttft_ms) > 300", {}, 3),
         ("p95(ttft_ms) > 499", {}, 3),
         ("p95(ttft_ms) > 500", {}, 0),
@@ -181,7 +181,7 @@ def test_step_summary_is_appended(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     page = tmp_path / "page.md"
     page.write_text("before\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
-    assert main(["check", str(directory), "--step-summary"]) == 0
+    assert main(["check", str(directory), "--step-summary"]) == 1
     assert page.read_text().startswith("before\n# Load test: worked/20231114T221400Z")
     monkeypatch.delenv("GITHUB_STEP_SUMMARY")
     assert main(["check", str(directory), "--step-summary"]) == 2
@@ -228,6 +228,8 @@ def test_the_newest_run_is_meant_when_none_is_named(
     assert main(["report", "--no-html", "--price-table", str(PRICES)]) == 0 and (last / "report.md").exists()
     assert main(["compare", "--format", "json", "--all"]) == main(["compare", str(before), str(last)])
     assert main(["compare", "--save-baseline", "main.json"]) == 0 and Path("main.json").exists()
+    assert main(["compare", "--baseline", "main.json"]) == 2  # the same run
+    assert main(["compare", "--save-baseline", "main.json", str(before)]) == 0
     assert main(["compare", "--baseline", "main.json"]) == 0
     assert main(["export", "--parquet", "x.parquet"]) == 0
     assert main(["history", "--format", "json"]) == main(["history", "--format", "json", "results"]) == 0

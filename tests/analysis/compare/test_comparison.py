@@ -234,6 +234,21 @@ def test_gate_problems_are_listed_together():
     assert len(caught.value.problems) == 5
 
 
+@pytest.mark.parametrize("text", ["", " ", ";", "\n"])
+def test_a_blank_gate_is_refused(text):
+    with pytest.raises(BadInput, match=r"--fail-if: expected a gate such as .* got none"):
+        parse_gates(["p95(ttft_ms) worse > 10 %", text])
+
+
+def test_a_run_on_both_sides_is_refused(tmp_path):
+    for name in ("first", "copy"):
+        write_run(tmp_path / name / "20261128T120000Z", list(make_records(seed=1)))
+    a, b = (measure("side", [load_run(tmp_path / name / "20261128T120000Z")]) for name in ("first", "copy"))
+    with pytest.raises(BadInput, match="20261128T120000Z: expected each run once, got it twice"):
+        compare(a, b)
+    assert compare(a, b, force=True).figures
+
+
 def test_command_prints_a_table_and_fails_on_a_gate(runs, capsys):
     assert call(runs / "a", runs / "slow", "--fail-if", "avg(ttft_ms) worse > 10 %") == 3
     out = capsys.readouterr().out

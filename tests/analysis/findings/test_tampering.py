@@ -102,6 +102,16 @@ TAMPERS = {
     "criterion made laxer": facts(lambda found: found["options"].update(LAX)),
     "criteria removed": facts(lambda found: (found["options"].pop("failure-criteria"), found.pop("criteria"))),
     "made a search": facts(lambda found: (found.update(search={}), [each.update(HELD) for each in found["criteria"]])),
+    "criterion made laxer, verdict made passed": facts(
+        lambda found: (found["options"].update(LAX), found.update(verdict=PASSED))
+    ),
+    "criterion made laxer, verdict removed": facts(lambda found: (found["options"].update(LAX), found.pop("verdict"))),
+    "criteria and verdict removed": facts(
+        lambda found: (found["options"].pop("failure-criteria"), found.pop("criteria"), found.pop("verdict"))
+    ),
+    "counts, both checksums and verdict removed": facts(
+        lambda found: [found.pop(key) for key in ("accounting", "facts_crc32", "verdict")], without_failures
+    ),
     "window made nothing": facts(lambda found: found["window"].update(warm_up_s=1e9)),
 }
 
@@ -122,6 +132,42 @@ def test_a_failed_run_does_not_pass_by_being_changed(how: str, failed: Path, tmp
 def test_rows_that_are_only_in_another_order_are_not_what_was_written(failed: Path, tmp_path: Path) -> None:
     judgement = judged_after(in_another_order, failed, tmp_path)
     assert judgement.has_failed and "requests.csv is not what the run wrote" in str(judgement.reasons[0])
+
+
+PASSING = {
+    "verdict removed": lambda found: found.pop("verdict"),
+    "verdict of another kind": lambda found: found.update(verdict="passed"),
+    "counts removed": lambda found: found.pop("accounting"),
+    "checksum of rows removed": lambda found: found.update(rows_file=None),
+    "checksum of facts removed": lambda found: found.pop("facts_crc32"),
+    "checksum of facts made another": lambda found: found.update(facts_crc32=1),
+    "generator's condition removed": lambda found: found.pop("generator"),
+    "options removed": lambda found: found.pop("options"),
+    "one figure changed": lambda found: found["options"].update(users=100),
+    "end moved": lambda found: found.update(ended_at=found["ended_at"] - 0.5),
+    "something added": lambda found: found.update(note="all is well"),
+}
+
+
+@pytest.fixture(scope="module")
+def passed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    written = Written(tmp_path_factory.mktemp("runs"), failure_criteria="percentage(error) > 10")
+    assert written.answer(30).verdict()[:2] == ("passed", 0)
+    return written.run.directory
+
+
+@pytest.mark.parametrize("how", PASSING)
+def test_a_run_json_that_was_changed_is_not_trusted(how: str, passed: Path, tmp_path: Path) -> None:
+    judgement = judged_after(facts(PASSING[how]), passed, tmp_path)
+    assert judgement.exit_code == 4 and "run.json is not what the run wrote" in str(judgement.reasons[0])
+
+
+def test_a_run_json_in_another_layout_says_the_same(passed: Path, tmp_path: Path) -> None:
+    def sort(directory: Path) -> None:
+        path = directory / "run.json"
+        path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True))
+
+    assert judged_after(sort, passed, tmp_path).state == "passed"
 
 
 def test_a_run_that_was_left_alone_is_judged_as_it_was(failed: Path, tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ def record(outcome: Outcome = Outcome.OK, e2e_ms: float = 900.25) -> RequestReco
         ("max(e2e_ms) > 2000", {"distrust": [LOST]}, "untrusted", 4, 1),
         ("max(e2e_ms) > 500", {"distrust": [LOST]}, "untrusted", 4, 2),
         ("", {}, "none", 0, 0),
+        ("", {"sent": 3, "not_ok": 2}, "none", 1, 0),
+        ("max(e2e_ms) > 2000", {"sent": 3, "not_ok": 2}, "passed", 0, 0),
         ("", {"distrust": [LOST]}, "untrusted", 4, 1),
         ("max(e2e_ms) > 2000", {"failures": [STOPPED]}, "failed", 3, 1),
         ("max(e2e_ms) > 2000", {"interrupted": True}, "interrupted", 5, 1),
