@@ -125,7 +125,7 @@ def _cacheable_pct(run: Run, inside: populations.Mask) -> float | None:
     no service says what its cache had, texts come from a dataset, or workers on several machines cannot know what
     others have sent."""
     rows, system = run.rows, run.setting("options", "system-prompt")
-    is_recorded = run.setting("traffic", "requests") is not None
+    is_recorded = run.setting("traffic", "requests") is not None or run.setting("traffic", "prompts_remembered") is True
     common = read_number(str(run.setting("options", "shared-prefix-tokens"))) or 0.0
     if isinstance(system, str) and system:
         common += -(-len(system.encode()) // _BYTES_PER_TOKEN) + _FRAMING_TOKENS

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from analysis.findings.summarise import summarise
+from analysis.sources.loading import load_run
 from tests.load_models.load_run import LoadRun, are_apart, command, free_port, read_run, read_truth, run_all, start
 from tests.simulator_process import ROOT, Simulator
 from tests.waiting import wait_until
@@ -81,6 +83,9 @@ def test_shared_blocks_of_a_trace_are_shared_at_the_target(runs: dict[str, LoadR
     # Two blocks of 512 came before: the target serves what it has in blocks of 128, from 1024 tokens on.
     cached = [runs["mooncake"].truth[f"{row.call_id}-1"]["cached_tokens"] for row in rows]
     assert cached[0] == 0 and cached[1] >= 1024 and cached[2] == 0
+    assert [row.shared_tokens for row in rows] == pytest.approx([0, 1024, 0], abs=1024 / 20)
+    values = summarise(load_run(runs["mooncake"].directory)).overall.values
+    assert values["cacheable_pct"] == pytest.approx(100 * 1024 / 3300, abs=2)
     assert block_text(1) == block_text(1) != block_text(5)
 
 

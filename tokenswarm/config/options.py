@@ -174,7 +174,7 @@ OPTIONS: tuple[Option, ...] = (
            "follows the answer after think-time", ("requests", "sessions")),
     Option("arrival", "load", "spacing of open arrivals; default constant", ("constant", "poisson", "gamma")),
     Option("arrival-smoothness", "load", "gamma shape: below 1 burstier than poisson, above smoother"),
-    Option("trace", "load", "open load: replay this trace (Azure, BurstGPT or Mooncake format)", is_file=True),
+    Option("trace", "load", "open load: replay this trace (Azure, BurstGPT, Mooncake or Bailian format)", is_file=True),
     Option("trace-speed", "load", "replay a trace, or requests with timestamps, so many times faster; default 1"),
     Option("trace-window", "load", "part of the trace, or of the requests: 10m..20m"),
     Option("max-lag", "load", "seconds an arrival waits for a free user before it is dropped; default 10"),

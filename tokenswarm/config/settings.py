@@ -19,7 +19,7 @@ from tokenswarm.metrics.prices import Prices, PriceTable
 from tokenswarm.metrics.server_metrics import PrometheusEndpoint
 from tokenswarm.traffic.settings import Traffic
 from tokenswarm.workload.abort import Abort
-from tokenswarm.workload.arrivals import Plan
+from tokenswarm.workload.arrivals import Plan, TracePlan
 from tokenswarm.workload.distributions import Length, Pause
 from tokenswarm.workload.images import Images
 from tokenswarm.workload.levels import USERS, SearchRange
@@ -139,6 +139,12 @@ class Settings:
             return self.search_hold_s
         by_minutes = self.quota_tpm is not None or self.quota_rpm is not None
         return hold_s(self.search.low, self.criteria, self.search_hold_s, by_minutes)
+
+    @property
+    def remembers_prompts(self) -> bool:
+        """Whether what prompts share is found while they are sent: recorded ones, and those of a trace with blocks."""
+        with_blocks = isinstance(self.plan, TracePlan) and any(row.hash_ids for row in self.plan.rows)
+        return with_blocks or self.traffic.recording is not None
 
     @property
     def open_load(self) -> bool:

@@ -353,7 +353,7 @@ class LoadRun:
             "state": state,
             "preflight": self.first_requests,
             "seed": settings.seed,
-            "traffic": settings.traffic.facts(),
+            "traffic": settings.traffic.facts() | {"prompts_remembered": settings.remembers_prompts},
             "workers": self.workers,
             "clocks": self.clocks,
             "messages_refused": self.messages_refused,

@@ -21,6 +21,7 @@ from tokenswarm.traffic.replay import Changes, RecordedGraph, Replay, Sent
 from tokenswarm.traffic.seen_prefixes import SeenPrefixes
 from tokenswarm.workload.arrivals import Arrival
 from tokenswarm.workload.prompts import (
+    BLOCK_TOKENS,
     Shared,
     build_messages,
     build_prompt,
@@ -224,8 +225,9 @@ class Composer:
             text = self._questions.next().question
             return text, estimate_tokens(text)
         tokens = self._context_tokens(arrival)
-        made = build_prompt(rng, tokens, self._settings.unique_prefix, salt=self._salt, shared=shared)
-        return made, tokens
+        blocks, size = _blocks_of(arrival)
+        unique, salt = self._settings.unique_prefix, self._salt
+        return build_prompt(rng, tokens, unique, blocks, salt=salt, shared=shared, block_tokens=size), tokens
 
     def _body(self, arrival: Arrival | None) -> Mapping[str, Any]:
         """Further fields of the next request's body."""
@@ -266,14 +268,16 @@ class Composer:
             text, tokens = self._text(arrival, rng, begin.texts)
             conversation.messages = [{"role": "user", "content": text}]
             return tokens, min(begin.tokens, tokens) if is_known else None
+        blocks, size = _blocks_of(arrival)
         prompt = build_messages(
             rng,
             self._context_tokens(arrival),
             self._settings.system_prompt,
             self._settings.unique_prefix,
-            arrival.prefix_blocks if arrival else None,
+            blocks,
             salt=self._salt,
             shared=begin.texts,
+            block_tokens=size,
         )
         conversation.messages = prompt.messages
         shared_tokens = begin.tokens + system_tokens(self._settings.system_prompt)
@@ -399,3 +403,8 @@ class Composer:
             return question.max_tokens
         output = self._settings.output
         return output.sample(self._rng) if output is not None else None
+
+
+def _blocks_of(arrival: Arrival | None) -> tuple[tuple[int, ...] | None, int]:
+    """The blocks that a prompt begins with, as its trace has it, and how many tokens one has."""
+    return (None, BLOCK_TOKENS) if arrival is None else (arrival.prefix_blocks, arrival.block_tokens)

@@ -119,7 +119,7 @@ class Sender:
         self.replay = self._recorded
         if recording is not None and recording.index.form is Form.CONVERSATION and self._recorded is not None:
             self.questions, self.replay = Conversations(self._recorded), None
-        self.seen = _seen_prefixes(place) if recording is not None else None
+        self.seen = _seen_prefixes(place) if settings.remembers_prompts else None
         self.schedule: Schedule | None = None
         if settings.open_load:
             identity = {"worker": place.worker, "target": place.target, "name": place.request_name}

@@ -25,6 +25,7 @@ from typing import Protocol
 
 from tokenswarm.userinput import BadInput, read_number
 from tokenswarm.workload.distributions import Length
+from tokenswarm.workload.prompts import BLOCK_TOKENS
 from tokenswarm.workload.stages import Stage, Stages
 from tokenswarm.workload.traces import TraceRow
 
@@ -39,13 +40,15 @@ MIN_SMOOTHNESS, MAX_SMOOTHNESS = 0.01, 1000.0
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One request that is due. Lengths are absent when the plan draws none; blocks are of a trace's shared prefixes."""
+    """One request that is due. Lengths are absent when the plan draws none; blocks, of `block_tokens` each, are of a
+    trace's shared prefixes."""
 
     index: int
     due_offset_s: float
     context_tokens: int | None = None
     max_tokens: int | None = None
     prefix_blocks: tuple[int, ...] | None = None
+    block_tokens: int = BLOCK_TOKENS
 
 
 class Plan(Protocol):
@@ -186,7 +189,8 @@ class TracePlan(RecordedPlan):
         if context_tokens is not None:
             # Another prompt length than the recorded one has no recorded blocks.
             return Arrival(index, due_offset_s, context_tokens, max_tokens or row.max_tokens)
-        return Arrival(index, due_offset_s, row.context_tokens, max_tokens or row.max_tokens, row.hash_ids)
+        max_tokens = max_tokens or row.max_tokens
+        return Arrival(index, due_offset_s, row.context_tokens, max_tokens, row.hash_ids, row.block_tokens)
 
     def tokens_before(self, t_s: float) -> tuple[int, int]:
         """Context and output tokens of the arrivals that are due before `t_s`."""

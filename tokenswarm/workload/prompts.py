@@ -38,7 +38,7 @@ CLOSING = "Now tell a very long story with all of these words and do not end it 
 """Ends a prompt so that the model goes on until `max_tokens`; one token a word, as `WORDS`."""
 
 BLOCK_TOKENS = 512
-"""Tokens of one shared prefix block; as in the Mooncake traces."""
+"""Tokens of one shared prefix block, as in the Mooncake traces; where a trace has others, it says so."""
 
 TOKENS_PER_MESSAGE = 3
 TOKENS_PER_ROLE = 1
@@ -93,18 +93,19 @@ def build_prompt(
     closing: bool = False,
     salt: str = "",
     shared: Sequence[Shared] = (),
+    block_tokens: int = BLOCK_TOKENS,
 ) -> str:
     """A text of exactly `tokens` tokens on cl100k_base and o200k_base.
 
     `unique`: it differs from every other one from its first words on, so that no prompt cache can serve it; otherwise
-    the same length gives the same text, always. `prefix_blocks`: ids of shared blocks of `BLOCK_TOKENS` that come
+    the same length gives the same text, always. `prefix_blocks`: ids of shared blocks of `block_tokens` that come
     first, so that requests with equal ids (and `salt`) share exactly that prefix, on every worker; cut where `tokens`
     ends. `shared`: texts in their place, cut in the same way. `closing`: end with `CLOSING` when the text is long
     enough for it. Raises `ValueError` below 1 token.
     """
     if tokens < 1:
         raise ValueError(f"prompt length: expected at least 1 token, got {tokens}")
-    parts, left = _begin(shared, tokens, salt) if shared else _shared_prefix(prefix_blocks or (), tokens, salt)
+    parts, left = _begin(shared, tokens, salt) if shared else _blocks(prefix_blocks or (), block_tokens, tokens, salt)
     ends_closed = closing and left >= 2 * _CLOSING_TOKENS
     if ends_closed:
         left -= _CLOSING_TOKENS
@@ -123,6 +124,7 @@ def build_messages(
     closing: bool = True,
     salt: str = "",
     shared: Sequence[Shared] = (),
+    block_tokens: int = BLOCK_TOKENS,
 ) -> Prompt:
     """Messages whose prompt tokens, framing included, are `context_tokens` in total.
 
@@ -134,7 +136,7 @@ def build_messages(
     taken = system_tokens(system_prompt) + TOKENS_PER_MESSAGE + TOKENS_PER_ROLE
     taken += TOKENS_PER_REPLY if system_prompt is None else 0
     tokens = max(1, context_tokens - taken)
-    text = build_prompt(rng, tokens, unique, prefix_blocks, closing, salt, shared)
+    text = build_prompt(rng, tokens, unique, prefix_blocks, closing, salt, shared, block_tokens)
     messages.append({"role": "user", "content": text})
     return Prompt(messages, taken + tokens)
 
@@ -173,9 +175,9 @@ def _content(message: Mapping[str, Any]) -> str:
 
 
 @lru_cache(maxsize=4096)
-def block_text(block: int, salt: str = "") -> str:
-    """The shared prefix block with this id: with one salt always the same `BLOCK_TOKENS` words."""
-    return " ".join(_block_words(block, salt))
+def block_text(block: int, salt: str = "", tokens: int = BLOCK_TOKENS) -> str:
+    """The shared prefix block with this id: with one salt always the same words."""
+    return " ".join(_block_words(block, salt, tokens))
 
 
 @lru_cache(maxsize=128)
@@ -196,12 +198,12 @@ def _begin(shared: Sequence[Shared], tokens: int, salt: str) -> tuple[list[str],
     return parts, left
 
 
-def _shared_prefix(blocks: Sequence[int], tokens: int, salt: str) -> tuple[list[str], int]:
-    whole, rest = divmod(tokens, BLOCK_TOKENS)
-    parts = [block_text(block, salt) for block in blocks[:whole]]
-    left = tokens - len(parts) * BLOCK_TOKENS
+def _blocks(blocks: Sequence[int], block_tokens: int, tokens: int, salt: str) -> tuple[list[str], int]:
+    whole, rest = divmod(tokens, block_tokens)
+    parts = [block_text(block, salt, block_tokens) for block in blocks[:whole]]
+    left = tokens - len(parts) * block_tokens
     if len(blocks) > whole and rest:
-        parts.append(" ".join(_block_words(blocks[whole], salt)[:rest]))
+        parts.append(" ".join(_block_words(blocks[whole], salt, block_tokens)[:rest]))
         left = 0
     return parts, left
 
@@ -224,6 +226,6 @@ def _phrases() -> tuple[str, ...]:
     return tuple(" ".join(rng.choices(WORDS, k=_PHRASE_TOKENS)) for _ in range(_PHRASES))
 
 
-def _block_words(block: int, salt: str) -> list[str]:
+def _block_words(block: int, salt: str, tokens: int) -> list[str]:
     # Seeded by text: Python seeds an int by its absolute value, and blocks 1 and -1 must not be one.
-    return random.Random(f"block {block}{salt and ' of '}{salt}").choices(WORDS, k=BLOCK_TOKENS)
+    return random.Random(f"block {block}{salt and ' of '}{salt}").choices(WORDS, k=tokens)

@@ -5,12 +5,13 @@ Formats, told apart by the first line:
     Azure LLM inference traces 2023 and 2024   TIMESTAMP,ContextTokens,GeneratedTokens (up to 7 fraction digits)
     BurstGPT                                   Timestamp,Model,Request tokens,Response tokens,... (seconds)
     Mooncake                                   JSON lines: timestamp (ms), input_length, output_length, hash_ids
+    Bailian                                    the same with chat_id, and timestamp in seconds
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import BinaryIO, NamedTuple
 
 from tokenswarm.userinput import BadInput, open_file, parse_json, read_duration, read_number
 from tokenswarm.workload.distributions import MAX_TOKENS
+from tokenswarm.workload.prompts import BLOCK_TOKENS
 
 MAX_PROBLEMS = 50
 """Problems of a file that are spelled out; the rest is counted."""
@@ -28,19 +30,21 @@ _TIMESTAMP = re.compile(
     r"(?P<minute>\d{4}-\d\d-\d\d[ T]\d\d:\d\d):(?P<second>[0-5]\d)(?P<fraction>\.\d{1,9})?(?P<zone>Z|[+-]\d\d:\d\d)?",
     re.ASCII,
 )
-_EXPECTED = f"expected {','.join(_AZURE)}, BurstGPT's {','.join(_BURST_GPT)} or Mooncake's JSON lines"
+_EXPECTED = f"expected {','.join(_AZURE)}, BurstGPT's {','.join(_BURST_GPT)} or the JSON lines of Mooncake or Bailian"
 
 
 class TraceRow(NamedTuple):
     """One recorded request. `offset_s`: from the trace's first request. A recorded length of 0 is replayed as 1, the
-    least that can be asked for. `hash_ids` name prompt blocks of 512 tokens; equal ids are equal text."""
+    least that can be asked for. `hash_ids` name prompt blocks of `block_tokens`; equal ids are equal text."""
 
     offset_s: float
     context_tokens: int
     max_tokens: int
     hash_ids: tuple[int, ...] | None = None
+    block_tokens: int = BLOCK_TOKENS
 
 
+_BLOCK_SIZES = (BLOCK_TOKENS, 16, 32, 64, 128, 256, 1024)
 MAX_FILE_BYTES = 4_000_000_000
 
 
@@ -70,7 +74,16 @@ def read_trace(path: str | Path) -> list[TraceRow]:
         raise BadInput(problems[:MAX_PROBLEMS] + more)
     parsed.sort(key=lambda row: row[0])
     first = parsed[0][0]
-    return [TraceRow(_seconds_between(first, row[0]), *row[1:]) for row in parsed]
+    block_tokens = _block_tokens(parsed)
+    return [TraceRow(_seconds_between(first, row[0]), *row[1:], block_tokens) for row in parsed]
+
+
+def _block_tokens(parsed: Sequence[_Parsed]) -> int:
+    """No file says how long its blocks are (Mooncake's have 512 tokens, Bailian's 16): each prompt has as many as it
+    takes."""
+    blocks = [(context_tokens, len(ids)) for _, context_tokens, _, ids in parsed if ids]
+    fit = (size for size in _BLOCK_SIZES if all(-(-tokens // size) == count for tokens, count in blocks))
+    return next(fit, BLOCK_TOKENS)
 
 
 def parse_trace_window(text: str, where: str = "trace-window") -> tuple[float, float]:
@@ -154,7 +167,7 @@ def _parse_mooncake(line: str) -> _Parsed:
     timestamp = row.get("timestamp")
     if not isinstance(timestamp, int | float) or isinstance(timestamp, bool) or not 0 <= timestamp < 1e15:
         raise _BadRow(f"expected timestamp in ms, got {timestamp!r:.50}")
-    second, rest_ms = divmod(timestamp, 1000)
+    second, rest_ms = divmod(timestamp * 1000 if "chat_id" in row else timestamp, 1000)
     context_tokens = _tokens(row.get("input_length"), "input_length", row.get("input_length"))
     max_tokens = _tokens(row.get("output_length"), "output_length", row.get("output_length"))
     return _Instant(int(second), rest_ms / 1000), context_tokens, max_tokens, _hash_ids(row.get("hash_ids"))

@@ -116,6 +116,9 @@ def test_equal_blocks_share_exactly_their_prefix():
     assert first[: 2 * BLOCK_TOKENS] == second[: 2 * BLOCK_TOKENS]
     assert first[: 2 * BLOCK_TOKENS] == block_text(46).split() + block_text(47).split()
     assert first[2 * BLOCK_TOKENS :][:16] != second[2 * BLOCK_TOKENS :][:16]
+    small = [build_prompt(rng, 40, prefix_blocks=[46, other], block_tokens=16).split() for other in (47, 48)]
+    assert [len(words) for words in small] == [40, 40]
+    assert small[0][:16] == small[1][:16] and small[0][16:32] != small[1][16:32]
 
 
 def test_the_last_block_is_cut_where_the_prompt_ends():

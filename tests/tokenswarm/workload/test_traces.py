@@ -71,6 +71,29 @@ def test_mooncake_names_the_blocks_that_prompts_share(tmp_path: Path) -> None:
     assert read_trace(path) == [TraceRow(0.0, 1100, 52, (0, 1, 2)), TraceRow(0.2505, 600, 1, (0, 7))]
 
 
+@pytest.mark.parametrize("size", [16, 64, 512])
+def test_blocks_are_as_long_as_the_prompts_say(tmp_path: Path, size: int) -> None:
+    lengths = [1, size, size + 1, 10 * size - 3, 40 * size]
+    rows = [
+        {"timestamp": 1, "input_length": length, "output_length": 1, "hash_ids": list(range(-(-length // size)))}
+        for length in lengths
+    ]
+    found = read_trace(written(tmp_path, "\n".join(map(json.dumps, rows)), "trace.jsonl"))
+    assert [row.block_tokens for row in found] == [size] * 5
+
+
+def test_bailian_s_timestamps_are_seconds(tmp_path: Path) -> None:
+    rows = [
+        {"chat_id": 159, "parent_chat_id": -1, "timestamp": 61.114, "input_length": 33, "output_length": 132,
+         "type": "text", "turn": 1, "hash_ids": [1, 2, 3]},
+        {"chat_id": 160, "parent_chat_id": 159, "timestamp": 62.5, "input_length": 60, "output_length": 80,
+         "type": "text", "turn": 2, "hash_ids": [1, 2, 4, 5]},
+    ]  # fmt: skip
+    found = read_trace(written(tmp_path, "\n".join(map(json.dumps, rows)), "trace.jsonl"))
+    assert [row.offset_s for row in found] == pytest.approx([0.0, 1.386])
+    assert [row[1:] for row in found] == [(33, 132, (1, 2, 3), 16), (60, 80, (1, 2, 4, 5), 16)]
+
+
 def test_rows_out_of_order_are_sorted_and_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
     text = "\ufeffTimestamp,Request tokens,Response tokens\n9,1,1\n\n4,2,2\n"
     assert read_trace(written(tmp_path, text)) == [TraceRow(0.0, 2, 2), TraceRow(5.0, 1, 1)]
@@ -188,7 +211,7 @@ def test_rows_survive_their_file(tmp_path: Path, rows: list[TraceRow]) -> None:
     ]
     found = read_trace(written(tmp_path, "\n".join(map(json.dumps, lines)), "trace.jsonl"))
     expected = sorted(rows, key=lambda row: row.offset_s)
-    assert [row[1:] for row in found] == [row[1:] for row in expected]
+    assert [row[1:4] for row in found] == [row[1:4] for row in expected]
     first_s = expected[0].offset_s
     assert [row.offset_s for row in found] == pytest.approx([row.offset_s - first_s for row in expected], abs=1e-6)
 
