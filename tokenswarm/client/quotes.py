@@ -14,19 +14,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from html import unescape
-from itertools import chain
-from typing import Any
+from itertools import chain, compress, count
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 LEFT_OUT = "[left out]"
 _MARKS = " \t\r\n.,:;'\"\\"
 """With nothing else between them, two quotes are one."""
-_RUN, _WIDE_RUN, _GRAM = 10, 4, 5
-"""A run of ten has five in a row that begin at a multiple of five of the text."""
-_CODE = "utf-32-le"
-_GRAMS = struct.Struct(f"{4 * _GRAM}s" * 100)
-"""Many of them at a time, from a text in that code: a third of the cost of slices."""
+_RUN, _WIDE_RUN = 10, 4
+_GRAM, _STEP = 5, 6
+"""A run is ten bytes or more in UTF-8: five in a row of them begin at a multiple of six of any text that has it."""
+_GRAMS = struct.Struct(f"{_GRAM}s{_STEP - _GRAM}x" * 100)
+"""Many of these at a time: a third of the cost of slices."""
 _WIDE_FROM = "\u1100"
+"""From here on a character is three bytes or more."""
 _LONGEST_VALUE = 60
 _LOOKED_AT = 200
 """Places in a text where a word is looked at more closely."""
@@ -37,11 +38,15 @@ _OPEN_KEYS = frozenset({"model", "role", "type", "object"})
 _API_KEY = re.compile(r"[a-z][a-z0-9_]*(?:[A-Z][a-z0-9]*)*")
 """How APIs name members; what is written otherwise may be a name or an id."""
 _ESCAPE = re.compile(
-    r"\\+(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[nrtbf/\"'])|(?:%[0-9a-fA-F]{2})+|&(?:#\d+|#x[0-9a-fA-F]+|\w+);"
+    r"[\\%&](?:(?<=\\)\\*(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[nrtbf/\"'])"
+    r"|(?<=%)[0-9a-fA-F]{2}(?:%[0-9a-fA-F]{2})*|(?<=&)(?:#\d+|#x[0-9a-fA-F]+|\w+);)"
 )
+"""That each begins with one of a set of characters makes a long text a fifth of the cost."""
 _OPENING = re.compile(r"(HTTP \d{3}(?:: |$))?(?:([a-z]+(?:_[a-z]+)+|(?:[A-Z][a-z]+){2,}): )?")
 """The status and a code, which stay."""
 _TOKEN = re.compile(r"[^\W_](?:[\w@.+-]*\w)?")
+_NO_LETTERS = re.compile(r"[\W_]+")
+_NOT_ASCII = re.compile(rb"[\x80-\xff]+")
 _NOT_ASCII_WORDS = bytes(byte for byte in range(128) if not chr(byte).isalnum())
 _COMMON_TEXT = (
     "a an and api azure bad been body but can cannot check code content context error exceeded expected failed "
@@ -92,7 +97,8 @@ def without_quotes(error: str, said: Any) -> str:
     assert opening is not None  # it matches the empty text
     begin = max(0, opening.end(1 if opening[2] in found.texts else 0))
     text = error[begin:]
-    spans = [*_runs(text, found.texts), *_values(text, found), *_words(text, found)]
+    plain = [_plain(each) for each in found.texts]
+    spans = [*_runs(text, plain), *_values(text, found), *_words(text, plain, found)]
     return error[:begin] + _cut(text, sorted(spans))
 
 
@@ -107,21 +113,17 @@ def _cut(text: str, spans: list[tuple[int, int]]) -> str:
     return "".join([*parts, text[at:]])
 
 
-def _runs(text: str, texts: list[str]) -> Iterator[tuple[int, int]]:
+def _runs(text: str, plain: list[str]) -> Iterator[tuple[int, int]]:
     """Where letters and digits stand in a row that a request has in the same row."""
-    letters, places, wanted = _spelled(text)
-    said = "\0".join(map(_bare, texts))
-    packed = said.encode(_CODE)
-    pieces = _GRAMS.iter_unpack(packed + bytes(-len(packed) % _GRAMS.size))
-    grams = set(wanted).intersection(chain.from_iterable(pieces))
-    hits = [gram in grams for gram in wanted]
-    has_wide = max(letters, default="") >= _WIDE_FROM
-    for at in range(len(letters)):
-        is_wide = has_wide and min(letters[at : at + _WIDE_RUN]) >= _WIDE_FROM
-        run = letters[at : at + (_WIDE_RUN if is_wide else _RUN)]
-        is_whole = len(run) == (_WIDE_RUN if is_wide else _RUN)
-        if is_whole and (is_wide or any(hits[at : at + _RUN - _GRAM + 1])) and run in said:
-            yield places[at][0], places[at + len(run) - 1][1]
+    spelled, found = _spelled(text), set()
+    said = b"\0".join([bytes(_STEP), *map(_bare, plain)])
+    grams = chain.from_iterable(_GRAMS.iter_unpack(said + bytes(-len(said) % _GRAMS.size)))
+    for gram_at in compress(count(0, _STEP), map(spelled.grams.__contains__, grams)):
+        for at in range(gram_at - _STEP + 1, gram_at + 1):
+            for run in spelled.by_head.get(said[at : at + _RUN], ()):
+                if run not in found and said.startswith(run, at):
+                    found.add(run)
+    return chain.from_iterable(spelled.spans[run] for run in found)
 
 
 def _values(text: str, found: _Texts) -> Iterator[tuple[int, int]]:
@@ -138,10 +140,10 @@ def _values(text: str, found: _Texts) -> Iterator[tuple[int, int]]:
                 yield match.span()
 
 
-def _words(text: str, found: _Texts) -> Iterator[tuple[int, int]]:
+def _words(text: str, plain: list[str], found: _Texts) -> Iterator[tuple[int, int]]:
     """Where words stand that may be names or ids and that a request has, too; the last one of what was cut may be the
     beginning of one."""
-    whole = "\n".join(map(_plain, found.texts))
+    whole = "\n".join(plain)
     folded = whole.lower()
     if len(folded) != len(whole):
         folded = whole
@@ -170,29 +172,61 @@ def _names_something(word: str, whole: str, folded: str, is_cut: bool) -> bool:
     return False
 
 
+class _Spelled(NamedTuple):
+    """The runs of an error as `_bare` has them. `spans`: where each stands in the error, [begin, end); `by_head`: the
+    same by their first bytes; `grams`: all that may stand in one."""
+
+    spans: dict[bytes, list[tuple[int, int]]]
+    by_head: dict[bytes, set[bytes]]
+    grams: set[bytes]
+
+
 @lru_cache(maxsize=64)
-def _spelled(text: str) -> tuple[str, list[tuple[int, int]], list[bytes]]:
-    """The letters and digits of an error as `_bare` has them, where each stands in it, and the five from each on. A
-    service says the same again and again."""
+def _spelled(text: str) -> _Spelled:
+    """A service says the same again and again."""
+    letters, places = _letters(text)
+    data = letters.encode("utf-8")
+    spelled = _Spelled({}, {}, {data[at : at + _GRAM] for at in range(len(data) - _GRAM + 1)})
+    has_wide = max(letters, default="") >= _WIDE_FROM
+    for at, (begin, _) in enumerate(places):
+        is_wide = has_wide and min(letters[at : at + _WIDE_RUN]) >= _WIDE_FROM
+        last = at + (_WIDE_RUN if is_wide else _RUN) - 1
+        if last < len(places):
+            run = letters[at : last + 1].encode("utf-8")
+            spelled.spans.setdefault(run, []).append((begin, places[last][1]))
+            spelled.by_head.setdefault(run[:_RUN], set()).add(run)
+    return spelled
+
+
+def _letters(text: str) -> tuple[str, list[tuple[int, int]]]:
+    """The letters and digits of an error as `_bare` has them, and where each stands in it: [begin, end)."""
     letters, places, at = [], [], 0
     escapes = [(match.start(), match.end(), _unescaped(match)) for match in _ESCAPE.finditer(text)]
     for begin, end, meant in [*escapes, (len(text), len(text), "")]:
         pieces = [(place, place + 1, text[place]) for place in range(at, begin)]
-        for first, last, piece in [*pieces, (begin, end, meant)]:
-            for letter in _bare(piece):
+        for first, last, piece in [*pieces, (begin, end, _plain(meant))]:
+            for letter in piece.lower() if piece.isascii() and piece.isalnum() else _bare(piece).decode("utf-8"):
                 letters.append(letter)
                 places.append((first, last))
         at = end
-    spelled = "".join(letters)
-    return spelled, places, [spelled[at : at + _GRAM].encode(_CODE) for at in range(len(spelled))]
+    return "".join(letters), places
 
 
-def _bare(text: str) -> str:
-    """A text's letters and digits, without case and accents."""
-    plain = _plain(text)
-    if plain.isascii():
-        return plain.lower().encode().translate(None, _NOT_ASCII_WORDS).decode()
-    return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", plain).casefold()))
+def _bare(text: str) -> bytes:
+    """A text's letters and digits in UTF-8, without case and accents."""
+    data = text.encode("utf-8", "surrogatepass").lower().translate(None, _NOT_ASCII_WORDS)
+    return data if data.isascii() else _NOT_ASCII.sub(_bare_others, data)
+
+
+def _bare_others(match: re.Match[bytes]) -> bytes:
+    data = match.group()
+    return _bare_letter(data) if len(data) <= 4 else _bare_letter.__wrapped__(data)
+
+
+@lru_cache(maxsize=1024)
+def _bare_letter(data: bytes) -> bytes:
+    text = unicodedata.normalize("NFKD", data.decode("utf-8", "surrogatepass")).casefold()
+    return _NO_LETTERS.sub("", text).encode("utf-8")
 
 
 def _plain(text: str) -> str:

@@ -111,14 +111,28 @@ def test_scripts_without_spaces_are_told_by_four_signs() -> None:
     assert without_quotes(f"HTTP 400: {json.dumps('我張偉的電話')}", said) == f'HTTP 400: "{LEFT_OUT}"'
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_any_ten_letters_in_a_row_are_found_wherever_they_stand(seed: int) -> None:
-    rng = random.Random(seed)
-    said = {"input": "".join(rng.choices("abcdefghij klm", k=3000))}
+@pytest.mark.parametrize(
+    ("letters", "count"),
+    [
+        ("abcdefghij klm", 10),
+        ("абвгдежз ик", 10),
+        ("aбcдef gж", 10),
+        ("\U00010330\U00010331a бc", 10),
+        ("請告訴我張偉的電話號碼", 4),
+    ],
+)
+def test_any_ten_letters_in_a_row_are_found_wherever_they_stand(letters: str, count: int) -> None:
+    rng = random.Random(letters)
+    said = {"input": "".join(rng.choices(letters, k=3000))}
     bare = said["input"].replace(" ", "")
-    for _ in range(100):
+    for _ in range(200):
         at = rng.randrange(len(bare) - 12)
-        assert bare[at : at + 10] not in without_quotes(f"z z {bare[at : at + 10]} z", said)
+        assert bare[at : at + count] not in without_quotes(f"z z {bare[at : at + count]} z", said)
+
+
+def test_letters_again_and_again_are_looked_at_once() -> None:
+    said = {"input": "a" * 100_000}
+    assert without_quotes(f"HTTP 400: {'a' * 3000}", said) == f"HTTP 400: {LEFT_OUT}"
 
 
 def test_images_are_no_texts_and_odd_bodies_do_no_harm() -> None:
