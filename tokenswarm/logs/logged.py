@@ -26,13 +26,16 @@ PASSED_ON = frozenset(
 """Parameters that an API takes; others are a client's own."""
 BYTES_PER_TOKEN = 4
 """Where a log has lengths in bytes only: OpenAI's rule of thumb for English."""
+STREAMED_BYTES_PER_TOKEN = 300
+"""Of a chat answer, where each token has a chunk around it."""
 
 
 @dataclass(slots=True)
 class LoggedRequest:
     """One request of a log. `body`: what was asked, where the log has it. Tokens are `None` where the log has none, and
-    where no answer came; `answer_bytes`: the answer's length where that is all the log has of it; `source`: the kind of
-    record, where a call may have one of each; `is_end`: whether the log has the instant of its end only."""
+    where no answer came; `answer_bytes`: the answer's length where that is all the log has of it; `is_streamed`:
+    whether the log says that these are bytes of a stream; `source`: the kind of record, where a call may have one of
+    each; `is_end`: whether the log has the instant of its end only."""
 
     at_s: float
     url: str = "/v1/chat/completions"
@@ -41,6 +44,7 @@ class LoggedRequest:
     context_tokens: int | None = None
     max_tokens: int | None = None
     answer_bytes: int | None = None
+    is_streamed: bool = False
     source: str = ""
     is_end: bool = False
 

@@ -76,16 +76,17 @@ def _request(record: Mapping[str, Any]) -> LoggedRequest | None:
     if is_log_record and _EVENT not in (found.get("eventName", "event_name"), attributes.get("event.name")):
         return None
     fields = Fields(attributes)
-    if not _is_call(fields):
+    if not is_call(fields):
         return None
     if not is_log_record:
         names = [*attributes, *(str(event.get("name")) for event in record.get("events") or [])]
-        return _logged(fields, instant_of(begin), "spans", any(map(_FIRST_TOKEN.search, names)))
+        return request_of(fields, instant_of(begin), "spans", any(map(_FIRST_TOKEN.search, names)))
     written = found.get("timeUnixNano", "timestamp", "observedTimeUnixNano", "observed_timestamp")
-    return _logged(fields, instant_of(written), "events", is_streamed=False)
+    return request_of(fields, instant_of(written), "events", is_streamed=False)
 
 
-def _logged(fields: Fields, at_s: float, source: str, is_streamed: bool) -> LoggedRequest:
+def request_of(fields: Fields, at_s: float, source: str, is_streamed: bool = False) -> LoggedRequest:
+    """The request that attributes tell of; `is_streamed`: where they do not say it themselves."""
     asks, body = _asked(fields, is_streamed)
     return LoggedRequest(
         at_s,
@@ -103,7 +104,8 @@ def _logged(fields: Fields, at_s: float, source: str, is_streamed: bool) -> Logg
     )
 
 
-def _is_call(fields: Fields) -> bool:
+def is_call(fields: Fields) -> bool:
+    """Whether attributes are those of a call that a model answers with text."""
     operation = fields.get("gen_ai.operation.name", "llm.request.type", "openinference.span.kind")
     if operation is None:
         return fields.get("gen_ai.request.model") is not None
@@ -173,7 +175,7 @@ def _chat_body(fields: Fields, is_streamed: bool) -> dict[str, Any] | None:
     model = fields.get("gen_ai.request.model", "llm.model_name", "gen_ai.response.model")
     body = {"model": str(model or ""), "messages": _system(fields) + said, **_parameters(fields)}
     stream, tools = fields.get("gen_ai.request.stream", "gen_ai.is_streaming", "llm.is_streaming"), _tools(fields)
-    streamed = {"stream": True} if stream is True or (stream is None and is_streamed) else {}
+    streamed = {"stream": True} if str(stream).lower() == "true" or (stream is None and is_streamed) else {}
     return body | streamed | ({"tools": tools} if tools else {})
 
 

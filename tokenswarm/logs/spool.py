@@ -27,9 +27,9 @@ class Spool:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed at the end of the with
         self._instants_s = array("d")
         self._offsets = array("Q", [0])
-        self.asked = self.measured = self.in_bytes = self.ends = self.short = self.others = 0
-        """Requests of which the log has what was asked; has the lengths; has the answer's in bytes only; has the
-        instant of the end only; has less text than tokens. What is about something else."""
+        self.asked = self.measured = self.in_bytes = self.streamed = self.ends = self.short = self.others = 0
+        """Requests of which the log has what was asked; has the lengths; has the answer's in bytes only, of a
+        stream; has the instant of the end only; has less text than tokens. What is about something else."""
         self.sources: set[str] = set()
         self.urls: set[str] = set()
         """Kinds of records, and what was asked where the log says what."""
@@ -57,7 +57,9 @@ class Spool:
             self.urls.add(request.url)
             self.short += _is_short(data, request.context_tokens or 0)
         self.measured += request.is_measured
-        self.in_bytes += request.is_measured and request.max_tokens is None
+        in_bytes = request.is_measured and request.max_tokens is None
+        self.in_bytes += in_bytes
+        self.streamed += in_bytes and request.is_streamed
 
     def in_order(self) -> Iterator[LoggedRequest]:
         """All of them; those of one instant in the order in which they came."""

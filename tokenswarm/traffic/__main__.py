@@ -21,7 +21,7 @@ from tokenswarm.installation import module_command, python_path
 from tokenswarm.logs.access import access_reader
 from tokenswarm.logs.azure import CATEGORIES, read_azure
 from tokenswarm.logs.litellm import read_litellm
-from tokenswarm.logs.logged import BYTES_PER_TOKEN, LoggedRequest, Reader
+from tokenswarm.logs.logged import BYTES_PER_TOKEN, STREAMED_BYTES_PER_TOKEN, LoggedRequest, Reader
 from tokenswarm.logs.reading import read_log
 from tokenswarm.logs.spans import KINDS, read_otel
 from tokenswarm.logs.spool import Spool
@@ -69,8 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     importing.add_argument(
         "--answer-bytes",
         type=float,
-        default=BYTES_PER_TOKEN,
-        help="bytes of an answer for one token, where a log has bytes only (default: 4; streamed: about 300)",
+        help="bytes of an answer for one token, where a log has bytes only (default: 4; 300 where it says streamed)",
     )
     importing.set_defaults(run=_import)
     anonymising = commands.add_parser("anonymise", help="replace texts and ids of recorded requests")
@@ -90,7 +89,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _import(given: argparse.Namespace) -> None:
-    if not 0 < given.sample <= 1 or not 0.001 <= given.scale <= 1000 or not 1 <= given.answer_bytes <= 10_000:
+    answer_bytes = BYTES_PER_TOKEN if given.answer_bytes is None else given.answer_bytes
+    if not 0 < given.sample <= 1 or not 0.001 <= given.scale <= 1000 or not 1 <= answer_bytes <= 10_000:
         expected = "--sample above 0 up to 1, --scale from 0.001 to 1000 and --answer-bytes from 1 to 10000"
         raise BadInput([f"import: expected {expected}, got others"])
     if given.log_format is not None and given.format != "access":
@@ -145,9 +145,11 @@ def _write_imported(given: argparse.Namespace, spool: Spool) -> str:
     return "requests" if spool.asked else "trace"
 
 
-def _say_estimates(spool: Spool, answer_bytes: float) -> None:
+def _say_estimates(spool: Spool, answer_bytes: float | None) -> None:
     if not spool.asked and spool.in_bytes:
-        taken = f"{answer_bytes:g} are taken for a token (--answer-bytes; a streamed answer has about 300)"
+        streamed = counted(spool.streamed, "streamed one") if answer_bytes is None and spool.streamed else ""
+        has = f"{STREAMED_BYTES_PER_TOKEN} for {streamed}" if streamed else "a streamed answer has about 300"
+        taken = f"{answer_bytes or BYTES_PER_TOKEN:g} are taken for a token (--answer-bytes; {has})"
         write_line(f"{spool.in_bytes} of the answers have lengths in bytes: {taken}")
     if spool.asked and spool.short:
         lacks = "the log may lack tools or other parts of what was asked"
@@ -187,13 +189,14 @@ def _limit(request: LoggedRequest, scale: float) -> dict[str, int]:
     return {name: max(least, round(limit * scale))}
 
 
-def _trace_lines(found: Iterable[LoggedRequest], scale: float, answer_bytes: float) -> Iterator[str]:
+def _trace_lines(found: Iterable[LoggedRequest], scale: float, answer_bytes: float | None) -> Iterator[str]:
     yield "TIMESTAMP,ContextTokens,GeneratedTokens"
     for request in (request for request in found if request.is_measured):
         at = datetime.fromtimestamp(request.at_s, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
         generated = request.max_tokens
         if generated is None:
-            generated = math.ceil((request.answer_bytes or 0) / answer_bytes)
+            known = STREAMED_BYTES_PER_TOKEN if request.is_streamed else BYTES_PER_TOKEN
+            generated = math.ceil((request.answer_bytes or 0) / (answer_bytes or known))
         context, answer = (max(1, round((tokens or 0) * scale)) for tokens in (request.context_tokens, generated))
         yield f"{at},{context},{answer}"
 

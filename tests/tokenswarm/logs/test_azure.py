@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.tokenswarm.logs.test_litellm import lines_of
+from tests.tokenswarm.logs.test_litellm import imported, lines_of
 from tokenswarm.traffic.__main__ import main
 from tokenswarm.workload.traces import read_trace
 
@@ -127,3 +127,78 @@ def test_further_records_of_one_request_are_none_of_their_own(tmp_path: Path) ->
     source.write_text("".join(json.dumps(record) + "\n" for record in [first, *pieces]))
     assert main(["import", "azure", str(source), "-o", str(made)]) == 0
     assert [(row.context_tokens, row.max_tokens) for row in read_trace(str(made))] == [(12, 4)]
+
+
+def lengths_of(source: Path, *options: str) -> list[tuple[int, int]]:
+    made = source.with_name("trace.csv")
+    assert main(["import", "azure", str(source), "-o", str(made), *options]) == 0
+    return [(row.context_tokens, row.max_tokens) for row in read_trace(str(made))]
+
+
+AT, RECORD = "2026-11-28T09:00:00.1234567Z", azure_record(requestLength=400, responseLength=80)
+COLUMNS = {"TimeGenerated": AT, "Category": "requestresponse", "OperationName": "ChatCompletions_Create",
+           "ResultSignature": "200", "properties_s": '{"RequestLength": "400", "responseLength": 80.0}'}  # fmt: skip
+TYPED = {"TimeGenerated": AT, "Category": "GatewayLogs", "method_s": "POST", "url_s": "https://x/d/chat/completions",
+         "responseCode_d": 200, "requestSize_d": 400, "responseSize_d": 80.0}  # fmt: skip
+TABLES = {"tables": [{"name": "PrimaryResult", "columns": [{"name": name, "type": "string"} for name in COLUMNS],
+                      "rows": [list(COLUMNS.values())]}]}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", [RECORD, {"records": [RECORD]}, COLUMNS, TYPED, TABLES, [COLUMNS],
+                                  RECORD | {"properties": {"requestLength": 400, "responseLength": 80}}])  # fmt: skip
+@pytest.mark.parametrize("indent", [None, 2])
+def test_every_form_of_an_export_is_read(tmp_path: Path, line: Any, indent: int | None) -> None:
+    """Of a storage account, of Event Hubs, of `az`, and of the API of Log Analytics; as Windows writes them, too."""
+    source = tmp_path / "log.json"
+    for before, end in ((b"", "\n"), (b"\xef\xbb\xbf", "\r\n")):
+        source.write_bytes(before + (json.dumps(line, indent=indent) + "\n").replace("\n", end).encode())
+        assert lengths_of(source) == [(100, 20)]
+
+
+def test_what_is_no_model_call_is_counted_not_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "log.json"
+    audit, thread = RECORD | {"category": "Audit"}, azure_record_of("Create_Thread", 638_515_262_815_394_150)
+    source.write_text(json.dumps({"records": [audit, RECORD, thread]}) + '\n{"records": []}\n')
+    assert lengths_of(source) == [(100, 20)]
+    assert "left out: 0 calls without an answer or its length, and 3 that are" in capsys.readouterr().out
+
+
+def test_bytes_of_a_stream_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, ticks = tmp_path / "log.json", 638_515_262_815_394_150
+    kinds = ("Streaming", "Non-Streaming")
+    records = [azure_record_of("ChatCompletions_Create", ticks, responseLength=6000, streamType=kind) for kind in kinds]
+    source.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert sorted(lengths_of(source)) == [(32, 20), (32, 1500)]
+    said = "2 of the answers have lengths in bytes: 4 are taken for a token (--answer-bytes; 300 for 1 streamed one)"
+    assert said in capsys.readouterr().out
+    assert lengths_of(source, "--answer-bytes", "100") == [(32, 60)] * 2
+
+
+def test_an_answer_that_api_management_logged_says_its_tokens(tmp_path: Path) -> None:
+    source, body = tmp_path / "log.json", {"messages": [{"role": "user", "content": "Hi"}]}
+    properties = {"method": "POST", "url": "https://x/d/chat/completions", "requestBody": json.dumps(body),
+                  "responseCode": 200, "responseBody": '{"usage": {"completion_tokens": 8}}'}  # fmt: skip
+    source.write_text(json.dumps({"category": "GatewayLogs", "time": AT, "properties": properties}))
+    assert [asked["max_tokens"] for asked in imported(tmp_path, "azure", source)] == [8]
+
+
+def test_spans_among_dependencies_of_application_insights_become_requests(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By Microsoft's reference of the tables AppDependencies and AppTraces: attributes are texts, of 8,192 characters
+    at most."""
+    source = tmp_path / "rows.json"
+    said = json.dumps([{"role": "user", "parts": [{"type": "text", "content": "Hi"}]}])
+    attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4.1", "gen_ai.input.messages": said,
+                  "gen_ai.usage.input_tokens": "9", "gen_ai.usage.output_tokens": "4",
+                  "gen_ai.request.temperature": "0.5", "gen_ai.request.stream": "True"}  # fmt: skip
+    row = {"Type": "AppDependencies", "TimeGenerated": AT, "DurationMs": 812.5, "Properties": json.dumps(attributes)}
+    old = {"timestamp": AT, "duration": 812.5, "customDimensions": attributes}
+    cut = old | {"customDimensions": attributes | {"gen_ai.input.messages": said + " " * 8192}}
+    tool = old | {"customDimensions": {"gen_ai.operation.name": "execute_tool"}, "category": "other"}
+    trace = {"Type": "AppTraces", "TimeGenerated": AT, "Properties": attributes}
+    source.write_text(json.dumps([row, old, cut, tool, trace], indent=1))
+    expected = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "Hi"}], "temperature": 0.5, "stream": True,
+                "max_tokens": 4}  # fmt: skip
+    assert imported(tmp_path, "azure", source) == [expected] * 2
+    assert "left out: 1 call without what was asked, and 2 that are about" in capsys.readouterr().out
