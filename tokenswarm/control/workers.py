@@ -130,6 +130,7 @@ class Workers:
         self._after_end = 0
         self._run = ""
         self._is_over = False
+        self._in_sessions = False
         self._note_after = 0.0
         self._refused_before = 0
         self.problems: list[str] = []
@@ -142,7 +143,7 @@ class Workers:
         self._workers = {client_id: self._expected(client_id, directory) for client_id in self._runner.clients}
         self._journal = Journal(directory / "requests.csv")
         self._offers = []
-        self._until, self._after_end, self._is_over = math.inf, 0, False
+        self._until, self._after_end, self._is_over, self._in_sessions = math.inf, 0, False, False
         self._run, self._refused_before = run_of(directory), self._mailbox.refused
         self.problems = []
         self._note_after = 0.0
@@ -288,6 +289,7 @@ class Workers:
     def _take(self, worker: _Worker, message: Rows, records: list[RequestRecord]) -> None:
         if self._journal is not None and records:
             self._journal.add(message.text, message.rows)
+            self._in_sessions |= records[0].step is not None
         worker.rows += message.rows
         due = [record.scheduled_at for record in records if record.scheduled_at is not None and record.attempt == 1]
         late = sum(instant >= self._until for instant in due)
@@ -350,18 +352,19 @@ class Workers:
             logger.info("%d rows of %s were recovered from its journal", len(lines), worker.name)
 
     def _lost(self, client_id: str, worker: _Worker, ended_at: float) -> Lost:
-        """What a worker was given or made and did not deliver. In open loop that is known exactly, in closed loop only
-        as far as it said, or left in its files."""
+        """What a worker was given or made and did not deliver. In open loop that is known exactly but for the later
+        requests of sessions, in closed loop only as far as it said, or left in its files."""
+        left = read_in_flight(worker.journal) if worker.journal is not None else None
         if self._offers:
             owned = sum(offer.owned(client_id, ended_at) for offer in self._offers)
             rows = owned - worker.planned_rows - worker.overtaken
             if rows < 0:
                 self.problems.append(f"{worker.name} sent {-rows} arrivals that were another worker's by then")
-            return Lost(worker.name, rows, worker.heard_at, ended_at, _why_lost(worker))
+            more = self._in_sessions and not worker.done and left != 0
+            return Lost(worker.name, rows, worker.heard_at, ended_at, _why_lost(worker), at_least=more)
         made = max(0, worker.told.made - worker.rows)
         if worker.done:
             return Lost(worker.name, made, worker.heard_at, ended_at, _why_lost(worker))
-        left = read_in_flight(worker.journal) if worker.journal is not None else None
         under_way = worker.told.in_flight if left is None else left
         return Lost(worker.name, made + under_way, worker.heard_at, ended_at, _why_lost(worker), at_least=left is None)
 

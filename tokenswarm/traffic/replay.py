@@ -267,10 +267,11 @@ class Conversations:
 
 def answered(messages: Sequence[Any], answers: Mapping[int, str]) -> list[Any]:
     """Messages in which recorded answers are replaced by those that came now, by their place among the messages. One
-    that calls tools stays: what the tools said, and to which call, is recorded after it."""
+    that calls tools stays: what the tools said, and to which call, is recorded after it. So does one in whose place
+    nothing that can be read came, as a call of a tool: services refuse empty messages."""
     made = list(messages)
     for at, text in answers.items():
-        if at < len(made) and made[at].get("role") == "assistant" and not made[at].get("tool_calls"):
+        if text.strip() and at < len(made) and made[at].get("role") == "assistant" and not made[at].get("tool_calls"):
             made[at] = {**made[at], "content": text}
     return made
 

@@ -104,6 +104,9 @@ def read_traffic(reader: OptionReader, targets: Collection[str]) -> Traffic:
         reader.problems.append(
             "history: expected arrivals-of = sessions beside answered and recorded requests, got none"
         )
+    asks = recording.index.first_asks if recording is not None else "chat"
+    if is_verbatim and history == "answered" and asks not in ("chat", "messages"):
+        reader.problems.append(f"history: expected requests of chat or messages beside answered, got {asks}")
     tool_time = reader.read("tool-time", lambda text: parse_pause(text, "tool-time"), None)
     return Traffic(
         recording=recording,
@@ -214,7 +217,8 @@ def read_recording(reader: OptionReader, targets: Collection[str]) -> Recording 
     first, end = index.within(window) if grouped is None else grouped.within(window)
     if first == end:
         last_s, given = index.instants_s[-1] - index.instants_s[0], reader.get("trace-window")
-        reader.problems.append(f"trace-window: expected a part of the requests, which last {last_s:.4g} s, got {given}")
+        what = "a part of the requests" if grouped is None else "a part of the requests in which a session begins"
+        reader.problems.append(f"trace-window: expected {what}, which last {last_s:.4g} s, got {given}")
         return None
     return Recording(index, first, end - first, None if window is None else window[0], grouped)
 

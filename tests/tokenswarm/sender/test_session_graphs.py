@@ -81,14 +81,14 @@ def recorded(tmp_path: Path, **options: str) -> Composer:
     return Composer(made, None, random.Random(1), "chat", Replay(made.traffic.recording))
 
 
-def said_by(composer: Composer) -> list[list[str]]:
+def said_by(composer: Composer, answer: str = "new") -> list[list[str]]:
     graph = composer.next_graph(Arrival(0, 0.0))
     said = []
     for position in range(5):
         request = graph.request(position)
         assert isinstance(request, RecordedRequest)
         said.append([message["content"] for message in json.loads(request.content)["messages"]])
-        graph.answered(position, f"new {'abcde'[position]}")
+        graph.answered(position, f"{answer} {'abcde'[position] if answer.strip() else ''}")
     return said
 
 
@@ -96,6 +96,28 @@ def test_recorded_answers_of_a_graph_give_way_to_those_of_the_steps_it_goes_on_w
     assert said_by(recorded(tmp_path, history="answered")) == [
         ["q"], ["q", "new a", "b?"], ["q", "new a", "c?"], ["q", "new a", "c?", "new c", "d?"], ["another"],
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", ["", " \n"])
+def test_recorded_answers_stay_where_nothing_came_that_can_be_read(tmp_path: Path, answer: str) -> None:
+    assert said_by(recorded(tmp_path, history="answered"), answer)[3] == ["q", "old a", "c?", "old c", "d?"]
+
+
+def test_only_what_has_a_history_can_be_answered_anew(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_text(json.dumps({"url": "/v1/responses", "body": {"input": "q"}}) + "\n")
+    assert problems(requests=str(path), history="answered", arrivals_of="sessions") == [
+        "history: expected requests of chat or messages beside answered, got responses"
+    ]
+
+
+def test_a_window_without_the_beginning_of_a_session_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    lines = [{"timestamp": at, "session_id": "a", "body": chat("q")} for at in (0, 1, 2)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert problems(requests=str(path), arrivals_of="sessions", trace_window="1s..2s") == [
+        "trace-window: expected a part of the requests in which a session begins, which last 2 s, got 1s..2s"
+    ]
 
 
 def test_recorded_answers_stay_where_nothing_else_is_asked_for(tmp_path: Path) -> None:
