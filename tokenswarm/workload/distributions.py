@@ -123,9 +123,13 @@ def parse_length(text: str, upper: int = MAX_TOKENS, where: str = "length") -> L
 def parse_count(text: str, upper: int, where: str) -> Length:
     """Parse a count of steps or turns: 3, 3..12, or a distribution as of `parse_length`. Raises `BadInput`."""
     low, dots, high = text.partition("..")
-    found = parse_length(f"uniform({low}, {high})" if dots else text, upper, where)
-    if found.kind in ELSEWHERE:
-        raise BadInput([f"{where}: expected 3, 3..12 or uniform(3, 12), got {text.strip()!r}"])
+    try:
+        found = parse_length(f"uniform({low}, {high})" if dots else text, upper, where)
+    except BadInput:
+        found = None
+    if found is None or found.kind in ELSEWHERE:
+        expected = f"whole numbers from 1 to {upper} as 3, 3..12, uniform(3, 12), normal(5, 1) or lognormal(1.5, 0.5)"
+        raise BadInput([f"{where}: expected {expected}, got {text.strip()!r}"])
     return found
 
 
@@ -138,8 +142,10 @@ def parse_pause(text: str, where: str = "think-time") -> Pause:
         raise BadInput([f"{where}: expected 1, uniform(1, 2), normal(5, 1) or lognormal(0.5, 0.3) s, got {stripped!r}"])
     if kind == "uniform" and first > second:
         raise BadInput([f"{where}: expected the lowest first, got {stripped!r}"])
+    if kind == "lognormal" and not 0 <= second <= 5:
+        raise BadInput([f"{where}: expected the logarithm's deviation from 0 to 5, got {stripped!r}"])
     largest = math.exp(min(first, 100.0)) if kind == "lognormal" else max(first, second)
-    if largest > MAX_PAUSE_S or second < 0 or (kind == "lognormal" and second > 5):
+    if largest > MAX_PAUSE_S:
         raise BadInput([f"{where}: expected at most {format_number(MAX_PAUSE_S)} s, got {stripped!r}"])
     return Pause(kind, first, second)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenswarm.userinput import BadInput
-from tokenswarm.workload.distributions import Length, Pause, parse_length, parse_pause
+from tokenswarm.workload.distributions import Length, Pause, parse_count, parse_length, parse_pause
 
 
 @pytest.mark.parametrize(
@@ -124,6 +124,29 @@ def test_pauses_are_read(text: str, expected: Pause) -> None:
 def test_wrong_pauses_are_refused(text: str) -> None:
     with pytest.raises(BadInput, match="think-time: expected "):
         parse_pause(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("lognormal(0, -1)", "expected the logarithm's deviation from 0 to 5"),
+        ("lognormal(1000, 1)", "expected at most 86400 s"),
+    ],
+)
+def test_what_is_wrong_with_a_pause_is_said(text: str, what: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse_pause(text, "tool-time")
+    assert caught.value.problems == [f"tool-time: {what}, got {text!r}"]
+
+
+@pytest.mark.parametrize("text", ["0", "3..1", "1e9", "nan", "1.5", "-2..3", "..", "dataset", "uniform(2, 1)"])
+def test_a_wrong_count_is_no_matter_of_tokens(text: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse_count(text, 1000, "steps")
+    assert caught.value.problems == [
+        "steps: expected whole numbers from 1 to 1000 as 3, 3..12, uniform(3, 12), normal(5, 1) or lognormal(1.5, "
+        f"0.5), got {text!r}"
+    ]
 
 
 def test_a_pause_is_never_below_zero() -> None:
