@@ -9,6 +9,7 @@ from pathlib import Path
 from analysis.commands.report import NAMED_RUNS, append_step_summary, write_files
 from analysis.findings.summarise import summarise
 from analysis.findings.summary import Summary
+from analysis.findings.warnings import doubtful
 from analysis.report import junit, markdown
 from analysis.sources.loading import load_runs
 from analysis.sources.newest import newest
@@ -49,7 +50,7 @@ def worst(summaries: Sequence[Summary]) -> int:
 
 
 def print_verdict(summary: Summary) -> None:
-    """One line for the verdict, one for each criterion, one for each other reason."""
+    """One line for the verdict, one for each criterion, for each other reason, and for what is doubtful of answers."""
     judgement = summary.judgement
     aside = " (no failure criteria)" if judgement.state == "none" else ""
     aside = ", and failed" if judgement.state == "untrusted" and judgement.has_failed else aside
@@ -62,3 +63,5 @@ def print_verdict(summary: Summary) -> None:
         write_line(f"  not judged: {replacement}")
     for reason in judgement.other_reasons:
         write_line(f"  {reason}")
+    for doubt in doubtful(summary):
+        write_line(f"  warning: {doubt}")

@@ -66,6 +66,7 @@ def summarise(run: Run, failure_criteria: str | None = None, prices: PriceTable 
         "skipped_lines": run.skipped_lines,
         "answer_doubts": count_labels(run.rows["doubts"]),
         "end_notes": count_labels(run.rows["end_note"]),
+        "models": count_labels(run.rows["model"]) if "model" in run.rows else {},
     }
     if run.given is not None:
         summary = _of_given(run, common)

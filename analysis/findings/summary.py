@@ -70,6 +70,8 @@ class Summary:
     answer_doubts: Mapping[str, int] = field(default_factory=dict)
     """Rows by what is doubtful about their answers (`tokenswarm.record.Doubt`)."""
     end_notes: Mapping[str, int] = field(default_factory=dict)
+    models: Mapping[str, int] = field(default_factory=dict)
+    """Rows by the model that the answer says it is of."""
     schema_version: int = SCHEMA_VERSION
 
     def self_check(self, key: str) -> list[str]:

@@ -148,7 +148,7 @@ def _answers(summary: Summary) -> Iterator[str]:
     usage = values.get("usage_pct")
     if usage is not None and 0.0 < usage < 100.0:  # without any there is no TPM that could be too low
         yield f"The service reported tokens for {usage:.0f} % of the answers only: TPM is too low by the rest."
-    yield from _doubtful(summary)
+    yield from doubtful(summary)
     cached, most = values.get("cached_pct"), values.get("cacheable_pct")
     if cached is not None and cached >= 5.0:
         yield f"{cached:.0f} % of the prompt tokens came from the prompt cache: TTFT is that of a warm cache."
@@ -159,8 +159,21 @@ def _answers(summary: Summary) -> Iterator[str]:
         )
 
 
-def _doubtful(summary: Summary) -> Iterator[str]:
+def _other_model(summary: Summary) -> Iterator[str]:
+    """A name that is asked for at an OpenAI-compatible server and answered by another; on Azure a deployment has a name
+    of its own."""
+    target = summary.settings.get("target")
+    asked = target.get("deployment") if isinstance(target, Mapping) and target.get("api") == "openai" else None
+    if not isinstance(asked, str) or not asked:
+        return
+    for model, count in summary.models.items():
+        if asked.lower() not in model.lower() and model.lower() not in asked.lower():
+            yield f"{counted(count, 'answer is', 'answers are')} of {model}, asked was {asked}."
+
+
+def doubtful(summary: Summary) -> Iterator[str]:
     """What the rows say of answers that count all the same, and of how bodies went on after answers had ended."""
+    yield from _other_model(summary)
     for kind, count in summary.answer_doubts.items():
         meaning = DOUBTS.get(kind)
         yield f"{counted(count, 'answer is', 'answers are')} doubtful: {kind}" + (f" ({meaning})." if meaning else ".")

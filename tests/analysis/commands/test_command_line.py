@@ -187,6 +187,13 @@ def test_step_summary_is_appended(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert main(["check", str(directory), "--step-summary"]) == 2
 
 
+def test_check_says_what_is_doubtful_about_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = [answered(str(n), n, 100, 1000, 10, doubts="no visible text") for n in range(3)]
+    directory = write_run(tmp_path / "r", records, worked_meta(accounting={}))
+    assert main(["check", str(directory), "--failure-criteria", "p50(e2e_ms) > 1000"]) == 0
+    assert "  warning: 3 answers are doubtful: no visible text (tokens were counted" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("records", [None, [], [refused("c", 0, Outcome.TIMEOUT, error="=1+1")]])
 def test_report_of_a_crash_an_empty_run_and_a_failure(tmp_path: Path, records: list[Any] | None) -> None:
     directory = write_run(tmp_path / "r", records, {"schema_version": 1, "state": "running", "started_at": T})

@@ -252,6 +252,23 @@ def test_doubtful_answers_are_counted_and_said(tmp_path: Path) -> None:
     assert "1 x body left open" in said
 
 
+@pytest.mark.parametrize(
+    ("api", "asked", "said"),
+    [
+        ("openai", "gpt-4.1-mini", True),
+        ("openai", "llama", False),
+        ("openai", "meta/Llama-7b", False),
+        ("azure", "gpt-4.1-mini", False),
+    ],
+)
+def test_answers_of_another_model_than_asked_are_said(tmp_path: Path, api: str, asked: str, said: bool) -> None:
+    records = [answered(str(n), n, 100, 1000, 10, model="llama-7b") for n in range(2)]
+    meta = {"state": "finished", "target": {"kind": "chat", "api": api, "deployment": asked}}
+    summary = summarise(load_run(write_run(tmp_path / "r", records, meta)))
+    assert summary.models == {"llama-7b": 2}
+    assert (f"2 answers are of llama-7b, asked was {asked}." in summary.warnings) == said
+
+
 def test_every_doubt_is_explained() -> None:
     assert set(DOUBTS) == set(Doubt)
 
