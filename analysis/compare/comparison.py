@@ -133,7 +133,7 @@ def compare(
 ) -> Comparison:
     """Compare b with a. Raises `BadInput` naming every run that is there twice, whose requests would count twice or
     be compared with themselves, and every setting that differs and was not declared in `vary`."""
-    if (twice := _twice([*a.runs, *b.runs])) and not force:
+    if (twice := _twice(a, b)) and not force:
         raise BadInput([f"{run}: expected each run once, got it twice" for run in twice])
     found = setting_differences(a, b)
     undeclared = [text for key, text in found if key not in vary]
@@ -148,9 +148,15 @@ def compare(
     return Comparison(a, b, [text for _, text in found], figures, judged, confidence)
 
 
-def _twice(labels: Sequence[str]) -> list[str]:
-    """Runs that are named more than once; other labels than a test's name and an instant may be of different runs."""
-    return [run for run, n in Counter(labels).items() if n > 1 and _OF_RUN.fullmatch(run)]
+def _twice(a: Side, b: Side) -> list[str]:
+    """Runs that are there more than once. Runs that began in the same second are told apart by their settings;
+    other labels than a test's name and an instant may be of different runs."""
+    found = [
+        (run, json.dumps(settings, sort_keys=True, default=str))
+        for side in (a, b)
+        for run, settings in zip(side.runs, side.settings, strict=True)
+    ]
+    return [run for (run, _), n in Counter(found).items() if n > 1 and _OF_RUN.fullmatch(run)]
 
 
 def setting_differences(a: Side, b: Side) -> list[tuple[str, str]]:

@@ -247,6 +247,8 @@ def test_a_run_on_both_sides_is_refused(tmp_path):
     with pytest.raises(BadInput, match="20261128T120000Z: expected each run once, got it twice"):
         compare(a, b)
     assert compare(a, b, force=True).figures
+    of_another_host = dataclasses.replace(b, settings=[{**b.settings[0], "host": "http://b"}])
+    assert compare(a, of_another_host, vary=["host"]).figures, "began in the same second, elsewhere"
 
 
 def test_command_prints_a_table_and_fails_on_a_gate(runs, capsys):
