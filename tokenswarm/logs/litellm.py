@@ -3,10 +3,13 @@ log. Pure."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 from tokenswarm.logs.logged import PASSED_ON, Fields, LoggedRequest, instant_of, objects_of, url_of
+from tokenswarm.recordings.bodies import BadLine
+from tokenswarm.userinput import parse_json
 
 _CALLS = {
     "completion": "chat",
@@ -16,7 +19,10 @@ _CALLS = {
     "anthropic_messages": "messages",
 }
 """LiteLLM's types of calls, each with an a before it where it was asynchronous, and the API that was asked."""
-_REDACTED = "redacted-by-litellm"
+_NOT_WHOLE = ("redacted-by-litellm", "litellm_truncated", "[base64_data truncated")
+"""What stands in a body in place of what was asked."""
+_CONTENT = frozenset(["messages", "input", "prompt"])
+_TAKEN = PASSED_ON | _CONTENT | {"model", "system", "stream"}
 
 
 def read_litellm(data: bytes) -> Iterator[LoggedRequest | None]:
@@ -29,9 +35,11 @@ def read_litellm(data: bytes) -> Iterator[LoggedRequest | None]:
 
 
 def _litellm_request(entry: Fields, asks: str) -> LoggedRequest:
+    if (begin := entry.get("startTime")) is None:
+        raise BadLine("expected an instant as startTime, which LiteLLM's payloads have, got none")
     answer = None if entry.get("status") == "failure" or asks == "embeddings" else entry.count("completion_tokens")
     return LoggedRequest(
-        at_s=instant_of(entry.get("startTime")),
+        at_s=instant_of(begin),
         url=url_of(asks),
         body=_litellm_body(entry, asks),
         session=entry.get("session_id", "litellm_session_id", "trace_id"),
@@ -42,18 +50,34 @@ def _litellm_request(entry: Fields, asks: str) -> LoggedRequest:
 
 def _litellm_body(entry: Fields, asks: str) -> dict[str, Any] | None:
     """`None` where it is not logged, cut, or goes on from an answer that a service has stored."""
-    messages, given = entry.get("messages"), entry.get("model_parameters")
-    given = given if isinstance(given, dict) else {}
-    if not isinstance(messages, list) or not messages or given.get("previous_response_id"):
+    body = _sent_body(entry) or _logged_body(entry, asks)
+    if body is None or body.get("previous_response_id"):
         return None
-    if any(isinstance(message, dict) and message.get("content") == _REDACTED for message in messages):
+    text = json.dumps(body)
+    if any(mark in text for mark in _NOT_WHOLE):
+        return None
+    return {name: value for name, value in body.items() if name in _TAKEN and value is not None}
+
+
+def _sent_body(entry: Fields) -> dict[str, Any] | None:
+    """What a client sent to the proxy, which rows of the spend log have with `store_prompts_in_spend_logs`."""
+    given = entry.get("proxy_server_request")
+    try:
+        body = parse_json(given) if isinstance(given, str) else given
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) and not body.keys().isdisjoint(_CONTENT) else None
+
+
+def _logged_body(entry: Fields, asks: str) -> dict[str, Any] | None:
+    messages, given = entry.get("messages"), entry.get("model_parameters")
+    if not isinstance(messages, list) or not messages:
         return None
     content = _content_of(messages, asks)
     if content is None:
         return None
-    passed_on = {name: value for name, value in given.items() if name in PASSED_ON and value is not None}
     stream = {"stream": True} if entry.get("stream") is True and asks != "embeddings" else {}
-    return {"model": str(entry.get("model") or ""), **content, **passed_on, **stream}
+    return {"model": str(entry.get("model") or ""), **content, **(given if isinstance(given, dict) else {}), **stream}
 
 
 def _content_of(messages: list[Any], asks: str) -> dict[str, Any] | None:

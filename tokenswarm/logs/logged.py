@@ -21,7 +21,8 @@ PASSED_ON = frozenset(
     ["max_tokens", "max_completion_tokens", "max_output_tokens", "temperature", "top_p", "top_k", "n", "stop", "seed",
      "stop_sequences", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "response_format", "tools",
      "tool_choice", "parallel_tool_calls", "reasoning_effort", "reasoning", "text", "instructions", "dimensions",
-     "encoding_format", "thinking", "stream_options"]
+     "encoding_format", "thinking", "stream_options", "functions", "function_call", "prediction", "verbosity",
+     "logit_bias", "prompt_cache_key", "prompt_cache_retention", "service_tier", "max_tool_calls", "truncation"]
 )  # fmt: skip
 """Parameters that an API takes; others are a client's own."""
 BYTES_PER_TOKEN = 4

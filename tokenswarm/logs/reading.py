@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from tokenswarm.logs.logged import LoggedRequest, Reader, check_logged
 from tokenswarm.recordings.bodies import BadLine
+from tokenswarm.recordings.json_text import SCAN
 from tokenswarm.recordings.lines import MAX_LINE_BYTES, check_length
 from tokenswarm.recordings.scan import (
     MAX_FILE_BYTES,
@@ -63,6 +64,18 @@ def _entries(file: BinaryIO, path: Path, form: str) -> Iterator[tuple[int, bool,
         return
     if b"\0" in begin[:_LOOKED_AT_BYTES]:
         raise BadInput([f"{path}:1: expected UTF-8, got other bytes (as UTF-16, or of another packer than gzip)"])
-    is_list, is_indented = begin.startswith(b"[") and not first.endswith(b"]"), first.endswith(b"{")
-    found = numbered_elements(file, begin[:1].decode()) if is_list or is_indented else numbered_lines(file)
+    is_list = begin.startswith(b"[") and not first.endswith(b"]")
+    is_of_elements = is_list or first.endswith(b"{") or _is_joined(first)
+    found = numbered_elements(file, begin[:1].decode()) if is_of_elements else numbered_lines(file)
     yield from ((number, False, data) for number, _, data in found)
+
+
+def _is_joined(line: bytes) -> bool:
+    """Whether a line has an object and another after it, as `cat` makes of files without line ends."""
+    if not line.startswith(b"{") or b"}{" not in line:
+        return False
+    text = line.decode("utf-8", "replace")
+    try:
+        return text[SCAN(text, 0)[1] :].startswith("{")
+    except (StopIteration, ValueError):
+        return False

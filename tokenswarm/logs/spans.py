@@ -21,7 +21,7 @@ from tokenswarm.userinput import parse_json
 
 KINDS = ("spans", "events")
 """Of records: a call may have one of each."""
-_OPERATIONS = ("chat", "text_completion", "completion", "generate_content", "llm")
+_OPERATIONS = ("chat", "text_completion", "completion", "generate_content", "llm", "responses", "anthropic_messages")
 _EVENT = "gen_ai.client.inference.operation.details"
 _SPAN_PARAMETERS = {
     "temperature": "temperature",
@@ -34,7 +34,10 @@ _SPAN_PARAMETERS = {
     "choice.count": "n",
 }
 """By their names after `gen_ai.request.`."""
-_CHAT_PARAMETERS = PASSED_ON - {"max_output_tokens", "instructions", "text", "reasoning", "stop_sequences", "thinking"}
+_CHAT_PARAMETERS = PASSED_ON - {"max_output_tokens", "instructions", "text", "reasoning", "stop_sequences", "thinking",
+                                "max_tool_calls", "truncation"}  # fmt: skip
+_CONTEXT_TOKENS = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.token_count.prompt")
+_ANSWER_TOKENS = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.token_count.completion")
 _FIRST_TOKEN = re.compile(r"first[_ ]?(chunk|token)", re.IGNORECASE)
 """In the name of an attribute or an event, which only the span of a streamed answer has."""
 _BODIES = ("input.value", "request_data")
@@ -93,12 +96,8 @@ def request_of(fields: Fields, at_s: float, source: str, is_streamed: bool = Fal
         url_of(asks),
         body,
         session=fields.get("gen_ai.conversation.id", "session.id"),
-        context_tokens=fields.count(
-            "gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.token_count.prompt"
-        ),
-        max_tokens=fields.count(
-            "gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.token_count.completion"
-        ),
+        context_tokens=fields.count(*_CONTEXT_TOKENS) or None,  # 0 where a stream ended without a count
+        max_tokens=fields.count(*_ANSWER_TOKENS) or None,
         source=source,
         is_end=source == "events",
     )
@@ -109,7 +108,8 @@ def is_call(fields: Fields) -> bool:
     operation = fields.get("gen_ai.operation.name", "llm.request.type", "openinference.span.kind")
     if operation is None:
         return fields.get("gen_ai.request.model") is not None
-    return str(operation).lower() in _OPERATIONS
+    name = str(operation).lower()
+    return name in _OPERATIONS or name.removeprefix("a") in _OPERATIONS  # LiteLLM's acompletion
 
 
 def _attributes(given: Any) -> dict[str, Any]:

@@ -89,6 +89,41 @@ def test_what_litellm_left_out_or_cut_is_nothing_that_was_asked(tmp_path: Path) 
     assert sorted((row.context_tokens, row.max_tokens) for row in read_trace(made)) == [(9, 4), (17, 5), (17, 5)]
 
 
+def test_rows_of_the_spend_log_with_prompts_become_requests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As LiteLLM 1.108 made them of seven calls, with `store_prompts_in_spend_logs`: chat, streamed, after a tool, with
+    an image, one of 10,000 characters, which it cut; responses; embeddings."""
+    found = imported(tmp_path, "litellm", Path(__file__).with_name("litellm_spend.jsonl"))
+    assert "6 requests; left out: 1 call without what was asked" in capsys.readouterr().out
+    assert [body.get("stream") for body in found] == [None, True, None, None, None, None]
+    assert [len(body["messages"]) for body in found[:4]] == [2, 2, 4, 1] and found[2]["tools"]
+    assert found[3]["messages"][0]["content"][1]["image_url"]["url"].endswith("rkJggg==")
+    assert found[4] == {
+        "model": "gpt-4.1-mini", "input": "Tell me", "instructions": "Be brief.", "max_output_tokens": 16,
+    }  # fmt: skip
+    assert [line["url"] for line in lines_of(tmp_path / "r.jsonl")][4:] == ["/v1/responses", "/v1/embeddings"]
+    assert "user" not in found[0]
+
+
+def test_an_image_that_litellm_cut_is_not_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its loggers have 64 characters of an image at most, as its logger for S3 wrote this one."""
+    chat, source = lines_of(LITELLM)[0], tmp_path / "log.jsonl"
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,[base64_data truncated: 69B]"}}
+    cut = chat | {"messages": [{"role": "user", "content": [image]}]}
+    source.write_text(f"{json.dumps(chat)}\n{json.dumps(cut)}\n")
+    assert len(imported(tmp_path, "litellm", source)) == 1
+    assert "1 call without what was asked" in capsys.readouterr().out
+
+
+def test_a_line_that_is_no_payload_is_named_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What LiteLLM prints with `json_logs` is about calls, but holds none."""
+    source = tmp_path / "log.jsonl"
+    source.write_text(
+        '{"message": "POST Request Sent from LiteLLM", "level": "INFO", "timestamp": "2026-11-28T18:00:00"}'
+    )
+    assert main(["import", "litellm", str(source), "-o", str(tmp_path / "o")]) == 2
+    assert ":1: expected an instant as startTime, which LiteLLM's payloads have, got none" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("call", "given", "expected"),
     [

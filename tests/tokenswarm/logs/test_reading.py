@@ -38,12 +38,14 @@ def test_a_packed_log_that_is_cut_or_damaged_is_named(
 
 
 def test_objects_over_several_lines_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As the SDK's console exporter writes spans without a formatter, and as files that were joined."""
+    """As the SDK's console exporter writes spans without a formatter; and one after another, as `cat` joins files."""
     source = tmp_path / "log.json"
     source.write_text("\n".join(json.dumps(entry, indent=4) for entry in lines_of(LITELLM)))
     expected = imported(tmp_path, "litellm", LITELLM, "--only", "chat")
     assert imported(tmp_path, "litellm", source, "--only", "chat") == expected
-    source.write_text(source.read_text()[:-9])
+    source.write_text("".join(map(json.dumps, lines_of(LITELLM))))
+    assert imported(tmp_path, "litellm", source, "--only", "chat") == expected
+    source.write_text("\n".join(json.dumps(entry, indent=4) for entry in lines_of(LITELLM))[:-9])
     line = source.read_text().splitlines().index("{", 400) + 1
     assert main(["import", "litellm", str(source), "-o", str(tmp_path / "o")]) == 2
     assert ": expected a JSON object, got text that is none" in (said := capsys.readouterr().err)

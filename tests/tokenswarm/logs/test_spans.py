@@ -176,14 +176,15 @@ IMAGE = {
         ("otel_openinference", 8, 1, True),
         ("otel_logfire", 8, 2, None),
         ("otel_logfire_1", 6, 2, True),
+        ("otel_litellm", 6, 7, True),
     ],
 )
 def test_spans_of_other_writers_become_requests(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], writer: str, count: int, others: int, streamed: bool | None
 ) -> None:
     """As `BatchSpanProcessor` posted them from JavaScript (@traceloop/instrumentation-openai 0.27, the AI SDK 6.0.326)
-    and the SDK wrote them in Python (OpenInference 0.1.66, Logfire 5.4, and that with `version=1`), without resources,
-    answers and vectors. Four calls are alike: plain, streamed, after a tool, with an image."""
+    and the SDK wrote them in Python (OpenInference 0.1.66, Logfire 5.4, and that with `version=1`, LiteLLM 1.108),
+    without resources, answers and vectors. Four calls are alike: plain, streamed, after a tool, with an image."""
     found = imported(tmp_path, "otel", Path(__file__).with_name(f"{writer}.jsonl"))
     assert f"{count} requests" in (out := capsys.readouterr().out) and f"and {others} that are about" in out
     assert [body["messages"] for body in found[:4]] == [*CONVERSATIONS, [IMAGE]]
@@ -227,6 +228,13 @@ def test_a_body_is_one_of_an_api_or_none(tmp_path: Path, body: dict[str, Any], u
     assert main(["import", "otel", str(source), "-o", str(tmp_path / "r.jsonl")]) == 0
     (line,) = lines_of(tmp_path / "r.jsonl")
     assert (line["url"], "extra_headers" in line["body"]) == (url or "/v1/chat/completions", False)
+
+
+def test_a_count_of_no_tokens_is_none(tmp_path: Path) -> None:
+    """As LiteLLM has it of a stream without usage: it would be a limit of one token."""
+    source = tmp_path / "spans.jsonl"
+    source.write_text(span_of(**{"gen_ai.input.messages": json.dumps(SAID[:1]), "gen_ai.usage.output_tokens": 0}))
+    assert "max_tokens" not in imported(tmp_path, "otel", source)[0]
 
 
 def test_a_prompt_that_is_shorter_than_its_tokens_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
