@@ -120,12 +120,13 @@ class Client(Generic[Asked]):
         timeout_s, transport = self._sending.timeout_s, way.transport
         if encoded.is_message:
             opening = Opening("ws" + address.url.removeprefix("http"), {**address.headers, **headers})
-            return transport.converse(opening, encoded.body, sink_for, timeout_s, leave_after_s, encoded.is_new)
+            is_new = encoded.is_new
+            return transport.converse(opening, encoded.body, sink_for, timeout_s, leave_after_s, is_new, call.start_at)
         if headers.keys().isdisjoint(address.headers):
             data = with_body(way.head, headers, encoded.body)
         else:
             data = write_request("POST", address.url, {**address.headers, **headers}, encoded.body, way.absolute)
-        return transport.send(way.origin, data, sink_for, timeout_s, leave_after_s)
+        return transport.send(way.origin, data, sink_for, timeout_s, leave_after_s, call.start_at)
 
     def _way_to(self, address: Address) -> _Way:
         origin = origin_of(address.url)

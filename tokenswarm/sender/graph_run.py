@@ -98,7 +98,13 @@ class GraphRun:
             self._start_children(position)
         elif rows.outcome is not None and rows.outcome is not Outcome.CANCELLED:
             self._fail()
-        rows.flush(None if self._running else self._end())
+        if self._running:
+            gevent.spawn(rows.flush)  # after what follows is sent: a row takes longer than all else between the two
+            return
+        for each in self._rows.values():
+            if each is not rows:
+                each.flush()
+        rows.flush(self._end())
 
     def _fail(self) -> None:
         """Nothing more is sent, and what has not been sent yet is not waited for."""

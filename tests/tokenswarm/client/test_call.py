@@ -242,6 +242,16 @@ def test_lag_is_from_the_scheduled_instant() -> None:
     assert records[0].lag_ms == pytest.approx(1500.0, abs=300.0)
 
 
+def test_a_call_starts_when_it_is_due_and_not_before() -> None:
+    request = ChatRequest(messages=[{"role": "user", "content": "hi"}])
+    with scripted_server([STREAM, token(), FINISH, DONE, close]) as server:
+        client = Client(ChatCompletions("gpt"), FixedEndpoint(server.url), Sending(), CALLER)
+        due_at = time.time() + 0.004
+        record = client.call(request, lambda record: None, due_at=due_at).record
+    assert record.outcome is Outcome.OK
+    assert record.started_at is not None and record.started_at >= due_at - 1e-4
+
+
 def test_a_call_that_is_stopped_leaves_a_cancelled_row() -> None:
     records: list[RequestRecord] = []
     first_token = gevent.event.Event()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from tests.tokenswarm.recordings.test_graph import random_steps
 from tokenswarm.record import Outcome, RequestRecord, SessionEnd
@@ -130,8 +131,8 @@ def test_what_follows_is_prepared_once_when_all_that_it_waits_for_is_under_way(s
     events: list[tuple[str, int]] = []
 
     def ask(position: int, taken: StepRows, due_at: float | None, wait: Callable[[], bool]) -> None:
-        wait()
         events.append(("asked", position))
+        wait()
         gevent.sleep(0.001)
         taken.take(RequestRecord(call_id="c", started_at=time.time(), e2e_ms=1.0, outcome=Outcome.OK))
 
@@ -143,3 +144,30 @@ def test_what_follows_is_prepared_once_when_all_that_it_waits_for_is_under_way(s
         for at in prepared:
             assert all(events.index(("asked", parent)) < at for parent in step.parents)
             assert at < events.index(("asked", position))
+
+
+def test_a_row_is_written_when_what_follows_has_been_sent() -> None:
+    events: list[str] = []
+
+    def ask(position: int, taken: StepRows, due_at: float | None, wait: Callable[[], bool]) -> None:
+        events.append(f"asked {position}")
+        gevent.sleep(0.001)
+        taken.take(RequestRecord(call_id=str(position), started_at=time.time(), e2e_ms=1.0, outcome=Outcome.OK))
+
+    session = Session("s", time.time(), lambda row: events.append(f"row {row.call_id}"))
+    GraphRun([AgentStep((), 0), AgentStep((0,), 0)], session, ask, lambda: False, pause).go_through()
+    assert events == ["asked 0", "asked 1", "row 0", "row 1"]
+
+
+def test_of_steps_that_end_together_the_last_row_says_how_the_session_ended() -> None:
+    ended: list[tuple[str, SessionEnd | None]] = []
+    together = Event()
+
+    def ask(position: int, taken: StepRows, due_at: float | None, wait: Callable[[], bool]) -> None:
+        together.wait()
+        taken.take(RequestRecord(call_id=str(position), started_at=time.time(), e2e_ms=1.0, outcome=Outcome.OK))
+
+    session = Session("s", time.time(), lambda row: ended.append((row.call_id, row.session_end)))
+    gevent.spawn_later(0.01, together.set)
+    GraphRun([AgentStep((), 0), AgentStep((), 0)], session, ask, lambda: False, pause).go_through()
+    assert ended == [("0", None), ("1", SessionEnd.DONE)]
