@@ -48,8 +48,15 @@ _QUERY_KEYS = (
     "code|sig|key|api[-_]?key|function[-_]?key|x-functions-key|subscription-key|(?:access|id|refresh)[-_]?token|token|"
     "password|client[-_]?secret|secret"
 )
-_PLAIN_QUERY_KEYS = "sig|api[-_]?key|function[-_]?key|subscription-key|(?:access|refresh)[-_]?token|client[-_]?secret"
-"""Of these, the ones that no sentence has before an equals sign: hidden also where no question mark comes before."""
+_PLAIN_QUERY_KEYS = (
+    "sig|api[-_]?key|function[-_]?key|subscription-key|(?:access|refresh)[-_]?token|client[-_]?secret|password|pwd|"
+    "(?:shared[-_]?)?access[-_]?key|account[-_]?key|instrumentation[-_]?key"
+)
+"""What no sentence has before an equals sign: hidden also where no question mark comes before, as in connection
+strings."""
+
+_FIELD_KEYS = rf"{_PLAIN_QUERY_KEYS}|token|id[-_]?token|secret|passwd|private[-_]?key|connection[-_]?string"
+"""Names of fields of a JSON object or a mapping."""
 
 _QUERY_FORMS = (
     re.compile(rf"(?i)(?P<keep>(?:[?&]|&amp;|%3f|%26|\\u0026)(?:{_QUERY_KEYS})(?:=|%3d))(?P<hide>[^&\s'\"#<>]+)"),
@@ -64,9 +71,15 @@ _FORMS = (
     ),
     re.compile(r"(?i)(?P<keep>\bbearer\s+)(?P<hide>(?![a-z]+\b)[a-z0-9._~+/=-]{8,})"),
     re.compile(r"(?i)(?P<keep>\b[a-z][a-z0-9+.-]{0,15}://)(?P<hide>[^\s/@?#'\"]+)(?=@)"),
+    re.compile(rf"(?i)(?P<keep>(?P<quote>\\*['\"])(?:{_FIELD_KEYS})(?P=quote)\s*:\s*(?P=quote))(?P<hide>[^'\"\\]+)"),
     # Assignments as an environment file has them.
     re.compile(r"(?P<keep>\b[A-Z][A-Z0-9_]*(?:KEY|SECRET|TOKEN|PASSWORD)\s*=\s*['\"]?)(?P<hide>[^\s'\"&]+)"),
-    re.compile(r"(?P<keep>)(?P<hide>\bsk-[A-Za-z0-9_-]{16,})"),
+    # Keys that say by themselves whose they are: of model services, code hosts, AWS, Azure.
+    re.compile(
+        r"(?P<keep>)(?P<hide>\b(?:sk-|gsk_|hf_|nvapi-|pplx-|xai-|AIza|gh[opsu]_|github_pat_)[A-Za-z0-9_-]{16,}"
+        r"|\bA(?:KI|SI)A[A-Z0-9]{16}\b"
+        r"|(?<![\w+/-])[\w+/-]{40,80}?(?:JQQJ99|AzFu|AzSe|ACDb|\+ASt)[\w+/-]{4,40}={0,2})"
+    ),
     re.compile(r"(?P<keep>)(?P<hide>\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*)"),
 )
 

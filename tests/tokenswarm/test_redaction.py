@@ -76,6 +76,23 @@ def test_repr_shows_no_secret():
         ("OPENAI_API_KEY='0a1b2c'", "OPENAI_API_KEY='***'"),
         ("AZURE_CLIENT_SECRET = 0a1b2c", "AZURE_CLIENT_SECRET = ***"),
         ("key sk-proj-0123456789abcdefXY.", "key ***."),
+        (
+            "AccountName=me;AccountKey=q1w2e3/+==;EndpointSuffix=core",
+            "AccountName=me;AccountKey=***;EndpointSuffix=core",
+        ),
+        ("Endpoint=sb://x;SharedAccessKey=q1w2e3/+=", "Endpoint=sb://x;SharedAccessKey=***"),
+        (
+            "InstrumentationKey=1111-2222;IngestionEndpoint=https://x",
+            "InstrumentationKey=***;IngestionEndpoint=https://x",
+        ),
+        ("Server=db;User Id=me;Password=hunter2;", "Server=db;User Id=me;Password=***;"),
+        ('{"api_key": "0a1b2c", "n": 1}', '{"api_key": "***", "n": 1}'),
+        ("{'client_secret': '0a1b2c'}", "{'client_secret': '***'}"),
+        (r"{\"access_token\":\"0a1b2c\"}", r"{\"access_token\":\"***\"}"),
+        ("got gsk_0123456789abcdefXY, hf_0123456789abcdefXY", "got ***, ***"),
+        ("AKIAABCDEFGHIJKLMNOP is it", "*** is it"),
+        ("key " + "a1B2" * 13 + "JQQJ99BKACYeBjFXJ3w3AAABACOGabcd.", "key ***."),
+        ("key " + "a1B2" * 11 + "AzFuXyZ123==", "key ***"),
         ("token eyJhbGciOiJI.eyJzdWIiOiIx.abc-def end", "token *** end"),
     ],
 )
@@ -94,6 +111,9 @@ def test_whatever_has_the_form_of_a_credential_is_hidden(text, expected):
         "api-key: expected text, got a blank (x.env:3)",
         "max_tokens=500 prompt_tokens=12 TPM=20000",
         "write to me@example.org",
+        '{"token": 5, "max_tokens": "5", "secrets": "none"}',
+        "the password is wrong, the access key too",
+        "AKIA and sk- and gsk_ are beginnings of keys",
         "ttft_ms 12.5, status 429, code 401",
     ],
 )
