@@ -123,8 +123,8 @@ _BYTES_PER_TOKEN, _FRAMING_TOKENS = 4, 4
 
 def _cacheable_pct(run: Run, inside: populations.Mask) -> float | None:
     """Prompt tokens of the answers in the window that an earlier prompt of the run began with, in percent; `None` where
-    no service says what its cache had, texts come from a dataset, or workers on several machines cannot know what
-    others have sent."""
+    no service says what its cache had, texts come from a dataset, or senders on several machines have no master that
+    tells them what others have sent."""
     rows, system = run.rows, run.setting("options", "system-prompt")
     is_recorded = run.setting("traffic", "requests") is not None or run.setting("traffic", "prompts_remembered") is True
     common = read_number(str(run.setting("options", "shared-prefix-tokens"))) or 0.0

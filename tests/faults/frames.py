@@ -67,6 +67,7 @@ def right(name: str, run: str = "test/run") -> ControlMessage:
         "ClockTold": messages.ClockTold(1.5, 2.5),
         "PlanStart": PlanStart(12.5, [0, 1, 2], [60.0, 0, 10.0]),
         "Drain": messages.Drain(99.0, run),
+        "SeenBlocks": messages.SeenBlocks(run, b"12345678", True),
         "ThreadWanted": messages.ThreadWanted(),
         "ThreadGiven": messages.ThreadGiven(1.0, 2.0, -1),
         "ThreadParked": messages.ThreadParked(),
@@ -169,7 +170,7 @@ def mutations(data: dict[str, Any]) -> Iterator[Any]:
 
 def test_every_message_has_an_example() -> None:
     assert {kind.__name__ for kind in KINDS} == {type(right(kind.__name__)).__name__ for kind in KINDS}
-    assert len(KINDS) == 8
+    assert len(KINDS) == 9
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

@@ -23,6 +23,9 @@ from tokenswarm.results.csv_rows import parse_rows
 MAX_TEXT = 4096
 """Of a name, a path or a sentence in a message; a path may be so long."""
 
+MAX_BLOCKS_BYTES = 8_000_000
+"""Of what prompts began with in a message: a million blocks, of 128 MB of text."""
+
 MAX_COUNT = 2**53
 """Counts stay exact as a float."""
 
@@ -181,6 +184,25 @@ class ClockTold(Plain):
 
     asked_at: float
     master_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SeenBlocks:
+    """Worker to master, and from it to all: what prompts of the run in directory `run` began with, in `blocks` of
+    `SeenPrefixes`, eight bytes each. `is_elsewhere`: the worker does not share what is remembered on the master's
+    machine."""
+
+    NAME: ClassVar[str] = "tokenswarm_seen"
+
+    run: str
+    blocks: bytes
+    is_elsewhere: bool = False
+
+    def problems(self) -> Iterator[str]:
+        if len(self.run) > MAX_TEXT:
+            yield f"run: expected at most {MAX_TEXT} characters, got {len(self.run)}"
+        if len(self.blocks) > MAX_BLOCKS_BYTES or len(self.blocks) % 8:
+            yield f"blocks: expected eight bytes each, up to {MAX_BLOCKS_BYTES}, got {len(self.blocks)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ import gevent
 from tokenswarm.control.clock import BOUND_S, MOVED_S
 from tokenswarm.control.mailbox import Mailbox
 from tokenswarm.control.messages import ClockAsked, ClockTold, Drain, IllFormed, PlanStart, Rows
+from tokenswarm.control.seen_blocks import SeenRelay
 from tokenswarm.metrics.accounting import Lost
 from tokenswarm.metrics.verdict import Reason, ReasonKind
 from tokenswarm.record import RequestRecord
@@ -135,6 +136,7 @@ class Workers:
         self._refused_before = 0
         self.problems: list[str] = []
         """Why the count of the last run's requests cannot be trusted."""
+        self._seen = SeenRelay(runner, mailbox)
         mailbox.listen(Rows, self._take_rows)
         mailbox.listen(ClockAsked, self._tell_time)
 
@@ -145,6 +147,7 @@ class Workers:
         self._offers = []
         self._until, self._after_end, self._is_over, self._in_sessions = math.inf, 0, False, False
         self._run, self._refused_before = run_of(directory), self._mailbox.refused
+        self._seen.begin(self._run)
         self.problems = []
         self._note_after = 0.0
         self._note_remote_workers()

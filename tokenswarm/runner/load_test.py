@@ -239,7 +239,7 @@ class LoadTest:
         target = settings.target
         name = settings.name_of(self.preparation.request_name(target))
         is_shared = self.is_worker and journals == Path(self.options.run_directory)
-        return Place(self.worker_name, position, count, target, name, journals if is_shared else None)
+        return Place(self.worker_name, position, count, target, name, journals if is_shared else None, self.is_worker)
 
     def _start_telemetry(self, settings: Settings) -> Telemetry | None:
         """With `--otel`, where Locust could set it up; otherwise OpenTelemetry is not even imported."""

@@ -10,6 +10,7 @@ from tokenswarm.control.clock import MasterClock
 from tokenswarm.control.mailbox import Mailbox
 from tokenswarm.control.messages import Drain, IllFormed, PlanStart, Rows
 from tokenswarm.control.search_driver import make_plan
+from tokenswarm.control.seen_blocks import Memory, SeenTeller
 from tokenswarm.control.workers import run_of
 from tokenswarm.results.recorder import Batch
 from tokenswarm.runner.run_part import RunPart
@@ -38,6 +39,7 @@ class MasterLink:
         self._options = options
         self._current = current
         self._clock = MasterClock(mailbox)
+        self._seen = SeenTeller(mailbox, self._memory, self._run_and_place)
 
     @property
     def name(self) -> str:
@@ -48,6 +50,7 @@ class MasterLink:
         """Do from now on what the master says."""
         self._mailbox.listen(PlanStart, self._take_plan, concurrent=True)
         self._mailbox.listen(Drain, self._drain, concurrent=True)
+        self._seen.listen()
 
     def ask_time(self, sender: Sender) -> None:
         """Place the rows of a sender by the master's clock, as soon as that is known."""
@@ -67,6 +70,17 @@ class MasterLink:
                 condition.self_check, condition.beyond, self._clock_facts(), condition.done,
             )
         )  # fmt: skip
+        if not condition.done:
+            self._seen.tell()
+
+    def _memory(self) -> Memory | None:
+        part = self._current()
+        return part.sender.seen if part is not None and part.sender is not None else None
+
+    def _run_and_place(self) -> tuple[str, bool]:
+        part = self._current()
+        is_elsewhere = part is not None and part.sender is not None and part.sender.place.directory is None
+        return run_of(self._options.run_directory), is_elsewhere
 
     def _clock_facts(self) -> list[float] | None:
         """What this worker takes off its instants, how far it is ahead of its master, and the error of that."""

@@ -55,6 +55,8 @@ class Place:
     request_name: str
     directory: Path | None = None
     """Which all sending processes have in common; `None` where they may be on several machines."""
+    has_master: bool = False
+    """Whether there is somebody who tells it what others have sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,10 +223,10 @@ class Sender:
 
 def _seen_prefixes(place: Place) -> SeenPrefixes | None:
     """What recorded prompts of all sending processes begin with; `None` where they cannot know of one another."""
-    if place.count == 1:
-        return SeenPrefixes()
+    if place.count == 1 or (place.directory is None and place.has_master):
+        return SeenPrefixes(tells=place.count > 1)
     try:
-        return SeenPrefixes(place.directory / PREFIXES) if place.directory is not None else None
+        return SeenPrefixes(place.directory / PREFIXES, place.has_master) if place.directory is not None else None
     except (OSError, AttributeError):  # no room; macOS has no posix_fallocate
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -44,9 +45,11 @@ class SeenPrefixes:
     text in 25 seems a block longer than it is, never shorter. Parts of a block are remembered where it is a text's last
     one, or the one in which a text goes its own way: there others will, too."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        """`path`: a file that the processes of a machine share; its room is taken at once. Raises `OSError`."""
+    def __init__(self, path: Path | None = None, tells: bool = False) -> None:
+        """`path`: a file that the processes of a machine share; its room is taken at once. `tells`: whether others are
+        to be told, as some do not share it. Raises `OSError`."""
         self._path = path
+        self._fresh: array[int] | None = array("Q") if tells else None
         if path is None:
             self._bits = mmap.mmap(-1, _SIZE, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | _AT_ONCE)
             return
@@ -61,6 +64,18 @@ class SeenPrefixes:
         """The file goes; processes that still use it keep their view."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+
+    def take_fresh(self) -> bytes:
+        """What came to be remembered since it was last asked for: eight bytes a block."""
+        if not self._fresh:
+            return b""
+        fresh, self._fresh = self._fresh, array("Q")
+        return fresh.tobytes()
+
+    def remember(self, told: bytes) -> None:
+        """What others have sent."""
+        for key in array("Q", told):
+            self._bits[key & _WHICH] |= 1 << (key >> 61)
 
     def share(self, texts: Sequence[bytes | memoryview]) -> float:
         """Which part of the texts, from the beginning of the first, has been seen; all of it has from now on. Less than
@@ -91,6 +106,8 @@ class SeenPrefixes:
             seen += 1
         for key in keys[seen:]:
             bits[key & _WHICH] |= 1 << (key >> 61)
+        if self._fresh is not None:
+            self._fresh.extend(keys[seen:])
         return seen, keys
 
 

@@ -16,6 +16,7 @@ from tokenswarm.control.messages import (
     IllFormed,
     PlanStart,
     Rows,
+    SeenBlocks,
     ThreadGiven,
     ThreadParked,
     ThreadWanted,
@@ -52,6 +53,7 @@ MESSAGES: list[ControlMessage] = [
     PlanStart(12.5, [0, 1, 2]),
     PlanStart(12.5, [0, 1, 2], [60.0, 0, 10.0]),
     Drain(99, "run/1"),
+    SeenBlocks("run/1", b"\xff\x00345678", True),
     ThreadWanted(),
     ThreadGiven(1.0, None, -1),
     ThreadParked(),
@@ -105,7 +107,7 @@ FIELDS = [field.name for field in dataclasses.fields(Rows)]
 
 @given(ANYTHING | st.dictionaries(st.sampled_from(FIELDS), ANYTHING))
 def test_nothing_but_a_refusal_comes_of_garbage(data: Any) -> None:
-    for kind in (Rows, PlanStart, Drain, ThreadGiven):
+    for kind in (Rows, PlanStart, Drain, SeenBlocks, ThreadGiven):
         try:
             found = decode(kind, data)
             if isinstance(found, Rows):
