@@ -117,7 +117,7 @@ _UNPRINTABLE = re.compile(
 halves of pairs."""
 
 
-def printable(text: str) -> str:
+def cell_text(text: str) -> str:
     """A text of a service in one line that moves no terminal's cursor and ends no line of a CSV: what is no character
     to be read is a blank."""
     return text if text.isprintable() else _UNPRINTABLE.sub(" ", text)
@@ -316,7 +316,7 @@ def tbt_ms(
 
 
 def _cell(value: Any) -> str:
-    return _decimal(value) if isinstance(value, float) else printable(str(value))
+    return _decimal(value) if isinstance(value, float) else cell_text(str(value))
 
 
 _LARGEST_SHORT = 4e9

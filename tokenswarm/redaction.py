@@ -95,7 +95,7 @@ class Secrets:
         """Remember a secret; `None` and values under `MIN_LENGTH` characters are passed over."""
         if value is None or len(value.strip()) < MIN_LENGTH:
             return
-        self._known |= _spellings(value.strip()) | _spellings(printable(value).strip())
+        self._known |= _spellings(value.strip()) | _spellings(without_controls(value).strip())
         longest_first = sorted(self._known, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first)))
 
@@ -103,7 +103,7 @@ class Secrets:
         """`text` without control characters, and with every known secret, and everything that has the form of one,
         replaced by `MASK`."""
         joined = _CONTROLS.sub("", text)  # a secret may be cut by what is taken out
-        text = self.hide(joined) if self.hide(joined) != joined else printable(text)
+        text = self.hide(joined) if self.hide(joined) != joined else without_controls(text)
         for form in _FORMS:
             text = form.sub(_mask, text)
         return text
@@ -161,7 +161,7 @@ SECRETS = Secrets()
 """Those of this process."""
 
 
-def printable(text: str) -> str:
+def without_controls(text: str) -> str:
     """`text` with `?` for what a terminal or a browser would obey, and for what cannot be encoded."""
     if text.isascii() and text.isprintable():
         return text
@@ -169,8 +169,8 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """`printable`, with line feeds and tabs as blanks: a text that stands in a line of ours."""
-    return printable(text).replace("\n", " ").replace("\t", " ")
+    """`without_controls`, with line feeds and tabs as blanks: a text that stands in a line of ours."""
+    return without_controls(text).replace("\n", " ").replace("\t", " ")
 
 
 def escape(text: str) -> str:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from tokenswarm.record import Outcome, error_kind
-from tokenswarm.redaction import printable
+from tokenswarm.redaction import without_controls
 
 Values = npt.NDArray[Any]
 
@@ -69,7 +69,7 @@ class Columns:
         self.offsets = OFFSETS if compact else (*OFFSETS, *EXTRA_OFFSETS)
         self.integers = INTEGERS if compact else {**INTEGERS, **EXTRA_INTEGERS}
         self.labels = LABELS if compact else (*LABELS, *EXTRA_LABELS)
-        self._texts = {name: _Label(_error_kind if name == "error" else printable) for name in self.labels}
+        self._texts = {name: _Label(_error_kind if name == "error" else without_controls) for name in self.labels}
         self._held: dict[str, Values] = {}
         self._stages: list[pd.DataFrame] = []
         self.rows = 0
@@ -156,7 +156,7 @@ class Columns:
 
 
 def _error_kind(text: str) -> str:
-    return printable(error_kind(text))
+    return without_controls(error_kind(text))
 
 
 class _Label:
@@ -280,7 +280,7 @@ def stage_pairs(text: str) -> Iterator[tuple[str, float]]:
         name, _, ms = pair.rpartition("=")
         value = _number(ms)
         if name and value is not None:
-            yield printable(name.strip()), value
+            yield without_controls(name.strip()), value
 
 
 def _number(text: str) -> float | None:

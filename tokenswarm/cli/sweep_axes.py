@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 
-from tokenswarm.redaction import printable
+from tokenswarm.redaction import one_line
 from tokenswarm.userinput import BadInput, format_number, read_number
 from tokenswarm.workload.arrivals import parse_rate
 from tokenswarm.workload.distributions import parse_length
@@ -22,7 +22,7 @@ def _users(text: str) -> None:
 
 
 def _name(text: str) -> None:
-    if len(text) > MAX_NAME or printable(text) != text:
+    if len(text) > MAX_NAME or one_line(text) != text:
         raise BadInput([f"deployment: expected a name of at most {MAX_NAME} characters, got {text!r:.100}"])
 
 

@@ -12,7 +12,7 @@ from tokenswarm.apis.request import Request
 from tokenswarm.client.attempt import Caller, failed_outcome, service_fields, timing_fields
 from tokenswarm.client.quotes import without_quotes
 from tokenswarm.payload.tool_calls import Called
-from tokenswarm.record import Doubt, Outcome, RequestRecord, TokenSource, printable
+from tokenswarm.record import Doubt, Outcome, RequestRecord, TokenSource, cell_text
 from tokenswarm.transport.content_encoding import unread
 from tokenswarm.transport.reading import Exchange
 
@@ -106,7 +106,7 @@ def attempt_record(request: Request, reader: Reader | None, exchange: Exchange, 
         columns["error"] = without_quotes(error, said)
     for name in _SERVICE_TEXTS:
         if text := columns.get(name):
-            columns[name] = printable(text)
+            columns[name] = cell_text(text)
     return Reply(RequestRecord(**columns), found.text, found.answer_id, found.called)
 
 

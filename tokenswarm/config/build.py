@@ -47,7 +47,7 @@ from tokenswarm.metrics.goodput import parse_goodput
 from tokenswarm.metrics.prices import PRICES, PriceTable, built_in, price_problem, read_table
 from tokenswarm.metrics.refusals import DEFAULT_LIMIT
 from tokenswarm.metrics.server_metrics import PrometheusEndpoint
-from tokenswarm.redaction import printable
+from tokenswarm.redaction import one_line
 from tokenswarm.traffic.settings import read_traffic
 from tokenswarm.traffic.tools import Tools, tool_names
 from tokenswarm.transport.proxies import ProxyError, proxy_for
@@ -261,7 +261,7 @@ def _body(reader: CheckedOptions, chat: ChatTarget | None) -> BodyFields:
 
 def _parse_test_name(text: str) -> str:
     """A name that can be a directory's, and a line's in a table."""
-    if len(text) > MAX_NAME or printable(text) != text:
+    if len(text) > MAX_NAME or one_line(text) != text:
         raise BadInput([f"test-name: expected at most {MAX_NAME} characters that can be printed, got {text!r:.80}"])
     return text
 

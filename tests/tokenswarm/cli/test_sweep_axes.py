@@ -59,6 +59,7 @@ def test_two_axes_are_every_combination_of_them() -> None:
         ([f"users=1..{MAX_LEVELS + 1} by 1"], f"at most {MAX_LEVELS} levels, got {MAX_LEVELS + 1}"),
         (["users=1..1000000 by 1"], f"at most {MAX_LEVELS} levels"),
         (["deployment=a\x1b[2J"], "deployment: expected a name"),
+        (["deployment=a\nb"], "deployment: expected a name"),
     ],
 )
 def test_what_is_wrong_is_said(texts: list[str], problem: str) -> None:
