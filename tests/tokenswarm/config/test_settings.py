@@ -160,7 +160,7 @@ def test_problems_name_where_the_value_comes_from() -> None:
         ({"ca_file": "/nowhere.pem"}, "ca-file"),
         ({"ca_file": "\ud800"}, "ca-file: expected text, got half of a surrogate pair"),
         ({"test_name": "a\udfff\ud800"}, "expected text, got half of a surrogate pair"),
-        ({"test_name": "a\nb"}, "test-name: expected at most 80 characters that can be printed"),
+        ({"test_name": "a\nb"}, "test-name: expected at most 120 characters that can be printed"),
         ({"search": "10..120"}, "failure-criteria"),
         ({"search": "120..10"}, "lowest..highest"),
         ({"search": "1..8 users", "rate": "5", "failure_criteria": "p95(ttft_ms) > 1"}, "one of rate, rate-stages"),
