@@ -31,6 +31,10 @@ def check_bounds(settings: Settings, users: int, run_time_s: float | None) -> li
         problems.append(f"users: expected at most {MOST_USERS}, got {most:.0f}")
     if run_time_s is not None and not 0 < run_time_s <= MAX_DURATION_S:
         problems.append(f"run-time: expected more than 0 seconds and at most 366 days, got {run_time_s:.0f}")
+    left_out_s = settings.warm_up_s + settings.cool_down_s
+    if run_time_s and left_out_s >= run_time_s:
+        expected = f"warm-up, cool-down: expected less than the run time of {run_time_s:.0f} s together"
+        problems.append(f"{expected}, got {left_out_s:g} s (no request would be in the figures)")
     return problems
 
 

@@ -85,6 +85,13 @@ def test_slips_are_no_load(environment: Environment) -> None:
         assert problem.startswith("run-time: expected more than 0 seconds and at most 366 days")
 
 
+def test_a_warm_up_that_leaves_nothing_is_refused(environment: Environment) -> None:
+    found = settings(environment, warm_up="5s", cool_down="5s")
+    assert check_bounds(found, 1, 11.0) == check_bounds(found, 1, None) == []
+    (problem,) = check_bounds(found, 1, 10.0)
+    assert problem.startswith("warm-up, cool-down: expected less than the run time of 10 s together, got 10 s")
+
+
 HELD = "p95(ttft_ms) > 1000"
 
 
