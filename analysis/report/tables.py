@@ -58,9 +58,9 @@ _STATES = {"held": GOOD, "failed": BAD, "no_data": BAD}
 _INTERVAL_NOTE = "In brackets: 95 % interval. –: too few values for this percentile."
 _CHANGE_NOTE = "In brackets: change from the first run; `compare` says which are more than chance."
 _SESSION_NOTES = (
-    "Critical path: the longest chain of requests and pauses, the least a session can take. All its requests: their "
-    "times added up, also of those that ran at once. These and the whole session are of sessions that are done.",
-    "RPM offered and what was planned count sessions, not requests.",
+    "critical path: its longest chain of requests and pauses, the least it can take",
+    "all its requests: their times added up; these two and the first are of those done",
+    "RPM offered and what was planned count sessions, not requests",
 )
 _SPEED_NOTE = "Of speeds, p5 and p1 are the slow end: 95 and 99 in 100 are faster."
 

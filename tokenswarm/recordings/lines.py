@@ -34,8 +34,17 @@ MAX_LINE_BYTES = 64_000_000
 """Above what a service takes; a longer line would fill the memory."""
 _REQUEST_KEYS = frozenset({"body", "steps", "messages", "input", "prompt"})
 """With any of them, `items` and `conversation` are no conversation."""
-_OF_TRACES = ("delay", "hash_ids", "input_length", "message_mode", "output_length", "text_input")
-"""Members of Mooncake's traces and of what AIPerf made of them; no API has them."""
+_FOREIGN = {
+    **dict.fromkeys(
+        ("delay", "hash_ids", "input_length", "message_mode", "output_length", "payload", "text_input"),
+        "a line of a Mooncake or AIPerf trace: lengths are for the option trace, messages belong into body, with "
+        "max_tokens and a timestamp in s",
+    ),
+    "requests": "a session of a Weka trace, which is not read",
+    "resourceSpans": "spans: python -m tokenswarm.traffic import otel makes requests of them",
+    "turns": "a conversation of texts: the option dataset asks those",
+}
+"""What lines of other tools have and no API does, and what they are."""
 _MOST_BRACKETS = 2 * MAX_DEPTH
 
 
@@ -131,9 +140,8 @@ def _read_any(data: bytes, asks: str) -> Line:
     if "conversations" in entry or (entry.keys() & {"conversation", "items"} and not entry.keys() & _REQUEST_KEYS):
         turns_of(conversation_of(entry))
         return Line("chat", timestamp_s, form=Form.CONVERSATION)
-    if foreign := [name for name in _OF_TRACES if name in entry]:
-        raise BadLine(f"{foreign[0]}: expected a request, got a line of a Mooncake or AIPerf trace: lengths are for "
-                      "the option trace, messages belong into body, with max_tokens and a timestamp in s")  # fmt: skip
+    if foreign := [name for name in _FOREIGN if name in entry]:
+        raise BadLine(f"{foreign[0]}: expected a request, got {_FOREIGN[foreign[0]]}")
     if "steps" in entry:
         read_steps(entry["steps"], asks)
         return Line(line_asks(entry["steps"][0], asks), timestamp_s, form=Form.GRAPH)

@@ -166,7 +166,7 @@ def _parse_mooncake(line: str) -> _Parsed:
         raise _BadRow(f"expected a JSON object, got {line[:50]!r}")
     timestamp = row.get("timestamp")
     if not isinstance(timestamp, int | float) or isinstance(timestamp, bool) or not 0 <= timestamp < 1e15:
-        raise _BadRow(f"expected timestamp in ms, got {timestamp!r:.50}")
+        raise _BadRow(f"expected timestamp in ms, got {'none' if timestamp is None else repr(timestamp)[:50]}")
     second, rest_ms = divmod(timestamp * 1000 if "chat_id" in row else timestamp, 1000)
     context_tokens = _tokens(row.get("input_length"), "input_length", row.get("input_length"))
     max_tokens = _tokens(row.get("output_length"), "output_length", row.get("output_length"))

@@ -84,6 +84,13 @@ def test_each_line_is_found_again(tmp_path: Path) -> None:
         ({"timestamp": 0, "input_length": 655, "output_length": 52, "hash_ids": [46, 47]},
          "hash_ids: expected a request, got a line of a Mooncake or AIPerf trace: lengths are for the option trace, "
          "messages belong into body, with max_tokens and a timestamp in s"),
+        ({"id": "x", "requests": [{"t": 0.0, "in": 10}]},
+         "requests: expected a request, got a session of a Weka trace, which is not read"),
+        ({"resourceSpans": []},
+         "resourceSpans: expected a request, got spans: python -m tokenswarm.traffic import otel makes requests of "
+         "them"),
+        ({"session_id": "s", "turns": [{"text": "Anna"}]},
+         "turns: expected a request, got a conversation of texts: the option dataset asks those"),
         ({**batch(), "session_id": ["Anna"]}, "session_id: expected text or a whole number, got a list"),
         (batch(messages=[{"role": "tool", "content": "Anna"}]), "message 1: expected tool_calls in a message before a "
          "tool's, got none"),
