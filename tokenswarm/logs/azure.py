@@ -85,6 +85,7 @@ def _span_request(found: Fields) -> LoggedRequest | None:
     made = request_of(found, instant_of(found.get("timestamp", "timegenerated", "time")), "spans")
     if any(isinstance(value, str) and len(value) >= _MAX_VALUE for value in found.values.values()):
         made.body = None
+    made.span, made.parent = str(found.get("id") or ""), str(found.get("operation_parentid", "parentid") or "")
     return made
 
 

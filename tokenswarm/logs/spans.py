@@ -83,7 +83,10 @@ def _request(record: Mapping[str, Any]) -> LoggedRequest | None:
         return None
     if not is_log_record:
         names = [*attributes, *(str(event.get("name")) for event in record.get("events") or [])]
-        return request_of(fields, instant_of(begin), "spans", any(map(_FIRST_TOKEN.search, names)))
+        made = request_of(fields, instant_of(begin), "spans", any(map(_FIRST_TOKEN.search, names)))
+        made.span = str(found.get("spanId") or Fields(found.get("context") or {}).get("span_id") or "")
+        made.parent = str(found.get("parentSpanId", "parent_id") or "")
+        return made
     written = found.get("timeUnixNano", "timestamp", "observedTimeUnixNano", "observed_timestamp")
     return request_of(fields, instant_of(written), "events", is_streamed=False)
 
@@ -181,7 +184,8 @@ def _chat_body(fields: Fields, is_streamed: bool) -> dict[str, Any] | None:
 
 def _parameters(fields: Fields) -> dict[str, Any]:
     given = _json(fields.get("llm.invocation_parameters"))
-    made = {name: given[name] for name in _CHAT_PARAMETERS & given.keys()} if isinstance(given, dict) else {}
+    passed_on = given if isinstance(given, dict) else {}
+    made = {name: passed_on[name] for name in _CHAT_PARAMETERS & passed_on.keys() if passed_on[name] is not None}
     found = {
         name: _number_or_list(fields.get(f"gen_ai.request.{written}")) for written, name in _SPAN_PARAMETERS.items()
     }

@@ -8,6 +8,7 @@ import json
 import tempfile
 from array import array
 from collections.abc import Iterator
+from enum import IntFlag
 from pathlib import Path
 from types import TracebackType
 
@@ -18,18 +19,35 @@ SHORT_BYTES_PER_TOKEN = 3
 _NO_TEXT = (b'"image', b'"input_', b'"file')
 
 
+class Fact(IntFlag):
+    """What the log has of a request: what was asked; the lengths; the answer's in bytes only, of a stream; the instant
+    of the end only; less text than tokens; another span of the same call."""
+
+    ASKED = 1
+    MEASURED = 2
+    IN_BYTES = 4
+    STREAMED = 8
+    ENDS = 16
+    SHORT = 32
+    TWICE = 64
+
+
 class Spool:
-    """Takes requests as they come and gives them back by their instants: 24 bytes of memory a request. The file has no
-    name, stands where the result will, and is gone when this is closed."""
+    """Takes requests as they come and gives them back by their instants: 33 bytes of memory a request, and about 80
+    more for a while where they are spans. The file has no name, stands where the result will, and is gone when this is
+    closed.
+
+    Of spans within each other, as a client's in that of a framework, one is given: the inner, unless only the outer has
+    what was asked."""
 
     def __init__(self, folder: Path) -> None:
         """Raises `OSError`."""
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed at the end of the with
-        self._instants_s = array("d")
-        self._offsets = array("Q", [0])
-        self.asked = self.measured = self.in_bytes = self.streamed = self.ends = self.short = self.others = 0
-        """Requests of which the log has what was asked; has the lengths; has the answer's in bytes only, of a
-        stream; has the instant of the end only; has less text than tokens. What is about something else."""
+        self._instants_s, self._offsets = array("d"), array("Q", [0])
+        self._facts, self._spans, self._parents = array("B"), array("q"), array("q")
+        """Spans by the hashes of their ids, 0 for none."""
+        self.others = 0
+        """What is about something else."""
         self.sources: set[str] = set()
         self.urls: set[str] = set()
         """Kinds of records, and what was asked where the log says what."""
@@ -41,7 +59,15 @@ class Spool:
         self._file.close()
 
     def __len__(self) -> int:
-        return len(self._instants_s)
+        return len(self._facts) - self.twice
+
+    @property
+    def twice(self) -> int:
+        """Spans that are left out for another one of the same call."""
+        return sum(facts & Fact.TWICE > 0 for facts in self._facts)
+
+    def count(self, fact: Fact) -> int:
+        return sum(facts & (fact | Fact.TWICE) == fact for facts in self._facts)
 
     def add(self, request: LoggedRequest) -> None:
         # Not asdict(): it copies all that is in the body.
@@ -50,23 +76,50 @@ class Spool:
         self._file.write(data)
         self._offsets.append(self._offsets[-1] + len(data))
         self._instants_s.append(request.at_s)
-        self.ends += request.is_end
+        self._facts.append(_facts_of(request, data))
+        self._spans.append(hash(request.span))
+        self._parents.append(hash(request.parent))
         self.sources.add(request.source)
         if request.body:
-            self.asked += 1
             self.urls.add(request.url)
-            self.short += _is_short(data, request.context_tokens or 0)
-        self.measured += request.is_measured
-        in_bytes = request.is_measured and request.max_tokens is None
-        self.in_bytes += in_bytes
-        self.streamed += in_bytes and request.is_streamed
+
+    def leave_out_twice(self) -> None:
+        """To be called when all are added."""
+        if any(self._parents):
+            self._mark(self._spans, (0, Fact.ASKED), self._ids(self._parents, Fact.ASKED))
+            self._mark(self._parents, (0,), self._ids(self._spans, Fact.ASKED))
+            self._mark(self._spans, (0,), self._ids(self._parents, Fact(0)))
+
+    def _ids(self, ids: array[int], asked: Fact) -> set[int]:
+        relevant = Fact.ASKED | Fact.TWICE
+        return {each for each, facts in zip(ids, self._facts, strict=True) if each and facts & relevant == asked}
+
+    def _mark(self, ids: array[int], asked: tuple[int, ...], marked: set[int]) -> None:
+        for place, each in enumerate(ids):
+            if each in marked and self._facts[place] & Fact.ASKED in asked:
+                self._facts[place] |= Fact.TWICE
 
     def in_order(self) -> Iterator[LoggedRequest]:
         """All of them; those of one instant in the order in which they came."""
-        for place in sorted(range(len(self)), key=self._instants_s.__getitem__):
+        kept = (place for place, facts in enumerate(self._facts) if not facts & Fact.TWICE)
+        for place in sorted(kept, key=self._instants_s.__getitem__):
             begin, end = self._offsets[place : place + 2]
             self._file.seek(begin)
             yield LoggedRequest(**json.loads(self._file.read(end - begin)))
+
+
+def _facts_of(request: LoggedRequest, data: bytes) -> int:
+    in_bytes = request.is_measured and request.max_tokens is None
+    is_short = bool(request.body) and _is_short(data, request.context_tokens or 0)
+    said = {
+        Fact.ASKED: bool(request.body),
+        Fact.MEASURED: request.is_measured,
+        Fact.IN_BYTES: in_bytes,
+        Fact.STREAMED: in_bytes and request.is_streamed,
+        Fact.ENDS: request.is_end,
+        Fact.SHORT: is_short,
+    }
+    return sum(fact for fact, holds in said.items() if holds)
 
 
 def _is_short(data: bytes, context_tokens: int) -> bool:

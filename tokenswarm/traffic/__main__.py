@@ -24,7 +24,7 @@ from tokenswarm.logs.litellm import read_litellm
 from tokenswarm.logs.logged import BYTES_PER_TOKEN, STREAMED_BYTES_PER_TOKEN, LoggedRequest, Reader
 from tokenswarm.logs.reading import read_log
 from tokenswarm.logs.spans import KINDS, read_otel
-from tokenswarm.logs.spool import Spool
+from tokenswarm.logs.spool import Fact, Spool
 from tokenswarm.recordings.bodies import asks_of
 from tokenswarm.recordings.index import load_index
 from tokenswarm.recordings.scan import MAX_FILE_BYTES, entries_of
@@ -105,6 +105,7 @@ def _import(given: argparse.Namespace) -> None:
                     spool.add(request)
                 else:
                     spool.others += 1
+        spool.leave_out_twice()
         _check_one_kind(given.file, spool)
         if not len(spool):
             raise BadInput([f"{given.file}: expected at least one model call, got none"])
@@ -124,38 +125,44 @@ def _check_one_kind(path: Path, spool: Spool) -> None:
 
 def _write_imported(given: argparse.Namespace, spool: Spool) -> str:
     """Returns the option that the file is for."""
-    found = _sampled(spool.in_order(), given.sample, given.seed)
-    if spool.asked:
+    found, asked = _sampled(spool.in_order(), given.sample, given.seed), spool.count(Fact.ASKED)
+    if asked:
         anonymiser = Anonymiser(secrets.token_bytes(32)) if given.anonymise else None
         count = _write(given.output, _lines(found, given.scale, anonymiser))
-        left_out, without = len(spool) - spool.asked, "what was asked"
+        left_out, without = len(spool) - asked, "what was asked"
         said = counted(count, "request")
     else:
-        if not spool.measured:
+        if not (measured := spool.count(Fact.MEASURED)):
             expected = "calls with what was asked, or with the lengths of prompt and answer"
             raise BadInput([f"{given.file}: expected {expected}, got {counted(len(spool), 'call')} without"])
         count = _write(given.output, _trace_lines(found, given.scale, given.answer_bytes)) - 1
-        left_out, without = len(spool) - spool.measured, "an answer or its length"
+        left_out, without = len(spool) - measured, "an answer or its length"
         said = f"the lengths of {counted(count, 'request')}"
     if not count:
         raise BadInput([f"sample: expected a share that keeps at least one session, got {given.sample:g}"])
     without = f"{counted(left_out, 'call')} without {without}"
     write_line(f"{given.output}: {said}; left out: {without}, and {spool.others} that are about something else")
     _say_estimates(spool, given.answer_bytes)
-    return "requests" if spool.asked else "trace"
+    return "requests" if asked else "trace"
 
 
 def _say_estimates(spool: Spool, answer_bytes: float | None) -> None:
-    if not spool.asked and spool.in_bytes:
-        streamed = counted(spool.streamed, "streamed one") if answer_bytes is None and spool.streamed else ""
-        has = f"{STREAMED_BYTES_PER_TOKEN} for {streamed}" if streamed else "a streamed answer has about 300"
+    asked, in_bytes, streamed, short, ends = map(
+        spool.count, (Fact.ASKED, Fact.IN_BYTES, Fact.STREAMED, Fact.SHORT, Fact.ENDS)
+    )
+    if not asked and in_bytes:
+        is_known = answer_bytes is None and streamed > 0
+        has = f"{STREAMED_BYTES_PER_TOKEN} for {counted(streamed, 'streamed one')}"
+        has = has if is_known else "a streamed answer has about 300"
         taken = f"{answer_bytes or BYTES_PER_TOKEN:g} are taken for a token (--answer-bytes; {has})"
-        write_line(f"{spool.in_bytes} of the answers have lengths in bytes: {taken}")
-    if spool.asked and spool.short:
+        write_line(f"{in_bytes} of the answers have lengths in bytes: {taken}")
+    if asked and short:
         lacks = "the log may lack tools or other parts of what was asked"
-        write_line(f"{spool.short} of the prompts are shorter than the tokens that the log has for them: {lacks}")
-    if spool.ends:
-        write_line(f"{spool.ends} of the instants are those of ends: the log does not say how long a request took")
+        write_line(f"{short} of the prompts are shorter than the tokens that the log has for them: {lacks}")
+    if ends:
+        write_line(f"{ends} of the instants are those of ends: the log does not say how long a request took")
+    if spool.twice:
+        write_line(f"{counted(spool.twice, 'span')} left out: of calls that have another span, within or around")
 
 
 def _sampled(found: Iterable[LoggedRequest], share: float, seed: int) -> Iterator[LoggedRequest]:

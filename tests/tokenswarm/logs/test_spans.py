@@ -230,6 +230,28 @@ def test_a_body_is_one_of_an_api_or_none(tmp_path: Path, body: dict[str, Any], u
     assert (line["url"], "extra_headers" in line["body"]) == (url or "/v1/chat/completions", False)
 
 
+@pytest.mark.parametrize(
+    ("outer", "inner", "expected"),
+    [("outer", "inner", "inner"), ("outer", None, "outer"), (None, "inner", "inner"), (None, None, None)],
+)
+def test_of_spans_within_each_other_one_is_the_call(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], outer: str | None, inner: str | None, expected: str | None
+) -> None:
+    """As a framework and the client that it calls have them, which end from the inside out; a tool is no call."""
+    lines = []
+    for number, (said, parent) in enumerate([(inner, 1), (outer, 2), ("another", 2), (None, None)]):
+        asked = {"gen_ai.input.messages": json.dumps([{"role": "user", "content": said}])} if said else {}
+        span = json.loads(span_of(**asked, **{"gen_ai.operation.name": "chat" if parent else "execute_tool"}))
+        ids = {"context": {"span_id": f"0x{number}"}, "parent_id": f"0x{parent}" if parent == 1 else None}
+        lines.append(json.dumps(span | ids | {"start_time": f"2026-11-28T18:00:0{number}Z"}) + "\n")
+    source = tmp_path / "spans.jsonl"
+    source.write_text("".join(lines))
+    found = [body["messages"][0]["content"] for body in imported(tmp_path, "otel", source)]
+    assert found == ["another"] if expected is None else sorted(found) == sorted([expected, "another"])
+    said_of_others = f"left out: {1 if expected is None else 0} call{'' if expected is None else 's'} without"
+    assert said_of_others in (out := capsys.readouterr().out) and "1 span left out: of calls that have another" in out
+
+
 def test_a_count_of_no_tokens_is_none(tmp_path: Path) -> None:
     """As LiteLLM has it of a stream without usage: it would be a limit of one token."""
     source = tmp_path / "spans.jsonl"

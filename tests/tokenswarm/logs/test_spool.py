@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tokenswarm.logs.logged import LoggedRequest
-from tokenswarm.logs.spool import Spool
+from tokenswarm.logs.spool import Fact, Spool
 from tokenswarm.traffic.__main__ import main
 
 
@@ -19,7 +19,7 @@ def test_requests_come_back_by_their_instants_and_those_of_one_in_their_order(tm
     with Spool(tmp_path) as spool:
         for request in made:
             spool.add(request)
-        assert (len(spool), spool.asked) == (5, 1)
+        assert (len(spool), spool.count(Fact.ASKED)) == (5, 1)
         assert [request.session for request in spool.in_order()] == ["1", "3", "2", "0", "4"]
         assert list(spool.in_order())[2] == made[2]
     assert list(tmp_path.iterdir()) == []
