@@ -48,6 +48,11 @@ class Length:
         drawn = _draw(self.kind, self.first, self.second, rng)
         return math.floor(min(max(drawn, 1.0), float(self.upper)) + 0.5)
 
+    @property
+    def is_drawn(self) -> bool:
+        """Whether it is up to chance."""
+        return self.kind in _DRAWN
+
     def mean(self) -> float | None:
         """Expected length, for a forecast (clamping to 1 and `upper` neglected); `None` for dataset and trace."""
         return None if self.kind in ELSEWHERE else _mean(self.kind, self.first, self.second)
