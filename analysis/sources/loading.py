@@ -100,9 +100,18 @@ def read_meta(directory: Path) -> tuple[dict[str, Any], list[str]]:
     if not isinstance(version, int) or not 1 <= version <= RUN_SCHEMA_VERSION:
         expected = f"{path}: expected schema_version 1 to {RUN_SCHEMA_VERSION}, got {version!r}"
         raise BadInput([f"{expected}: read it with the version of Tokenswarm that wrote it, or a newer one"])
-    if (CHECKSUM in meta or meta.get("rows_file")) and meta.get(CHECKSUM) != checksum_of(meta):
+    if _is_changed(meta):
         meta[CHECKSUM] = None
     return SECRETS.redact_values(meta), []
+
+
+def _is_changed(meta: Mapping[str, Any]) -> bool:
+    """Whether the facts are not those of their checksum. Runs of the first days have none: they have what each run
+    writes beside the checksum of its rows."""
+    if CHECKSUM in meta:
+        return bool(meta[CHECKSUM] != checksum_of(meta))
+    written = (meta.get(key) for key in ("accounting", "verdict", "criteria", "options"))
+    return bool(meta.get("rows_file")) and None in written
 
 
 def _check_span(path: Path, rows: pd.DataFrame) -> None:
