@@ -36,8 +36,8 @@ class LoggedRequest:
     """One request of a log. `body`: what was asked, where the log has it. Tokens are `None` where the log has none, and
     where no answer came; `answer_bytes`: the answer's length where that is all the log has of it; `is_streamed`:
     whether the log says that these are bytes of a stream; `source`: the kind of record, where a call may have one of
-    each; `is_end`: whether the log has the instant of its end only; `span`, `parent`: ids of its span and of the one
-    around it, empty where it is none."""
+    each; `is_end`: whether the log has the instant of its end only; `span`, `parent`, `answer`: ids of its span, of
+    the one around it, and of its answer, empty where the log has none."""
 
     at_s: float
     url: str = "/v1/chat/completions"
@@ -51,6 +51,7 @@ class LoggedRequest:
     is_end: bool = False
     span: str = ""
     parent: str = ""
+    answer: str = ""
 
     @property
     def is_measured(self) -> bool:

@@ -103,6 +103,7 @@ def request_of(fields: Fields, at_s: float, source: str, is_streamed: bool = Fal
         max_tokens=fields.count(*_ANSWER_TOKENS) or None,
         source=source,
         is_end=source == "events",
+        answer=str(fields.get("gen_ai.response.id") or ""),
     )
 
 

@@ -16,6 +16,8 @@ from tokenswarm.logs.logged import LoggedRequest
 
 SHORT_BYTES_PER_TOKEN = 3
 """Text with its JSON around it has more."""
+_TOGETHER_S = 0.25
+"""Between the beginnings of two spans of one call, at most."""
 _NO_TEXT = (b'"image', b'"input_', b'"file')
 
 
@@ -33,19 +35,20 @@ class Fact(IntFlag):
 
 
 class Spool:
-    """Takes requests as they come and gives them back by their instants: 33 bytes of memory a request, and about 80
+    """Takes requests as they come and gives them back by their instants: 41 bytes of memory a request, and about 80
     more for a while where they are spans. The file has no name, stands where the result will, and is gone when this is
     closed.
 
     Of spans within each other, as a client's in that of a framework, one is given: the inner, unless only the outer has
-    what was asked."""
+    what was asked. So it is of spans that have one answer and began together; a cache gives an answer again, but later.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Raises `OSError`."""
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed at the end of the with
         self._instants_s, self._offsets = array("d"), array("Q", [0])
-        self._facts, self._spans, self._parents = array("B"), array("q"), array("q")
-        """Spans by the hashes of their ids, 0 for none."""
+        self._facts, self._spans, self._parents, self._answers = array("B"), array("q"), array("q"), array("q")
+        """Spans and answers by the hashes of their ids, 0 for none."""
         self.others = 0
         """What is about something else."""
         self.sources: set[str] = set()
@@ -79,6 +82,7 @@ class Spool:
         self._facts.append(_facts_of(request, data))
         self._spans.append(hash(request.span))
         self._parents.append(hash(request.parent))
+        self._answers.append(hash(request.answer))
         self.sources.add(request.source)
         if request.body:
             self.urls.add(request.url)
@@ -89,6 +93,21 @@ class Spool:
             self._mark(self._spans, (0, Fact.ASKED), self._ids(self._parents, Fact.ASKED))
             self._mark(self._parents, (0,), self._ids(self._spans, Fact.ASKED))
             self._mark(self._spans, (0,), self._ids(self._parents, Fact(0)))
+        if any(self._answers):
+            self._mark_answered_twice()
+
+    def _mark_answered_twice(self) -> None:
+        last: dict[int, int] = {}
+        for place, answer in enumerate(self._answers):
+            if not answer or self._facts[place] & Fact.TWICE:
+                continue
+            other = last.setdefault(answer, place)
+            if other == place or abs(self._instants_s[place] - self._instants_s[other]) > _TOGETHER_S:
+                last[answer] = place
+                continue
+            worse = min(other, place, key=lambda each: (self._facts[each] & Fact.ASKED, -each))
+            self._facts[worse] |= Fact.TWICE
+            last[answer] = other if worse == place else place
 
     def _ids(self, ids: array[int], asked: Fact) -> set[int]:
         relevant = Fact.ASKED | Fact.TWICE

@@ -162,7 +162,7 @@ def _say_estimates(spool: Spool, answer_bytes: float | None) -> None:
     if ends:
         write_line(f"{ends} of the instants are those of ends: the log does not say how long a request took")
     if spool.twice:
-        write_line(f"{counted(spool.twice, 'span')} left out: of calls that have another span, within or around")
+        write_line(f"{counted(spool.twice, 'span')} left out: their calls have another one")
 
 
 def _sampled(found: Iterable[LoggedRequest], share: float, seed: int) -> Iterator[LoggedRequest]:

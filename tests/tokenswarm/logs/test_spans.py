@@ -249,7 +249,7 @@ def test_of_spans_within_each_other_one_is_the_call(
     found = [body["messages"][0]["content"] for body in imported(tmp_path, "otel", source)]
     assert found == ["another"] if expected is None else sorted(found) == sorted([expected, "another"])
     said_of_others = f"left out: {1 if expected is None else 0} call{'' if expected is None else 's'} without"
-    assert said_of_others in (out := capsys.readouterr().out) and "1 span left out: of calls that have another" in out
+    assert said_of_others in (out := capsys.readouterr().out) and "1 span left out: their calls have another one" in out
 
 
 def test_a_count_of_no_tokens_is_none(tmp_path: Path) -> None:

@@ -25,6 +25,27 @@ def test_requests_come_back_by_their_instants_and_those_of_one_in_their_order(tm
     assert list(tmp_path.iterdir()) == []
 
 
+def test_spans_of_one_answer_that_began_together_are_one_call(tmp_path: Path) -> None:
+    """As of a client that writes spans itself and of what instruments it. A cache gave the last one."""
+    body = {"messages": [{"role": "user", "content": "Hi"}]}
+    calls = [
+        (1.001, None, "a"),
+        (1.0, body, "a"),
+        (1.002, body, "b"),
+        (1.0, body, ""),
+        (1.5, None, "b"),
+        (3.0, None, "b"),
+    ]
+    with Spool(tmp_path) as spool:
+        for at_s, asked, answer in calls:
+            spool.add(LoggedRequest(at_s, body=asked, answer=answer))
+        spool.leave_out_twice()
+        assert (len(spool), spool.twice, spool.count(Fact.ASKED)) == (5, 1, 3)
+        assert [(request.at_s, request.answer) for request in spool.in_order()] == [
+            (1.0, "a"), (1.0, ""), (1.002, "b"), (1.5, "b"), (3.0, "b"),
+        ]  # fmt: skip
+
+
 def log_of(path: Path, count: int, text: str) -> Path:
     with path.open("w") as file:
         for number in range(count):
