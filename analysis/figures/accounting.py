@@ -54,7 +54,7 @@ class AccountingCheck:
         lines = [f"{self.sent + self.lost} sent = {parts}{lost}"]
         if self.planned is not None:
             what, came = ("sessions planned", "begun") if self.are_sessions else ("planned", "sent (first attempts)")
-            lines.insert(0, f"{self.planned} {what} = {self.first_attempts} {came} + {self.dropped} dropped")
+            lines.insert(0, f"{self.planned} {what} = {self.first_attempts} {came} + {self.dropped} dropped{lost}")
         return lines
 
 

@@ -11,7 +11,16 @@ from typing import Any
 
 from tokenswarm.recordings.bodies import asks_of
 from tokenswarm.recordings.graph import AgentStep, read_steps
-from tokenswarm.recordings.json_text import SCAN, ObjectText, Piece, edited, edited_pieces, read_object, read_objects
+from tokenswarm.recordings.json_text import (
+    SCAN,
+    Member,
+    ObjectText,
+    Piece,
+    edited,
+    edited_pieces,
+    read_object,
+    read_objects,
+)
 from tokenswarm.recordings.lines import Form, conversation_of, turns_of
 from tokenswarm.recordings.scan import Index
 from tokenswarm.recordings.sessions import Sessions
@@ -211,7 +220,7 @@ def made_request(body: Body, changes: Changes, sent: Sent, number: str) -> Recor
     members |= {key: SCAN(new, 0)[0] for key, new in made.items() if new is not None}
     messages = found.value("messages")
     if sent.answers and isinstance(messages, list):
-        made["messages"] = _json(answered(messages, sent.answers))
+        made["messages"] = answered(text, found.last["messages"], sent.answers)
     content, seen_share = _content(text, found, made, sent.seen)
     return RecordedRequest(
         asks=asks,
@@ -265,15 +274,19 @@ class Conversations:
         return self._replay.question(index)
 
 
-def answered(messages: Sequence[Any], answers: Mapping[int, str]) -> list[Any]:
-    """Messages in which recorded answers are replaced by those that came now, by their place among the messages. One
-    that calls tools stays: what the tools said, and to which call, is recorded after it. So does one in whose place
-    nothing that can be read came, as a call of a tool: services refuse empty messages."""
-    made = list(messages)
-    for at, text in answers.items():
-        if text.strip() and at < len(made) and made[at].get("role") == "assistant" and not made[at].get("tool_calls"):
-            made[at] = {**made[at], "content": text}
-    return made
+def answered(text: str, messages: Member, answers: Mapping[int, str]) -> str:
+    """The text of messages in which recorded answers are replaced by those that came now, by their place among the
+    messages. One that calls tools stays: what the tools said, and to which call, is recorded after it. So does one in
+    whose place nothing that can be read came, as a call of a tool: services refuse empty messages. All else stays as it
+    is, so that it begins as what was sent before."""
+    said = read_objects(text, messages.begin, within="")
+    pieces, at = [], messages.begin
+    for place, answer in sorted(answers.items()):
+        each = said[place] if place < len(said) else None
+        if each and answer.strip() and each.value("role") == "assistant" and not each.value("tool_calls"):
+            pieces += [text[at : each.begin], edited(text, each, {"content": _json(answer)})]
+            at = each.end
+    return "".join([*pieces, text[at : messages.end]])
 
 
 def body_of(text: str, asks: str) -> Body:

@@ -277,6 +277,7 @@ def test_lost_rows_are_named_with_worker_and_time(tmp_path: Path) -> None:
     lost = [{"worker": "w2", "rows": 3, "from": T, "to": T + 5}]
     summary = summarise(load_run(worked_run(tmp_path, accounting={"planned": 11, "sent": 11, "lost": lost})))
     assert summary.accounting.lost == 3
+    assert summary.accounting.lines()[0].endswith(" dropped + 3 lost")
     assert len(summary.accounting.problems) == 1
     assert "3 rows of worker w2" in summary.accounting.problems[0]
     assert summary.judgement.exit_code == 4

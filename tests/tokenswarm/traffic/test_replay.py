@@ -38,6 +38,29 @@ def test_bytes_are_as_recorded_but_for_the_model(tmp_path: Path) -> None:
     assert sent(tmp_path, '{"timestamp":1,' + body[1:]).content == found.content
 
 
+def test_only_answers_change_where_they_are_fed_back(tmp_path: Path) -> None:
+    said = '[ {"role": "user", "content": "\\u00e9?"}, {"role" : "assistant", "content": "OLD", "name": "x"} , {"role":'
+    said += '"assistant", "content": null, "tool_calls": [{}]}, {"role": "tool", "content": "OLD"}, {"role": "user"}]'
+    replay, seen = Replay(recording(tmp_path, '{"messages": [ {"role": "user", "content": "\\u00e9?"}]}',
+                                    '{"messages": ' + said + ', "model": "m"}')), SeenPrefixes()  # fmt: skip
+    answers = {1: 'n\u00e9w "x"', 2: "NO", 3: "NO", 9: "NO"}
+    replay.request(0, Changes(model="m"), Sent("chat", seen=seen))
+    found = replay.request(1, Changes(model="m"), Sent("chat", answers=answers, seen=seen))
+    made = said.replace('"OLD", "name"', '"n\u00e9w \\"x\\"", "name"')
+    assert found.content.decode() == '{"messages": ' + made + ', "model": "m"}'
+    replay.close()
+
+
+def test_what_is_fed_back_begins_as_what_was_sent_before(tmp_path: Path) -> None:
+    first = [{"role": "user", "content": "word " * 600}]
+    then = [*first, {"role": "assistant", "content": "OLD"}, {"role": "user", "content": "and?"}]
+    replay, seen = Replay(recording(tmp_path, {"messages": first}, {"messages": then})), SeenPrefixes()
+    replay.request(0, Changes(model="m"), Sent("chat", seen=seen))
+    again = replay.request(1, Changes(model="m"), Sent("chat", answers={1: "NEW"}, seen=seen))
+    assert b'"NEW"' in again.content and (again.seen_share or 0.0) > 0.9
+    replay.close()
+
+
 @pytest.mark.parametrize(
     "body",
     [
