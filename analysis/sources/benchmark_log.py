@@ -9,6 +9,7 @@ from __future__ import annotations
 import calendar
 import time
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def load(path: Path, files: Sequence[Path]) -> Run:
     lines = [line for line in map(_line, texts) if line is not None]
     last = lines[-1]
     _check_counts(files[0], last)
+    _check_one_run(files[0], lines)
     end = _instant(last)
     start = None if end is None else end - (_number(last.get("run_seconds")) or 0.0)
     return Run(
@@ -61,9 +63,19 @@ def load(path: Path, files: Sequence[Path]) -> Run:
 def _check_counts(file: Path, line: Mapping[str, Any]) -> None:
     """Refuse a log whose last line does not say how many requests it has and how many of them failed."""
     sent, bad, throttled = (_number(line.get(key)) for key in ("completed", "failures", "throttled"))
-    if sent is None or bad is None or throttled is None or not 0 <= throttled <= bad <= sent:
+    known = None not in (sent, bad, throttled) and all(count % 1 == 0 for count in (sent, bad, throttled) if count)
+    if not known or not 0 <= (throttled or 0) <= (bad or 0) <= (sent or 0):
         got = ", ".join(f"{key} {line.get(key)!r}" for key in ("completed", "failures", "throttled"))
         raise BadInput([f"{file}: expected counts of completed, of them failures, of them throttled, got {got}"])
+
+
+def _check_one_run(file: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a log to which another run was appended: only the last line counts, so that it would hide the first."""
+    seconds = [second for line in lines if (second := _number(line.get("run_seconds"))) is not None]
+    for before, after in pairwise(seconds):
+        if after < before:
+            expected = f"{file}: expected the log of one run, whose run_seconds grow"
+            raise BadInput([f"{expected}, got {after:g} after {before:g}: give each run a file of its own"])
 
 
 def _line(text: str) -> dict[str, Any] | None:
@@ -141,8 +153,9 @@ def _at(line: Mapping[str, Any], key: str, inner: str) -> float | None:
 
 
 def _number(value: Any) -> float | None:
-    """A number, also as "12.8%"; `None` for "n/a"."""
-    return finite(value.strip().removesuffix("%") if isinstance(value, str) else value)
+    """A number, also as "12.8%"; `None` for "n/a" and for what is below 0, as none of these can be."""
+    found = finite(value.strip().removesuffix("%") if isinstance(value, str) else value)
+    return found if found is not None and found >= 0 else None
 
 
 def _or_nan(value: float | None) -> float:

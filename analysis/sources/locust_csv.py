@@ -6,8 +6,10 @@ Content sizes are not read: a locustfile may report bytes, tokens or nothing the
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +48,7 @@ def load(path: Path, files: Sequence[Path]) -> Run:
     """The run that left these files. Raises `BadInput` without a readable `*_stats.csv` or history."""
     stats, histories = _one_each(path, files)
     history = _history(histories) if histories is not None else []
+    _check_one_run(path, history)
     start, end = (float(history[0]["Timestamp"]), float(history[-1]["Timestamp"])) if history else (None, None)
     throttled, failures_known = _throttled(_beside(stats or histories, "_failures.csv"))
     rows = _rows(stats) if stats is not None else []
@@ -66,6 +69,7 @@ def load(path: Path, files: Sequence[Path]) -> Run:
         source="locust",
         given=Given(overall, by_name, _minutes(history), start, end),
         blind_spots=list(BLIND_SPOTS),
+        skipped_lines=sum(_cut_lines(file) for file in (stats, histories) if file is not None),
         notes=notes + ([] if failures_known else ["no *_failures.csv: 429s are among the failures"]),
     )
 
@@ -167,6 +171,22 @@ def _beside(file: Path | None, suffix: str) -> Path | None:
 def _rows(file: Path) -> list[dict[str, str]]:
     with file.open(encoding="utf-8-sig", errors="replace", newline="") as opened:
         return [row for row in csv.DictReader(opened) if row.get("Name") and None not in row.values()]
+
+
+def _cut_lines(file: Path) -> int:
+    """How many lines end before their last column, as of a process that was killed."""
+    with file.open(encoding="utf-8-sig", errors="replace", newline="") as opened:
+        text = opened.read()
+    short = sum(None in row.values() for row in csv.DictReader(io.StringIO(text, newline="")))
+    return max(short, int(bool(text) and not text.endswith(("\n", "\r"))))
+
+
+def _check_one_run(path: Path, history: Sequence[Mapping[str, str]]) -> None:
+    """Refuse a history to which that of an earlier run was appended."""
+    for before, after in pairwise(history):
+        if float(after["Timestamp"]) < float(before["Timestamp"]):
+            expected = f"{path}: expected the history of one run, whose timestamps grow"
+            raise BadInput([f"{expected}, got {after['Timestamp']} after {before['Timestamp']}"])
 
 
 def _history(file: Path) -> list[dict[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -388,11 +389,44 @@ def test_a_benchmark_that_answered_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["completed", "failures", "throttled"])
-@pytest.mark.parametrize("value", [None, "n/a", -1, 100])
+@pytest.mark.parametrize("value", [None, "n/a", -1, 100, 0.5])
 def test_a_benchmark_whose_counts_are_none_is_refused(tmp_path: Path, key: str, value: object) -> None:
     line = benchmark_line(60, **{key: value if key != "completed" or value != 100 else 1})
     with pytest.raises(BadInput, match="expected counts of completed, of them failures, of them throttled, got"):
         load_run(benchmark_log(tmp_path / "x.jsonl", [line]))
+
+
+def test_two_benchmarks_in_one_log_are_refused(tmp_path: Path) -> None:
+    lines = [benchmark_line(60, failures=60), benchmark_line(120), benchmark_line(5), benchmark_line(30)]
+    with pytest.raises(BadInput, match="expected the log of one run, whose run_seconds grow, got 5 after 120"):
+        load_run(benchmark_log(tmp_path / "x.jsonl", list(lines)))
+
+
+@pytest.mark.parametrize(
+    ("more", "criterion"),
+    [
+        ({"e2e": {"avg": -2, "95th": -4}}, "p95(e2e_ms) > 10000"),
+        ({"rpm": -5}, "avg(rpm) > 5"),
+        ({"rpm": "inf"}, "avg(rpm) > 5"),
+        ({"tpm": {"total": -1}}, "avg(tpm) > 5"),
+    ],
+)
+def test_figures_of_a_benchmark_that_cannot_be_are_none(tmp_path: Path, more: dict[str, Any], criterion: str) -> None:
+    run = load_run(benchmark_log(tmp_path / "x.jsonl", [benchmark_line(120, **more)]))
+    assert [judged.state for judged in summarise(run, criterion).judgement.criteria] == ["no_data"]
+
+
+def test_a_history_of_two_locust_runs_is_refused(tmp_path: Path) -> None:
+    lines = LOCUST_HISTORY.splitlines()
+    (tmp_path / "x_stats_history.csv").write_text("\n".join([*lines, *lines[1:], ""]))
+    with pytest.raises(BadInput, match="expected the history of one run, whose timestamps grow, got 1700000040"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize("cut", [2, 30, 60])
+def test_a_cut_line_of_locust_is_doubted(tmp_path: Path, cut: int) -> None:
+    (tmp_path / "x_stats_history.csv").write_text(LOCUST_HISTORY[:-cut])
+    assert summarise(load_run(tmp_path), "count(requests) < 1").judgement.exit_code == 4
 
 
 @pytest.mark.parametrize("make", ["locust", "jmeter", "log"])
