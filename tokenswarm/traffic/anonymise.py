@@ -20,6 +20,9 @@ from tokenswarm.traffic.anonymous_schema import anonymous_schema
 from tokenswarm.workload.prompts import WORDS
 
 _BYTES = 4
+_JSON = re.compile(rb"json", re.IGNORECASE)
+"""Stays: without this word in its messages, OpenAI refuses a request that asks for JSON."""
+_MAX_NAME = 48
 _TOKENS = 50_000
 """Every vocabulary has so many."""
 _LINE = "custom_id session_id method url timestamp body steps id parents tool_s conversations items from value"
@@ -63,7 +66,7 @@ _COUNTS = """
 _NUMBERS = frozenset(_COUNTS.split())
 """Members whose number is no more than that; elsewhere it may be that of a telephone."""
 _IDS = frozenset(
-    ["id", "custom_id", "session_id", "tool_call_id", "tool_use_id", "call_id", "parents", "user", "name",
+    ["id", "custom_id", "session_id", "tool_call_id", "tool_use_id", "call_id", "parents", "user",
      "prompt_cache_key", "safety_identifier", "stop", "stop_sequences"]
 )  # fmt: skip
 """With `stop`: words in its place would end answers early."""
@@ -72,7 +75,9 @@ _PARTS = frozenset(
      "thinking", "redacted_thinking", "item_reference", "search_result", "file_search", "code_interpreter"]
 )  # fmt: skip
 """Parts of requests that are left out, as nothing is left in them."""
-_OF_THE_SERVICE = re.compile(r"(mcp|computer|server_tool).*|(?!function|custom_tool).*_call(_output)?|.*_tool_result")
+_OF_THE_SERVICE = re.compile(
+    r"(mcp|computer|server_tool).*|.*_\d{8}|(?!function|custom_tool).*_call(_output)?|.*_tool_result"
+)
 """Tools that the service runs itself, and what they said."""
 _OF_TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
 _SCHEMAS = frozenset(["parameters", "schema", "input_schema"])
@@ -105,17 +110,28 @@ class Anonymiser:
         for begin in range(0, len(data), _BYTES):
             digest.update(data[begin : begin + _BYTES])
             made.append(WORDS[int.from_bytes(digest.copy().digest(), "big") % len(WORDS)])
+        for found in _JSON.finditer(data):
+            made[(found.end() - 1) // _BYTES] = "json"
         return " ".join(made)
 
     def identity(self, text: Any) -> str:
         """An id of the same kind that says nothing."""
-        return "id-" + hmac.new(self._key, str(text).encode("utf-8", "surrogatepass"), "sha256").hexdigest()[:16]
+        return f"id-{self._digest(text)[:16]}"
+
+    def name(self, text: Any) -> str:
+        """Of a tool or a schema: about as long, and another one for another."""
+        return f"{self.words(str(text)).replace(' ', '_')[:_MAX_NAME]}_{self._digest(text)[:4]}"
+
+    def _digest(self, text: Any) -> str:
+        return hmac.new(self._key, str(text).encode("utf-8", "surrogatepass"), "sha256").hexdigest()
 
     def _member(self, name: str, value: Any) -> Any:
         if value is None or isinstance(value, bool) or (name in _NUMBERS and isinstance(value, int | float)):
             return value
         if name in _SCHEMAS:
             return anonymous_schema(value, self.words) if isinstance(value, dict) else {"type": "object"}
+        if name == "name":
+            return self.name(value)
         if name in _IDS:
             return [*map(self.identity, value)] if isinstance(value, list) else value and self.identity(value)
         if name == "arguments" or (name == "input" and isinstance(value, dict)):

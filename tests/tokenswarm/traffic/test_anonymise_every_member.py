@@ -79,7 +79,8 @@ def test_words_in_place_of_a_stop_sequence_would_end_answers() -> None:
 
 def test_tools_of_the_service_are_left_out_with_what_they_said() -> None:
     """Without their members, which would name people and servers, no service takes them."""
-    body = {"tools": [{"type": "mcp", "server_url": "u"}, {"type": "computer_use_preview"}], "tool_choice": "auto",
+    body = {"tools": [{"type": "mcp", "server_url": "u"}, {"type": "computer_use_preview"},
+                      {"type": "web_search_20250305", "name": "web_search"}], "tool_choice": "auto",
             "input": [{"type": "web_search_call", "id": "w", "action": {}}, {"type": "message", "role": "user",
                       "content": "Hi"}, {"type": "function_call_output", "call_id": "c", "output": "x"},
                       {"type": "of_zaphod"}]}  # fmt: skip
@@ -88,4 +89,19 @@ def test_tools_of_the_service_are_left_out_with_what_they_said() -> None:
     assert made.keys() == {"input"}
     custom = {"type": "custom", "custom": {"name": "n", "format": {"type": "grammar", "grammar": {}}}}
     (tool,) = Anonymiser(b"k").line({"tools": [custom]})["tools"]
-    assert tool["custom"]["format"] == {"type": "text"} and tool["custom"]["name"].startswith("id-")
+    assert tool["custom"]["format"] == {"type": "text"} and len(tool["custom"]["name"]) > 4
+
+
+def test_a_request_for_json_still_has_the_word_that_services_ask_for() -> None:
+    """OpenAI refuses `json_object` where no message has it: 'messages' must contain the word 'json' in some form."""
+    anonymiser = Anonymiser(b"k")
+    asked, other = "Answer Zaphod in JSON, please.", "Answer Zaphod in JSON and so on"
+    assert "json" in anonymiser.words(asked).split() and len(anonymiser.words(asked).split()) == estimate_tokens(asked)
+    assert anonymiser.words(asked).split()[:5] == anonymiser.words(other).split()[:5]
+
+
+def test_names_of_tools_are_about_as_long_and_none_is_another_s() -> None:
+    names = [f"get_weather_in_town_{number}" for number in range(2000)] + ["a", "b"]
+    made = [Anonymiser(b"k").line({"name": name})["name"] for name in names]
+    assert len(set(made)) == len(names) and max(map(len, made)) <= 64
+    assert Anonymiser(b"k").line({"tools": [{"name": "a"}]})["tools"][0]["name"] == made[-2]
