@@ -28,7 +28,7 @@ def _arrivals(found: Mapping[str, Any]) -> Iterator[Plot]:
     bin_s, counts = float(arrivals["bin_s"]), arrivals["per_bin"]
     minutes = [round(number * bin_s / 60, 4) for number in range(len(counts))]
     rates = [round(count / bin_s * 60, 3) for count in counts]
-    spec = _bars(minutes, rates, "minutes since the first request", "requests per minute", BLUE)
+    spec = _bars(minutes, rates, "minutes since the first request", f"{arrivals['of']} per minute", BLUE)
     yield Plot("arrivals", "Arrivals over time", f"Counted in {bin_s:.4g} s each.", spec, wide=True)
 
 

@@ -81,9 +81,9 @@ def as_text(found: dict[str, Any]) -> Iterator[str]:
             yield f"{name.removesuffix('_pct').replace('_', ' ')}: {found[name]:.1f} %"
     if arrivals := found["arrivals"]:
         if arrivals["rpm"] is None:
-            yield f"arrivals: {sum(arrivals['per_bin'])} at one instant"
+            yield f"arrivals: {sum(arrivals['per_bin'])} {arrivals['of']} at one instant"
             return
-        yield f"arrivals: {arrivals['rpm']:.1f} a minute over {arrivals['duration_s']:.4g} s"
+        yield f"arrivals: {arrivals['rpm']:.1f} {arrivals['of']} a minute over {arrivals['duration_s']:.4g} s"
         most, digits = max(arrivals["per_bin"]), 0 if arrivals["bin_s"] >= 1 else 3
         for number, count in enumerate(arrivals["per_bin"]):
             yield f"{number * arrivals['bin_s']:8.{digits}f} s {count:7d} {'#' * round(40 * count / most)}"
@@ -137,4 +137,5 @@ def _arrivals(index: Index, bins: int = 20) -> dict[str, Any] | None:
     for instant_s in index.instants_s:
         per_bin[min(bins - 1, int((instant_s - first_s) / bin_s))] += 1
     rpm = len(index) / duration_s * 60 if duration_s else None
-    return {"duration_s": duration_s, "rpm": rpm, "bin_s": bin_s, "per_bin": per_bin}
+    of = "requests" if index.form is Form.REQUEST else "sessions"
+    return {"of": of, "duration_s": duration_s, "rpm": rpm, "bin_s": bin_s, "per_bin": per_bin}

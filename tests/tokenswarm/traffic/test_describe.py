@@ -35,20 +35,20 @@ def test_what_came_at_once_has_no_rate(tmp_path: Path, capsys: pytest.CaptureFix
     path = write(tmp_path / "r.jsonl", batch(5), batch(5))
     assert describe(scan(path, "chat", 0))["arrivals"]["rpm"] is None
     assert main(["describe", str(path)]) == 0
-    assert "arrivals: 2 at one instant" in capsys.readouterr().out
+    assert "arrivals: 2 requests at one instant" in capsys.readouterr().out
     assert main(["describe", str(write(tmp_path / "s.jsonl", batch(5), batch(5.5)))]) == 0
     assert "over 0.5 s\n   0.000 s       1" in capsys.readouterr().out
 
 
 def test_it_is_said_as_text_and_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for sample in ("sample-requests", "sample-agents"):
+    for sample, arrive in (("sample-requests", "requests"), ("sample-agents", "sessions")):
         path = f"scenarios/traces/{sample}.jsonl"
         assert main(["describe", path]) == 0
         text = capsys.readouterr().out
         assert main(["describe", path, "--json"]) == 0
         found = json.loads(capsys.readouterr().out)
         assert f"{found['requests']} requests in {found['sessions']} sessions" in text
-        assert "4711" not in text
+        assert "4711" not in text and f" {arrive} a minute over " in text
 
 
 def test_bins_hold_each_value_once_and_grow_by_a_fourth_at_most() -> None:
