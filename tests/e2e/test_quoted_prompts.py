@@ -87,7 +87,8 @@ def test_what_a_service_quotes_of_recorded_requests_reaches_no_result(tmp_path: 
         variables = {"AZURE_OPENAI_ENDPOINT": url, "AZURE_OPENAI_DEPLOYMENT": "d", "AZURE_OPENAI_API_KEY": "k"}
         finished = run_locust(flags, variables, work)
     rows = finished.run().rows
-    assert {row.status for row in rows} == {200, 400, 422, 429, 500}, finished.output
+    answered = {row.status for row in rows if row.outcome != "cancelled"}  # by the end of the run
+    assert answered == {200, 400, 422, 429, 500}, finished.output
     assert sum("[left out]" in (row.error or "") for row in rows) > len(rows) / 2
     printed = finished.output + report(finished)
     texts = {str(each): each.read_text(errors="replace") for each in work.rglob("*") if each.is_file()}

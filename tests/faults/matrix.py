@@ -11,7 +11,7 @@ import json
 import ssl
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ MAX_PEAK_RSS = 400_000_000
 
 GONE_ON = ("ok", "timeout", "cancelled")
 """Of a request after a fault: a slow machine may time it out, the end of the run may cut it short."""
+LAST_S = 1.0
+"""Before the end of a run, in which a user need not come to another request."""
 
 _WHOLE = ("--stream", "no", "--think-time", "0.3")
 _RAG = ("--dataset", "scenarios/dataset.csv", "--think-time", "0.3", "-t", "6s")
@@ -52,7 +54,8 @@ _RAG = ("--dataset", "scenarios/dataset.csv", "--think-time", "0.3", "-t", "6s")
 
 @dataclass
 class Seen:
-    """What struck requests became, by fault and kind; the runs they come from; requests that came after a fault."""
+    """What struck requests became, by fault and kind; the runs they come from; requests that came after a fault, or so
+    late that none need have come after them."""
 
     cells: dict[tuple[str, str], Counter[tuple[str, str, bool]]] = field(default_factory=dict)
     errors: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -130,10 +133,12 @@ def _run(
     truth = [line for line in simulator.truth(30)[before:] if not line["internal"]]
     seen.runs.append((run, truth))
     check_identity(run, truth)
+    last = max(map(ended_at, run.rows))
     reasons = {line["client_request_id"]: line["reason"] for line in truth}
     for row in run.rows:
         fault, _, contract = row["name"].rpartition("_") if kind == "rag" else (row["name"], "", "")
         cell = (fault, f"rag_{contract}" if kind == "rag" else kind)
+        seen.after[cell] += ended_at(row) > last - LAST_S
         if fault in CONNECTIONS or reasons.get(f"{row['call_id']}-{row['attempt']}") == fault:
             counts = seen.cells.setdefault(cell, Counter())
             counts[row["outcome"], row["status"], bool(row["ttft_ms"])] += 1
@@ -141,6 +146,11 @@ def _run(
                 seen.errors[cell] = row["error"]
         elif cell in seen.cells and row["outcome"] in GONE_ON:
             seen.after[cell] += 1
+
+
+def ended_at(row: Mapping[str, str]) -> float:
+    """Unix s."""
+    return float(row["started_at"]) + float(row["e2e_ms"] or 0) / 1000
 
 
 @contextlib.contextmanager

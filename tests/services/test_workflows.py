@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -157,7 +158,8 @@ def test_the_action_runs_reports_compares_and_judges(chat_target: str, tmp_path:
     assert shown in verdict.partition("| ")[0], "the verdict comes first"
     assert "p95(response" in verdict
     assert "| " in figures and figures.rstrip().endswith("</details>")
-    same = {"RUN": outputs["run"], "BASELINE": outputs["run"], "FAIL_IF": "p50(e2e_ms) worse > 100 %"}
+    earlier = shutil.copytree(tmp_path / outputs["run"], tmp_path / "earlier" / "20260101T000000Z")
+    same = {"RUN": outputs["run"], "BASELINE": str(earlier), "FAIL_IF": "p50(e2e_ms) worse > 100 %"}
     compared = runner.run(job["Compare with the baseline"], **same)
     assert compared.returncode == (4 if outputs["code"] == "4" else 0), compared.stderr
     assert runner.run(job["Verdict"], CODE=outputs["code"]).returncode == int(outputs["code"])
@@ -246,7 +248,7 @@ def test_a_scenario_is_run_reported_and_judged(chat_target: str, tmp_path: Path)
     assert "p95(response" in runner.summary and "failed" in runner.summary
     assert runner.run(job["Verdict"], CODE=outputs["code"]).returncode == int(outputs["code"])
 
-    (tmp_path / "baseline").symlink_to(tmp_path / outputs["run"])
+    shutil.copytree(tmp_path / outputs["run"], tmp_path / "baseline")
     compared = runner.run(job["Compare with the baseline"], RUN=outputs["run"], FAIL_IF="p50(e2e_ms) worse > 100 %")
     assert compared.returncode == (4 if outputs["code"] == "4" else 0), compared.stderr
 

@@ -218,7 +218,8 @@ def test_the_status_stands_below_the_log(columns: int, tmp_path: Path) -> None:
         assert len(begins) == 1, "the status stands once:\n" + "\n".join(look)
         status = look[begins[0] : begins[0] + 4]
         assert not any("INFO" in line for line in status), "\n".join(look)
-        assert not any(line for line in look[begins[0] + 4 :]), "nothing is below it:\n" + "\n".join(look)
+        below = [line for line in look[begins[0] + 3 :] if line and " so far: " not in line]
+        assert not below, "nothing is below it:\n" + "\n".join(look)
     assert any(" left" in line for look in whole for line in look)
     assert any("held so far: percentage(error)" in line for look in whole for line in look)
     last = looks[-1]
