@@ -13,12 +13,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.compare.comparison import (
-    Comparison,
-    compare,
-    key_figures,
-    to_json,
-)
+from analysis.compare.comparison import Comparison, compare
+from analysis.compare.conclusion import key_figures, to_json
 from analysis.compare.gate import parse_gates
 from analysis.compare.measures import Side, load_side, measure, save_side
 from analysis.compare.text import to_markdown, to_text

@@ -9,18 +9,8 @@ from html import escape
 import numpy as np
 
 from analysis.compare.bootstrap import Sample
-from analysis.compare.comparison import (
-    BETTER,
-    WORSE,
-    Comparison,
-    Figure,
-    by_name,
-    chance_note,
-    describe_change,
-    format_value,
-    headline,
-    key_figures,
-)
+from analysis.compare.comparison import BETTER, WORSE, Comparison, Figure, describe_change, format_value
+from analysis.compare.conclusion import by_name, chance_note, headline, key_figures
 from analysis.compare.gate import GateResult, failed, undecided
 from analysis.figures.metrics import METRICS
 from analysis.figures.series import Curve

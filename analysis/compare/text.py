@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.compare.comparison import (
-    Comparison,
-    Figure,
-    by_name,
-    chance_note,
-    describe_change,
-    format_value,
-    headline,
-)
+from analysis.compare.comparison import Comparison, Figure, describe_change, format_value
+from analysis.compare.conclusion import by_name, chance_note, headline
 from analysis.figures.metrics import METRICS
 from analysis.report.markdown import escape
 
