@@ -1,10 +1,11 @@
 """OpenTelemetry's spans of model calls, read as the requests that they tell of. Pure.
 
 A line is a span as the SDK writes it (`ReadableSpan.to_json`), or OTLP JSON as a collector's file exporter writes it.
-What was asked stands in one of three ways:
+What was asked stands in one of four ways:
 
 - the request's body itself, as JSON in a text (`input.value` of OpenInference, `request_data` of Logfire);
 - messages as JSON in a text (`gen_ai.input.messages` of the semantic conventions, `ai.prompt.messages` of Vercel);
+- messages as events, one for each (`gen_ai.user.message` of Azure's SDK);
 - messages as attributes, one for each value (`gen_ai.prompt.0.content` of Traceloop,
   `llm.input_messages.0.message.content` of OpenInference).
 """
@@ -40,6 +41,8 @@ _CONTEXT_TOKENS = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "l
 _ANSWER_TOKENS = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.token_count.completion")
 _FIRST_TOKEN = re.compile(r"first[_ ]?(chunk|token)", re.IGNORECASE)
 """In the name of an attribute or an event, which only the span of a streamed answer has."""
+_MESSAGE_EVENT = re.compile(r"gen_ai\.(system|user|assistant|tool)\.message")
+_MESSAGES_IN_EVENTS = "gen_ai.event.content"
 _BODIES = ("input.value", "request_data")
 _SAID = frozenset(["content", "tool_calls", "function_call"])
 _WRAPPERS = ("message", "message_content", "tool_call", "tool", "image")
@@ -78,17 +81,26 @@ def _request(record: Mapping[str, Any]) -> LoggedRequest | None:
         return None  # a message in the form of a span, as Logfire's: no call takes no time
     if is_log_record and _EVENT not in (found.get("eventName", "event_name"), attributes.get("event.name")):
         return None
-    fields = Fields(attributes)
+    events = [] if is_log_record else record.get("events") or []
+    fields = Fields(attributes | _said_in(events))
     if not is_call(fields):
         return None
     if not is_log_record:
-        names = [*attributes, *(str(event.get("name")) for event in record.get("events") or [])]
+        names = [*attributes, *(str(event.get("name")) for event in events)]
         made = request_of(fields, instant_of(begin), "spans", any(map(_FIRST_TOKEN.search, names)))
         made.span = str(found.get("spanId") or Fields(found.get("context") or {}).get("span_id") or "")
         made.parent = str(found.get("parentSpanId", "parent_id") or "")
         return made
     written = found.get("timeUnixNano", "timestamp", "observedTimeUnixNano", "observed_timestamp")
     return request_of(fields, instant_of(written), "events", is_streamed=False)
+
+
+def _said_in(events: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """The messages that a span has as events, under the name that they have together."""
+    roles = [_MESSAGE_EVENT.fullmatch(str(event.get("name"))) for event in events]
+    texts = [_attributes(event.get("attributes")).get("gen_ai.event.content") for event in events]
+    said = [(role[1], text) for role, text in zip(roles, texts, strict=True) if role]
+    return {_MESSAGES_IN_EVENTS: said} if any(text for _, text in said) else {}
 
 
 def request_of(fields: Fields, at_s: float, source: str, is_streamed: bool = False) -> LoggedRequest:
@@ -217,6 +229,13 @@ def _listed(value: Any) -> list[Any]:
     return found
 
 
+def _object(value: Any) -> dict[str, Any]:
+    found = _json(value)
+    if not isinstance(found, dict):
+        raise _NotWhole
+    return found
+
+
 def _system(fields: Fields) -> list[dict[str, Any]]:
     given = fields.get("gen_ai.system_instructions")
     if given is None:
@@ -229,6 +248,8 @@ def _messages(fields: Fields) -> list[Any]:
     given = fields.get("gen_ai.input.messages", "ai.prompt.messages")
     if given is not None:
         return _listed(given)
+    if said := fields.get(_MESSAGES_IN_EVENTS):
+        return [{"role": role} | _object(text) for role, text in said]
     return _nested(fields, "gen_ai.prompt") or _nested(fields, "llm.input_messages")
 
 
