@@ -68,6 +68,7 @@ class LoadRun:
         stop: Callable[[str], None],
     ) -> None:
         self.settings = settings
+        self._traffic = settings.traffic.facts() | {"prompts_remembered": settings.remembers_prompts}
         self.started_at = time.time()
         self._began = time.monotonic()
         self._files: WrittenFiles | None = None
@@ -353,7 +354,7 @@ class LoadRun:
             "state": state,
             "preflight": self.first_requests,
             "seed": settings.seed,
-            "traffic": settings.traffic.facts() | {"prompts_remembered": settings.remembers_prompts},
+            "traffic": self._traffic,
             "workers": self.workers,
             "clocks": self.clocks,
             "messages_refused": self.messages_refused,
