@@ -73,7 +73,7 @@ class Fields:
         found = self.get(*names)
         try:
             number = float(found) if found is not None and not isinstance(found, bool) else None
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
         return int(number) if number is not None and math.isfinite(number) and number >= 0 else None
 

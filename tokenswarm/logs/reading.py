@@ -23,6 +23,8 @@ from tokenswarm.recordings.scan import (
 from tokenswarm.userinput import BadInput, open_file
 
 _LOOKED_AT_BYTES = 1000
+_NOT_AS_WRITTEN = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+"""What a reader raises for values of other kinds than its log has."""
 
 
 def read_log(path: Path, form: str, reader: Reader, skip_bad: int) -> Iterator[list[LoggedRequest | None]]:
@@ -34,7 +36,7 @@ def read_log(path: Path, form: str, reader: Reader, skip_bad: int) -> Iterator[l
             for number, is_cut, data in _entries(file, path, form):
                 try:
                     yield _read(data, reader, is_cut)
-                except (ValueError, TypeError, AttributeError, RecursionError) as error:
+                except _NOT_AS_WRITTEN as error:
                     bad += 1
                     what = error if isinstance(error, BadLine) else f"expected what {form} writes, got something else"
                     problems += [f"{path}:{number}: {what}"] if bad <= SHOWN_PROBLEMS else []

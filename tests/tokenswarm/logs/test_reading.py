@@ -60,3 +60,21 @@ def test_bytes_that_are_no_text_are_named_once(tmp_path: Path, capsys: pytest.Ca
     assert main(["import", "azure", str(source), "-o", str(tmp_path / "o")]) == 2
     expected = "expected UTF-8, got other bytes (as UTF-16, or of another packer than gzip)"
     assert capsys.readouterr().err == f"{source}:1: {expected}\n"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"tables": [{"columns": [{"type": "string"}], "rows": [["x"]]}]},
+        {"category": "RequestResponse", "properties": {"requestTime": 10**400, "requestLength": 4}},
+        {"category": "RequestResponse", "time": 1, "properties": {"requestLength": 10**400}},
+        {"records": [None]},
+    ],
+)
+def test_values_that_no_log_has_are_named_by_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], entry: dict[str, object]
+) -> None:
+    source = tmp_path / "log.jsonl"
+    source.write_text(json.dumps(entry) + "\n")
+    assert main(["import", "azure", str(source), "-o", str(tmp_path / "o")]) == 2
+    assert capsys.readouterr().err.startswith(f"{source}:1: expected ")
