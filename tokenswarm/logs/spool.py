@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import tempfile
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import IntFlag
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from tokenswarm.logs.logged import LoggedRequest
 
@@ -18,6 +20,7 @@ SHORT_BYTES_PER_TOKEN = 3
 """Text with its JSON around it has more."""
 _TOGETHER_S = 0.25
 """Between the beginnings of two spans of one call, at most."""
+_RECENT = 1000
 _NO_TEXT = (b'"image', b'"input_', b'"file')
 
 
@@ -49,8 +52,10 @@ class Spool:
         self._instants_s, self._offsets = array("d"), array("Q", [0])
         self._facts, self._spans, self._parents, self._answers = array("B"), array("q"), array("q"), array("q")
         """Spans and answers by the hashes of their ids, 0 for none."""
-        self.others = 0
-        """What is about something else."""
+        self.others = self.alike = 0
+        """What is about something else; spans that ask what another did that began together with them."""
+        self._recent: dict[int, float] = {}
+        """Hash of what was asked -> when."""
         self.sources: set[str] = set()
         self.urls: set[str] = set()
         """Kinds of records, and what was asked where the log says what."""
@@ -86,6 +91,15 @@ class Spool:
         self.sources.add(request.source)
         if request.body:
             self.urls.add(request.url)
+            self.alike += bool(request.span) and self._is_alike(request.body, request.at_s)
+
+    def _is_alike(self, body: Mapping[str, Any], at_s: float) -> bool:
+        asked = hash(json.dumps(body.get("messages", body.get("input")), sort_keys=True))
+        before_s = self._recent.pop(asked, -math.inf)
+        self._recent[asked] = at_s
+        if len(self._recent) > _RECENT:
+            del self._recent[next(iter(self._recent))]
+        return abs(at_s - before_s) <= _TOGETHER_S
 
     def leave_out_twice(self) -> None:
         """To be called when all are added."""

@@ -163,6 +163,9 @@ def _say_estimates(spool: Spool, answer_bytes: float | None) -> None:
         write_line(f"{ends} of the instants are those of ends: the log does not say how long a request took")
     if spool.twice:
         write_line(f"{counted(spool.twice, 'span')} left out: their calls have another one")
+    if spool.alike > spool.twice:
+        what = "if two instrumentations have recorded each call, leave one of them out of the log"
+        write_line(f"Some requests ask what another does that began within 0.25 s: {what}")
 
 
 def _sampled(found: Iterable[LoggedRequest], share: float, seed: int) -> Iterator[LoggedRequest]:

@@ -255,6 +255,20 @@ def test_of_spans_within_each_other_one_is_the_call(
     assert said_of_others in (out := capsys.readouterr().out) and "1 span left out: their calls have another one" in out
 
 
+def test_two_spans_of_one_call_that_nothing_joins_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As OpenInference writes for LangChain and for its client: two traces."""
+    source = tmp_path / "spans.jsonl"
+    span = json.loads(span_of(**{"gen_ai.input.messages": json.dumps(SAID[:1])}))
+    for second, is_said in ((0, True), (1, False)):
+        spans = [span | {"context": {"span_id": "0x1"}},
+                 span | {"context": {"span_id": "0x2"}, "start_time": f"2026-11-28T18:00:0{second}.02Z"}]  # fmt: skip
+        source.write_text("".join(json.dumps(each) + "\n" for each in spans))
+        assert len(imported(tmp_path, "otel", source)) == 2
+        assert ("Some requests ask what another does" in capsys.readouterr().out) is is_said
+    imported(tmp_path, "otel", Path(__file__).with_name("otel_litellm.jsonl"))
+    assert "Some requests ask" not in capsys.readouterr().out
+
+
 def test_a_count_of_no_tokens_is_none(tmp_path: Path) -> None:
     """As LiteLLM has it of a stream without usage: it would be a limit of one token."""
     source = tmp_path / "spans.jsonl"
