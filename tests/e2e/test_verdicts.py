@@ -87,3 +87,14 @@ def test_a_warm_up_as_long_as_the_run_is_no_data(target: Target, tmp_path: Path)
     assert [item["state"] for item in run.facts["criteria"]] == ["no_data"]
     assert run.facts["verdict"]["has_failed"]
     assert finished.code == run.code(3)
+
+
+def test_what_other_users_and_tasks_came_to_is_not_passed_over(target: Target, tmp_path: Path) -> None:
+    arguments = ["-f", "tests/e2e/other_users.py", "-u", "2", "-r", "2", "-t", "2s", "--stop-timeout", "5"]
+    finished = run_locust([*arguments, "--failure-criteria", "percentage(error) > 1"], credentials(target), tmp_path)
+    run = finished.run()
+    said = "; ".join(reason["text"] for reason in run.facts["verdict"]["reasons"])
+    assert {row.outcome for row in run.rows} <= {"ok", "cancelled"}
+    assert "tasks of the locustfile raised" in said and "out of words" in said
+    assert "of users that are not Tokenswarm's failed: no criterion has seen that" in said
+    assert finished.code == 4 == summarise(load_run(run.directory)).judgement.exit_code

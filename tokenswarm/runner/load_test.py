@@ -31,7 +31,7 @@ from tokenswarm.exit_codes import ExitCode
 from tokenswarm.preflight.forecast import describe_forecast
 from tokenswarm.preflight.preparation import Preparation
 from tokenswarm.record import Outcome, RequestRecord
-from tokenswarm.runner.locust_stats import LocustFiles
+from tokenswarm.runner.locust_stats import LocustFiles, note_unseen
 from tokenswarm.runner.master_link import MasterLink
 from tokenswarm.runner.master_watch import MasterWatch
 from tokenswarm.runner.message_guard import guard
@@ -364,6 +364,7 @@ class LoadTest:
         planned = part.open_load.planned(part.ended_at) if part.open_load is not None and part.origin else None
         part.close_files()
         run.levels = self._levels(part, run)
+        note_unseen(self.environment, run)
         verdict = run.finish(part.ended_at, planned, lost, part.interrupted)  # run.json last: then all is there
         if self.workers is not None and run.is_written:
             self.workers.discard_journals()

@@ -12,12 +12,32 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
+from tokenswarm.metrics.verdict import ReasonKind
 from tokenswarm.redaction import SECRETS, Redacted
+from tokenswarm.userinput import counted
 
 if TYPE_CHECKING:
     from locust.env import Environment
 
+    from tokenswarm.control.run import LoadRun
+
 logger = logging.getLogger(__name__)
+
+
+def note_unseen(environment: Environment, run: LoadRun) -> None:
+    """Note in a run, before its verdict, what Locust knows to have gone wrong and no row tells: tasks of the locustfile
+    that raised, and failures of users that are not ours."""
+    runner, total, rows = environment.runner, environment.stats.total, run.accounting
+    assert runner is not None
+    if raised := list(runner.exceptions.values()):
+        times = counted(sum(each["count"] for each in raised), "exception")
+        run.note_problem(f"tasks of the locustfile raised {times}: {raised[0]['msg']:.200}", ReasonKind.OTHER)
+    requests, failures = total.num_requests - rows.rows, total.num_failures - rows.not_ok
+    if failures > 0:
+        text = f"{counted(failures, 'request')} of users that are not Tokenswarm's failed: no criterion has seen that"
+        run.note_problem(text, ReasonKind.OTHER)
+    elif requests > 0:
+        logger.warning("%s of users that are not Tokenswarm's: not in its figures", counted(requests, "request"))
 
 
 class LocustFiles:
