@@ -14,9 +14,9 @@ from tokenswarm.config.settings import Settings
 from tokenswarm.payload.tool_calls import Called
 from tokenswarm.recordings.graph import made_up_steps
 from tokenswarm.sender.conversation import Conversation, id_of, recorded_answer
-from tokenswarm.sender.session_graphs import MadeUpSteps, RecordedSteps, SessionGraph
+from tokenswarm.sender.session_graphs import Answers, MadeUpSteps, RecordedSteps, SessionGraph
 from tokenswarm.traffic.prefixes import Beginning
-from tokenswarm.traffic.recorded import RecordedRequest
+from tokenswarm.traffic.recorded import RecordedRequest, Said
 from tokenswarm.traffic.replay import Changes, RecordedGraph, Replay, Sent
 from tokenswarm.traffic.seen_prefixes import SeenPrefixes
 from tokenswarm.workload.arrivals import Arrival
@@ -63,8 +63,8 @@ class Composer:
         self._conversation: Conversation | None = None
         self._places: deque[int] = deque()
         """Where the further requests of the recorded session that is on stand in their file."""
-        self._answers: dict[int, str] = {}
-        self._said: int | None = None
+        self._answers: Answers = []
+        self._said: Said | None = None
         self._arrival = 0
         """Index of the arrival that began the session that is on."""
         self._first = True
@@ -124,7 +124,7 @@ class Composer:
         assert self._replay is not None
         if not self._places:
             number = self._replay.next_number() if arrival is None else arrival.index
-            self._places, self._answers = deque(self._replay.places(number)), {}
+            self._places, self._answers = deque(self._replay.places(number)), []
         answers = self._answers if self._settings.traffic.feeds_back else None
         sent = Sent(self._name, self._abort_after_s(arrival), answers, self._seen)
         request = self._replay.request(self._places.popleft(), self._changes(arrival), sent)
@@ -138,7 +138,7 @@ class Composer:
         graph = self._replay.graph(self._replay.next_number() if arrival is None else arrival.index)
         return RecordedSteps(graph, self._settings.traffic.feeds_back, self._recorded_step)
 
-    def _recorded_step(self, graph: RecordedGraph, position: int, answers: Mapping[int, str] | None) -> RecordedRequest:
+    def _recorded_step(self, graph: RecordedGraph, position: int, answers: Answers | None) -> RecordedRequest:
         """A step's request, with what the run says of requests."""
         sent = Sent(self._name, self._abort_after_s(None), answers, self._seen)
         return graph.request(position, self._changes(None), sent)
@@ -329,7 +329,7 @@ class Composer:
         if not ok:
             self._places.clear()
         if self._said is not None:
-            self._answers[self._said] = text
+            self._answers.append((self._said, text))
         if conversation is None:
             return
         if ok and called is not None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from tokenswarm.apis.api import Encoded
 from tokenswarm.apis.request import ChatRequest, Request
 from tokenswarm.recordings.graph import AgentStep, ancestors_of
-from tokenswarm.traffic.recorded import RecordedRequest
+from tokenswarm.traffic.recorded import RecordedRequest, Said
 from tokenswarm.traffic.replay import RecordedGraph
 
 Messages = list[dict[str, str]]
+Answers = list[tuple[Said, str]]
+"""What came, each beside what it came to."""
 
 
 class SessionGraph(Protocol):
@@ -34,13 +36,14 @@ class SessionGraph(Protocol):
 
 @dataclass(slots=True)
 class RecordedSteps:
-    """A recorded session. `compose` makes a step's request with the answers, by their places among its messages, that
-    stand in place of the recorded ones; `None` where those stay."""
+    """A recorded session. `compose` makes a step's request with the answers that came to those before it; `None` where
+    the recorded ones stay."""
 
     graph: RecordedGraph
     feeds_back: bool
-    compose: Callable[[RecordedGraph, int, Mapping[int, str] | None], RecordedRequest]
-    _answers: dict[int, str] = field(default_factory=dict)
+    compose: Callable[[RecordedGraph, int, Answers | None], RecordedRequest]
+    _said: dict[int, Said | None] = field(default_factory=dict)
+    _answers: dict[int, tuple[Said, str]] = field(default_factory=dict)
 
     @property
     def steps(self) -> Sequence[AgentStep]:
@@ -51,20 +54,16 @@ class RecordedSteps:
         return self.feeds_back
 
     def request(self, position: int) -> RecordedRequest:
-        return self.compose(self.graph, position, self._answers_in(position) if self.feeds_back else None)
+        made = self.compose(self.graph, position, self._came_before(position) if self.feeds_back else None)
+        self._said[position] = made.said
+        return made
 
     def answered(self, position: int, text: str) -> None:
-        self._answers[position] = text
+        if (said := self._said.get(position)) is not None:
+            self._answers[position] = said, text
 
-    def _answers_in(self, position: int) -> dict[int, str]:
-        """Of the steps before this one whose messages it goes on with: their answers, where they stand in it."""
-        messages = self.graph.messages(position)
-        found: dict[int, str] = {}
-        for before in ancestors_of(self.steps, position) & self._answers.keys():
-            said: Sequence[Any] = self.graph.messages(before)
-            if said and messages[: len(said)] == said:
-                found[len(said)] = self._answers[before]
-        return found
+    def _came_before(self, position: int) -> Answers:
+        return [self._answers[step] for step in ancestors_of(self.steps, position) & self._answers.keys()]
 
 
 @dataclass(slots=True)

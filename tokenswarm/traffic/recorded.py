@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from tokenswarm.apis.api import Api, Encoded, Reader
 from tokenswarm.apis.embeddings import EmbeddingsRequest
@@ -20,16 +20,23 @@ _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _MOST_CHOICES = 1000
 
 
+class Said(NamedTuple):
+    """How many messages there are, and a hash of them."""
+
+    messages: int
+    digest: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedRequest(Request):
     """`asks`: which API it goes to, as the option `endpoint` names it; `content`: the bytes of its body; `like`: a
-    request of that API whose answer is read in the same way; `said`: how many messages it has, `None` where it has
-    none."""
+    request of that API whose answer is read in the same way; `said`: what tells its recorded messages from others,
+    `None` where nobody asks."""
 
     asks: str
     content: bytes
     like: Request
-    said: int | None = None
+    said: Said | None = None
 
     def recorded(self) -> Any:
         return json.loads(self.content)

@@ -7,6 +7,7 @@ import os
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from tokenswarm.recordings.bodies import asks_of
@@ -24,7 +25,7 @@ from tokenswarm.recordings.json_text import (
 from tokenswarm.recordings.lines import Form, conversation_of, turns_of
 from tokenswarm.recordings.scan import Index
 from tokenswarm.recordings.sessions import Sessions
-from tokenswarm.traffic.recorded import RecordedRequest, like
+from tokenswarm.traffic.recorded import RecordedRequest, Said, like
 from tokenswarm.traffic.seen_prefixes import SAID, SeenPrefixes
 from tokenswarm.workload.questions import Message, Question
 
@@ -106,12 +107,12 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """How a recorded request is sent. `answers`: the texts that came to earlier ones of its session, by how many
-    messages those had; `None` where the recorded answers stay; `seen`: what earlier prompts of the run began with."""
+    """How a recorded request is sent. `answers`: the texts that came to earlier ones of its session, each beside what
+    that one had said; `None` where the recorded answers stay; `seen`: what earlier prompts of the run began with."""
 
     name: str
     abort_after_s: float | None = None
-    answers: Mapping[int, str] | None = None
+    answers: Sequence[tuple[Said, str]] | None = None
     seen: SeenPrefixes | None = None
 
 
@@ -192,11 +193,6 @@ class RecordedGraph:
     steps: list[AgentStep]
     bodies: list[Body]
 
-    def messages(self, position: int) -> list[Any]:
-        """What a step says as it is recorded; nothing where its API has no messages."""
-        found = self.bodies[position][2].value("messages")
-        return found if isinstance(found, list) else []
-
     def request(self, position: int, changes: Changes, sent: Sent) -> RecordedRequest:
         """The request of a step."""
         return made_request(self.bodies[position], changes, sent, f"{self.number}.{position + 1}")
@@ -219,19 +215,29 @@ def made_request(body: Body, changes: Changes, sent: Sent, number: str) -> Recor
     members = {each.key: each.value for each in found.members}
     members |= {key: SCAN(new, 0)[0] for key, new in made.items() if new is not None}
     messages = found.value("messages")
-    if sent.answers and isinstance(messages, list):
-        made["messages"] = answered(text, found.last["messages"], sent.answers)
+    said = _said(messages) if sent.answers is not None and isinstance(messages, list) else []
+    goes_on = {
+        before.messages: answer for before, answer in sent.answers or () if before in said[: before.messages][-1:]
+    }
+    if goes_on:
+        made["messages"] = answered(text, found.last["messages"], goes_on)
     content, seen_share = _content(text, found, made, sent.seen)
     return RecordedRequest(
         asks=asks,
         content=content,
         like=like(asks, members, sent.name, keep_text=sent.answers is not None),
-        said=len(messages) if isinstance(messages, list) else None,
+        said=said[-1] if said else None,
         seen_share=seen_share,
         name=sent.name,
         question_id=number,
         abort_after_s=sent.abort_after_s,
     )
+
+
+def _said(messages: Sequence[Any]) -> list[Said]:
+    """Of the first message, the first two, and so on."""
+    digests = accumulate(messages, lambda before, message: hash((before, repr(message))), initial=0)
+    return [Said(count, digest) for count, digest in enumerate(digests)][1:]
 
 
 def _content(

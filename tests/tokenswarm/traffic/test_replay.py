@@ -10,7 +10,7 @@ from tests.tokenswarm.recordings.test_index import BODY, batch, write
 from tokenswarm.apis.request import ChatTarget
 from tokenswarm.recordings.scan import scan
 from tokenswarm.recordings.sessions import Sessions
-from tokenswarm.traffic.recorded import Recorded, RecordedRequest
+from tokenswarm.traffic.recorded import Recorded, RecordedRequest, Said
 from tokenswarm.traffic.replay import Changes, Conversations, Recording, Replay, Sent
 from tokenswarm.traffic.seen_prefixes import SeenPrefixes
 
@@ -43,8 +43,9 @@ def test_only_answers_change_where_they_are_fed_back(tmp_path: Path) -> None:
     said += '"assistant", "content": null, "tool_calls": [{}]}, {"role": "tool", "content": "OLD"}, {"role": "user"}]'
     replay, seen = Replay(recording(tmp_path, '{"messages": [ {"role": "user", "content": "\\u00e9?"}]}',
                                     '{"messages": ' + said + ', "model": "m"}')), SeenPrefixes()  # fmt: skip
-    answers = {1: 'n\u00e9w "x"', 2: "NO", 3: "NO", 9: "NO"}
-    replay.request(0, Changes(model="m"), Sent("chat", seen=seen))
+    first = replay.request(0, Changes(model="m"), Sent("chat", answers=[], seen=seen))
+    assert first.said is not None
+    answers = [(first.said, 'n\u00e9w "x"'), (Said(1, first.said.digest + 1), "NO"), (Said(9, 0), "NO")]
     found = replay.request(1, Changes(model="m"), Sent("chat", answers=answers, seen=seen))
     made = said.replace('"OLD", "name"', '"n\u00e9w \\"x\\"", "name"')
     assert found.content.decode() == '{"messages": ' + made + ', "model": "m"}'
@@ -55,8 +56,9 @@ def test_what_is_fed_back_begins_as_what_was_sent_before(tmp_path: Path) -> None
     first = [{"role": "user", "content": "word " * 600}]
     then = [*first, {"role": "assistant", "content": "OLD"}, {"role": "user", "content": "and?"}]
     replay, seen = Replay(recording(tmp_path, {"messages": first}, {"messages": then})), SeenPrefixes()
-    replay.request(0, Changes(model="m"), Sent("chat", seen=seen))
-    again = replay.request(1, Changes(model="m"), Sent("chat", answers={1: "NEW"}, seen=seen))
+    said = replay.request(0, Changes(model="m"), Sent("chat", answers=[], seen=seen)).said
+    assert said is not None
+    again = replay.request(1, Changes(model="m"), Sent("chat", answers=[(said, "NEW")], seen=seen))
     assert b'"NEW"' in again.content and (again.seen_share or 0.0) > 0.9
     replay.close()
 
@@ -171,11 +173,19 @@ def test_sessions_are_found_by_their_id_in_the_order_in_which_they_begin(tmp_pat
 def test_answers_that_came_take_the_place_of_recorded_ones(tmp_path: Path) -> None:
     calls = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
     messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "old"}, calls]
-    replay = Replay(recording(tmp_path, {"model": "d", "messages": messages}))
-    request = replay.request(0, Changes(model="d"), Sent("chat", None, {1: "new", 2: "no call", 9: "later"}))
+    lines = [{"model": "d", "messages": messages[:count]} for count in (1, 2, 3)]
+    lines.append({"model": "d", "messages": [{"role": "user", "content": "another"}, *messages[1:]]})
+    replay, came = Replay(recording(tmp_path, *lines)), []
+    for place in range(4):
+        request = replay.request(place, Changes(model="d"), Sent("chat", None, came))
+        assert request.said is not None and request.said.messages == len(lines[place]["messages"])
+        came.append((request.said, "new"))
+        found = json.loads(request.content)["messages"]
+        is_new = place in (1, 2)  # the last one is no continuation of the first
+        assert found == [{**each, "content": "new"} if is_new and at == 1 else each
+                         for at, each in enumerate(lines[place]["messages"])]  # fmt: skip
+    assert replay.request(0, Changes(model="d"), Sent("chat")).said is None
     replay.close()
-    assert json.loads(request.content)["messages"] == [messages[0], {"role": "assistant", "content": "new"}, calls]
-    assert request.said == 3
 
 
 def test_conversations_are_read_as_questions(tmp_path: Path) -> None:
