@@ -9,7 +9,7 @@ import math
 import tempfile
 from array import array
 from collections.abc import Iterator, Mapping
-from enum import IntFlag
+from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,7 +24,7 @@ _RECENT = 1000
 _NO_TEXT = (b'"image', b'"input_', b'"file')
 
 
-class Fact(IntFlag):
+class Fact(IntEnum):
     """What the log has of a request: what was asked; the lengths; the answer's in bytes only, of a stream; the instant
     of the end only; less text than tokens; another span of the same call."""
 
@@ -106,7 +106,7 @@ class Spool:
         if any(self._parents):
             self._mark(self._spans, (0, Fact.ASKED), self._ids(self._parents, Fact.ASKED))
             self._mark(self._parents, (0,), self._ids(self._spans, Fact.ASKED))
-            self._mark(self._spans, (0,), self._ids(self._parents, Fact(0)))
+            self._mark(self._spans, (0,), self._ids(self._parents, 0))
         if any(self._answers):
             self._mark_answered_twice()
 
@@ -123,7 +123,7 @@ class Spool:
             self._facts[worse] |= Fact.TWICE
             last[answer] = other if worse == place else place
 
-    def _ids(self, ids: array[int], asked: Fact) -> set[int]:
+    def _ids(self, ids: array[int], asked: int) -> set[int]:
         relevant = Fact.ASKED | Fact.TWICE
         return {each for each, facts in zip(ids, self._facts, strict=True) if each and facts & relevant == asked}
 
