@@ -66,6 +66,9 @@ def _entries(file: BinaryIO, path: Path, form: str) -> Iterator[tuple[int, bool,
         return
     if b"\0" in begin[:_LOOKED_AT_BYTES]:
         raise BadInput([f"{path}:1: expected UTF-8, got other bytes (as UTF-16, or of another packer than gzip)"])
+    if begin[:1] not in (b"{", b"[") and b"," in first and b"{" not in first:
+        wanted = "az monitor log-analytics query writes it with -o json" if form == "azure" else "an object a line"
+        raise BadInput([f"{path}:1: expected JSON ({wanted}), got what looks like CSV"])
     is_list = begin.startswith(b"[") and not first.endswith(b"]")
     is_of_elements = is_list or first.endswith(b"{") or _is_joined(first)
     found = numbered_elements(file, begin[:1].decode()) if is_of_elements else numbered_lines(file)

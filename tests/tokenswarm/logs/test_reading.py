@@ -62,6 +62,17 @@ def test_bytes_that_are_no_text_are_named_once(tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr().err == f"{source}:1: {expected}\n"
 
 
+def test_csv_is_named_as_such_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the portal exports rows."""
+    source = tmp_path / "query_data.csv"
+    source.write_bytes(
+        b'\xef\xbb\xbf"TimeGenerated [UTC]",OperationName,properties_s\r\n' + b'"11/28/2026",x,"{}"\r\n' * 30
+    )
+    assert main(["import", "azure", str(source), "-o", str(tmp_path / "o")]) == 2
+    expected = "expected JSON (az monitor log-analytics query writes it with -o json), got what looks like CSV"
+    assert capsys.readouterr().err == f"{source}:1: {expected}\n"
+
+
 @pytest.mark.parametrize(
     "entry",
     [
