@@ -364,7 +364,7 @@ class LoadTest:
         planned = part.open_load.planned(part.ended_at) if part.open_load is not None and part.origin else None
         part.close_files()
         run.levels = self._levels(part, run)
-        note_unseen(self.environment, run)
+        note_unseen(self.environment, run, rows_are_whole=not lost)
         verdict = run.finish(part.ended_at, planned, lost, part.interrupted)  # run.json last: then all is there
         if self.workers is not None and run.is_written:
             self.workers.discard_journals()

@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def note_unseen(environment: Environment, run: LoadRun) -> None:
+def note_unseen(environment: Environment, run: LoadRun, rows_are_whole: bool) -> None:
     """Note in a run, before its verdict, what Locust knows to have gone wrong and no row tells: tasks of the locustfile
-    that raised, and failures of users that are not ours."""
+    that raised, and failures of users that are not ours (`rows_are_whole`: what has no row may be lost otherwise)."""
     runner, total, rows = environment.runner, environment.stats.total, run.accounting
     assert runner is not None
     if raised := list(runner.exceptions.values()):
         times = counted(sum(each["count"] for each in raised), "exception")
         run.note_problem(f"tasks of the locustfile raised {times}: {raised[0]['msg']:.200}", ReasonKind.OTHER)
+    if not rows_are_whole:
+        return
     requests, failures = total.num_requests - rows.rows, total.num_failures - rows.not_ok
     if failures > 0:
         text = f"{counted(failures, 'request')} of users that are not Tokenswarm's failed: no criterion has seen that"
