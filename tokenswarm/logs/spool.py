@@ -133,12 +133,25 @@ class Spool:
                 self._facts[place] |= Fact.TWICE
 
     def in_order(self) -> Iterator[LoggedRequest]:
-        """All of them; those of one instant in the order in which they came."""
+        """All of them; those of one instant in the order in which they came. One without a session is of that of the
+        span around it that is left out."""
+        sessions = self._sessions_around()
         kept = (place for place, facts in enumerate(self._facts) if not facts & Fact.TWICE)
         for place in sorted(kept, key=self._instants_s.__getitem__):
-            begin, end = self._offsets[place : place + 2]
-            self._file.seek(begin)
-            yield LoggedRequest(**json.loads(self._file.read(end - begin)))
+            request = self._read(place)
+            if request.session is None:
+                request.session = sessions.get(self._parents[place])
+            yield request
+
+    def _sessions_around(self) -> dict[int, str]:
+        places = (place for place, facts in enumerate(self._facts) if facts & Fact.TWICE and self._spans[place])
+        found = ((self._spans[place], self._read(place).session) for place in places)
+        return {span: session for span, session in found if session is not None}
+
+    def _read(self, place: int) -> LoggedRequest:
+        begin, end = self._offsets[place : place + 2]
+        self._file.seek(begin)
+        return LoggedRequest(**json.loads(self._file.read(end - begin)))
 
 
 def _facts_of(request: LoggedRequest, data: bytes) -> int:

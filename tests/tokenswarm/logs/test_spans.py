@@ -246,11 +246,14 @@ def test_of_spans_within_each_other_one_is_the_call(
         asked = {"gen_ai.input.messages": json.dumps([{"role": "user", "content": said}])} if said else {}
         span = json.loads(span_of(**asked, **{"gen_ai.operation.name": "chat" if parent else "execute_tool"}))
         ids = {"context": {"span_id": f"0x{number}"}, "parent_id": f"0x{parent}" if parent == 1 else None}
+        span["attributes"] |= {"gen_ai.conversation.id": "s"} if number == 1 else {}
         lines.append(json.dumps(span | ids | {"start_time": f"2026-11-28T18:00:0{number}Z"}) + "\n")
     source = tmp_path / "spans.jsonl"
     source.write_text("".join(lines))
     found = [body["messages"][0]["content"] for body in imported(tmp_path, "otel", source)]
     assert found == ["another"] if expected is None else sorted(found) == sorted([expected, "another"])
+    sessions = [line.get("session_id") for line in lines_of(tmp_path / "r.jsonl")]
+    assert sessions == [None] if expected is None else sorted(map(str, sessions)) == ["None", "s"]
     said_of_others = f"left out: {1 if expected is None else 0} call{'' if expected is None else 's'} without"
     assert said_of_others in (out := capsys.readouterr().out) and "1 span left out: their calls have another one" in out
 
