@@ -24,7 +24,7 @@ from typing import Any
 
 import scipy.stats  # type: ignore[import-untyped]
 
-from benchmarks.figures import markdown_table, percentile
+from benchmarks.figures import asked_at, markdown_table, percentile
 from benchmarks.runs import describe_machine, free_port, run_pinned
 from benchmarks.target import ROOT, running_target
 from benchmarks.tools import Job, Reported
@@ -86,7 +86,7 @@ def graph_row(count: int) -> dict[str, Any]:
 
 def _served_s(logged: dict[str, Any]) -> float:
     """s from a request's last byte at the target to the last chunk that it wrote."""
-    return float(logged["last_token_at"] - logged["arrived_at"])
+    return float(logged["last_token_at"]) - asked_at(logged)
 
 
 def _graph(rng: random.Random) -> tuple[list[AgentStep], list[float]]:

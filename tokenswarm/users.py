@@ -128,9 +128,9 @@ class ApiUser(User):
             return self._think_s()
         self.due = schedule.take()
         if self.settings.traffic.graphs:
-            self._run = self._next_run(self.due)
-        else:
-            self.composed = self.compose(self.due.arrival)
+            self._run = self._next_run(self.due)  # its first steps wait until they are due
+            return 0.0
+        self.composed = self.compose(self.due.arrival)
         self.due.come.wait()
         return 0.0
 

@@ -191,7 +191,7 @@ def test_a_step_follows_the_answers_that_it_needs(runs: dict[str, LoadRun]) -> N
             received_at = run.truth[request_id(by_id[step["id"]])]["received_at"]
             for parent in step["parents"]:
                 before = by_id[parent]
-                assert received_at >= (before.ended_at or 0.0) + step["tool_s"] - 0.001
+                assert received_at >= (before.ended_at or 0.0) + step["tool_s"] - 0.0001
         (last,) = (row for row in by_id.values() if row.session_end == SessionEnd.DONE)
         late_s = sum(row.lag_ms or 0.0 for row in by_id.values()) / 1000
         assert 0 <= (last.session_s or 0.0) - (last.path_s or 0.0) + 0.002 <= late_s + 0.004
