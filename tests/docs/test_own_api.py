@@ -52,10 +52,12 @@ WHOLE += [b"0\r\n\r\n"]
 REFUSED = HEAD + framed(line("Hel"), json.dumps({"error": f"out of memory, {KEY}"}).encode() + b"\n") + b"0\r\n\r\n"
 
 
+def blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own-api.md").read_text(), re.DOTALL)
+
+
 def documented() -> str:
-    found = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "own-api.md").read_text(), re.DOTALL)
-    assert found is not None
-    return found.group(1)
+    return blocks()[0]
 
 
 def run(folder: Path, locustfile: str, url: str) -> tuple[subprocess.CompletedProcess[str], list[RequestRecord]]:
@@ -88,6 +90,14 @@ def test_the_documented_locustfile_measures(tmp_path: Path) -> None:
     assert KEY not in done.stdout + done.stderr + "".join(written)
     facts = json.loads(next(tmp_path.glob("results/*/*/run.json")).read_text())
     assert (facts["target"]["kind"], facts["target"]["host"]) == ("other", server.url)
+
+
+def test_the_documented_task_leaves_a_row_for_each_request(tmp_path: Path) -> None:
+    only = documented().replace("class Llama(ApiUser):", "class Llama(ApiUser):\n    abstract = True")
+    with scripted_server(WHOLE) as server:
+        done, records = run(tmp_path, f"{only}\n{blocks()[1]}", server.url)
+    assert len(records) == len(server.requests) > 2, done.stderr
+    assert {record.name for record in records} == {"llama"} and "raised" not in done.stderr
 
 
 def test_an_api_that_raises_leaves_rows_and_says_why(tmp_path: Path) -> None:
