@@ -1,4 +1,4 @@
-"""What a run will take, said before it starts: requests, tokens, and money where prices are given."""
+"""What a run will take, said before it starts: requests or sessions, tokens, and money where prices are given."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ def describe_forecast(settings: Settings, options: Mapping[str, Any]) -> list[st
     duration_s = options.get("run_time") or (settings.plan.duration_s if settings.plan else None)
     if settings.plan is None or not duration_s:
         return []
-    requests = settings.plan.expected_count(float(duration_s))
-    lines = [f"Forecast: about {counted(round(requests), 'request')} in {float(duration_s):.0f} s"]
-    tokens = _tokens(settings, requests, float(duration_s))
+    arrivals = settings.plan.expected_count(float(duration_s))
+    what = "session" if settings.traffic.sessions else "request"
+    lines = [f"Forecast: about {counted(round(arrivals), what)} in {float(duration_s):.0f} s"]
+    tokens = _tokens(settings, arrivals, float(duration_s))
     if settings.chat is not None and tokens is not None:
         prompt, most = tokens
         lines.append(f"Forecast: at most {prompt + most:.0f} tokens ({prompt:.0f} prompt, {most:.0f} completion)")
@@ -49,7 +50,10 @@ def forecast_tokens(settings: Settings, options: Mapping[str, Any]) -> float | N
 
 
 def _tokens(settings: Settings, requests: float, duration_s: float) -> tuple[float, float] | None:
-    """Prompt and completion tokens at most; `None` where lengths are not known before (as of datasets)."""
+    """Prompt and completion tokens at most; `None` where lengths are not known before (as of datasets, or of sessions,
+    whose prompts grow by their answers)."""
+    if settings.traffic.sessions:
+        return None
     if isinstance(settings.plan, TracePlan):
         return settings.plan.tokens_before(duration_s)
     prompt = settings.context.mean() if settings.traffic.recording is None else None
