@@ -177,6 +177,8 @@ class ApiUser(User):
         if self.settings.traffic.graphs:
             run, self._run = self._run or self._next_run(None), None
             run.go_through()
+            if self.load_test.ended:
+                raise StopUser  # with the arrival, where none of its steps was sent any more: see `on_stop`
             return
         request, encoded = self.composed or self.compose(None)
         self.composed = None
