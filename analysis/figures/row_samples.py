@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.figures import metrics, populations
+from analysis.figures.sessions import is_last_of_unfinished
 from analysis.sources.rows import RowTable, part
 from tokenswarm.metrics.goodput import Goodput
 from tokenswarm.metrics.samples import Minute, Samples, TimeSpan
@@ -39,6 +40,14 @@ class RowSamples(Samples):
         rows = self._named(name)
         values = metrics.values_of(part(rows, _within(_instants(rows, by_end), window)), metric)
         found: list[float] = values[~np.isnan(values)].tolist()
+        return found
+
+    def unfinished_s(self, name: str | None = None, window: TimeSpan | None = None) -> list[float]:
+        rows = self._rows_all
+        chosen = is_last_of_unfinished(rows) & _within(_instants(rows, by_end=False), window)
+        if name is not None:
+            chosen &= (rows["name"] == name).to_numpy(bool)
+        found: list[float] = np.nan_to_num(populations.numbers(rows["session_s"])[chosen]).tolist()
         return found
 
     def count(self, what: str, name: str | None = None, window: TimeSpan | None = None, *, by_end: bool = False) -> int:

@@ -88,6 +88,18 @@ def session_figures(run: Run) -> SessionFigures | None:
     )
 
 
+def is_last_of_unfinished(rows: RowTable) -> populations.Mask:
+    """The last row in time of each session that has not ended."""
+    session = rows["session"].to_numpy(np.uint64)
+    ended = session[rows["session_end"].isin(list(SessionEnd)).to_numpy(bool)]
+    open_rows = np.flatnonzero(is_in_session(rows) & ~np.isin(session, ended))
+    since_s = np.nan_to_num(numbers(rows["session_s"])[open_rows])
+    order = open_rows[np.lexsort((since_s, session[open_rows]))]
+    found = np.zeros(len(session), bool)
+    found[order[np.append(session[order][1:] != session[order][:-1], True)[: len(order)]]] = True
+    return found
+
+
 def _of_each(
     wanted: populations.Values, sessions: populations.Values, values: populations.Values, merge: np.ufunc
 ) -> populations.Values:

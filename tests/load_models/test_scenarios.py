@@ -70,7 +70,7 @@ FAN_OUT = (
     "--step-tokens", "20", "--context-tokens", "60", "--max-tokens", "10", "-u", "20", "-r", "20",
 )  # fmt: skip
 ENDLESS_SESSION = (*QUICK, "--arrivals-of", "sessions", "--rate", "120", "--run-time", "1s", "-u", "5", "-r", "5",
-                   "--stop-timeout", "10")  # fmt: skip
+                   "--stop-timeout", "10", "--failure-criteria", "max(session_s) > 0.1")  # fmt: skip
 CACHED = 640 + 1024
 """Tokens of a prefix and a document: what the simulator's cache, which goes by 128 from 1024 on, has of a prompt."""
 
@@ -230,7 +230,8 @@ def test_a_session_without_pauses_ends_with_the_run(runs: dict[str, LoadRun]) ->
     assert sessions["unfinished"] == sessions["begun"] >= 1
     assert len(run.of(Outcome.OK)) == len(run.rows) >= 5
     assert max(row.started_at or 0.0 for row in run.rows) < run.facts["ended_at"] + 2
-    assert run.trouble == [], run.output
+    (criterion,) = run.facts["criteria"]
+    assert criterion["state"] == "failed" and criterion["value"] > 0.1 and "had not ended" in criterion["note"]
 
 
 def test_made_up_agents_part_and_come_together(runs: dict[str, LoadRun]) -> None:

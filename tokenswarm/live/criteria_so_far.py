@@ -89,8 +89,14 @@ class CriteriaSoFar:
     def names(self) -> list[str]:
         return list(self._names)
 
-    def spread(self, metric: str, name: str | None, window: TimeSpan | None) -> LiveSpread:
+    def spread(
+        self, metric: str, name: str | None, window: TimeSpan | None, further: Sequence[float] = ()
+    ) -> LiveSpread:
         return self._spreads[metric, name]
+
+    def unfinished_s(self, name: str | None, window: TimeSpan | None) -> Sequence[float]:
+        """None while the run is on: they go on."""
+        return ()
 
     def count(self, what: str, name: str | None, window: TimeSpan | None, *, by_end: bool = False) -> int:
         tally, kinds = self._tallies[name], COUNTED[what]

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol
 
 from tokenswarm.metrics.goodput import Goodput
 from tokenswarm.metrics.samples import POPULATIONS, Minute, Spread, TimeSpan, needed
-from tokenswarm.userinput import BadInput, format_number, read_number
+from tokenswarm.userinput import BadInput, counted, format_number, read_number
 
 
 class _Metric(NamedTuple):
@@ -125,8 +125,11 @@ class Facts(Protocol):
     def names(self) -> Sequence[str]:
         """Request names seen."""
 
-    def spread(self, metric: str, name: str | None, window: TimeSpan | None) -> Spread:
-        """Values of a metric of `POPULATIONS`."""
+    def spread(self, metric: str, name: str | None, window: TimeSpan | None, further: Sequence[float] = ()) -> Spread:
+        """Values of a metric of `POPULATIONS`, and `further` ones."""
+
+    def unfinished_s(self, name: str | None, window: TimeSpan | None) -> Sequence[float]:
+        """How long sessions that the end of the run has cut had taken by then."""
 
     def count(self, what: str, name: str | None, window: TimeSpan | None, *, by_end: bool = False) -> int:
         """Number of records of a kind."""
@@ -268,6 +271,8 @@ def _judge(criterion: Criterion, figure: _Figure, names: Sequence[str]) -> Crite
 
 def _figure(criterion: Criterion, samples: Facts, window: TimeSpan | None) -> _Figure:
     metric, name = criterion.metric, criterion.name
+    if metric == "session_s" and criterion.operator == ">":
+        return _sessions(criterion, samples, window)
     if metric in POPULATIONS:
         return _distribution(criterion, samples.spread(metric, name, window))
     if metric in _RATES:
@@ -279,6 +284,17 @@ def _figure(criterion: Criterion, samples: Facts, window: TimeSpan | None) -> _F
         return _Figure(None, 0)
     part = samples.count(_COUNTS[metric], name, window)
     return _Figure(100.0 * part / base if criterion.aggregation == "percentage" else float(part), base)
+
+
+def _sessions(criterion: Criterion, samples: Facts, window: TimeSpan | None) -> _Figure:
+    """A session that was cut when it had taken longer than allowed is as long as that at least. Of one that had not,
+    nothing is known."""
+    cut = [since_s for since_s in samples.unfinished_s(criterion.name, window) if criterion.is_true(since_s)]
+    figure = _distribution(criterion, samples.spread(criterion.metric, criterion.name, window, cut))
+    if not cut:
+        return figure
+    note = f"of these {counted(len(cut), 'session')} had not ended with the run: took so long at least"
+    return figure._replace(note="; ".join(filter(None, (figure.note, note))))
 
 
 def _distribution(criterion: Criterion, spread: Spread) -> _Figure:

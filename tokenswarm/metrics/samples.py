@@ -194,6 +194,7 @@ class Samples:
             lambda: defaultdict(lambda: [0] * len(QUANTITIES))
         )
         self._block_spans: list[tuple[float, float]] = []
+        self._open_sessions: dict[str, tuple[float, str, float]] = {}
 
     @classmethod
     def from_records(cls, records: Iterable[RequestRecord], goodput: Goodput | None = None) -> Samples:
@@ -233,6 +234,8 @@ class Samples:
         self._kind.append(kind)
         self._kind_counts[name][kind] += 1
         self._tally(name, kind, at, ended, lag_ms, tokens, estimated)
+        if record.step is not None and kind & _SENT:
+            self._follow_session(record, at)
 
     def values(
         self, metric: str, name: str | None = None, window: TimeSpan | None = None, *, by_end: bool = False
@@ -246,9 +249,21 @@ class Samples:
             return [value for _, value in present]
         return [value + lag[row] if lag[row] == lag[row] else value for row, value in present]
 
-    def spread(self, metric: str, name: str | None = None, window: TimeSpan | None = None) -> Spread:
-        """How the values of a metric are spread, exactly."""
-        return ExactSpread(self.values(metric, name, window))
+    def spread(
+        self, metric: str, name: str | None = None, window: TimeSpan | None = None, further: Sequence[float] = ()
+    ) -> Spread:
+        """How the values of a metric, and `further` ones, are spread, exactly."""
+        return ExactSpread([*self.values(metric, name, window), *further])
+
+    def unfinished_s(self, name: str | None = None, window: TimeSpan | None = None) -> list[float]:
+        """Of each session that has not ended, s from its due instant to the end of its last row; that row lies in the
+        window."""
+        low, high = window if window is not None else (-math.inf, math.inf)
+        return [
+            since_s
+            for since_s, who, at in self._open_sessions.values()
+            if low <= at <= high and (name is None or who == name)
+        ]
 
     def count(self, what: str, name: str | None = None, window: TimeSpan | None = None, *, by_end: bool = False) -> int:
         """Number of records: sent, ok, throttled, failed, cancelled, aborted, dropped, goodput, judged, wrong, or
@@ -298,6 +313,15 @@ class Samples:
     def span(self) -> TimeSpan | None:
         """From the first start or due instant to the last end, Unix s; `None` without records."""
         return (min(self._at), max(self._ended)) if self._at else None
+
+    def _follow_session(self, record: RequestRecord, at: float) -> None:
+        session = record.session_id or ""
+        if record.session_end is not None:
+            self._open_sessions.pop(session, None)
+            return
+        since_s = record.session_s or 0.0
+        if since_s >= self._open_sessions.get(session, (0.0,))[0]:
+            self._open_sessions[session] = since_s, record.name, at
 
     def _tally(
         self,

@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 
 from analysis.__main__ import main
+from analysis.figures.row_samples import RowSamples
 from analysis.figures.sessions import session_figures
 from analysis.findings.summarise import summarise
 from analysis.report import tables
 from analysis.sources.loading import load_run
 from tests.analysis.synthetic import write_run
+from tokenswarm.metrics.criteria import evaluate, parse_criteria
+from tokenswarm.metrics.samples import Samples
 from tokenswarm.record import Outcome, RequestRecord, SessionEnd, TokenSource
 
 BEGIN = 1_750_000_020.0
@@ -101,6 +104,24 @@ def test_a_criterion_on_sessions_is_judged_again(tmp_path: Path) -> None:
     assert [(item.text, item.state, item.value, item.n) for item in result] == [
         ("max(session_s) > 4", "failed", 5.0, 2)
     ]
+
+
+def test_a_session_that_was_cut_when_it_had_taken_too_long_counts(tmp_path: Path) -> None:
+    """Of three sessions of 3, 5 and more than 7 s the last one is the longest, though it has no end; of one that was
+    cut after 1.5 s nothing is known."""
+    slow = {"session_id": "cut", "name": "slow"}
+    cut = [row(9.0, 1, 1.5, **slow), row(14.7, 2, 7.2, outcome=Outcome.CANCELLED, **slow)]
+    criteria = parse_criteria(
+        "max(session_s) > 6; p50(session_s) > 2.5; avg(session_s) > 7.2; min(session_s) < 2; slow: max(session_s) > 6"
+    )
+    expected = [("failed", 7.2, 3), ("failed", 5.0, 3), ("held", 4.0, 2), ("held", 3.0, 2), ("failed", 7.2, 1)]
+    rows = load_run(written(tmp_path, [*ROWS, *cut])).rows
+    for samples in (RowSamples(rows), Samples.from_records([*ROWS, *cut])):
+        found = evaluate(criteria, samples, (BEGIN, BEGIN + 20))
+        assert [(each.state, each.value, each.n) for each in found] == expected
+        assert found[0].note == "of these 1 session had not ended with the run: took so long at least"
+        (before,) = evaluate(criteria[:1], samples, (BEGIN, BEGIN + 14))
+        assert (before.state, before.value) == ("held", 5.0)
 
 
 def test_the_report_shows_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
