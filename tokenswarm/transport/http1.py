@@ -82,12 +82,17 @@ class HttpAnswer:
         self.failure: str | None = None
 
     def feed(self, data: bytes) -> bytes:
-        """Parse, and give the body bytes in `data`. What is wrong with the framing is left in `failure`."""
+        """Parse, and give the body bytes in `data`. What is wrong with the framing is left in `failure`.
+
+        Raises what a callback here raised, an interrupt as well: the parser hands on an error of its own in its place.
+        """
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self.failure = "server switched protocols"
         except httptools.HttpParserError as error:
+            if isinstance(error, httptools.HttpParserCallbackError) and error.__context__ is not None:
+                raise error.__context__ from None
             self.keep_alive = False
             if not self.complete:
                 self.failure = f"malformed HTTP: {error}"
