@@ -307,6 +307,7 @@ _CRLF = [
     for e in [*BEGIN, *END]
 ]
 _CUT_UTF8 = ["a\u2028b", "\x85", "€ürö", "漢字"]
+_CACHED = {**OK, "doubts": Doubt.CACHED}
 H = [
     Case("H", "a stream under application/json", stream(*BEGIN, *END, headers=JSON), OK),
     Case("H", "a stream under text/plain", stream(*BEGIN, *END, headers={"Content-Type": "text/plain"}), OK),
@@ -317,6 +318,15 @@ H = [
     Case("H", "a stream without a type", stream(*BEGIN, *END, headers={}), OK),
     Case("H", "a stream that was not asked for", stream(*BEGIN, *END), OK, NO_STREAM, "the SDK was told to expect one body"),
     Case("H", "one body where a stream was asked for", body(whole()), WHOLE_RIGHT, sdk="the SDK finds no event in it"),
+    Case("H", "a cache's answer: Age", stream(*BEGIN, *END, headers={**SSE, "Age": "12"}), _CACHED),
+    Case("H", "a cache's answer: the RFC's header", stream(*BEGIN, *END, headers={**SSE, "Cache-Status": "edge; fwd=stale, shield; hit"}), _CACHED),
+    Case("H", "a cache's answer: Cloudflare's AI gateway", stream(*BEGIN, *END, headers={**SSE, "cf-aig-cache-status": "HIT"}), _CACHED),
+    Case("H", "a cache's answer: Portkey", stream(*BEGIN, *END, headers={**SSE, "x-portkey-cache-status": "SEMANTIC HIT"}), _CACHED),
+    Case("H", "a cache's answer: LiteLLM", stream(*BEGIN, *END, headers={**SSE, "x-litellm-cache-key": "c2adb5"}), _CACHED),
+    Case("H", "a cache's answer: the inner one of two", stream(*BEGIN, *END, headers={**SSE, "X-Cache-Status": "HIT"}, doubled=(("X-Cache-Status", "MISS"),)), _CACHED),
+    Case("H", "a cache's answer in one body", body(whole(), {**JSON, "X-Cache": "Hit from cloudfront"}), {**WHOLE_RIGHT, "doubts": Doubt.CACHED}, NO_STREAM),
+    Case("H", "caches that did not answer",
+         stream(*BEGIN, *END, headers={**SSE, "Age": "0", "X-Cache": "MISS", "CF-Cache-Status": "DYNAMIC", "X-Cache-Status": "EXPIRED", "Helicone-Cache": "MISS"}), OK),
     Case("H", "one body, as an event stream", body(whole(), SSE), WHOLE_RIGHT, sdk="the SDK finds no event in it"),
     Case("H", "CRLF, fields, no blank after data:", stream(*_CRLF), OK),
     Case("H", "CR alone", stream(*(e.replace(b"\n", b"\r") for e in [*BEGIN, *END])), OK),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from tokenswarm.apis.api import Found, Reader
 from tokenswarm.apis.request import Request
 from tokenswarm.client.attempt import Caller, failed_outcome, service_fields, timing_fields
 from tokenswarm.client.quotes import without_quotes
+from tokenswarm.client.response_cache import from_cache
 from tokenswarm.payload.tool_calls import Called
 from tokenswarm.record import Doubt, Outcome, RequestRecord, TokenSource, cell_text
 from tokenswarm.transport.content_encoding import unread
@@ -97,8 +98,8 @@ def attempt_record(request: Request, reader: Reader | None, exchange: Exchange, 
         columns["shared_tokens"] = round(request.seen_share * prompt_tokens)
     if outcome is Outcome.ABORTED:
         columns |= _tokens_so_far(columns)
-    if outcome is Outcome.OK and not _is_documented(exchange.headers.get("content-type", "")):
-        columns["doubts"] = ";".join(filter(None, (columns.get("doubts"), Doubt.CONTENT_TYPE)))
+    if outcome is Outcome.OK:
+        columns["doubts"] = ";".join(filter(None, (columns.get("doubts"), *_doubts(exchange.headers)))) or None
     if request.judge is not None and outcome is Outcome.OK:
         columns |= request.judge(found.text, found.tool_calls, found.refused)
     error = columns.get("error")
@@ -108,6 +109,14 @@ def attempt_record(request: Request, reader: Reader | None, exchange: Exchange, 
         if text := columns.get(name):
             columns[name] = cell_text(text)
     return Reply(RequestRecord(**columns), found.text, found.answer_id, found.called)
+
+
+def _doubts(headers: Mapping[str, str]) -> Iterator[Doubt]:
+    """What headers say that is doubtful about an answer."""
+    if not _is_documented(headers.get("content-type", "")):
+        yield Doubt.CONTENT_TYPE
+    if from_cache(headers):
+        yield Doubt.CACHED
 
 
 def _is_documented(content_type: str) -> bool:

@@ -120,7 +120,9 @@ class HttpAnswer:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.headers_complete and len(self._headers) < MAX_HEADERS:  # trailers come later
-            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            # Of several caches in a row, each may add its own line.
+            self._headers[key] = f"{self._headers[key]}, {text}" if "cache" in key and key in self._headers else text
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
