@@ -7,7 +7,6 @@ import csv
 import json
 import os
 import signal
-import socket
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from analysis.__main__ import main as analysis
 from analysis.findings.summarise import summarise
 from analysis.sources.loading import load_run
 from tests.locust_start import LocustProcess, start_locust
+from tests.ports import free_port
 from tests.run_health import check_code, note
 from tests.simulator_process import API_KEY, FUNCTIONS_KEY, ROOT, Simulator
 from tokenswarm.config.environment import NAMES
@@ -136,12 +136,6 @@ def run_locust(arguments: Sequence[str], variables: Mapping[str, str], folder: P
     with locust_process(command, variables, log, cwd) as process:
         code = process.wait(timeout=100)
     return Finished(code, log.read_text(), results)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 def scenario(name: str, *flags: str) -> list[str]:

@@ -19,7 +19,8 @@ from urllib.parse import quote
 import pytest
 
 from analysis.__main__ import main as analysis
-from tests.e2e.locust_process import Finished, free_port, run_locust, scenario
+from tests.e2e.locust_process import Finished, run_locust, scenario
+from tests.ports import free_port
 from tests.webui.web_process import running_locust
 
 MARK = "canary"

@@ -12,7 +12,8 @@ import msgpack  # type: ignore[import-untyped]
 import pytest
 import zmq
 
-from tests.e2e.locust_process import Target, credentials, free_port, locust_process, run_locust, scenario
+from tests.e2e.locust_process import Target, credentials, locust_process, run_locust, scenario
+from tests.ports import free_port
 from tests.waiting import wait_until
 from tokenswarm.control.cluster_token import VARIABLE, bind_host, check_bind_host, read_cluster_token
 from tokenswarm.userinput import BadInput

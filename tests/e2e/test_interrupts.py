@@ -15,11 +15,11 @@ from tests.e2e.locust_process import (
     Target,
     check_against_truth,
     credentials,
-    free_port,
     locust_process,
     scenario,
 )
 from tests.locust_start import LocustProcess
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.locust_process import Run, Target, credentials, free_port, locust_process
+from tests.e2e.locust_process import Run, Target, credentials, locust_process
+from tests.ports import free_port
 
 
 def test_the_endpoint_counts_what_the_rows_hold(target: Target, tmp_path: Path) -> None:

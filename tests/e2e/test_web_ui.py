@@ -15,10 +15,10 @@ from tests.e2e.locust_process import (
     Target,
     check_against_truth,
     credentials,
-    free_port,
     locust_process,
     scenario,
 )
+from tests.ports import free_port
 from tests.simulator_process import API_KEY
 from tests.waiting import wait_until
 from tokenswarm.record import Outcome

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.locust_process import environment, free_port
+from tests.e2e.locust_process import environment
+from tests.ports import free_port
 from tests.simulator_process import API_KEY, ROOT, running_simulator
 from tests.waiting import wait_until
 

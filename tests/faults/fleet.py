@@ -10,8 +10,9 @@ from pathlib import Path
 
 import psutil
 
-from tests.faults.locust_run import CHAT, LocustRun, free_port, headless, running_locust
+from tests.faults.locust_run import CHAT, LocustRun, headless, running_locust
 from tests.locust_start import LocustProcess, start_locust
+from tests.ports import free_port
 from tests.simulator_process import API_KEY, ROOT, Simulator
 
 ALTERED = Path(__file__).parent / "altered"
@@ -60,7 +61,7 @@ def fleet(
 ) -> Iterator[Fleet]:  # fmt: skip
     """A run of six users, with a worker for each of `skews`. `env`: beside what each process needs; `before` runs
     in the master."""
-    port = free_port()
+    port = str(free_port())
     master = ("--master", "--expect-workers", str(len(skews)), "--master-bind-port", port)
     given = headless(simulator.chat_url, *master, *flags, users=6, run_time=run_time)
     with running_locust(folder, *given, env={"PYTHONPATH": f"{ALTERED}:{ROOT}", **(env or {})}, before=before) as run:

@@ -7,7 +7,6 @@ import csv
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from typing import Any
 import psutil
 
 from tests.locust_start import LocustProcess, start_locust
+from tests.ports import free_port
 from tests.run_health import note
 from tests.simulator_process import API_KEY, FUNCTIONS_KEY, ROOT, Simulator
 
@@ -123,7 +123,7 @@ def running_locust(
 ) -> Iterator[LocustRun]:
     """Start locust in a session of its own; at the end whatever is left of it is killed. `before` runs in the child."""
     if "--processes" in arguments:  # other tests may have a master, too
-        arguments += ("--master-bind-port", port := free_port(), "--master-port", port)
+        arguments += ("--master-bind-port", port := str(free_port()), "--master-port", port)
     log = folder / "locust.log"
     results = folder / "results"
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("LOCUST_", "OPENAI_", "AZURE_"))}
@@ -155,11 +155,6 @@ def _start(
 def _prepare(before: Callable[[], None]) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever `nohup` has made of it
     before()
-
-
-def free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return str(probe.getsockname()[1])
 
 
 def run_locust(folder: Path, *arguments: str, env: dict[str, str] | None = None, timeout_s: float = 60.0) -> LocustRun:

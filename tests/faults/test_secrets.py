@@ -19,7 +19,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.faults.locust_run import LocustRun, free_port, headless, run_locust, running_locust
+from tests.faults.locust_run import LocustRun, headless, run_locust, running_locust
+from tests.ports import free_port
 from tests.simulator_process import ROOT
 
 CHAT_KEY = "canary/chat+key=7f3a9c"
@@ -132,7 +133,7 @@ def test_no_file_log_or_report_of_a_headless_run_has_a_key(tmp_path: Path, worke
 
 
 def test_no_page_of_the_web_ui_has_a_key(tmp_path: Path) -> None:
-    port = free_port()
+    port = str(free_port())
     paths = ("/", "/stats/requests", "/stats/failures/csv", "/stats/requests/csv", "/exceptions", "/stats/report",
              "/tasks", "/logs", "/exceptions/csv", "/llm")  # fmt: skip
     with gossip() as url:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import socket
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from statistics import median
 from typing import Any
 
 from tests.locust_start import LocustProcess, start_locust
+from tests.ports import free_port
 from tests.run_health import check_code, code_apart_from_health, note
 from tests.simulator_process import API_KEY, FUNCTIONS_KEY, Simulator
 from tokenswarm.record import Outcome, RequestRecord
@@ -129,11 +129,6 @@ def environment() -> dict[str, str]:
     }
 
 
-def free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return str(server.getsockname()[1])
-
-
 @dataclass
 class Started:
     """A process that may still run, and the file of its output."""
@@ -148,7 +143,7 @@ class Started:
 
 def start(arguments: Sequence[str], results: Path, host: str) -> Started:
     if "--processes" in arguments:  # a port of its own: other tests may run beside this one
-        port = free_port()
+        port = str(free_port())
         arguments = [*arguments, "--master-bind-port", port, "--master-port", port]
     results.mkdir(parents=True, exist_ok=True)
     command = [*arguments, "-H", host, "--results-dir", str(results)]

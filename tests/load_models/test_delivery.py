@@ -11,7 +11,8 @@ from statistics import median, quantiles
 import psutil
 import pytest
 
-from tests.load_models.load_run import LoadRun, command, free_port, read_run, read_truth, run_all, start
+from tests.load_models.load_run import LoadRun, command, read_run, read_truth, run_all, start
+from tests.ports import free_port
 from tests.simulator_process import Simulator
 from tests.waiting import wait_until
 from tokenswarm.record import Outcome
@@ -210,7 +211,7 @@ def test_the_arrivals_of_a_killed_worker_are_lost_and_counted(simulator: Simulat
 
 
 def test_a_worker_that_joins_gets_its_share(simulator: Simulator, tmp_path: Path) -> None:
-    port = free_port()
+    port = str(free_port())
     flags = (*QUICK, "--rate", "600", "--run-time", "60s", "--stop-timeout", "5", "-u", "20", "-r", "100")
     master = start(
         command(*flags, "--master", "--master-bind-port", port, "--expect-workers", "1"), tmp_path, simulator.chat_url

@@ -14,7 +14,8 @@ import pytest
 
 from analysis.findings.summarise import summarise
 from analysis.sources.loading import load_run
-from tests.load_models.load_run import LoadRun, are_apart, command, free_port, read_run, read_truth, run_all, start
+from tests.load_models.load_run import LoadRun, are_apart, command, read_run, read_truth, run_all, start
+from tests.ports import free_port
 from tests.simulator_process import ROOT, Simulator
 from tests.waiting import wait_until
 from tokenswarm.record import Outcome
@@ -90,7 +91,7 @@ def test_shared_blocks_of_a_trace_are_shared_at_the_target(runs: dict[str, LoadR
 
 
 def test_the_web_form_chooses_the_shape(simulator: Simulator, tmp_path: Path) -> None:
-    port = free_port()
+    port = str(free_port())
     arguments = [part for part in command(*QUICK) if part not in ("--headless", "--only-summary")]
     flags = ["--web-host", "127.0.0.1", "--web-port", port, "--think-time", "0.1"]
     started = start([*arguments, *flags], tmp_path, simulator.chat_url)

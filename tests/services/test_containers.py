@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.ports import free_port
 from tests.run_health import code_of_run
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -103,12 +103,6 @@ def test_master_and_workers_agree() -> None:
     assert {name: COMPOSE["services"][name]["image"] for name in ("master", "worker")} == dict.fromkeys(
         ("master", "worker"), "tokenswarm"
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def locally(words: list[str], port: int, results: Path, **names: str) -> list[str]:

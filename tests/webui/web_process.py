@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import time
 import urllib.error
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.locust_start import LocustProcess, start_locust
+from tests.ports import free_port
 from tests.simulator_process import ROOT
 
 CANARY = "canary-key-73a1f0c2d9"
@@ -102,12 +102,6 @@ def running_locust(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _await_answer(locust: WebProcess) -> None:

@@ -15,6 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.analysis.run_directories import worked_records
+from tests.ports import free_port
 from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.telemetry.instruments import MOST_NAMES, OTHER
 from tokenswarm.telemetry.metrics_endpoint import ListenAddress, MetricsEndpoint, parse_address
@@ -25,12 +26,6 @@ DASHBOARD = Path(__file__).resolve().parents[3] / "deploy" / "grafana" / "tokens
 
 class Watched:
     in_flight, user_count = 3, 7
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
