@@ -30,7 +30,7 @@ answer_tokens = 50
 [deployments.slots]
 max_concurrent = 2
 max_waiting = 100
-ttft_base_ms = 400
+ttft_base_ms = 600
 ttft_std_ms = 0
 ttft_per_token_ms = 0
 tbt_ms = 0.1

@@ -13,7 +13,7 @@ from typing import Any, Self
 import pytest
 
 from tests.faults.certificates import Authority
-from tests.tokenswarm.preflight.test_reachability import unused_port
+from tests.ports import free_port
 from tokenswarm.config.build import build_settings
 from tokenswarm.config.environment import Environment
 from tokenswarm.config.settings import Settings
@@ -201,7 +201,7 @@ def test_what_may_pass_is_a_warning(answer: Answer) -> None:
 
 
 def test_a_refused_connection() -> None:
-    port = unused_port()
+    port = free_port()
     (said,) = try_targets(settings(f"http://127.0.0.1:{port}")).problems
     assert said.startswith(f"endpoint: expected a connection to 127.0.0.1:{port}, got none (")
     assert said.endswith("; is it running, and is the port right?)")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 
+from tests.ports import free_port
 from tokenswarm.preflight.machine_limits import Machine, check_limits, port_problems
 
 
@@ -39,8 +40,8 @@ def test_this_machine_is_read() -> None:
 
 
 def test_a_port_in_use_is_one_line() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
         assert port_problems("127.0.0.1", port) == [
             f"web-port: expected a free port, got {port}, which is in use (end the other program, or give --web-port)"
         ]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.ports import free_port
 from tests.scripted_server import scripted_server
 from tests.simulator_process import API_KEY, Simulator, running_simulator
 from tokenswarm.config.build import build_settings
@@ -53,12 +54,6 @@ def answering() -> Iterator[tuple[str, list[bytes]]]:
         done.set()
 
 
-def unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
-
-
 @pytest.mark.parametrize("api", HOSTS)
 def test_a_deployment_that_is_there_gives_no_problem_and_no_request(simulator: Simulator, api: str) -> None:
     assert check_targets(settings_for(simulator.chat_url + HOSTS[api], api)) == []
@@ -81,7 +76,7 @@ def test_a_refused_key_is_told_and_not_shown(simulator: Simulator, api: str) -> 
 
 
 def test_nobody_there() -> None:
-    host = f"http://127.0.0.1:{unused_port()}"
+    host = f"http://127.0.0.1:{free_port()}"
     (chat,) = check_targets(settings_for(host))
     (rag,) = check_targets(rag_settings(host))
     assert chat.startswith("chat endpoint: expected a connection to 127.0.0.1")

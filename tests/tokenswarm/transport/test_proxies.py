@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import base64
-import socket
 import threading
 
 import pytest
 
+from tests.ports import free_port
 from tests.scripted_server import scripted_server
 from tests.tokenswarm.transport.test_exchange import REQUEST
 from tokenswarm.client.attempt import failed_outcome
@@ -181,14 +181,9 @@ def test_a_plain_proxy_that_asks_who_we_are_is_named() -> None:
     assert error == f"HTTP 407 (asked by the proxy 127.0.0.1:{server.port} (HTTP_PROXY))"
 
 
-def unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_connection_error_names_the_proxy(scheme: str) -> None:
-    proxy = Proxy("127.0.0.1", unused_port(), "ALL_PROXY")
+    proxy = Proxy("127.0.0.1", free_port(), "ALL_PROXY")
     transport = Transport(proxy=proxy)
     exchange = transport.send((scheme, "example.invalid", 443), REQUEST, lambda _s, _h: None, 5.0)
     assert exchange.failure == "connection_error"
