@@ -107,6 +107,8 @@ class Doubt(StrEnum):
     """Events without a field that event streams have, as behind a NUL byte: they are passed over, as clients do."""
     BUFFERED = "answer in one piece"
     """All chunks of a stream came at once, as through a proxy that buffers: TTFT is E2E, and there is no TBT."""
+    WHOLE = "streamed request answered whole"
+    """One JSON body came where a stream was asked for, as through a proxy that leaves `stream` out: no TTFT, no TBT."""
     CACHED = "answered from a response cache"
     """Headers say that a gateway or proxy gave an answer that it had kept: its times are not those of a model."""
 

@@ -47,6 +47,8 @@ class Found:
     refused: bool = False
     """Whether the service says that the answer is a refusal, whatever its words."""
     called: Called | None = None
+    whole: bool = False
+    """Whether it came as one JSON value, where a stream is read as well."""
 
 
 class Reader(Protocol):

@@ -403,7 +403,7 @@ def read_body(body: bytes, status: int = 200, asked: int = 1, keep_calls: bool =
     calls, text = ToolCalls(), said_text(first)
     calls.add(first)
     called = calls.called(text, ends.get(0)) if keep_calls else None
-    return Found(outcome, error, text, columns, None, tuple(calls), bool(first.get("refusal")), called)
+    return Found(outcome, error, text, columns, None, tuple(calls), bool(first.get("refusal")), called, whole=True)
 
 
 def _body_outcome(

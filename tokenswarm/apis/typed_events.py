@@ -351,7 +351,9 @@ class TypedEventStream(EventsOrBody):
         if error is not None:
             return Found(error.outcome, error.text)
         assert isinstance(body, dict)
-        return self.read_body(body)
+        found = self.read_body(body)
+        found.whole = True
+        return found
 
     def found(
         self, came_to: tuple[Outcome, str | None], text: str, columns: dict[str, Any], has_visible: bool

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokenswarm.apis.api import Found, Reader
-from tokenswarm.apis.request import Request
+from tokenswarm.apis.request import ChatRequest, Request
 from tokenswarm.client.attempt import Caller, failed_outcome, service_fields, timing_fields
 from tokenswarm.client.quotes import without_quotes
 from tokenswarm.client.response_cache import from_cache
@@ -99,7 +99,9 @@ def attempt_record(request: Request, reader: Reader | None, exchange: Exchange, 
     if outcome is Outcome.ABORTED:
         columns |= _tokens_so_far(columns)
     if outcome is Outcome.OK:
-        columns["doubts"] = ";".join(filter(None, (columns.get("doubts"), *_doubts(exchange.headers)))) or None
+        columns["doubts"] = (
+            ";".join(filter(None, (columns.get("doubts"), *_doubts(request, found, exchange.headers)))) or None
+        )
     if request.judge is not None and outcome is Outcome.OK:
         columns |= request.judge(found.text, found.tool_calls, found.refused)
     error = columns.get("error")
@@ -111,8 +113,10 @@ def attempt_record(request: Request, reader: Reader | None, exchange: Exchange, 
     return Reply(RequestRecord(**columns), found.text, found.answer_id, found.called)
 
 
-def _doubts(headers: Mapping[str, str]) -> Iterator[Doubt]:
-    """What headers say that is doubtful about an answer."""
+def _doubts(request: Request, found: Found, headers: Mapping[str, str]) -> Iterator[Doubt]:
+    """What is doubtful about an answer by its form and its headers."""
+    if found.whole and isinstance(request, ChatRequest) and request.stream:
+        yield Doubt.WHOLE
     if not _is_documented(headers.get("content-type", "")):
         yield Doubt.CONTENT_TYPE
     if from_cache(headers):
