@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, Set
 from datetime import datetime
 from typing import Any
 
-from tokenswarm.logs.logged import Fields, LoggedRequest, Reader, instant_of, object_of, tokens_of
+from tokenswarm.logs.logged import Fields, LoggedRequest, Reader, object_of, tokens_of
 from tokenswarm.recordings.bodies import BadLine, asks_of
+from tokenswarm.recordings.lines import read_timestamp
 from tokenswarm.userinput import BadInput
 
 _LOCAL = r"\d\d/[A-Z][a-z][a-z]/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}"
@@ -175,4 +176,4 @@ def _instant(value: Any) -> float:
     try:
         return datetime.strptime(str(value), "%d/%b/%Y:%H:%M:%S %z").timestamp()
     except ValueError:
-        return instant_of(value)
+        return read_timestamp(value)

@@ -17,10 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tokenswarm.logs.logged import (
-    MAX_INSTANT_S,
     Fields,
     LoggedRequest,
-    instant_of,
     object_of,
     objects_of,
     tokens_of,
@@ -28,6 +26,7 @@ from tokenswarm.logs.logged import (
 )
 from tokenswarm.logs.spans import is_call, request_of
 from tokenswarm.recordings.bodies import BadLine, asks_of
+from tokenswarm.recordings.lines import MAX_INSTANT_S, read_timestamp
 from tokenswarm.userinput import parse_json
 
 _EPOCH_TICKS, _TICKS_PER_S = 621_355_968_000_000_000, 10_000_000
@@ -82,7 +81,7 @@ def _span_request(found: Fields) -> LoggedRequest | None:
     """A row of dependencies of Application Insights, which begins when the call did; log records have no duration."""
     if found.get("duration", "durationms") is None:
         return None
-    made = request_of(found, instant_of(found.get("timestamp", "timegenerated", "time")), "spans")
+    made = request_of(found, read_timestamp(found.get("timestamp", "timegenerated", "time")), "spans")
     if any(isinstance(value, str) and len(value) >= _MAX_VALUE for value in found.values.values()):
         made.body = None
     made.span, made.parent = str(found.get("id") or ""), str(found.get("operation_parentid", "parentid") or "")
@@ -116,7 +115,7 @@ def _azure_instant(found: Fields) -> float:
     """Of the beginning; without ticks, Azure OpenAI has that of the record, seconds after the answer."""
     ticks = found.get("requesttime")
     if ticks is None:
-        return instant_of(found.get("time", "timegenerated"))
+        return read_timestamp(found.get("time", "timegenerated"))
     at_s = (int(ticks) - _EPOCH_TICKS) / _TICKS_PER_S
     if not 0 <= at_s < MAX_INSTANT_S:
         raise BadLine("requestTime: expected ticks of 100 ns from the year 1 on, got another number")
@@ -137,7 +136,7 @@ def _gateway_request(found: Fields) -> LoggedRequest | None:
     is_measured = _is_answered(found.get("responsecode")) and asks != "embeddings"
     context = usage.count("prompt_tokens", "input_tokens")
     return LoggedRequest(
-        instant_of(found.get("time", "timegenerated")),
+        read_timestamp(found.get("time", "timegenerated")),
         url_of(asks),
         body,
         context_tokens=tokens_of(found.count("requestsize")) if context is None else context,

@@ -7,8 +7,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from tokenswarm.logs.logged import PASSED_ON, Fields, LoggedRequest, instant_of, objects_of, url_of
+from tokenswarm.logs.logged import PASSED_ON, Fields, LoggedRequest, objects_of, url_of
 from tokenswarm.recordings.bodies import BadLine
+from tokenswarm.recordings.lines import read_timestamp
 from tokenswarm.userinput import parse_json
 
 _CALLS = {
@@ -39,7 +40,7 @@ def _litellm_request(entry: Fields, asks: str) -> LoggedRequest:
         raise BadLine("expected an instant as startTime, which LiteLLM's payloads have, got none")
     answer = None if entry.get("status") == "failure" or asks == "embeddings" else entry.count("completion_tokens")
     return LoggedRequest(
-        at_s=instant_of(begin),
+        at_s=read_timestamp(begin),
         url=url_of(asks),
         body=_litellm_body(entry, asks),
         session=entry.get("session_id", "litellm_session_id", "trace_id"),

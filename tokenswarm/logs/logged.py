@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from tokenswarm.recordings.bodies import BadLine, asks_of, check_body, kind
+from tokenswarm.recordings.lines import MAX_INSTANT_S
 from tokenswarm.userinput import parse_json
 
-MAX_INSTANT_S = 1e11
-_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
-"""A number above the first is in ns, us or ms: that many make a second."""
-_NUMBER = re.compile(r"\d+(\.\d+)?")
 PASSED_ON = frozenset(
     ["max_tokens", "max_completion_tokens", "max_output_tokens", "temperature", "top_p", "top_k", "n", "stop", "seed",
      "stop_sequences", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "response_format", "tools",
@@ -124,18 +119,3 @@ def url_of(asks: str) -> str:
 
 def tokens_of(length: int | None) -> int | None:
     return None if length is None else -(-length // BYTES_PER_TOKEN)
-
-
-def instant_of(value: Any) -> float:
-    """Unix s of nanoseconds as text, of seconds, or of ISO 8601. Raises `BadLine`."""
-    try:
-        if isinstance(value, str) and not _NUMBER.fullmatch(value):
-            instant = datetime.fromisoformat(value)
-            value = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise BadLine(f"expected an instant, got {kind(value)}") from None
-    found = next((number / unit for above, unit in _UNITS if number > above), number)
-    if not 0 <= found < MAX_INSTANT_S:
-        raise BadLine("expected an instant from 1970 to the year 5138, got another")
-    return found

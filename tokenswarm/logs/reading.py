@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from tokenswarm.logs.logged import LoggedRequest, Reader, check_logged
 from tokenswarm.recordings.bodies import BadLine
+from tokenswarm.recordings.foreign import what_instead
 from tokenswarm.recordings.json_text import SCAN
 from tokenswarm.recordings.lines import MAX_LINE_BYTES, check_length
 from tokenswarm.recordings.scan import (
@@ -59,13 +60,15 @@ def _entries(file: BinaryIO, path: Path, form: str) -> Iterator[tuple[int, bool,
     first = file.readline(MAX_LINE_BYTES).rstrip()
     file.seek(0)
     begin = entries_begin(file)
+    if instead := what_instead(begin):
+        raise BadInput([f"{path}:1: expected UTF-8, got {instead}"])
     if form == "access":
         size = None if isinstance(file, gzip.GzipFile) else os.fstat(file.fileno()).st_size
         for number, offset, data in numbered_lines(file):
             yield number, size is not None and data[-1:].isdigit() and offset + len(data) >= size, data
         return
     if b"\0" in begin[:_LOOKED_AT_BYTES]:
-        raise BadInput([f"{path}:1: expected UTF-8, got other bytes (as UTF-16, or of another packer than gzip)"])
+        raise BadInput([f"{path}:1: expected UTF-8, got other bytes (as of another packer than gzip)"])
     if begin[:1] not in (b"{", b"[") and b"," in first and b"{" not in first:
         wanted = "az monitor log-analytics query writes it with -o json" if form == "azure" else "an object a line"
         raise BadInput([f"{path}:1: expected JSON ({wanted}), got what looks like CSV"])

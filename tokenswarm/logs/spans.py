@@ -17,7 +17,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from tokenswarm.logs.logged import PASSED_ON, Fields, LoggedRequest, instant_of, object_of, url_of
+from tokenswarm.logs.logged import PASSED_ON, Fields, LoggedRequest, object_of, url_of
+from tokenswarm.recordings.lines import read_timestamp
 from tokenswarm.userinput import parse_json
 
 KINDS = ("spans", "events")
@@ -87,12 +88,12 @@ def _request(record: Mapping[str, Any]) -> LoggedRequest | None:
         return None
     if not is_log_record:
         names = [*attributes, *(str(event.get("name")) for event in events)]
-        made = request_of(fields, instant_of(begin), "spans", any(map(_FIRST_TOKEN.search, names)))
+        made = request_of(fields, read_timestamp(begin), "spans", any(map(_FIRST_TOKEN.search, names)))
         made.span = str(found.get("spanId") or Fields(found.get("context") or {}).get("span_id") or "")
         made.parent = str(found.get("parentSpanId", "parent_id") or "")
         return made
     written = found.get("timeUnixNano", "timestamp", "observedTimeUnixNano", "observed_timestamp")
-    return request_of(fields, instant_of(written), "events", is_streamed=False)
+    return request_of(fields, read_timestamp(written), "events", is_streamed=False)
 
 
 def _said_in(events: list[Mapping[str, Any]]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ MAX_TOOL_S = 86400.0
 _OTHER_NAMES = {
     **dict.fromkeys(("after", "dependencies", "depends_on", "deps", "needs", "parent", "parent_id", "parent_ids",
                      "predecessors", "wait_for", "waits_for"), "parents"),
-    **dict.fromkeys(("delay", "delay_ms", "delay_s", "tool_ms", "tool_time", "tool_time_s", "wait_ms", "wait_s"),
-                    "tool_s"),
+    **dict.fromkeys(("at_s", "delay", "delay_ms", "delay_s", "start_time", "timestamp", "timestamp_ms", "tool_ms",
+                     "tool_time", "tool_time_s", "wait_ms", "wait_s"), "tool_s"),
 }  # fmt: skip
 """How other formats call what decides when a step is sent: passed over, the steps would be sent in another order."""
 

@@ -7,14 +7,17 @@
     {"items": [...]}, {"conversation": [{"role": "user", "content": ...}]}               the same, in other files
     {"steps": [{"id": "a", "parents": [], "tool_s": 0.5, "body": {...}}, ...]}           an agent's session
 
-Any of them may have `timestamp`: seconds (Unix, or from the beginning), Unix milliseconds, or ISO 8601; and the first
-two `session_id`. Other keys beside `body` are not looked at. A step is like a line of the first form; `parents` are
-the ids of the steps whose answers it needs (without it: the step before), `tool_s` the seconds between those and it.
+Any of them may have `timestamp`: seconds (Unix, or from the beginning), Unix ms, us or ns, or ISO 8601, without a zone
+as UTC; and the first two `session_id`. Other keys beside `body` are not looked at, but for other names of these two. A
+step is like a line of the first form; `parents` are the ids of the steps whose answers it needs (without it: the step
+before), `tool_s` the seconds between those and it.
 """
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -24,27 +27,21 @@ import jiter
 import msgspec
 
 from tokenswarm.recordings.bodies import BadLine, asks_of, check_body, figure, kind, line_asks
+from tokenswarm.recordings.foreign import OTHER_NAMES, check_bare, check_names
 from tokenswarm.recordings.graph import read_steps
-from tokenswarm.userinput import MAX_DEPTH
+from tokenswarm.userinput import MAX_DEPTH, is_encodable, parse_json
 
-MILLISECONDS_FROM = 1e11
-"""A timestamp above this is in milliseconds: as seconds it would be after the year 5000."""
-MAX_TIMESTAMP = 1e14
+MAX_INSTANT_S = 1e11
+"""In the year 5138."""
+_UNITS = ((1e17, 1_000_000_000), (1e14, 1_000_000), (MAX_INSTANT_S, 1_000))
+"""A number from the first on is in ns, us or ms: that many make a second."""
+_NUMBER = re.compile(r"\d+(\.\d+)?", re.ASCII)
 MAX_LINE_BYTES = 64_000_000
 """Above what a service takes; a longer line would fill the memory."""
 _REQUEST_KEYS = frozenset({"body", "steps", "messages", "input", "prompt"})
 """With any of them, `items` and `conversation` are no conversation."""
-_FOREIGN = {
-    **dict.fromkeys(
-        ("delay", "hash_ids", "input_length", "message_mode", "output_length", "payload", "text_input"),
-        "a line of a Mooncake or AIPerf trace: lengths are for the option trace, messages belong into body, with "
-        "max_tokens and a timestamp in s",
-    ),
-    "requests": "a session of a Weka trace, which is not read",
-    "resourceSpans": "spans: python -m tokenswarm.traffic import otel makes requests of them",
-    "turns": "a conversation of texts: the option dataset asks those",
-}
-"""What lines of other tools have and no API does, and what they are."""
+_MAX_NUMBER = MAX_INSTANT_S * 1e9
+_EXPECTED = "expected seconds, Unix ms, us or ns, or ISO 8601"
 _MOST_BRACKETS = 2 * MAX_DEPTH
 
 
@@ -89,6 +86,17 @@ class _BatchLine(msgspec.Struct):
     session_id: str | int | None = None
     conversations: msgspec.Raw = msgspec.Raw()
     steps: msgspec.Raw = msgspec.Raw()
+    arrival_time: msgspec.Raw = msgspec.Raw()
+    created_at: msgspec.Raw = msgspec.Raw()
+    request_time: msgspec.Raw = msgspec.Raw()
+    start_time: msgspec.Raw = msgspec.Raw()
+    startTime: msgspec.Raw = msgspec.Raw()
+    time: msgspec.Raw = msgspec.Raw()
+    timestamp_ms: msgspec.Raw = msgspec.Raw()
+    ts: msgspec.Raw = msgspec.Raw()
+    conversation_id: msgspec.Raw = msgspec.Raw()
+    sessionId: msgspec.Raw = msgspec.Raw()
+    thread_id: msgspec.Raw = msgspec.Raw()
 
 
 _batch_line = msgspec.json.Decoder(_BatchLine)
@@ -124,38 +132,66 @@ def _read_plain(data: bytes, asks: str) -> Line | None:
         return None
     if line.conversations or line.steps:
         return None
+    if (line.timestamp is None or line.session_id is None) and any(getattr(line, name) for name in OTHER_NAMES):
+        return None
     at_s = math.nan if line.timestamp is None else read_timestamp(line.timestamp)
     return Line(found, at_s, "" if line.session_id is None else str(line.session_id))
 
 
 def _read_any(data: bytes, asks: str) -> Line:
-    try:
-        entry = jiter.from_json(data, allow_inf_nan=False)
-    except ValueError as error:
-        raise BadLine(f"expected a JSON object, got text that is none ({_reason(error)})") from None
-    if not isinstance(entry, dict):
-        raise BadLine(f"expected a JSON object, got {kind(entry)}")
+    entry = _object(data)
     timestamp = entry.get("timestamp")
     timestamp_s = math.nan if timestamp is None else read_timestamp(timestamp)
+    if len(both := [name for name in ("body", "steps", "conversations") if name in entry]) > 1:
+        raise BadLine(f"{both[1]}: expected no {both[0]} beside it, got both")
     if "conversations" in entry or (entry.keys() & {"conversation", "items"} and not entry.keys() & _REQUEST_KEYS):
-        turns_of(conversation_of(entry))
+        if not all(is_encodable(text) for _, text in turns_of(conversation_of(entry))):
+            raise BadLine("conversations: expected whole characters, got half of a surrogate pair")
         return Line("chat", timestamp_s, form=Form.CONVERSATION)
-    if foreign := [name for name in _FOREIGN if name in entry]:
-        raise BadLine(f"{foreign[0]}: expected a request, got {_FOREIGN[foreign[0]]}")
     if "steps" in entry:
+        check_names(entry)
         read_steps(entry["steps"], asks)
         return Line(line_asks(entry["steps"][0], asks), timestamp_s, form=Form.GRAPH)
     body = entry
     if "body" in entry:
+        check_names(entry)
         body = entry["body"]
         asks = line_asks(entry, asks)
         if not isinstance(body, dict):
             raise BadLine(f"body: expected an object, got {kind(body)}")
+    else:
+        check_bare(entry, asks)
     check_body(body, asks)
     session = entry.get("session_id") if body is not entry else None
     if isinstance(session, bool) or not isinstance(session, str | int | None):
         raise BadLine(f"session_id: expected text or a whole number, got {kind(session)}")
     return Line(asks, timestamp_s, "" if session is None else str(session))
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    """Raises `BadLine`."""
+    try:
+        entry = jiter.from_json(data, allow_inf_nan=False)
+    except ValueError as error:
+        entry = _with_half_pairs(data)
+        if entry is None:
+            raise BadLine(f"expected a JSON object, got text that is none ({_reason(data, error)})") from None
+    if not isinstance(entry, dict):
+        raise BadLine(f"expected a JSON object, got {kind(entry)}")
+    return entry
+
+
+def _with_half_pairs(data: bytes) -> Any:
+    """A value with escapes of halves of surrogate pairs, as where a log has cut a text: they are sent as they are.
+    `None` for all else that is no JSON."""
+    if b"\\ud" not in data.lower():
+        return None
+    try:
+        value = parse_json(data.decode("utf-8"))
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return None
+    return value
 
 
 def conversation_of(entry: Mapping[str, Any]) -> Any:
@@ -180,23 +216,31 @@ def turns_of(conversation: Any) -> list[tuple[str, str]]:
 
 
 def read_timestamp(value: Any) -> float:
-    """Seconds of a timestamp, see above. Raises `BadLine`."""
-    if isinstance(value, str):
-        try:
-            instant = datetime.fromisoformat(value)
-            found_s = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
-        except (ValueError, OverflowError):
-            raise BadLine("timestamp: expected seconds or ISO 8601, got other text") from None
-        if not 0 <= found_s < MILLISECONDS_FROM:
-            raise BadLine("timestamp: expected an instant from 1970 to the year 5138, got another")
-        return found_s
+    """Seconds of a timestamp, see above; a number may be a text. Raises `BadLine`."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = float(value) if "." in value else int(value[:400])  # not all of a million
+    elif isinstance(value, str):
+        value = _iso_s(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadLine(f"timestamp: expected seconds or ISO 8601, got {kind(value)}")
-    if not 0 <= value < MAX_TIMESTAMP:
-        raise BadLine(f"timestamp: expected seconds from 0, or Unix milliseconds, got {figure(value)}")
-    return value / 1000 if value >= MILLISECONDS_FROM else float(value)
+        raise BadLine(f"timestamp: {_EXPECTED}, got {kind(value)}")
+    if not 0 <= value < _MAX_NUMBER:
+        raise BadLine(f"timestamp: {_EXPECTED} from 1970 to the year 5138, got {figure(value)}")
+    return next((value / unit for least, unit in _UNITS if value >= least), float(value))
 
 
-def _reason(error: ValueError) -> str:
+def _iso_s(text: str) -> float:
+    try:
+        instant = datetime.fromisoformat(text)
+        found_s = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise BadLine(f"timestamp: {_EXPECTED}, got other text") from None
+    if not 0 <= found_s < MAX_INSTANT_S:
+        raise BadLine(f"timestamp: {_EXPECTED} from 1970 to the year 5138, got another")
+    return found_s
+
+
+def _reason(data: bytes, error: ValueError) -> str:
+    if data.strip() in (b"{", b"["):
+        return "JSON over several lines: jq -c . makes a line of each object"
     text = str(error)
     return f"nested deeper than {MAX_DEPTH} levels" if "recursion" in text.lower() else text

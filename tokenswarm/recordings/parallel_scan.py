@@ -23,6 +23,7 @@ from tokenswarm.installation import module_command, python_path
 from tokenswarm.recordings.bodies import BadLine
 from tokenswarm.recordings.lines import Form
 from tokenswarm.recordings.scan import Index, SessionNumbers, columns_of, entries_begin, scan_part, skip_line
+from tokenswarm.userinput import MAX_DURATION_S
 
 MOST_PARTS = 8
 NO_REQUEST = 3
@@ -120,7 +121,7 @@ def _fit(one: Index, other: Index) -> bool:
     same_key = (one.first_asks == "messages") == (other.first_asks == "messages")
     if not same_key or one.form is not other.form or one.has_timestamps != other.has_timestamps:
         return False
-    return not one.has_timestamps or one.instants_s[-1] <= other.instants_s[0]
+    return not one.has_timestamps or 0 <= other.instants_s[0] - one.instants_s[-1] <= MAX_DURATION_S
 
 
 def _renumbered(part: _ScannedPart, next_number: int, known: dict[int, int]) -> array[int]:

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from tokenswarm.recordings.bodies import BadLine
+from tokenswarm.recordings.foreign import what_instead
 from tokenswarm.recordings.json_text import SCAN
 from tokenswarm.recordings.lines import MAX_LINE_BYTES, Form, Line, read_line
-from tokenswarm.userinput import BadInput, open_file
+from tokenswarm.userinput import MAX_DURATION_S, BadInput, open_file
 
 MAX_FILE_BYTES = 64_000_000_000
 READ_BYTES = 1 << 20
@@ -76,6 +77,9 @@ class Index:
         elif line.timestamp_s < self.instants_s[-1]:
             back_s = self.instants_s[-1] - line.timestamp_s
             raise BadLine(f"timestamp: expected one not before the request above, got one {back_s:.3f} s earlier")
+        elif line.timestamp_s - self.instants_s[-1] > MAX_DURATION_S:
+            raise BadLine("timestamp: expected one within a year of the request above, got one after it (are these of "
+                          "one kind, all Unix or all from the beginning?)")  # fmt: skip
         self.form = line.form
         self.offsets.append(offset)
         self.lengths.append(length)
@@ -90,6 +94,7 @@ def scan(path: Path, asks: str, skip_bad: int) -> Index:
     index, bad, numbers = Index(path, asks), 0, SessionNumbers()
     problems: list[str] = []
     with open_file(path, "requests", MAX_FILE_BYTES) as file:
+        _check_begin(path, file)
         for number, offset, data in entries_of(file):
             try:
                 line = read_line(data, asks)
@@ -106,6 +111,17 @@ def scan(path: Path, asks: str, skip_bad: int) -> Index:
         raise BadInput([f"{path}: expected at least one request, got none"])
     index.skipped = bad
     return index
+
+
+def _check_begin(path: Path, file: BinaryIO) -> None:
+    """Raises `BadInput` for a file that is none of lines of JSON by its first one."""
+    begin = entries_begin(file)
+    if found := what_instead(begin):
+        raise BadInput([f"{path}: expected lines of JSON in UTF-8, got {found}"])
+    first = begin.partition(b"\n")[0]
+    if b"," in first and b"{" not in first and not begin.startswith(b"["):
+        raise BadInput([f"{path}:1: expected lines of JSON, got what looks like CSV: times and lengths are for the "
+                        "option trace, texts for the option dataset"])  # fmt: skip
 
 
 class SessionNumbers:
@@ -155,6 +171,8 @@ def numbered_elements(file: BinaryIO, opening: str = "[") -> Iterator[tuple[int,
             data = file.read(READ_BYTES)
             is_whole = not data
             text += decoder.decode(data, final=is_whole)
+            if is_whole and text[-1:] not in ("", "\n"):
+                text += "\n"  # so that the last element has an end, and a list without one is seen
             at = text.find(opening) + (opening == "[") if at < 0 else at
             continue
         begin, end = found or (_begin_of(text, at), len(text))

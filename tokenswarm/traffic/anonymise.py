@@ -182,12 +182,12 @@ class Anonymiser:
 
 
 def _timestamp(value: Any) -> Any:
-    """As it is; `None` for what is none."""
+    """As it is, a number in a text as seconds; `None` for what is none."""
     try:
-        read_timestamp(value)
+        at_s = read_timestamp(value)
     except BadLine:
         return None
-    return value
+    return at_s if isinstance(value, str) and "-" not in value else value
 
 
 def _is_left_out(part: dict[str, Any]) -> bool:

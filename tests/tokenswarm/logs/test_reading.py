@@ -52,14 +52,22 @@ def test_objects_over_several_lines_are_read(tmp_path: Path, capsys: pytest.Capt
     assert int(said.removeprefix(f"{source}:").split(":")[0]) >= line
 
 
-@pytest.mark.parametrize("data", ['[{"a": 1}]'.encode("utf-16"), b"\xfd7zXZ\x00\x00\x04"])
-def test_bytes_that_are_no_text_are_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bytes) -> None:
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ('[{"a": 1}]'.encode("utf-16"), "UTF-16: iconv -f UTF-16 -t UTF-8 makes UTF-8 of it"),
+        (b"\xfd7zXZ\x00\x00\x04", "a file packed by xz: unpack it with unxz"),
+        (b"\x04\x22\x4d\x18\x00\x00", "other bytes (as of another packer than gzip)"),
+    ],
+)
+def test_bytes_that_are_no_text_are_named_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bytes, expected: str
+) -> None:
     """As PowerShell writes what `az` prints."""
     source = tmp_path / "log"
     source.write_bytes(data)
     assert main(["import", "azure", str(source), "-o", str(tmp_path / "o")]) == 2
-    expected = "expected UTF-8, got other bytes (as UTF-16, or of another packer than gzip)"
-    assert capsys.readouterr().err == f"{source}:1: {expected}\n"
+    assert capsys.readouterr().err == f"{source}:1: expected UTF-8, got {expected}\n"
 
 
 def test_csv_is_named_as_such_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

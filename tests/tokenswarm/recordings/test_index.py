@@ -15,6 +15,7 @@ from tokenswarm.recordings.bodies import BadLine
 from tokenswarm.recordings.index import load_index
 from tokenswarm.recordings.lines import read_line, read_timestamp
 from tokenswarm.recordings.scan import Index, scan
+from tokenswarm.traffic.replay import Changes, Recording, Replay, Sent
 from tokenswarm.userinput import BadInput
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
@@ -61,12 +62,14 @@ def test_each_line_is_found_again(tmp_path: Path) -> None:
         (batch(url="/v1/responses"), "input: expected text or a list, as responses has it, got none"),
         (batch(url="/v1/messages"), "url: expected requests to chat as before, which has other credentials, "
          "got one to messages"),
-        (batch("yesterday"), "timestamp: expected seconds or ISO 8601, got other text"),
-        (batch(True), "timestamp: expected seconds or ISO 8601, got true"),
-        ('{"timestamp": -1' + "0" * 400 + ', "body": {}}', "timestamp: expected seconds from 0, or Unix milliseconds, "
-         "got a number of over 300 digits"),
-        (batch(-1), "timestamp: expected seconds from 0, or Unix milliseconds, got -1"),
-        (batch("0001-01-01T00:00:00"), "timestamp: expected an instant from 1970 to the year 5138, got another"),
+        (batch("yesterday"), "timestamp: expected seconds, Unix ms, us or ns, or ISO 8601, got other text"),
+        (batch(True), "timestamp: expected seconds, Unix ms, us or ns, or ISO 8601, got true"),
+        ('{"timestamp": -1' + "0" * 400 + ', "body": {}}', "timestamp: expected seconds, Unix ms, us or ns, or ISO "
+         "8601 from 1970 to the year 5138, got a number of over 300 digits"),
+        (batch(-1), "timestamp: expected seconds, Unix ms, us or ns, or ISO 8601 from 1970 to "
+         "the year 5138, got -1"),
+        (batch("0001-01-01T00:00:00"), "timestamp: expected seconds, Unix ms, us or ns, or ISO 8601 "
+         "from 1970 to the year 5138, got another"),
         (batch(), "timestamp: expected one as before, got none"),
         (batch(9.5), "timestamp: expected one not before the request above, got one 0.500 s earlier"),
         ({"conversations": []}, "conversations: expected a list of messages, got an empty list"),
@@ -85,12 +88,33 @@ def test_each_line_is_found_again(tmp_path: Path) -> None:
          "hash_ids: expected a request, got a line of a Mooncake or AIPerf trace: lengths are for the option trace, "
          "messages belong into body, with max_tokens and a timestamp in s"),
         ({"id": "x", "requests": [{"t": 0.0, "in": 10}]},
-         "requests: expected a request, got a session of a Weka trace, which is not read"),
+         "requests: expected a request, got a session of a Weka trace, which is not read, or a batch as one object: "
+         "expected is a line for each"),
         ({"resourceSpans": []},
          "resourceSpans: expected a request, got spans: python -m tokenswarm.traffic import otel makes requests of "
          "them"),
         ({"session_id": "s", "turns": [{"text": "Anna"}]},
          "turns: expected a request, got a conversation of texts: the option dataset asks those"),
+        ({"custom_id": "a", "params": BODY}, "params: expected a request, got a line of Anthropic's batches: params "
+         'has to be called body, with "url": "/v1/messages" beside it'),
+        ({"messages": [*BODY["messages"], {"role": "assistant", "content": "Anna", "weight": 1}]}, "messages: expected "
+         "a request, which ends before its answer, got a conversation (as for fine-tuning): the option dataset asks "
+         "its turns"),
+        ({**BODY, "call_type": "acompletion", "response": "Anna"}, "call_type: expected a request, got a log of "
+         "LiteLLM: python -m tokenswarm.traffic import litellm makes requests of it"),
+        ({**BODY, "session_id": "Anna"}, "session_id: expected a request, got a body by itself: beside a session_id it "
+         "has to be under the name body"),
+        ({"prompt": "Anna"}, "messages: expected a list of messages, got none, but what completions asks: give that as "
+         "endpoint, or its url beside a body"),
+        ({"request": {"contents": "Anna"}}, "request: expected a request, got a line of another batch or log: what was "
+         "sent belongs into body, when it was sent into timestamp"),
+        ({"ts": 5, "body": BODY}, "ts: expected timestamp, as this format calls it, or neither"),
+        ({"conversation_id": "Anna", **batch(10)}, "conversation_id: expected session_id, as this format calls it, or "
+         "neither"),
+        ({"steps": [{"body": BODY}], **batch(10)}, "steps: expected no body beside it, got both"),
+        ({"steps": [{"body": BODY, "timestamp": 5}]}, "step 1: timestamp: expected tool_s, as this format calls it"),
+        (batch(1764374400), "timestamp: expected one within a year of the request above, got one after it (are these "
+         "of one kind, all Unix or all from the beginning?)"),
         ({**batch(), "session_id": ["Anna"]}, "session_id: expected text or a whole number, got a list"),
         (batch(messages=[{"role": "tool", "content": "Anna"}]), "message 1: expected tool_calls in a message before a "
          "tool's, got none"),
@@ -139,10 +163,26 @@ def test_a_file_without_a_request_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "seconds"),
     [(0, 0), (12.5, 12.5), (1_700_000_000, 1_700_000_000), (1_700_000_000_250, 1_700_000_000.25),
+     (1_700_000_000_250_000, 1_700_000_000.25), (1_700_000_000_250_000_000, 1_700_000_000.25),
+     ("1700000000250", 1_700_000_000.25), ("12.5", 12.5), ("20240101", 20_240_101),
+     ("2026-01-01T00:00:00.5", 1767225600.5), ("2026-10-25T02:30:00+01:00", 1792891800),
      ("2026-01-01T00:00:00.5Z", 1767225600.5), ("2026-01-01 01:00:00+01:00", 1767225600)],
 )  # fmt: skip
 def test_timestamps_have_several_forms(given: Any, seconds: float) -> None:
     assert read_timestamp(given) == seconds
+
+
+def test_half_of_a_surrogate_pair_is_sent_as_it_stands(tmp_path: Path) -> None:
+    """Logs that cut texts at a length have it; an import writes it as an escape."""
+    line = json.dumps(batch(messages=[{"role": "user", "content": "cut \ud83d"}]))
+    path = write(tmp_path / "r.jsonl", line)
+    assert len(scan(path, "chat", 0)) == 1
+    recording = Replay(Recording(scan(path, "chat", 0), 0, 1))
+    content = recording.request(0, Changes(model=""), Sent("r")).content
+    assert content == json.dumps(json.loads(line)["body"]).encode()
+    recording.close()
+    wrong = [line.replace('"cut', 'NaN, "x": "cut'), {"conversations": [{"from": "human", "value": "cut \ud83d"}]}]
+    assert len(problems(write(tmp_path / "wrong.jsonl", *wrong))) == 2
 
 
 def test_content_parts_tools_and_tool_calls_are_requests() -> None:
@@ -223,6 +263,9 @@ def test_an_element_that_is_no_request_is_named_by_its_line(tmp_path: Path) -> N
     assert problems(path)[0].startswith(f"{path}:2: expected a JSON object, got text that is none")
     path.write_text('[{"conversations": [{"from": "human", "value": "a"}]},\n')
     assert problems(path)[0].startswith(f"{path}:2: expected a JSON object, got text that is none (EOF")
+    for cut in ("", "\n", ",", ",\n"):  # the list does not end
+        path.write_text('[{"conversations": [{"from": "human", "value": "a"}]}' + cut)
+        assert "expected a JSON object, got text that is none (EOF while parsing" in problems(path)[0]
     path.write_text("[]")
     assert problems(path) == [f"{path}: expected at least one request, got none"]
 
@@ -233,7 +276,11 @@ LINE = json.dumps({"body": BODY}).encode()
 @pytest.mark.parametrize(
     ("data", "where"),
     [
-        (LINE.decode().encode("utf-16"), ":1: expected a JSON object"),
+        (LINE.decode().encode("utf-16"), ": expected lines of JSON in UTF-8, got UTF-16: iconv"),
+        (LINE.decode().encode("utf-16-le"), ": expected lines of JSON in UTF-8, got UTF-16: iconv"),
+        (b"\x28\xb5\x2f\xfd" + LINE, ": expected lines of JSON in UTF-8, got a file packed by zstd: unpack it"),
+        (b"TIMESTAMP,ContextTokens,GeneratedTokens\n0,1,1\n", ":1: expected lines of JSON, got what looks like CSV"),
+        (json.dumps({"body": BODY}, indent=2).encode(), ":1: expected a JSON object, got text that is none (JSON over"),
         (LINE.replace(b"Hello", b"\xe9"), ":1: expected a JSON object"),
         (LINE + b"\0", ":1: expected a JSON object"),
         (LINE + b"\r" + LINE, ":1: expected a JSON object"),
