@@ -274,7 +274,8 @@ def _figure(criterion: Criterion, samples: Facts, window: TimeSpan | None) -> _F
     if metric == "session_s" and criterion.operator == ">":
         return _sessions(criterion, samples, window)
     if metric in POPULATIONS:
-        return _distribution(criterion, samples.spread(metric, name, window))
+        figure = _distribution(criterion, samples.spread(metric, name, window))
+        return _of_some(figure, samples.count("ok", name, window)) if POPULATIONS[metric].column == "ttft" else figure
     if metric in _RATES:
         return _rate(criterion, samples, window)
     if metric == "goodput" and samples.goodput is None:
@@ -294,6 +295,14 @@ def _sessions(criterion: Criterion, samples: Facts, window: TimeSpan | None) -> 
     if not cut:
         return figure
     note = f"of these {counted(len(cut), 'session')} had not ended with the run: took so long at least"
+    return figure._replace(note="; ".join(filter(None, (figure.note, note))))
+
+
+def _of_some(figure: _Figure, answers: int) -> _Figure:
+    """A figure that only some answers have, as those that came as a stream have a TTFT, says of how many it is not."""
+    if not 0 < figure.n < answers:
+        return figure
+    note = f"{answers - figure.n} of {counted(answers, 'answer')} have no TTFT: judged on the others"
     return figure._replace(note="; ".join(filter(None, (figure.note, note))))
 
 

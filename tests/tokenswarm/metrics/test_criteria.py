@@ -167,6 +167,14 @@ def test_latency_from_the_intended_start_has_the_lag_in_it() -> None:
     assert judge("avg(lag_ms) > 1", records).value == 250.0
 
 
+def test_ttft_says_how_many_answers_have_none() -> None:
+    streamed, whole = [record(ttft_ms=100.0)] * 20, [record()] * 20
+    some, none = judge("p95(ttft_ms) > 200", streamed + whole), judge("p95(ttft_ms) > 200", whole)
+    assert (some.state, some.n, some.note) == ("held", 20, "20 of 40 answers have no TTFT: judged on the others")
+    assert (none.state, none.value) == ("no_data", None)
+    assert judge("p95(ttft_from_due_ms) > 200", streamed).note == ""
+
+
 @pytest.mark.parametrize(("n", "judged_on_extreme"), [(19, True), (20, False)])
 def test_a_percentile_that_is_not_carried_is_judged_on_the_extreme(n: int, judged_on_extreme: bool) -> None:
     records = [record(ttft_ms=100.0 * (i + 1)) for i in range(n)]
