@@ -176,14 +176,17 @@ class ApiUser(User):
         due = self.due.scheduled_at if self.due else None
         if self.settings.traffic.graphs:
             run, self._run = self._run or self._next_run(None), None
-            run.go_through()
+            with self.sender.in_session(run.session):
+                run.go_through()
             if self.load_test.ended:
                 raise StopUser  # with the arrival, where none of its steps was sent any more: see `on_stop`
             return
         request, encoded = self.composed or self.compose(None)
         self.composed = None
         if self.settings.traffic.sessions:
-            self._go_through_session(request, encoded, due)
+            session = Session(uuid.uuid4().hex, due, self.emit)
+            with self.sender.in_session(session):
+                self._go_through_session(session, request, encoded, due)
         else:
             self._call(request, encoded, self.emit, due)
 
@@ -204,10 +207,11 @@ class ApiUser(User):
         self.composer.answer(reply.text, record.conversation_id, is_ok, reply.answer_id, reply.called)
         return record
 
-    def _go_through_session(self, request: Request, encoded: Encoded, scheduled_at: float | None) -> None:
+    def _go_through_session(
+        self, session: Session, request: Request, encoded: Encoded, scheduled_at: float | None
+    ) -> None:
         """A session from its first request to its end, or that of the run: each next one is due a pause after the
         answer."""
-        session = Session(uuid.uuid4().hex, scheduled_at, self.emit)
         due_at, path_s = None, 0.0
         while True:
             rows = session.next_step(path_s)

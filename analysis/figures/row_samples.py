@@ -4,6 +4,7 @@ copy of ten million records."""
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.figures import metrics, populations
-from analysis.figures.sessions import is_last_of_unfinished
+from analysis.figures.sessions import open_sessions
 from analysis.sources.rows import RowTable, part
 from tokenswarm.metrics.goodput import Goodput
+from tokenswarm.metrics.open_sessions import OpenSession, RunEnd
 from tokenswarm.metrics.samples import Minute, Samples, TimeSpan
 from tokenswarm.record import Outcome
 
@@ -23,8 +25,9 @@ Mask = npt.NDArray[np.bool_]
 class RowSamples(Samples):
     """Answers what `Samples` answers, from columns. Records cannot be added."""
 
-    def __init__(self, rows: pd.DataFrame, goodput: Goodput | None = None) -> None:
+    def __init__(self, rows: pd.DataFrame, goodput: Goodput | None = None, run_end: RunEnd | None = None) -> None:
         super().__init__(goodput)
+        self.run_end = run_end
         self._rows_all = rows
 
     def __len__(self) -> int:
@@ -42,13 +45,8 @@ class RowSamples(Samples):
         found: list[float] = values[~np.isnan(values)].tolist()
         return found
 
-    def unfinished_s(self, name: str | None = None, window: TimeSpan | None = None) -> list[float]:
-        rows = self._rows_all
-        chosen = is_last_of_unfinished(rows) & _within(_instants(rows, by_end=False), window)
-        if name is not None:
-            chosen &= (rows["name"] == name).to_numpy(bool)
-        found: list[float] = np.nan_to_num(populations.numbers(rows["session_s"])[chosen]).tolist()
-        return found
+    def open_sessions(self) -> Iterable[OpenSession]:
+        return open_sessions(self._rows_all)
 
     def count(self, what: str, name: str | None = None, window: TimeSpan | None = None, *, by_end: bool = False) -> int:
         rows = self._named(name)

@@ -12,9 +12,11 @@ import numpy as np
 
 from analysis.figures import populations
 from analysis.figures.populations import numbers
-from analysis.sources.rows import RowTable
+from analysis.figures.window import window_of
+from analysis.sources.rows import RowTable, part
 from analysis.sources.run import Run
 from analysis.statistics import Distribution, distribution
+from tokenswarm.metrics.open_sessions import OpenSession, RunEnd
 from tokenswarm.record import SessionEnd
 
 MOST_ANSWERS = 12
@@ -88,7 +90,23 @@ def session_figures(run: Run) -> SessionFigures | None:
     )
 
 
-def is_last_of_unfinished(rows: RowTable) -> populations.Mask:
+def run_end(run: Run) -> RunEnd | None:
+    """The end of a run for its sessions; `None` where it did not end in order, or does not say who went on until it."""
+    at, window, workers = run.number("ended_at"), window_of(run), run.setting("sessions_to_end")
+    if at is None or window is None or not isinstance(workers, list):
+        return None
+    return RunEnd(at, window.end, frozenset(map(str, workers)))
+
+
+def open_sessions(rows: RowTable) -> list[OpenSession]:
+    """Sessions that no row ends, each by its last row in time."""
+    last = part(rows, _is_last_of_unfinished(rows))
+    since_s, names, workers = np.nan_to_num(numbers(last["session_s"])), last["name"], last["worker"]
+    columns = since_s, populations.started(last), populations.ended(last), names.astype(str), workers.astype(str)
+    return [OpenSession(*values) for values in zip(*columns, strict=True)]
+
+
+def _is_last_of_unfinished(rows: RowTable) -> populations.Mask:
     """The last row in time of each session that has not ended."""
     session = rows["session"].to_numpy(np.uint64)
     ended = session[rows["session_end"].isin(list(SessionEnd)).to_numpy(bool)]

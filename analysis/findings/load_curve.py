@@ -17,6 +17,7 @@ from analysis.figures.formats import format_figure
 from analysis.figures.knee import Knee, find_knee, pareto_front
 from analysis.figures.levels import LevelFigures, LevelSpan, level_blocks, level_figures
 from analysis.figures.row_samples import RowSamples
+from analysis.figures.sessions import run_end
 from analysis.figures.window import Window
 from analysis.findings.cost import per_1000_answers_in, prices_of
 from analysis.findings.verdict import own_criteria
@@ -232,7 +233,7 @@ def _judged(run: Run, span: LevelSpan) -> tuple[bool | None, list[str]]:
         return None, []
     if not criteria:
         return None, []
-    results = evaluate(criteria, RowSamples(run.rows), (span.begin, span.end))
+    results = evaluate(criteria, RowSamples(run.rows, run_end=run_end(run)), (span.begin, span.end))
     breaks = [sentence(each) for each in results if each.state != "held"]
     return not breaks, breaks
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from analysis.figures.accounting import AccountingCheck
 from analysis.figures.row_samples import RowSamples
+from analysis.figures.sessions import run_end
 from analysis.figures.window import window_of
 from analysis.sources.run import TOKENSWARM, Run
 from analysis.statistics import Group
@@ -217,7 +218,7 @@ def _evaluate(run: Run, criteria: list[Criterion]) -> list[CriterionResult]:
         return []
     window = window_of(run)
     span = None if window is None else (window.start, window.end)
-    results = evaluate(criteria, RowSamples(run.rows, goodput_of(run)), span)
+    results = evaluate(criteria, RowSamples(run.rows, goodput_of(run), run_end(run)), span)
     return over_all_levels(results) if is_search(run) or isinstance(run.setting("levels"), Mapping) else results
 
 

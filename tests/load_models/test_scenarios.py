@@ -72,6 +72,10 @@ FAN_OUT = (
 )  # fmt: skip
 ENDLESS_SESSION = (*QUICK, "--arrivals-of", "sessions", "--rate", "120", "--run-time", "1s", "-u", "5", "-r", "5",
                    "--stop-timeout", "30", "--failure-criteria", "max(session_s) > 0.1")  # fmt: skip
+WAITING_SESSIONS = (
+    *QUICK, "--rate", "120", "--run-time", "2s", "--steps", "3", "--tool-time", "100", "--step-tokens", "20",
+    "--max-tokens", "1", "-u", "8", "-r", "8", "--processes", "2", "--failure-criteria", "max(session_s) > 1",
+)  # fmt: skip
 CACHED = 640 + 1024
 """Tokens of a prefix and a document: what the simulator's cache, which goes by 128 from 1024 on, has of a prompt."""
 
@@ -93,6 +97,7 @@ def runs(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> dict
     line = {"session_id": "s", "body": {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}}
     endless.write_text((json.dumps(line) + "\n") * 1000)
     commands["endless-session"] = command(*ENDLESS_SESSION, "--requests", str(endless))
+    commands["waiting-sessions"] = command(*WAITING_SESSIONS)
     commands["cut-search"] = command(*CUT_SEARCH, scenario="find-users")
     return run_all(commands, simulator, results)
 
@@ -239,6 +244,19 @@ def test_a_session_without_pauses_ends_with_the_run(runs: dict[str, LoadRun]) ->
     assert max(row.started_at or 0.0 for row in run.rows) < run.facts["ended_at"] + 10
     (criterion,) = run.facts["criteria"]
     assert criterion["state"] == "failed" and criterion["value"] > 0.1 and "had not ended" in criterion["note"]
+
+
+def test_a_session_that_waits_for_a_tool_has_lasted_to_the_end_of_the_run(runs: dict[str, LoadRun]) -> None:
+    run = runs["waiting-sessions"]
+    run.check()
+    assert run.facts["sessions_to_end"] == ["w0", "w1"]
+    sessions = by_session(run)
+    assert run.facts["accounting"]["sessions"]["unfinished"] == len(sessions) >= 1
+    to_end_s = run.facts["ended_at"] - min(row.due_at or 0.0 for row in run.rows)
+    lasted_s = max(to_end_s, *(row.session_s or 0.0 for row in run.rows))
+    (criterion,), (again,) = run.facts["criteria"], summarise(load_run(run.directory)).judgement.criteria
+    for state, value in ((criterion["state"], criterion["value"]), (again.state, again.value)):
+        assert (state, value) == ("failed", pytest.approx(lasted_s, abs=0.001))
 
 
 def test_made_up_agents_part_and_come_together(runs: dict[str, LoadRun]) -> None:

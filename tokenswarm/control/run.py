@@ -27,9 +27,10 @@ from tokenswarm.metrics.answer_length import AnswerLengths
 from tokenswarm.metrics.autostop import AutoStopMonitor
 from tokenswarm.metrics.criteria import CriterionResult, over_all_levels
 from tokenswarm.metrics.criterion_words import STATES, noted
+from tokenswarm.metrics.open_sessions import RunEnd
+from tokenswarm.metrics.prices import Spending
 from tokenswarm.metrics.refusals import RefusalMonitor
 from tokenswarm.metrics.samples import Samples
-from tokenswarm.metrics.spending import Spending
 from tokenswarm.metrics.verdict import Evidence, Reason, ReasonKind, Replacement, Verdict, decide, delivery
 from tokenswarm.record import Outcome, RequestRecord
 from tokenswarm.results.journal import WrittenBytes
@@ -98,6 +99,8 @@ class LoadRun:
         self.replaced: Sequence[Replacement] = ()
         """Criteria of the scenario file that this run is not held against."""
         self.workers = workers
+        self.sessions_to_end: list[str] = []
+        """Sending processes that took part to the end and left no session before it; known at the end."""
         self.judge = judge
         self.answer_lengths = AnswerLengths()
         self.rate_changes: list[tuple[float, float]] = []
@@ -207,6 +210,7 @@ class LoadRun:
             logger.warning("%s", warning)
         if (said := self.influence.describe()) and not self.influence.matters:
             logger.info("Load generator: %s; no figure is in doubt for it", said)
+        self.samples.run_end = RunEnd(ended_at, self.window[1], frozenset(self.sessions_to_end))
         results = self.judge.results(self.samples, self.window)
         if self.levels is not None and self.judge.facts() is None:  # a search's are of the level it answers with
             results = over_all_levels(results)
@@ -358,6 +362,7 @@ class LoadRun:
             "workers": self.workers,
             "clocks": self.clocks,
             "messages_refused": self.messages_refused,
+            "sessions_to_end": self.sessions_to_end,
             "clock": "kernel" if kernel_timestamps() else "user",
             "prices": settings.prices.facts(),
             "quota": {"tpm": settings.quota_tpm, "rpm": settings.quota_rpm, "ptu": settings.ptu},

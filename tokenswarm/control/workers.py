@@ -81,6 +81,12 @@ class _Worker:
         """Arrivals that the end of the run overtook; none where the worker left before it."""
         return 0 if self.done_early else self.told.overtaken
 
+    @property
+    def went_on(self) -> bool:
+        """Whether sessions that none of its rows ends were on when the run ended."""
+        has_all = self.done and not self.done_early and self.rows >= self.told.made
+        return has_all and not self.told.sessions_left
+
     def take(self, message: Rows) -> None:
         """A message has come."""
         self.told, self.heard_at = message, time.time()
@@ -375,6 +381,11 @@ class Workers:
         """Arrivals that were due while no worker was there to be given them."""
         owned = sum(offer.owned(client_id, ended_at) for offer in self._offers for client_id in self._workers)
         return sum(offer.count_before(ended_at) for offer in self._offers) - owned
+
+    @property
+    def to_end(self) -> list[str]:
+        """Names of the workers that took part to the end with all rows of theirs, and whose users left no session."""
+        return sorted(worker.name for worker in self._workers.values() if worker.went_on)
 
     @property
     def written(self) -> WrittenBytes | None:

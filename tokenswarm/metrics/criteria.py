@@ -289,11 +289,16 @@ def _figure(criterion: Criterion, samples: Facts, window: TimeSpan | None) -> _F
 
 def _sessions(criterion: Criterion, samples: Facts, window: TimeSpan | None) -> _Figure:
     """A session that was cut when it had taken longer than allowed is as long as that at least. Of one that had not,
-    nothing is known."""
+    nothing is known. The figure with those is only taken where it is larger: a least value between two others can bring
+    a percentile down, which lies between them."""
+    figure = _distribution(criterion, samples.spread(criterion.metric, criterion.name, window))
     cut = [since_s for since_s in samples.unfinished_s(criterion.name, window) if criterion.is_true(since_s)]
-    figure = _distribution(criterion, samples.spread(criterion.metric, criterion.name, window, cut))
     if not cut:
         return figure
+    ended = figure.value
+    figure = _distribution(criterion, samples.spread(criterion.metric, criterion.name, window, cut))
+    if ended is not None and figure.value is not None and figure.value < ended:
+        figure = figure._replace(value=ended)
     note = f"of these {counted(len(cut), 'session')} had not ended with the run: took so long at least"
     return figure._replace(note="; ".join(filter(None, (figure.note, note))))
 

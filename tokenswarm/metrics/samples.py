@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from tokenswarm.metrics.goodput import Goodput
+from tokenswarm.metrics.open_sessions import OpenSession, RunEnd, unfinished_s
 from tokenswarm.record import RIGHT, Outcome, RequestRecord, TokenSource
 
 TimeSpan = tuple[float, float]
@@ -177,6 +178,8 @@ class Samples:
 
     def __init__(self, goodput: Goodput | None = None) -> None:
         self.goodput = goodput
+        self.run_end: RunEnd | None = None
+        """`None` while the run is on."""
         self._names: dict[str, int] = {}
         self._kind = array("H")
         self._name = array("L")
@@ -194,7 +197,7 @@ class Samples:
             lambda: defaultdict(lambda: [0] * len(QUANTITIES))
         )
         self._block_spans: list[tuple[float, float]] = []
-        self._open_sessions: dict[str, tuple[float, str, float]] = {}
+        self._open_sessions: dict[str, OpenSession] = {}
 
     @classmethod
     def from_records(cls, records: Iterable[RequestRecord], goodput: Goodput | None = None) -> Samples:
@@ -235,7 +238,7 @@ class Samples:
         self._kind_counts[name][kind] += 1
         self._tally(name, kind, at, ended, lag_ms, tokens, estimated)
         if record.step is not None and kind & _SENT:
-            self._follow_session(record, at)
+            self._follow_session(record, at, ended)
 
     def values(
         self, metric: str, name: str | None = None, window: TimeSpan | None = None, *, by_end: bool = False
@@ -256,14 +259,12 @@ class Samples:
         return ExactSpread([*self.values(metric, name, window), *further])
 
     def unfinished_s(self, name: str | None = None, window: TimeSpan | None = None) -> list[float]:
-        """Of each session that has not ended, s from its due instant to the end of its last row; that row lies in the
-        window."""
-        low, high = window if window is not None else (-math.inf, math.inf)
-        return [
-            since_s
-            for since_s, who, at in self._open_sessions.values()
-            if low <= at <= high and (name is None or who == name)
-        ]
+        """s that each session without an end in the window has taken at least (`OpenSession.lasted_s`)."""
+        return unfinished_s(self.open_sessions(), name, window, self.run_end)
+
+    def open_sessions(self) -> Iterable[OpenSession]:
+        """Sessions that no record ends."""
+        return self._open_sessions.values()
 
     def count(self, what: str, name: str | None = None, window: TimeSpan | None = None, *, by_end: bool = False) -> int:
         """Number of records: sent, ok, throttled, failed, cancelled, aborted, dropped, goodput, judged, wrong, or
@@ -314,14 +315,14 @@ class Samples:
         """From the first start or due instant to the last end, Unix s; `None` without records."""
         return (min(self._at), max(self._ended)) if self._at else None
 
-    def _follow_session(self, record: RequestRecord, at: float) -> None:
+    def _follow_session(self, record: RequestRecord, at: float, ended: float) -> None:
         session = record.session_id or ""
         if record.session_end is not None:
             self._open_sessions.pop(session, None)
             return
-        since_s = record.session_s or 0.0
-        if since_s >= self._open_sessions.get(session, (0.0,))[0]:
-            self._open_sessions[session] = since_s, record.name, at
+        since_s, known = record.session_s or 0.0, self._open_sessions.get(session)
+        if known is None or since_s >= known.since_s:
+            self._open_sessions[session] = OpenSession(since_s, at, ended, record.name, record.worker)
 
     def _tally(
         self,

@@ -32,7 +32,7 @@ class GraphRun:
         prepare: Callable[[int], None] = lambda position: None,
     ) -> None:
         self._steps = steps
-        self._session = session
+        self.session = session
         self._ask = ask
         self._stopped = stopped
         self._pause = pause
@@ -56,7 +56,7 @@ class GraphRun:
         first_s = min(self._steps[position].tool_s for position in roots)
         try:
             for position in sorted(roots, key=lambda root: self._steps[root].tool_s):
-                self._start(position, self._session.due_at, self._steps[position].tool_s - first_s)
+                self._start(position, self.session.due_at, self._steps[position].tool_s - first_s)
             while self._running:
                 self._take(*self._ended.get())
         finally:
@@ -65,7 +65,7 @@ class GraphRun:
                 rows.flush()
 
     def _start(self, position: int, after: float | None, tool_s: float, path_s: float = 0.0) -> None:
-        rows = self._rows[position] = self._session.next_step(path_s + tool_s)
+        rows = self._rows[position] = self.session.next_step(path_s + tool_s)
         due_at = None if after is None else after + tool_s
         self._waiting.add(position)
         self._running[position] = gevent.spawn(self._go, position, rows, due_at)

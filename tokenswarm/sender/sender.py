@@ -30,6 +30,7 @@ from tokenswarm.results.answers_sample import AnswersSample
 from tokenswarm.results.recorder import Batch, Recorder
 from tokenswarm.results.run_directory import PREFIXES
 from tokenswarm.sender.schedule import Schedule
+from tokenswarm.sender.session import Session
 from tokenswarm.traffic.replay import Conversations, Replay
 from tokenswarm.traffic.seen_prefixes import SeenPrefixes
 from tokenswarm.workload.questions import Questions, QuestionSource
@@ -62,13 +63,15 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class Condition:
     """What a sending process says of itself with its rows: heartbeat windows and stalls since it last said so,
-    `offered` and `overtaken` arrivals (see `Schedule`), its self-check and what is beyond that (see `Overload`);
+    `offered` and `overtaken` arrivals (see `Schedule`), `sessions_left` so far (see `Sender`), its self-check and what
+    is beyond that (see `Overload`);
     `done`: it has stopped, nothing will follow."""
 
     windows: list[HeartbeatWindow]
     stalls: list[Stall]
     offered: int | None
     overtaken: int
+    sessions_left: int
     self_check: str | None
     beyond: str | None
     done: bool
@@ -94,6 +97,8 @@ class Sender:
         self._backed_off = False
         self.stopping = Event()
         """Set when the run ends: only what is under way goes on."""
+        self.sessions_left = 0
+        """Sessions that have no end although the run went on: their users were stopped, or raised an exception."""
         send = (lambda batch: ship(batch, self._condition(batch.is_last))) if ship is not None else None
         self.recorder = Recorder(place.worker, journal, observe, send)
         self.answers = AnswersSample(settings.answers_sample_pct, journal) if settings.answers_sample_pct else None
@@ -178,6 +183,15 @@ class Sender:
         finally:
             self.recorder.finish_call()
 
+    @contextmanager
+    def in_session(self, session: Session) -> Iterator[None]:
+        """Around a session from its first request to its end, or that of the run."""
+        try:
+            yield
+        finally:
+            if session.is_on and not self.stopping.is_set():
+                self.sessions_left += 1
+
     def place_rows(self) -> None:
         """The clock is known, or will not be: rows that waited for it are recorded."""
         shift_s = self.clock_shift_s() or 0.0
@@ -215,6 +229,7 @@ class Sender:
             self.take_stalls(),
             schedule.offered if schedule is not None else None,
             schedule.overtaken if schedule is not None else 0,
+            self.sessions_left,
             self.overload.description,
             self.overload.warning,
             self._done and is_last,

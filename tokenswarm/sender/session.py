@@ -24,6 +24,8 @@ class Session:
         self.id = session_id
         self.due_at = due_at
         self.emit = emit
+        self.is_on = False
+        """Whether it has rows, and none that ended it."""
         self._steps = 0
 
     def next_step(self, path_before_s: float = 0.0) -> StepRows:
@@ -67,6 +69,7 @@ class StepRows:
         """What is held back has no later attempt; `end`: it was the last of the session."""
         held, self._held = self._held, None
         if held is not None:
+            self._session.is_on = end is None
             self._session.emit(held if end is None else dataclasses.replace(held, session_end=end))
 
     def close(self, is_last: bool, gave_up: bool = False) -> bool:

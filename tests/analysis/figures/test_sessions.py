@@ -7,12 +7,13 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.figures.row_samples import RowSamples
-from analysis.figures.sessions import session_figures
+from analysis.figures.sessions import run_end, session_figures
 from analysis.findings.summarise import summarise
 from analysis.report import tables
 from analysis.sources.loading import load_run
 from tests.analysis.synthetic import write_run
 from tokenswarm.metrics.criteria import evaluate, parse_criteria
+from tokenswarm.metrics.open_sessions import RunEnd
 from tokenswarm.metrics.samples import Samples
 from tokenswarm.record import Outcome, RequestRecord, SessionEnd, TokenSource
 
@@ -122,6 +123,78 @@ def test_a_session_that_was_cut_when_it_had_taken_too_long_counts(tmp_path: Path
         assert found[0].note == "of these 1 session had not ended with the run: took so long at least"
         (before,) = evaluate(criteria[:1], samples, (BEGIN, BEGIN + 14))
         assert (before.state, before.value) == ("held", 5.0)
+
+
+WAITS = [
+    # Due at 0 and 50, in a pause when the run ends at 60; due at 20, its last answer came at 63, while the run drained;
+    # due at 2, of another worker; due at 30, failed: nothing more was sent.
+    row(0.5, 1, 1.5, worker="w0", session_id="a"),
+    row(50.5, 1, 1.5, worker="w0", session_id="c"),
+    row(20.5, 1, 1.5, worker="w0", session_id="d"), row(58.0, 2, 43.0, worker="w0", session_id="d", e2e_ms=5000.0),
+    row(2.5, 1, 1.5, worker="w1", session_id="b"),
+    row(30.5, 1, 1.5, SessionEnd.FAILED, worker="w0", session_id="e", outcome=Outcome.TIMEOUT),
+    row(5.5, 1, 1.5, worker="w0", session_id="f"), row(6.5, 2, 2.5, SessionEnd.DONE, worker="w0", session_id="f"),
+]  # fmt: skip
+
+
+def both(tmp_path: Path, *, cool_down_s: float = 0.0, workers: list[str] | None = None) -> list[Samples]:
+    """The samples of a run of 60 s as it ended, and those of its directory."""
+    as_it_ended = Samples.from_records(WAITS)
+    known = ["w0"] if workers is None else workers
+    as_it_ended.run_end = RunEnd(BEGIN + 60, BEGIN + 60 - cool_down_s, frozenset(known))
+    times = {"started_at": BEGIN, "ended_at": BEGIN + 60, "window": {"warm_up_s": 0, "cool_down_s": cool_down_s}}
+    run = load_run(written(tmp_path, WAITS, sessions_to_end=known, **times))
+    return [as_it_ended, RowSamples(run.rows, run_end=run_end(run))]
+
+
+@pytest.mark.parametrize(
+    ("window", "cool_down_s", "workers", "expected_s"),
+    [
+        ((0, 60), 0, None, [1.5, 10, 43, 60]),
+        ((0, 60), 0, [], [1.5, 1.5, 1.5, 43]),
+        ((0, 60), 0, ["w0", "w1"], [10, 43, 58, 60]),
+        ((5, 60), 0, None, [10, 43, 60]),  # what began in the warm-up and went on through all that was measured
+        ((5, 60), 0, [], [1.5, 43]),
+        ((0, 40), 20, None, [1.5, 60]),  # what asked again in the cool-down is not measured
+        ((5, 40), 20, None, [60]),
+        ((0, 20), 0, None, [1.5, 60]),  # levels: where its last row is, or in the last one
+        ((20, 40), 0, None, []),
+        ((40, 60), 0, None, [10, 43, 60]),
+        ((60, 50), 10, None, []),  # nothing was measured
+    ],
+)
+def test_a_session_that_was_still_on_has_lasted_to_the_end_of_the_run(
+    window: tuple[float, float], cool_down_s: float, workers: list[str] | None, expected_s: list[float], tmp_path: Path
+) -> None:
+    span = BEGIN + window[0], BEGIN + window[1]
+    for samples in both(tmp_path, cool_down_s=cool_down_s, workers=workers):
+        assert sorted(samples.unfinished_s(None, span)) == pytest.approx(expected_s, abs=1e-6)
+
+
+def test_a_run_does_not_pass_because_its_longest_sessions_wait(tmp_path: Path) -> None:
+    """Their last answers came in time; the one that ended is short."""
+    criteria = parse_criteria("max(session_s) > 45; max(session_s) < 1; p50(session_s) > 9")
+    for samples in both(tmp_path):
+        found = evaluate(criteria, samples, (BEGIN, BEGIN + 60))
+        assert [(each.state, each.value, each.n) for each in found] == [
+            ("failed", pytest.approx(60.0), 2), ("held", 2.5, 1), ("failed", pytest.approx(26.5), 4),
+        ]  # fmt: skip
+
+
+def test_without_word_of_the_end_nobody_is_known_to_have_gone_on(tmp_path: Path) -> None:
+    assert run_end(load_run(written(tmp_path / "earlier", WAITS))) is None
+    crashed = {"sessions_to_end": ["w0"], "ended_at": None, "state": "running"}
+    assert run_end(load_run(written(tmp_path / "crashed", WAITS, **crashed))) is None
+
+
+def test_a_least_value_does_not_make_a_percentile_hold() -> None:
+    """Of twelve sessions p10 lies between two, at 100 s. With a thirteenth of 61 s at least it would lie at 12."""
+    rows = [row(10.0 + number, 1, took_s, SessionEnd.DONE, session_id=str(number))
+            for number, took_s in enumerate([0.0, 0.0, *[1000.0] * 10])]  # fmt: skip
+    (criterion,) = parse_criteria("p10(session_s) > 60")
+    for cut in ([], [row(30.0, 1, 61.0, session_id="cut")]):
+        (found,) = evaluate([criterion], Samples.from_records([*rows, *cut]))
+        assert (found.state, found.value, found.n) == ("failed", pytest.approx(100.0), 12 + len(cut))
 
 
 def test_the_report_shows_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,6 +43,7 @@ MESSAGES: list[ControlMessage] = [
         [[100.5, 12.0]],
         4,
         1,
+        2,
         "checked",
         "beyond",
         [0.0, 0.001, 0.002],

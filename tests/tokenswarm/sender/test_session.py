@@ -5,8 +5,10 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from tokenswarm.record import Outcome, RequestRecord, SessionEnd
+from tokenswarm.sender.sender import Sender
 from tokenswarm.sender.session import READY_S, Session, pause_until
 
 
@@ -66,6 +68,33 @@ def test_only_the_last_attempt_ends_a_session() -> None:
     assert [(row.attempt, row.step, row.session_end) for row in rows] == [(1, 1, None), (2, 1, SessionEnd.DONE)]
     # The wait between the attempts is part of the chain.
     assert [row.path_s for row in rows] == [2.5, 3.5]
+
+
+@pytest.mark.parametrize(
+    ("end", "stopping", "left"),
+    [(None, False, 1), (None, True, 0), (SessionEnd.DONE, False, 0), (SessionEnd.FAILED, False, 0)],
+)
+def test_a_session_that_its_user_leaves_while_the_run_goes_on_is_counted(
+    end: SessionEnd | None, stopping: bool, left: int
+) -> None:
+    sender, session = Sender.__new__(Sender), Session("s", 99.5, lambda row: None)
+    sender.sessions_left, sender.stopping = 0, Event()
+    with pytest.raises(gevent.GreenletExit), sender.in_session(session):  # as a user that is stopped
+        taken = session.next_step()
+        taken.take(record())
+        taken.flush(end)
+        if stopping:
+            sender.stopping.set()
+        raise gevent.GreenletExit
+    assert sender.sessions_left == left
+
+
+def test_a_session_of_which_nothing_was_sent_is_not_left() -> None:
+    sender = Sender.__new__(Sender)
+    sender.sessions_left, sender.stopping = 0, Event()
+    with sender.in_session(Session("s", 99.5, lambda row: None)):
+        pass
+    assert sender.sessions_left == 0
 
 
 def test_a_pause_ends_with_the_run() -> None:
