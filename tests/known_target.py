@@ -26,9 +26,9 @@ class Running:
     def connect(self, tls: ssl.SSLContext | None = None) -> http.client.HTTPConnection:
         """A client connection that is closed when the target is stopped."""
         if tls is None:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         else:
-            connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=tls, timeout=10)
+            connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=tls, timeout=60)
         self.clients.callback(connection.close)
         return connection
 
@@ -48,7 +48,7 @@ def known_target(folder: Path, *arguments: str) -> Iterator[Running]:
             yield running
     finally:
         process.send_signal(signal.SIGTERM)
-        printed, _ = process.communicate(timeout=10)
+        printed, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     running.summary = json.loads(printed)
 

@@ -44,7 +44,7 @@ class Simulator:
     truth_path: Path
     process: subprocess.Popen[bytes]
 
-    def truth(self, timeout_s: float = 10.0) -> list[dict[str, Any]]:
+    def truth(self, timeout_s: float = 60.0) -> list[dict[str, Any]]:
         """All lines of the truth log, once no request is in flight and everything is flushed."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -62,7 +62,7 @@ class Simulator:
         request = urllib.request.Request(
             self.chat_url + path, data=data, method=method, headers={"content-type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             return json.load(response)
 
 
@@ -97,7 +97,7 @@ def running_simulator(config: str | Path | None = None, **flags: Any) -> Iterato
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], ready: Path, log: Path) -> dict[str, str]:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not ready.exists():
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"simulator did not start (exit code {process.poll()}):\n{log.read_text()}")
@@ -110,7 +110,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(timeout=10)
+            process.wait(timeout=30)
         except subprocess.TimeoutExpired:
             process.kill()
     process.wait()

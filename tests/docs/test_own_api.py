@@ -62,8 +62,8 @@ def documented() -> str:
 
 def run(folder: Path, locustfile: str, url: str) -> tuple[subprocess.CompletedProcess[str], list[RequestRecord]]:
     (folder / "llama.py").write_text(locustfile)
-    options = ["--headless", "-u", "1", "-t", "2s", "--think-time", "0.2", "--host", url]
-    command = [sys.executable, "-m", "locust", "-f", "llama.py", *options, "--max-tokens", "3"]
+    options = ["--headless", "-u", "1", "-t", "60s", "--max-total-requests", "4", "--think-time", "0.2"]
+    command = [sys.executable, "-m", "locust", "-f", "llama.py", *options, "--max-tokens", "3", "--host", url]
     environment = {**os.environ, "LLAMA_KEY": KEY, "PYTHONPATH": str(ROOT), "HOME": str(folder)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
     rows = [

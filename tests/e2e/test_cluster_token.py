@@ -23,13 +23,13 @@ TOKEN = "canary-cluster-token-51f0"
 
 def listening(port: int) -> bool:
     with contextlib.suppress(OSError):
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/llm", timeout=5).close()
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/llm", timeout=30).close()
         return True
     return False
 
 
 def workers(port: int) -> int:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/worker-count", timeout=5) as response:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/worker-count", timeout=30) as response:
         return int(json.load(response)["worker_count"])
 
 
@@ -43,7 +43,7 @@ def master(target: Target, folder: Path, token: str) -> Iterator[tuple[int, int,
         yield web, port, log
 
 
-def speak(port: int, identity: str, *messages: tuple[str, object]) -> bool:
+def speak(port: int, identity: str, *messages: tuple[str, object], within_s: float) -> bool:
     """Say something to the master as a worker without a token would; whether anything comes back."""
     socket = zmq.Context.instance().socket(zmq.DEALER)
     socket.setsockopt(zmq.IDENTITY, identity.encode())
@@ -52,7 +52,7 @@ def speak(port: int, identity: str, *messages: tuple[str, object]) -> bool:
     try:
         for kind, data in messages:
             socket.send(msgpack.dumps((kind, data, identity)))
-        return bool(socket.poll(1500))
+        return bool(socket.poll(1000 * within_s))
     finally:
         socket.close()
 
@@ -67,7 +67,7 @@ FORGED: tuple[tuple[str, object], ...] = (
 
 def test_a_worker_without_the_token_changes_nothing(target: Target, tmp_path: Path) -> None:
     with master(target, tmp_path, TOKEN) as (web, port, log):
-        assert speak(port, "stranger", *FORGED) is False
+        assert speak(port, "stranger", *FORGED, within_s=1.5) is False
         variables = {**credentials(target), VARIABLE: TOKEN + "-another"}
         flags = ["--worker", "--master-port", str(port)]
         with (
@@ -83,9 +83,9 @@ def test_a_worker_without_the_token_changes_nothing(target: Target, tmp_path: Pa
 
 def test_without_a_token_the_same_words_are_heard(target: Target, tmp_path: Path) -> None:
     """That the test above would see a stranger who gets through."""
-    with master(target, tmp_path, "") as (web, port, _):
-        assert speak(port, "stranger", FORGED[0]) is True
-        assert workers(web) == 1
+    with master(target, tmp_path, "") as (_, port, log):
+        assert speak(port, "stranger", FORGED[0], within_s=60.0) is True
+        wait_until(lambda: "stranger" in log.read_text(), "the stranger in the log")
 
 
 def test_a_run_with_the_token_is_whole(target: Target, tmp_path: Path) -> None:

@@ -60,5 +60,5 @@ def test_a_demo_that_is_interrupted_leaves_no_process(tmp_path: Path) -> None:
     assert demo.returncode == 130, output
     assert "Stopped." in output
     assert "Traceback" not in output
-    _, alive = psutil.wait_procs(children, timeout=10)
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert alive == []

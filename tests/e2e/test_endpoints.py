@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -73,7 +74,7 @@ def test_rows_are_what_was_served(served: Callable[[str, str], Served], endpoint
     run, known = served(endpoint, streamed)
     truth = dict(known)
     rows = [row for row in run.rows if row.outcome is not Outcome.CANCELLED]
-    assert len(rows) > 20 and {row.outcome for row in rows} == {Outcome.OK}
+    assert len(rows) > 5 and {row.outcome for row in rows} == {Outcome.OK}
     for row in rows:
         line = truth.pop(f"{row.call_id}-{row.attempt}")
         assert line["outcome"] == "ok"
@@ -115,7 +116,7 @@ def test_a_gateways_headers_and_parameters(target: Target, tmp_path: Path) -> No
     variables = {"OPENAI_API_KEY": "not-this-one-1", "GATEWAY_KEY": API_KEY}
     finished = run_locust(flags(target, "chat", *key), variables, tmp_path)
     run = finished.run()
-    assert run.facts["accounting"]["ok"] > 20
+    assert run.facts["accounting"]["ok"] > 5
     written = [path.read_text(errors="replace") for path in run.directory.iterdir() if path.is_file()]
     assert not any(API_KEY in text or "not-this-one-1" in text for text in [*written, finished.output])
 
@@ -124,7 +125,7 @@ def test_a_literal_key_in_a_header_is_not_written(target: Target, tmp_path: Path
     given = ["--headers", f"api-key: {API_KEY}", "--preflight", "full"]
     finished = run_locust(flags(target, "chat", *given), {}, tmp_path)
     run = finished.run()
-    assert run.facts["accounting"]["ok"] > 20
+    assert run.facts["accounting"]["ok"] > 5
     written = [path.read_text(errors="replace") for path in run.directory.iterdir() if path.is_file()]
     assert not any(API_KEY in text for text in [*written, finished.output])
 
@@ -138,7 +139,7 @@ def test_users_who_leave_are_counted_apart_everywhere(target: Target, tmp_path: 
     left = run.outcomes(Outcome.ABORTED)
     truth = {line["client_request_id"]: line for line in target.truth()}
     assert finished.code == run.code(0)
-    assert len(left) > 10
+    assert len(left) > 1
     assert all(truth[f"{row.call_id}-1"]["client_left_at"] for row in left)
     accounting = run.facts["accounting"]
     assert (accounting["aborted"], accounting["failed"]) == (len(left), 0)
@@ -151,7 +152,8 @@ def test_users_who_leave_are_counted_apart_everywhere(target: Target, tmp_path: 
     assert f"{len(left)} aborted" in report and f"{len(left)} requests were left by their users" in report
     assert "went on generating for nobody for" in report
     assert f'name="aborted" value="{len(left)}"' in (run.directory / "junit.xml").read_text()
-    assert f"{len(left)} of chat aborted by their users" in finished.output
+    (told,) = re.findall(r"^(\d+) of chat aborted by their users", finished.output, re.MULTILINE)
+    assert len(left) - int(told) == sum((row.started_at or 0.0) > run.facts["ended_at"] for row in left)
 
 
 def tool_of(endpoint: str) -> dict[str, Any]:

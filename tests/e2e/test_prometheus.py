@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -10,6 +9,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.locust_process import Run, Target, credentials, locust_process
 from tests.ports import free_port
+from tests.waiting import wait_until
+
+
+def scraped(port: int, seen: list[str]) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        seen.append(answer.read().decode())
+    return seen[-1]
 
 
 def test_the_endpoint_counts_what_the_rows_hold(target: Target, tmp_path: Path) -> None:
@@ -23,19 +29,16 @@ def test_the_endpoint_counts_what_the_rows_hold(target: Target, tmp_path: Path) 
         "-r",
         "2",
         "-t",
-        "3s",
+        "60s",
         "--prometheus",
         str(port),
     ]
     results = tmp_path / "results"
     seen: list[str] = []
     with locust_process([*arguments, "--results-dir", str(results)], credentials(target), tmp_path / "log") as process:
-        while process.poll() is None:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-                    seen.append(answer.read().decode())
-            except (urllib.error.URLError, OSError):
-                continue  # not yet, or no longer
+        wait_until(lambda: 'outcome="ok"' in scraped(port, seen), "an answer that is counted")
+        process.terminate()
+        process.wait(60)
     (facts,) = results.glob("*/*/run.json")
     answered = [row for row in Run(facts.parent).rows if row.outcome.value == "ok"]
     families = {family.name: family for family in text_string_to_metric_families(seen[-1])}

@@ -82,7 +82,20 @@ def test_what_a_service_quotes_of_recorded_requests_reaches_no_result(tmp_path: 
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     work.mkdir()
     flags = ["-f", "locustfiles/chat_completions.py", "--headless", "--requests", str(path), "-u", "2", "-r", "2"]
-    flags += ["-t", "2s", "--think-time", "0.05", "--loglevel", "DEBUG", "--preflight", "none"]
+    flags += [
+        "-t",
+        "60s",
+        "--max-total-requests",
+        "16",
+        "--think-time",
+        "0.05",
+        "--max-refusals",
+        "0",
+        "--loglevel",
+        "DEBUG",
+        "--preflight",
+        "none",
+    ]
     with quoting() as url:
         variables = {"AZURE_OPENAI_ENDPOINT": url, "AZURE_OPENAI_DEPLOYMENT": "d", "AZURE_OPENAI_API_KEY": "k"}
         finished = run_locust(flags, variables, work)

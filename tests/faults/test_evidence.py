@@ -47,7 +47,8 @@ def replace(directory: Path) -> None:
 
 
 def remove(directory: Path) -> None:
-    shutil.rmtree(directory)
+    gone = directory.rename(directory.with_name("gone"))  # nothing new is written into it while it is emptied
+    shutil.rmtree(gone)
 
 
 def edit(directory: Path) -> None:

@@ -53,11 +53,14 @@ def freeze_under_way(run: LocustRun, simulator: Simulator) -> None:
 
 def test_timeouts_of_a_frozen_generator_are_its_own(simulator: Simulator, tmp_path: Path) -> None:
     slow = ("--deployment", "slow", "--timeout", "3", *CRITERION)
-    with running_locust(tmp_path, *headless(simulator.chat_url, *slow, users=4, run_time="8s")) as run:
+    with running_locust(tmp_path, *headless(simulator.chat_url, *slow, users=4, run_time="60s")) as run:
         run.wait_until(lambda: run.rows_on_disk() >= 4)
         freeze_under_way(run, simulator)
         time.sleep(FROZEN_S)  # how long the generator stands still is what is tested
+        before = run.rows_on_disk()
         run.process.send_signal(signal.SIGCONT)
+        run.wait_until(lambda: run.rows_on_disk() >= before + 4)
+        run.process.terminate()
         assert run.wait(40) == 4
     facts = run.facts
     assert facts["generator"]["stall_longest_ms"] > 1000 * (FROZEN_S - 0.5)

@@ -14,12 +14,12 @@ import pytest
 from tests.faults.locust_run import LocustRun, check_identity, headless, running_locust
 from tests.simulator_process import Simulator, fixed_times, running_simulator
 
-CONFIG = fixed_times(20, 5) + fixed_times(300, 200, "slow") + "completion_tokens = 100\n"
+CONFIG = fixed_times(20, 5) + fixed_times(300, 200, "slow") + "completion_tokens = 600\n"
 HELD = ("--failure-criteria", "percentage(error) > 50")
 APART_S = 2.5
 """Longer than signals that belong together: the time between two is what makes them two."""
 USERS = 2
-SLOW = ("--deployment", "slow", "--max-tokens", "100", "--timeout", "60", "-s", "30")
+SLOW = ("--deployment", "slow", "--max-tokens", "600", "--timeout", "120", "-s", "100")
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +81,12 @@ def test_a_terminal_that_is_closed_tells_all_processes(simulator: Simulator, tmp
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_the_wait_for_what_is_under_way(simulator: Simulator, tmp_path: Path, second: int) -> None:
     with running_locust(tmp_path, *arguments(simulator, *SLOW)) as run:
-        run.wait_until(lambda: simulator.admin("POST", "/admin/flush")["in_flight"] >= USERS)  # for 20 s from now
+        run.wait_until(lambda: simulator.admin("POST", "/admin/flush")["in_flight"] >= USERS)  # for 120 s from now
         run.process.send_signal(signal.SIGTERM)
+        run.wait_until(lambda: "Got SIGTERM signal" in run.output)
         time.sleep(APART_S)  # two signals apart are what is tested
         run.process.send_signal(second)
-        assert run.wait(10) == 4
+        assert run.wait(60) == 4
         facts = run.facts
         assert facts["state"] == "interrupted"
         assert facts["verdict"]["state"] == "untrusted"

@@ -208,9 +208,9 @@ def test_no_point_is_later_than_the_end_nor_before_another(locust: WebProcess) -
 def test_what_the_run_would_come_to_is_said_in_words(locust: WebProcess) -> None:
     assert start(locust, rate="600", failure_criteria="avg(e2e_ms) > 1; percentage(throttled) > 5")["success"] is True
     live = locust.await_live(lambda live: live["is_on"] and live["run"]["counts"]["ok"] >= 3)
-    assert live["run"]["so_far"]["state"] == "failing"
-    (reason,) = live["run"]["so_far"]["reasons"]
-    assert reason.startswith("avg(e2e_ms) must be at most 1 ms, is ")
+    assert live["run"]["so_far"]["state"] in ("failing", "untrusted")  # a busy machine is said, too
+    reasons = live["run"]["so_far"]["reasons"]
+    assert any(reason.startswith("avg(e2e_ms) must be at most 1 ms, is ") for reason in reasons), reasons
     (throttled,) = [each for each in live["run"]["criteria"] if each["metric"] == "throttled"]
     assert re.fullmatch(r"must be at most 5 %, is 0 % \(0 of \d+\)", throttled["words"])
 

@@ -47,7 +47,7 @@ def post(url: str, call_id: str = "", **body: str) -> httpx2.Response:
     return httpx2.post(url, json=body, headers=headers, timeout=30, trust_env=False)
 
 
-def lines_of(simulator: Simulator, call_ids: set[str], timeout_s: float = 10) -> list[dict[str, Any]]:
+def lines_of(simulator: Simulator, call_ids: set[str], timeout_s: float = 60) -> list[dict[str, Any]]:
     """The truth lines of these calls and of the chat calls made for them, once each call has its line."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -140,7 +140,7 @@ def test_a_stop_ends_answers_in_progress_and_the_truth_says_how() -> None:
             with pytest.raises(httpx2.RemoteProtocolError):
                 list(pieces)
         assert v1.result().status_code == 503
-        assert simulator.process.wait(10) == 0
+        assert simulator.process.wait(60) == 0
         lines = [json.loads(line) for line in simulator.truth_path.read_text().splitlines()]
         log = (simulator.truth_path.parent / "log.txt").read_text()
     told = {line["target"]: (line["status"], line["outcome"], line["reason"]) for line in lines}

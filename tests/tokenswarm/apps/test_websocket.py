@@ -166,14 +166,14 @@ def masked() -> bytes:
         ([DONE], Outcome.BAD_PAYLOAD, "no text at app-text"),
         ([say(text="How"), say(error={"code": "x", "message": "no index"})], Outcome.STREAM_ERROR, "x: no index"),
         ([b"\x81\x04\xff\xfe\xfd\xfc"], Outcome.TIMEOUT, "no complete answer"),
-        ([START], Outcome.TIMEOUT, "no complete answer within 0.3 s"),
+        ([START], Outcome.TIMEOUT, "no complete answer within 1.5 s"),
     ],
     ids=["closed", "1011", "masked", "garbage", "no json", "empty", "error", "no utf-8", "silence"],
 )
 def test_what_is_no_answer_is_one_row(
     script: list[Step], outcome: Outcome, error: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reply = one_answer(script, timeout_s=0.3 if outcome is Outcome.TIMEOUT else 20.0)
+    reply = one_answer(script, timeout_s=1.5 if outcome is Outcome.TIMEOUT else 20.0)
     assert (reply.record.outcome, reply.record.status) == (outcome, 101)
     assert error in (reply.record.error or "") and not caplog.records
 
