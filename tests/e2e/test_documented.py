@@ -58,6 +58,8 @@ def run_command(folder: Path, *words: str, **variables: str) -> subprocess.Compl
 def test_the_commands_of_the_page(page: str, checkout: Path, target: Target) -> None:
     typed = [shlex.split(line) for line in commands(page)]
     assert len(typed) >= 5
+    if page == "docs/quickstart.md":  # typed already, of the README
+        typed.remove(["tokenswarm", "report"])
     runs = {}
     variables: dict[str, str] = {}
     for words in typed:

@@ -51,11 +51,17 @@ def test_smoke_passes_on_a_service_that_refuses_max_tokens(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("answer", "problem"),
-    [(WRONG_KEY, "API key: "), (NO_MODEL, "deployment: "), (NO_PATH, "endpoint: ")],
-    ids=["key", "model", "path"],
+    ("endpoint", "answer", "problem"),
+    [
+        ("chat", WRONG_KEY, "API key: "),
+        ("chat", NO_MODEL, "deployment: "),
+        ("chat", NO_PATH, "endpoint: "),
+        ("responses", NO_PATH, "endpoint: "),
+        ("embeddings", NO_MODEL, "deployment: "),
+        ("completions", WRONG_KEY, "API key: "),
+        ("messages", WRONG_KEY, "API key: "),
+    ],
 )
-@pytest.mark.parametrize("endpoint", ["chat", "responses", "embeddings", "completions", "messages"])
 def test_a_service_that_refuses_everything_is_asked_once(
     tmp_path: Path, endpoint: str, answer: Answer, problem: str
 ) -> None:

@@ -39,7 +39,7 @@ def keep_self_check(cache: Path) -> dict[str, str]:
 def test_a_run_beyond_the_self_check_warns_and_its_report_says_so(
     target: Target, tmp_path: Path, load: list[str]
 ) -> None:
-    flags = [*load, "-t", "5s", "--max-tokens", "40", "--deployment", "slow"]
+    flags = [*load, "-t", "4s", "--max-tokens", "40", "--deployment", "slow"]
     variables = {**credentials(target), **keep_self_check(tmp_path / "cache")}
     finished = run_locust(scenario("smoke", *flags), variables, tmp_path)
     run = finished.run()

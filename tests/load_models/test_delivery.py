@@ -192,7 +192,7 @@ def await_rows(results: Path, rows: int, worker: str = "") -> None:
 
 
 def test_the_arrivals_of_a_killed_worker_are_lost_and_counted(simulator: Simulator, tmp_path: Path) -> None:
-    flags = (*QUICK, "--rate", "1200", "--run-time", "10s", "--stop-timeout", "5", "-u", "20", "-r", "100")
+    flags = (*QUICK, "--rate", "1200", "--run-time", "7s", "--stop-timeout", "5", "-u", "20", "-r", "100")
     started = start(command(*flags, "--processes", "2"), tmp_path, simulator.chat_url)
     await_rows(tmp_path, 20)
     victim = psutil.Process(started.process.pid).children()[0]

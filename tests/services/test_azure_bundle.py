@@ -13,7 +13,6 @@ import os
 import subprocess
 import sys
 import venv
-from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.linked_packages import link_packages, pin
 from tests.run_health import note
 from tests.simulator_process import Simulator
 from tokenswarm.metrics.criteria import AZURE_METRICS, parse_criteria
@@ -52,7 +52,6 @@ def load(path: Path) -> ModuleType:
 
 
 bundle = load(PROJECT / "deploy" / "azure-load-testing" / "bundle.py")
-pin = load(PROJECT / "deploy" / "docker" / "pin.py")
 
 CHAT = """
 locustfile = locustfiles/chat_completions.py
@@ -93,12 +92,7 @@ def build(kind: str, scenario: str, folder: Path, simulator: Simulator) -> dict[
 def make_interpreter(folder: Path, requirements: Path) -> Path:
     """A Python that has the packages of requirements.txt and what they need, and nothing else."""
     venv.create(folder, with_pip=False, symlinks=True)
-    (packages,) = folder.glob("lib/python*/site-packages")
-    for name in pin.installed_closure(pin.read_requirements(requirements)):
-        for file in metadata.files(name) or []:
-            top = file.parts[0]
-            if top != ".." and not (packages / top).exists() and top != "__pycache__":
-                (packages / top).symlink_to(Path(str(metadata.distribution(name).locate_file(top))))
+    link_packages(folder, pin.read_requirements(requirements))
     return folder / "bin" / "python"
 
 

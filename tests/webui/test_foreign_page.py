@@ -124,14 +124,22 @@ def browser() -> Iterator[webdriver.Chrome]:
     driver.quit()
 
 
-@pytest.mark.parametrize("login", [False, True])
+@pytest.fixture(scope="module", params=[False, True], ids=["open", "login"])
+def victim(
+    request: pytest.FixtureRequest, simulator: Simulator, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[WebProcess, bool]]:
+    """A Locust in which nothing is ever started, and whether it asks for a login."""
+    flags, file = ["--web-login"] if request.param else [], "tests/webui/login_locustfile.py"
+    with running_locust(tmp_path_factory.mktemp("ui"), simulator.chat_url, *SHORT, *flags, file=file) as locust:
+        yield locust, request.param
+
+
 @pytest.mark.parametrize("foreign_host", ["127.0.0.1", "localhost", "evil.example"])
 def test_a_foreign_page_can_do_nothing(
-    browser: webdriver.Chrome, simulator: Simulator, tmp_path: Path, login: bool, foreign_host: str
+    browser: webdriver.Chrome, victim: tuple[WebProcess, bool], foreign_host: str
 ) -> None:
-    flags = ["--web-login"] if login else []
-    file = "tests/webui/login_locustfile.py"
-    with thief() as (port, taken), running_locust(tmp_path, simulator.chat_url, *SHORT, *flags, file=file) as locust:
+    locust, login = victim
+    with thief() as (port, taken):
         if login:
             log_in(browser, locust)
             (cookie,) = [each for each in browser.get_cookies() if each["name"] == "session"]

@@ -157,13 +157,31 @@ def test_options_are_found_by_a_word(tmp_path: Path) -> None:
     assert "did you mean context-tokens" in typed(tmp_path, "options", "contxt-tokens").stderr
 
 
+HELP_OF_ALL = """
+import os, sys
+from tokenswarm.cli.main import main
+for name in sys.argv[1:]:
+    print("help of", name, flush=True)
+    if os.fork() == 0:  # each loads what is its own
+        sys.argv = ["tokenswarm", name, "--help"]
+        main()
+    assert os.wait()[1] == 0, name
+"""
+
+
 def test_small_commands_answer(tmp_path: Path) -> None:
     assert "smoke" in typed(tmp_path, "list").stdout
     assert typed(tmp_path, "--version").stdout.startswith("tokenswarm ")
     assert "tokenswarm" in typed(tmp_path, "completion", "bash").stdout
-    for name in ("report", "check", "compare", "sizing", "simulator", "selfcheck", "demo", "init", "run"):
-        done = typed(tmp_path, name, "--help")
-        assert done.returncode == 0 and "usage" in done.stdout.lower(), name
+    names = ("report", "check", "compare", "sizing", "simulator", "selfcheck", "demo", "init", "run")
+    command = [sys.executable, "-c", HELP_OF_ALL, *names]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=100, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = re.split(r"^help of (\w+)$", done.stdout, flags=re.MULTILINE)[1:]
+    assert tuple(shown[::2]) == names
+    assert all("usage" in text.lower() for text in shown[1::2])
 
 
 def test_a_file_in_the_place_of_the_results_is_one_line(tmp_path: Path) -> None:
