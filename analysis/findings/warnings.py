@@ -9,27 +9,12 @@ import numpy as np
 from analysis.figures.metrics import SHORT_ANSWER_PCT, says_more
 from analysis.findings.summary import Summary
 from analysis.sources.run import MINUTE_S
-from tokenswarm.record import Doubt
+from tokenswarm.metrics.answers import in_words
 from tokenswarm.userinput import counted
 
 FEW_ANSWERS = 100
 CACHE_TOLERANCE_PCT = 5.0
 """Shared tokens are partly estimates."""
-DOUBTS: dict[str, str] = {
-    Doubt.UNKNOWN_END: "their finish reason is none known to be good, or came with each chunk: see finish_reason",
-    Doubt.NO_TEXT: "tokens were counted, but no text that can be seen came: does hidden reasoning use up max_tokens?",
-    Doubt.STATUS: "whole, but with another status than 200",
-    Doubt.CONTENT_TYPE: "whole, but said to be a page or a picture: does a proxy change the headers?",
-    Doubt.FEWER_CHOICES: "the service gave fewer than n",
-    Doubt.ZERO_USAGE: "usage says 0 beside a prompt or a text: taken as absent, so TPM and budgets miss it",
-    Doubt.USAGE: "counts in usage that are none or contradict each other: what cannot be is taken as absent",
-    Doubt.REASONING_BESIDE: "the service counts reasoning beside the completion: it has been added",
-    Doubt.FEW_TOKENS: "usage has far fewer tokens than chunks came: TBT per token is too high",
-    Doubt.UNREAD: "events began with no field (a NUL byte before `data:`?): they are passed over, as clients do",
-    Doubt.BUFFERED: "all chunks came at once: does a proxy buffer the stream? TTFT is E2E there, and there is no TBT",
-    Doubt.WHOLE: "one body where a stream was asked for: does a proxy leave `stream` out? They have no TTFT and no TBT",
-    Doubt.CACHED: "by their headers (Age, X-Cache): their times are the cache's. Switch it off for the run",
-}
 WIDE_INTERVAL = 0.2
 LONG_PAUSE_MINUTES = 10
 """Whole clock minutes in a row without a request, after which a file may well hold several runs."""
@@ -176,9 +161,7 @@ def _other_model(summary: Summary) -> Iterator[str]:
 def doubtful(summary: Summary) -> Iterator[str]:
     """What the rows say of answers that count all the same, and of how bodies went on after answers had ended."""
     yield from _other_model(summary)
-    for kind, count in summary.answer_doubts.items():
-        meaning = DOUBTS.get(kind)
-        yield f"{counted(count, 'answer is', 'answers are')} doubtful: {kind}" + (f" ({meaning})." if meaning else ".")
+    yield from in_words(summary.answer_doubts)
     if summary.end_notes:
         notes = ", ".join(f"{count} x {note}" for note, count in summary.end_notes.items())
         yield (

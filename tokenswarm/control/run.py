@@ -23,7 +23,7 @@ from tokenswarm.generator.heartbeat import HeartbeatWindow, summarise
 from tokenswarm.generator.influence import Influence, Stalls
 from tokenswarm.lease import TOUCHED_EVERY_S, Lease
 from tokenswarm.metrics.accounting import Accounting, Lost
-from tokenswarm.metrics.answer_length import AnswerLengths
+from tokenswarm.metrics.answers import AnswerDoubts, AnswerLengths, in_words
 from tokenswarm.metrics.autostop import AutoStopMonitor
 from tokenswarm.metrics.criteria import CriterionResult, over_all_levels
 from tokenswarm.metrics.criterion_words import STATES, noted
@@ -103,6 +103,7 @@ class LoadRun:
         """Sending processes that took part to the end and left no session before it; known at the end."""
         self.judge = judge
         self.answer_lengths = AnswerLengths()
+        self.answer_doubts = AnswerDoubts()
         self.rate_changes: list[tuple[float, float]] = []
         """Rates in requests per minute that were set while the run was on, and the Unix s from which they hold."""
         self.levels: dict[str, Any] | None = None
@@ -142,6 +143,7 @@ class LoadRun:
         self.samples.add(record)
         self.accounting.add(record)
         self.answer_lengths.add(record)
+        self.answer_doubts.add(record)
         self.judge.observe(record)
         self.stalls.add(record)
         if record.read_lag_ms is not None:
@@ -207,6 +209,8 @@ class LoadRun:
         missing = self._read_rows_back()
         self.accounting.close(planned, [*lost, *missing])
         if warning := self.answer_lengths.describe():
+            logger.warning("%s", warning)
+        for warning in in_words(self.answer_doubts.counts):
             logger.warning("%s", warning)
         if (said := self.influence.describe()) and not self.influence.matters:
             logger.info("Load generator: %s; no figure is in doubt for it", said)
@@ -379,6 +383,7 @@ class LoadRun:
                 "beyond_self_check": list(self._beyond),
             },
             "length_shortfall": self.answer_lengths.facts(),
+            "answer_doubts": dict(self.answer_doubts.counts),
             "search": self.judge.facts(),
             "levels": self.levels,
             "criteria": [result.facts() for result in self.verdict.results] if self.verdict else [],

@@ -10,7 +10,6 @@ from analysis.figures import populations
 from analysis.figures.metrics import METRICS
 from analysis.findings.summarise import summarise
 from analysis.findings.summary import Summary
-from analysis.findings.warnings import DOUBTS
 from analysis.sources.loading import load_run
 from analysis.sources.run import Run
 from tests.analysis.run_directories import (
@@ -22,6 +21,7 @@ from tests.analysis.run_directories import (
     write_rows,
     write_run,
 )
+from tokenswarm.metrics.answers import MEANINGS
 from tokenswarm.metrics.verdict import ReasonKind
 from tokenswarm.record import Doubt, Outcome, RequestRecord
 
@@ -270,7 +270,7 @@ def test_answers_of_another_model_than_asked_are_said(tmp_path: Path, api: str, 
 
 
 def test_every_doubt_is_explained() -> None:
-    assert set(DOUBTS) == set(Doubt)
+    assert set(MEANINGS) == set(Doubt)
 
 
 def test_lost_rows_are_named_with_worker_and_time(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.written_run import CRITERIA, Written
-from tokenswarm.record import Outcome
+from tokenswarm.record import Doubt, Outcome
 from tokenswarm.results.run_directory import read_run_json
 
 
@@ -152,3 +152,10 @@ def test_two_runs_in_one_second_have_two_directories(tmp_path: Path) -> None:
     assert first.run.directory != second.run.directory
     assert {first.answer().verdict()[0], second.answer(outcome=Outcome.TIMEOUT).verdict()[0]} == {"passed", "failed"}
     assert os.path.exists(first.run.directory / "run.json")
+
+
+def test_what_is_doubtful_about_answers_is_said_at_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    written = Written(tmp_path).answer(count=3).answer(count=2, doubts=f"{Doubt.CACHED};{Doubt.STATUS}")
+    assert written.verdict() == ("passed", 0, "")
+    assert f"2 answers are doubtful: {Doubt.CACHED} (" in caplog.text
+    assert read_run_json(written.run.directory)["answer_doubts"] == {Doubt.CACHED: 2, Doubt.STATUS: 2}
