@@ -21,7 +21,7 @@ _LOCAL = r"\d\d/[A-Z][a-z][a-z]/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}"
 _COUNT = r"\d*|-"
 _NGINX = {
     "msec": ("end_s", r"\d+\.\d+"),
-    "time_iso8601": ("end_iso", r"[\d:T-]+[+-]\d\d:\d\d"),
+    "time_iso8601": ("end_iso", r"[\d:T.-]+(?:Z|[+-]\d\d:\d\d)"),
     "time_local": ("end", _LOCAL),
     "request_time": ("took_s", r"\d+\.\d+"),
     "request": ("request", None),
@@ -49,6 +49,13 @@ _APACHE = {
     "O": ("sent", _COUNT),
 }
 """What a variable tells, and how it is written where it is more than text."""
+_PROXIES: dict[str, dict[str, str]] = {
+    "StartUTC": {"StartUTC": "begin", "RequestMethod": "method", "RequestPath": "url", "DownstreamStatus": "status",
+                 "RequestContentSize": "body", "DownstreamContentSize": "sent_body"},
+    "response_code": {"start_time": "begin", "method": "method", "path": "url", "response_code": "status",
+                      "bytes_received": "body", "bytes_sent": "sent_body"},
+}  # fmt: skip
+"""The keys of Traefik's lines, and of Envoy's as Istio has them, by one that others have not."""
 _NGINX_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _APACHE_DIRECTIVE = re.compile(r"%[<>!\d,]*((?:\{[^}]*\}\^?)?[aAbBCDefhHiIkKlLmnoOpPqrRsStTuUvVX])")
 _QUOTED, _LISTED, _USER, _WORD = r'(?:[^"\\]|\\.)*?', r"\S+(?:(?:,| :) \S+)*", r'[^"\[]*?', r"\S*"
@@ -123,13 +130,16 @@ def _text(name: str, is_quoted: bool) -> str:
 def _of_json(data: bytes) -> Mapping[str, Any]:
     if not data.lstrip().startswith(b"{"):
         raise BadLine(
-            "expected --log-format, which says where a request's length ($request_length, %I) stands, got none"
+            "expected --log-format, which says where a request's length ($request_length, %I) stands, got none "
+            "(lines of other servers can be described by nginx's variables, too)"
         )
     entry = object_of(data.decode("utf-8", "replace").encode())  # the bytes of others than clients of HTTP, too
     request = entry.get("request")
     if isinstance(request, dict):
         return _of_caddy(Fields(entry), request)
-    found = {tells: entry[name] for name, (tells, _) in reversed(_NGINX.items()) if name in entry}
+    keys = next((keys for key, keys in _PROXIES.items() if key in entry), None)
+    keys = {name: tells for name, (tells, _) in reversed(_NGINX.items())} if keys is None else keys
+    found = {tells: entry[name] for name, tells in keys.items() if name in entry}
     if missing := _missing(found.keys()):
         raise BadLine(f"expected {', '.join(missing)} under the names of the variables, or --log-format; got none")
     return found

@@ -98,6 +98,8 @@ def _azure_lengths(found: Fields, category: str) -> LoggedRequest | None:
     if not context and (category == "GatewayLlmLogs" or found.get("sequencenumber") is not None):
         return None  # messages, of which API Management has records of their own, and calls that no model answered
     context = tokens_of(found.count("requestlength")) if context is None else context
+    if context is None and not category and found.get("itemtype", "operationid", "operation_id", "type") is not None:
+        return None  # another row of Application Insights, or of another table, as calls of databases are
     if context is None:
         raise BadLine("expected requestLength or promptTokens in properties, got neither")
     length = found.count("responselength") if _is_answered(found.get("resultsignature")) else None

@@ -17,13 +17,18 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from tokenswarm.logs.logged import PASSED_ON, Fields, LoggedRequest, object_of, url_of
+from tokenswarm.logs.logged import PASSED_ON, Fields, LoggedRequest, objects_of, url_of
+from tokenswarm.recordings.bodies import BadLine
 from tokenswarm.recordings.lines import read_timestamp
 from tokenswarm.userinput import parse_json
 
 KINDS = ("spans", "events")
 """Of records: a call may have one of each."""
 _OPERATIONS = ("chat", "text_completion", "completion", "generate_content", "llm", "responses", "anthropic_messages")
+_OTLP = frozenset(["resourceSpans", "resourceLogs", "resourceMetrics", "batches"])
+"""`batches`: as Tempo calls the first."""
+_SNAKE_CASE = ("resource_spans", "resource_logs", "resource_metrics")
+_UNDERSCORE = re.compile(r"_([a-z])")
 _EVENT = "gen_ai.client.inference.operation.details"
 _SPAN_PARAMETERS = {
     "temperature": "temperature",
@@ -60,18 +65,33 @@ class _NotWhole(Exception):
 def read_otel(data: bytes) -> Iterator[LoggedRequest | None]:
     """The model calls among the spans and log records of a line, `None` for each of something else. Raises
     `BadLine`."""
-    entry = object_of(data)
-    yield from map(_request, _records(entry))
+    for entry in objects_of(data):
+        yield from map(_request, _records(entry))
 
 
 def _records(entry: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Spans and log records of OTLP, of which a file may have metrics, too, or one of the SDK."""
-    if not entry.keys() & {"resourceSpans", "resourceLogs", "resourceMetrics"}:
+    """Spans and log records of OTLP, of which a file may have metrics, too, or one of the SDK. Raises `BadLine`."""
+    if not entry.keys().isdisjoint(_SNAKE_CASE):
+        entry = _camel_case(entry)
+    entry = entry["trace"] if isinstance(entry.get("trace"), dict) else entry  # as Tempo's second API has it
+    if entry.keys().isdisjoint(_OTLP):
+        if "attributes" not in entry:
+            raise BadLine("expected a span as the OpenTelemetry SDK writes it, or OTLP JSON (resourceSpans), as a "
+                          "collector's file exporter does; got another object")  # fmt: skip
         yield entry
-    for resource in [*(entry.get("resourceSpans") or []), *(entry.get("resourceLogs") or [])]:
+    for resource in [*(entry.get("resourceSpans") or entry.get("batches") or []), *(entry.get("resourceLogs") or [])]:
         for scope in [*(resource.get("scopeSpans") or []), *(resource.get("scopeLogs") or [])]:
             yield from scope.get("spans") or []
             yield from scope.get("logRecords") or []
+
+
+def _camel_case(value: Any) -> Any:
+    """OTLP with the names that its protobuf has; names of attributes are no keys of it."""
+    if isinstance(value, list):
+        return [_camel_case(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {_UNDERSCORE.sub(lambda found: found[1].upper(), name): _camel_case(each) for name, each in value.items()}
 
 
 def _request(record: Mapping[str, Any]) -> LoggedRequest | None:

@@ -8,6 +8,7 @@ import math
 import os
 import random
 import secrets
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from tokenswarm.apis.named import NAMES
 from tokenswarm.exit_codes import ExitCode
-from tokenswarm.installation import module_command, python_path
+from tokenswarm.installation import module_command, parts, python_path
 from tokenswarm.logs.access import access_reader
 from tokenswarm.logs.azure import CATEGORIES, read_azure
 from tokenswarm.logs.litellm import read_litellm
@@ -108,7 +109,8 @@ def _import(given: argparse.Namespace) -> None:
         spool.leave_out_twice()
         _check_one_kind(given.file, spool)
         if not len(spool):
-            raise BadInput([f"{given.file}: expected at least one model call, got none"])
+            others = f" among {counted(spool.others, 'record')}" if spool.others else ""
+            raise BadInput([f"{given.file}: expected at least one model call, got none{others}"])
         option = _write_imported(given, spool)
     if given.scenario is not None:
         write_scenario(given.scenario, option, given.output)
@@ -235,8 +237,9 @@ def _check_output(given: argparse.Namespace) -> None:
 
 def write_scenario(path: Path, option: str, file: Path) -> None:
     """A scenario that sends what was imported, at its instants."""
+    locustfile = Path("locustfiles") / "chat_completions.py"
     text = f"""# Made by python -m tokenswarm.traffic.
-locustfile = locustfiles/chat_completions.py
+locustfile = {locustfile if locustfile.exists() else parts() / locustfile}
 {option} = {file}
 trace-speed = 1
 users = {USERS}
@@ -245,7 +248,7 @@ stop-timeout = 60
 failure-criteria = percentage(dropped) > 0; percentage(error) > 1; percentage(throttled) > 1
 """
     path.write_text(text, encoding="utf-8")
-    write_line(f"{path}: run it with locust --config {path}")
+    write_line(f"{path}: run it with locust --config {shlex.quote(str(path))}")
 
 
 def _anonymise(given: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,14 +14,17 @@ from tokenswarm.recordings.scan import Index
 from tokenswarm.recordings.sessions import Sessions
 from tokenswarm.traffic.replay import Recording, Replay
 from tokenswarm.traffic.seen_prefixes import SeenPrefixes, parts_of
+from tokenswarm.userinput import counted
 from tokenswarm.workload.prompts import estimate_tokens
 
 PERCENTILES = (50, 95, 99)
+_BASE64 = re.compile(r"[A-Za-z0-9+/=_-]{1000,}")
+"""Images and other files: their tokens have nothing to do with their bytes."""
 
 
 def describe(index: Index) -> dict[str, Any]:
-    """Figures of a file. Tokens are estimates (a quarter of the bytes); shared is the beginning of a prompt that
-    an earlier one has, too."""
+    """Figures of a file. Tokens are estimates (a quarter of the bytes, without files in base64); shared is the
+    beginning of a prompt that an earlier one has, too."""
     replay = Replay(Recording(index, 0, len(index)))
     prompts, limits, turns, tools, apis, shares = [], [], array("L"), 0, Counter[str](), array("d")
     seen = SeenPrefixes()
@@ -29,7 +33,7 @@ def describe(index: Index) -> dict[str, Any]:
             turns.append(len(bodies))
             for body, asks in bodies:
                 text = said(body)
-                prompts.append(estimate_tokens(text))
+                prompts.append(estimate_tokens(_BASE64.sub("", text)))
                 limits += [value for name in LIMITS if isinstance(value := body.get(name), int)]
                 tools += bool(body.get("tools"))
                 apis[asks] += 1
@@ -70,7 +74,8 @@ def said(body: dict[str, Any]) -> str:
 
 def as_text(found: dict[str, Any]) -> Iterator[str]:
     """Lines for a person."""
-    yield f"{found['requests']} requests in {found['sessions']} sessions, {found['skipped_lines']} lines left out"
+    whole, left_out = counted(found["requests"], "request"), counted(found["skipped_lines"], "line")
+    yield f"{whole} in {counted(found['sessions'], 'session')}, {left_out} left out"
     yield "APIs: " + ", ".join(f"{name} {count}" for name, count in found["apis"].items())
     for name in ("requests_per_session", "prompt_tokens", "max_tokens"):
         if spread := found[name]:
@@ -79,11 +84,13 @@ def as_text(found: dict[str, Any]) -> Iterator[str]:
     for name in ("with_tools_pct", "shared_prefix_pct"):
         if found[name] is not None:
             yield f"{name.removesuffix('_pct').replace('_', ' ')}: {found[name]:.1f} %"
+    if found["arrivals"] is None:
+        yield "arrivals: no timestamps, so that rate or users decide when they are sent"
     if arrivals := found["arrivals"]:
         if arrivals["rpm"] is None:
-            yield f"arrivals: {sum(arrivals['per_bin'])} {arrivals['of']} at one instant"
+            yield f"arrivals: {counted(sum(arrivals['per_bin']), arrivals['of'][:-1])} at one instant"
             return
-        yield f"arrivals: {arrivals['rpm']:.1f} {arrivals['of']} a minute over {arrivals['duration_s']:.4g} s"
+        yield f"arrivals: {arrivals['rpm']:.4g} {arrivals['of']} a minute over {arrivals['duration_s']:.4g} s"
         most, digits = max(arrivals["per_bin"]), 0 if arrivals["bin_s"] >= 1 else 3
         for number, count in enumerate(arrivals["per_bin"]):
             yield f"{number * arrivals['bin_s']:8.{digits}f} s {count:7d} {'#' * round(40 * count / most)}"
@@ -94,7 +101,7 @@ def _spread(values: Sequence[int]) -> dict[str, float]:
     if not values:
         return {}
     ordered = sorted(values)
-    ranks = {f"p{p}": float(ordered[min(len(ordered) - 1, len(ordered) * p // 100)]) for p in PERCENTILES}
+    ranks = {f"p{p}": float(ordered[-(-len(ordered) * p // 100) - 1]) for p in PERCENTILES}
     return {"mean": round(sum(ordered) / len(ordered), 1), **ranks, "max": float(ordered[-1])}
 
 
@@ -136,6 +143,6 @@ def _arrivals(index: Index, bins: int = 20) -> dict[str, Any] | None:
     per_bin = [0] * bins
     for instant_s in index.instants_s:
         per_bin[min(bins - 1, int((instant_s - first_s) / bin_s))] += 1
-    rpm = len(index) / duration_s * 60 if duration_s else None
+    rpm = (len(index) - 1) / duration_s * 60 if duration_s else None  # of the gaps: there is none after the last
     of = "requests" if index.form is Form.REQUEST else "sessions"
     return {"of": of, "duration_s": duration_s, "rpm": rpm, "bin_s": bin_s, "per_bin": per_bin}

@@ -10,7 +10,9 @@ a backslash.
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,6 +74,32 @@ def test_caddy_has_the_bytes_of_bodies_and_instants_of_the_end(tmp_path: Path) -
     assert rows[1][0] == pytest.approx(
         1795889349.058 - 1795889347.8846, abs=0.01
     )  # when the client sent it, by its clock
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"StartUTC": "2026-11-29T00:00:01.123456789Z", "RequestMethod": "POST", "RequestPath": "/v1/chat/completions",
+         "DownstreamStatus": 200, "RequestContentSize": 801, "DownstreamContentSize": 40, "Duration": 532000000,
+         "time": "2026-11-29T00:00:02Z"},
+        {"start_time": "2026-11-29T00:00:01.123Z", "method": "POST", "path": "/v1/chat/completions", "duration": 532,
+         "response_code": 200, "bytes_received": 801, "bytes_sent": 40},
+    ],
+)  # fmt: skip
+def test_lines_of_traefik_and_envoy_have_the_instant_of_the_beginning(line: dict[str, Any]) -> None:
+    """By their documentation; none was at hand to write it."""
+    (found,) = access_reader(None)(json.dumps(line).encode())
+    assert (found.context_tokens, found.answer_bytes, found.is_end) == (201, 40, False)
+    assert found.at_s == pytest.approx(1795910401.123, abs=0.001)
+
+
+def test_other_servers_lines_are_described_by_variables_of_nginx() -> None:
+    """Envoy's own format."""
+    line = '[2026-11-29T00:00:01.123Z] "POST /v1/chat/completions HTTP/1.1" 200 - 801 40 532 500 "-" "x" "id"'
+    log_format = '[$time_iso8601] "$request" $status $flags $content_length $body_bytes_sent $a $b "$c" "$d" "$e"'
+    (found,) = access_reader(log_format)(line.encode())
+    assert (found.context_tokens, found.answer_bytes) == (201, 40)
+    assert found.at_s == pytest.approx(1795910401.123, abs=0.001)
 
 
 def test_a_request_began_before_nginx_wrote_its_line(tmp_path: Path) -> None:

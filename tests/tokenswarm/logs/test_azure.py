@@ -155,6 +155,20 @@ def test_every_form_of_an_export_is_read(tmp_path: Path, line: Any, indent: int 
         assert lengths_of(source) == [(100, 20)]
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"Type": "AppDependencies", "DependencyType": "HTTP", "DurationMs": 5, "Properties": {}},
+        {"Type": "AppRequests", "OperationId": "o", "Url": "https://x/v1/chat/completions", "Properties": "{}"},
+        {"itemType": "dependency", "type": "SQL", "duration": 5, "customDimensions": "{}"},
+    ],
+)
+def test_other_rows_of_application_insights_are_no_calls(tmp_path: Path, row: dict[str, Any]) -> None:
+    source = tmp_path / "log.json"
+    source.write_text(json.dumps([{"TimeGenerated": "2026-11-28T09:00:00Z", **row}, RECORD]))
+    assert lengths_of(source) == [(100, 20)]
+
+
 def test_what_is_no_model_call_is_counted_not_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = tmp_path / "log.json"
     audit, thread = RECORD | {"category": "Audit"}, azure_record_of("Create_Thread", 638_515_262_815_394_150)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf.json_format import MessageToJson
+from google.protobuf.json_format import MessageToJson, Parse
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -296,6 +298,39 @@ def test_a_span_without_what_was_asked_is_no_request(tmp_path: Path, lost: dict[
     source.write_text(span_of(**lost))
     assert main(["import", "otel", str(source), "-o", str(made)]) == 0
     assert [(row.context_tokens, row.max_tokens) for row in read_trace(made)] == [(4, 2)]
+
+
+@pytest.mark.parametrize("form", ["snake", "list", "tempo", "tempo 2"])
+def test_otlp_is_read_in_other_forms(tmp_path: Path, form: str) -> None:
+    source, made = made_by_the_sdk(tmp_path / "spans.jsonl", "otlp"), tmp_path / "requests.jsonl"
+    entry = json.loads(source.read_text())
+    written = {
+        "snake": MessageToJson(Parse(source.read_text(), TracesData()), indent=None, preserving_proto_field_name=True),
+        "list": json.dumps([entry]),
+        "tempo": json.dumps({"batches": entry["resourceSpans"]}),
+        "tempo 2": json.dumps({"trace": entry}),
+    }
+    source.write_text(written[form])
+    assert main(["import", "otel", str(source), "-o", str(made)]) == 0
+    assert [line["body"]["messages"] for line in lines_of(made)] == [MESSAGES] * 3
+
+
+@pytest.mark.parametrize("line", [{"data": [{"traceID": "a"}]}, [{"traceId": "a", "tags": {}}], {"run_type": "llm"}])
+def test_spans_of_other_formats_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], line: Any) -> None:
+    """As Jaeger, Zipkin and LangSmith write them."""
+    source = tmp_path / "spans.jsonl"
+    source.write_text(json.dumps(line))
+    assert main(["import", "otel", str(source), "-o", str(tmp_path / "o")]) == 2
+    assert f"{source}:1: expected a span as the OpenTelemetry SDK writes it, or OTLP JSON" in capsys.readouterr().err
+
+
+def test_a_scenario_names_a_locustfile_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an empty folder, too."""
+    source = made_by_the_sdk(tmp_path / "spans.jsonl", "sdk")
+    monkeypatch.chdir(tmp_path)
+    assert main(["import", "otel", str(source), "-o", "r.jsonl", "--scenario", "replay.conf"]) == 0
+    (named,) = re.findall("^locustfile = (.*)$", Path("replay.conf").read_text(), re.MULTILINE)
+    assert Path(named).is_file()
 
 
 @pytest.mark.parametrize("form", ["sdk", "otlp"])

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +100,7 @@ def test_as_many_words_as_tokens(text: str) -> None:
 
 
 def test_texts_share_the_beginnings_that_they_shared() -> None:
-    anonymiser = Anonymiser(os.urandom(32))
+    anonymiser = Anonymiser(b"k")  # by another key the first words that differ may be the same by chance
     one, other = (anonymiser.words("You are the help desk. " * 10 + end).split() for end in ("Anna asks", "Berta asks"))
     shared = next(place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
     assert shared == len("You are the help desk. " * 10) // 4

@@ -16,9 +16,9 @@ def test_a_file_by_hand(tmp_path: Path) -> None:
     lines[3]["body"]["tools"] = [{"type": "function"}]
     found = describe(scan(write(tmp_path / "r.jsonl", *lines, "x"), "chat", 1))
     assert (found["requests"], found["sessions"], found["skipped_lines"], found["apis"]) == (4, 3, 1, {"chat": 4})
-    assert found["max_tokens"] == {"mean": 25.0, "p50": 30.0, "p95": 40.0, "p99": 40.0, "max": 40.0}
+    assert found["max_tokens"] == {"mean": 25.0, "p50": 20.0, "p95": 40.0, "p99": 40.0, "max": 40.0}
     assert (found["with_tools_pct"], found["requests_per_session"]["max"]) == (25.0, 2.0)
-    assert (found["arrivals"]["duration_s"], found["arrivals"]["rpm"], sum(found["arrivals"]["per_bin"])) == (3, 80, 4)
+    assert (found["arrivals"]["duration_s"], found["arrivals"]["rpm"], sum(found["arrivals"]["per_bin"])) == (3, 60, 4)
 
 
 def test_steps_and_turns_are_requests_of_their_session(tmp_path: Path) -> None:
@@ -29,6 +29,26 @@ def test_steps_and_turns_are_requests_of_their_session(tmp_path: Path) -> None:
     steps = {"steps": [{"body": batch()["body"]}] * 3}
     found = describe(scan(write(tmp_path / "g.jsonl", steps, steps), "chat", 0))
     assert (found["requests"], found["sessions"], found["requests_per_session"]["mean"]) == (6, 2, 3)
+
+
+def test_percentiles_are_of_the_nearest_rank(tmp_path: Path) -> None:
+    lines = [batch(at, max_tokens=at + 1) for at in range(100)]
+    found = describe(scan(write(tmp_path / "r.jsonl", *lines), "chat", 0))
+    assert found["max_tokens"] == {"mean": 50.5, "p50": 50.0, "p95": 95.0, "p99": 99.0, "max": 100.0}
+    assert found["arrivals"]["rpm"] == 60
+
+
+def test_images_are_no_text(tmp_path: Path) -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "iVBO" * 25_000}}
+    said = [{"role": "user", "content": [{"type": "text", "text": "What is this?"}, image]}]
+    found = describe(scan(write(tmp_path / "r.jsonl", batch(messages=said)), "chat", 0))
+    assert found["prompt_tokens"]["max"] < 50
+
+
+def test_a_file_without_timestamps_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["describe", str(write(tmp_path / "r.jsonl", batch()))]) == 0
+    assert "arrivals: no timestamps" in (said := capsys.readouterr().out)
+    assert said.startswith("1 request in 1 session, 0 lines left out")
 
 
 def test_what_came_at_once_has_no_rate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
