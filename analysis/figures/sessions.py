@@ -13,7 +13,7 @@ import numpy as np
 from analysis.figures import populations
 from analysis.figures.populations import numbers
 from analysis.figures.window import window_of
-from analysis.sources.rows import RowTable, part
+from analysis.sources.rows import RowTable
 from analysis.sources.run import Run
 from analysis.statistics import Distribution, distribution
 from tokenswarm.metrics.open_sessions import OpenSession, RunEnd
@@ -92,30 +92,28 @@ def session_figures(run: Run) -> SessionFigures | None:
 
 def run_end(run: Run) -> RunEnd | None:
     """The end of a run for its sessions; `None` where it did not end in order, or does not say who went on until it."""
-    at, window, workers = run.number("ended_at"), window_of(run), run.setting("sessions_to_end")
-    if at is None or window is None or not isinstance(workers, list):
+    window, until = window_of(run), run.setting("sessions_until")
+    if run.number("ended_at") is None or window is None or not isinstance(until, Mapping):
         return None
-    return RunEnd(at, window.end, frozenset(map(str, workers)))
+    known = {worker: run.number("sessions_until", worker) for worker in until}
+    return RunEnd(window.end, {worker: at for worker, at in known.items() if at is not None})
 
 
 def open_sessions(rows: RowTable) -> list[OpenSession]:
-    """Sessions that no row ends, each by its last row in time."""
-    last = part(rows, _is_last_of_unfinished(rows))
-    since_s, names, workers = np.nan_to_num(numbers(last["session_s"])), last["name"], last["worker"]
-    columns = since_s, populations.started(last), populations.ended(last), names.astype(str), workers.astype(str)
-    return [OpenSession(*values) for values in zip(*columns, strict=True)]
-
-
-def _is_last_of_unfinished(rows: RowTable) -> populations.Mask:
-    """The last row in time of each session that has not ended."""
+    """Sessions that no row ends."""
     session = rows["session"].to_numpy(np.uint64)
     ended = session[rows["session_end"].isin(list(SessionEnd)).to_numpy(bool)]
-    open_rows = np.flatnonzero(is_in_session(rows) & ~np.isin(session, ended))
-    since_s = np.nan_to_num(numbers(rows["session_s"])[open_rows])
-    order = open_rows[np.lexsort((since_s, session[open_rows]))]
-    found = np.zeros(len(session), bool)
-    found[order[np.append(session[order][1:] != session[order][:-1], True)[: len(order)]]] = True
-    return found
+    places = np.flatnonzero(is_in_session(rows) & ~np.isin(session, ended))
+    if not len(places):
+        return []
+    since_s, scheduled_at = np.nan_to_num(numbers(rows["session_s"])), numbers(rows["scheduled_at"])
+    places = places[np.lexsort((since_s[places], session[places]))]
+    begins = np.flatnonzero(np.append(True, np.diff(session[places]) != 0))
+    due_at = np.where(np.isnan(scheduled_at), populations.due(rows), scheduled_at)[places]
+    last = places[np.append(begins[1:], len(places)) - 1]
+    columns = np.minimum.reduceat(due_at, begins), since_s[last], populations.started(rows)[last]
+    texts = (rows[name].astype(str).to_numpy()[last] for name in ("name", "worker"))
+    return [OpenSession(*values) for values in zip(*(column.tolist() for column in columns), *texts, strict=True)]
 
 
 def _of_each(

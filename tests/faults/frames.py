@@ -60,8 +60,8 @@ def right(name: str, run: str = "test/run") -> ControlMessage:
     window: list[str | float] = ["w0", 9.0, 1.0, 2.0, 3.0, 20.0]
     return {
         "Rows": Rows(
-            "w0", run, 1, row, 9, 7, 7, 6, "/tmp/journal-w0.csv", None, [window], [[100.5, 12.0]], 4, 1, 1, "a", "b",
-            [0.0, 0.001, 0.002],
+            "w0", run, 1, row, 9, 7, 7, 6, "/tmp/journal-w0.csv", None, [window], [[100.5, 12.0]], 4, 1, "a", "b",
+            120.5, [0.0, 0.001, 0.002],
         ),
         "ClockAsked": messages.ClockAsked(1.5),
         "ClockTold": messages.ClockTold(1.5, 2.5),
@@ -208,7 +208,6 @@ def test_nothing_that_is_received_raises(data: st.DataObject, tmp_path: Path) ->
     ("field", "value"),
     [
         ("worker", "w7"), ("started", 3), ("finished", 4), ("made", 2), ("written", 0), ("overtaken", 0),
-        ("sessions_left", 0), ("sessions_left", -1),
         ("journal", "{directory}/requests.csv"), ("journal", "/etc/passwd"), ("run", "another/run"),
         ("text", "1,2,3\n"), ("text", format_row(failed(2)).replace(",5.0,", ",nan,")), ("rows", 2),
         ("text", format_row(failed(2)).replace(",500,", ",1.0e999,")), ("text", format_row(failed(2))[:-1]),
@@ -233,27 +232,27 @@ def test_rows_that_come_after_the_end_are_counted_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "early", "went_on"),
+    ("changed", "early", "until"),
     [
-        ({}, False, ["w0"]),
-        ({"sessions_left": 1}, False, []),
-        ({"made": 2}, False, []),
-        ({"done": False}, False, []),
-        ({}, True, []),
+        ({}, False, {"w0": 200.0}),
+        ({"left_at": 150.0}, False, {"w0": 150.0}),
+        ({"left_at": 250.0}, False, {"w0": 200.0}),
+        ({"made": 2}, False, {}),
+        ({"done": False}, False, {}),
+        ({}, True, {}),
     ],
 )
-def test_only_a_worker_that_took_part_to_the_end_knows_that_its_sessions_went_on(
-    changed: dict[str, Any], early: bool, went_on: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_up_to_when_the_sessions_of_a_worker_are_known_to_have_gone_on(
+    changed: dict[str, Any], early: bool, until: dict[str, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It left none before the end, and all its rows are here: one of them may have ended a session."""
     ends = Ends(tmp_path)
     monkeypatch.setattr("tokenswarm.control.workers.DRAIN_EXTRA_S", 0.0)
     if not early:
         ends.workers.drain(time.time(), 0.0)
     message = Rows("w0", ends.run, 1, format_row(failed(1)), made=1, written=1, done=True)
     ends.deliver(Rows, {**encode(message), **changed})
-    ends.workers.finish(time.time())
-    assert ends.workers.to_end == went_on
+    ends.workers.finish(200.0)
+    assert ends.workers.sessions_until(200.0) == until
 
 
 def test_a_stranger_is_given_nothing(tmp_path: Path) -> None:

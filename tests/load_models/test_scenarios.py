@@ -249,7 +249,7 @@ def test_a_session_without_pauses_ends_with_the_run(runs: dict[str, LoadRun]) ->
 def test_a_session_that_waits_for_a_tool_has_lasted_to_the_end_of_the_run(runs: dict[str, LoadRun]) -> None:
     run = runs["waiting-sessions"]
     run.check()
-    assert run.facts["sessions_to_end"] == ["w0", "w1"]
+    assert run.facts["sessions_until"] == dict.fromkeys(("w0", "w1"), run.facts["ended_at"])
     sessions = by_session(run)
     assert run.facts["accounting"]["sessions"]["unfinished"] == len(sessions) >= 1
     to_end_s = run.facts["ended_at"] - min(row.due_at or 0.0 for row in run.rows)

@@ -61,7 +61,7 @@ class Rows:
 
     Counters of that run, which only rise: `started` and `finished` calls, `made` rows, and `written` ones in its file
     `journal`; `problem`: why that file lacks some. `health`, `stalls`: of its heartbeat; `offered`, `overtaken`: see
-    `Schedule`; `sessions_left`: see `Sender`; `self_check`, `beyond`: see `Overload`. `clock`: what it takes off its
+    `Schedule`; `self_check`, `beyond`: see `Overload`; `left_at`: see `Sender`. `clock`: what it takes off its
     instants, how far its clock is ahead of the master's, and the error of that, in s; `None` while it is unknown.
     `done`: nothing will follow.
     """
@@ -82,14 +82,14 @@ class Rows:
     stalls: list[list[float]] = dataclasses.field(default_factory=list)
     offered: int | None = None
     overtaken: int = 0
-    sessions_left: int = 0
     self_check: str | None = None
     beyond: str | None = None
+    left_at: float | None = None
     clock: list[float] | None = None
     done: bool = False
 
     def problems(self) -> Iterator[str]:
-        for name in ("rows", "started", "finished", "made", "written", "overtaken", "sessions_left", "offered"):
+        for name in ("rows", "started", "finished", "made", "written", "overtaken", "offered"):
             if (getattr(self, name) or 0) < 0:
                 yield f"{name}: expected 0 or more, got {getattr(self, name)}"
         if self.finished > self.started:
@@ -118,7 +118,7 @@ class Rows:
         """Whether it goes on from the last message of worker `name`. Raises `IllFormed`."""
         if self.worker != name:
             raise IllFormed(f"{self.NAME}.worker: expected {name}, got {self.worker[:60]!r}")
-        for counter in ("started", "finished", "made", "written", "overtaken", "sessions_left"):
+        for counter in ("started", "finished", "made", "written", "overtaken"):
             if getattr(self, counter) < getattr(before, counter):
                 raise IllFormed(f"{self.NAME}.{counter}: expected no less than before, got {getattr(self, counter)}")
         if self.journal is not None and Path(self.journal).name != f"journal-{name}.csv":

@@ -99,8 +99,8 @@ class LoadRun:
         self.replaced: Sequence[Replacement] = ()
         """Criteria of the scenario file that this run is not held against."""
         self.workers = workers
-        self.sessions_to_end: list[str] = []
-        """Sending processes that took part to the end and left no session before it; known at the end."""
+        self.sessions_until: dict[str, float] = {}
+        """See `RunEnd`; known at the end."""
         self.judge = judge
         self.answer_lengths = AnswerLengths()
         self.answer_doubts = AnswerDoubts()
@@ -214,7 +214,7 @@ class LoadRun:
             logger.warning("%s", warning)
         if (said := self.influence.describe()) and not self.influence.matters:
             logger.info("Load generator: %s; no figure is in doubt for it", said)
-        self.samples.run_end = RunEnd(ended_at, self.window[1], frozenset(self.sessions_to_end))
+        self.samples.run_end = RunEnd(self.window[1], self.sessions_until)
         results = self.judge.results(self.samples, self.window)
         if self.levels is not None and self.judge.facts() is None:  # a search's are of the level it answers with
             results = over_all_levels(results)
@@ -366,7 +366,7 @@ class LoadRun:
             "workers": self.workers,
             "clocks": self.clocks,
             "messages_refused": self.messages_refused,
-            "sessions_to_end": self.sessions_to_end,
+            "sessions_until": self.sessions_until,
             "clock": "kernel" if kernel_timestamps() else "user",
             "prices": settings.prices.facts(),
             "quota": {"tpm": settings.quota_tpm, "rpm": settings.quota_rpm, "ptu": settings.ptu},

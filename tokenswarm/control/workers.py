@@ -82,10 +82,9 @@ class _Worker:
         return 0 if self.done_early else self.told.overtaken
 
     @property
-    def went_on(self) -> bool:
-        """Whether sessions that none of its rows ends were on when the run ended."""
-        has_all = self.done and not self.done_early and self.rows >= self.told.made
-        return has_all and not self.told.sessions_left
+    def was_there_to_end(self) -> bool:
+        """It ended, in order, with the run, and all its rows are here."""
+        return self.done and not self.done_early and self.rows >= self.told.made
 
     def take(self, message: Rows) -> None:
         """A message has come."""
@@ -382,10 +381,11 @@ class Workers:
         owned = sum(offer.owned(client_id, ended_at) for offer in self._offers for client_id in self._workers)
         return sum(offer.count_before(ended_at) for offer in self._offers) - owned
 
-    @property
-    def to_end(self) -> list[str]:
-        """Names of the workers that took part to the end with all rows of theirs, and whose users left no session."""
-        return sorted(worker.name for worker in self._workers.values() if worker.went_on)
+    def sessions_until(self, ended_at: float) -> dict[str, float]:
+        """Up to which Unix s all sessions of each worker went on that no row ends. Of one that was lost before the end
+        nobody knows, nor where rows are missing: one of them may have ended a session."""
+        to_end = [worker for worker in self._workers.values() if worker.was_there_to_end]
+        return {worker.name: min(worker.told.left_at or ended_at, ended_at) for worker in to_end}
 
     @property
     def written(self) -> WrittenBytes | None:

@@ -2,43 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 
 class RunEnd(NamedTuple):
-    """The end of a run for its sessions. `at`: Unix s of it; `measured_to`: Unix s of the start of the cool-down;
-    `workers`: those that took part to the end with all their users, so that what they had begun went on until then."""
+    """The end of a run for its sessions. `measured_to`: Unix s of the start of the cool-down; `until`: of each worker,
+    Unix s up to which all went on that no row ends; none of a worker of which that is not known."""
 
-    at: float
     measured_to: float
-    workers: frozenset[str]
+    until: Mapping[str, float]
 
 
 class OpenSession(NamedTuple):
-    """A session that no row ends, by its row that ended last: `since_s` from the session's due instant to the end of
-    that row, `started_at` and `ended_at` Unix s of the row."""
+    """A session that no row ends. `due_at`: Unix s from which it counts. Of its row that ended last: `since_s` to its
+    end, `started_at` Unix s of its start."""
 
+    due_at: float
     since_s: float
     started_at: float
-    ended_at: float
     name: str
     worker: str
 
     def lasted_s(self, end: RunEnd | None) -> float:
-        """s it has taken at least: to the end of the run, or of its last row where that is later. To that of its row
-        where it is not known to have gone on: its user was stopped, its worker lost."""
-        if end is None or self.worker not in end.workers:
-            return self.since_s
-        return self.since_s + max(0.0, end.at - self.ended_at)
+        """s that it has taken at least: for as long as it is known to have gone on, or to the end of its last row."""
+        until = end.until.get(self.worker) if end is not None else None
+        return self.since_s if until is None else max(self.since_s, until - self.due_at)
 
     def lies_in(self, window: tuple[float, float], end: RunEnd | None) -> bool:
-        """Whether its last row was started in the window; or before, and it went on through all of the window up to
-        the cool-down."""
+        """Whether its last row was started in the window; or before, and it went on into a window that lasts to the
+        cool-down."""
         low, high = window
         if low <= self.started_at <= high:
             return True
-        goes_on = end is not None and self.worker in end.workers and high >= end.measured_to
+        goes_on = end is not None and high >= end.measured_to and low <= end.until.get(self.worker, 0.0)
         return goes_on and self.started_at < low <= high
 
 

@@ -238,7 +238,7 @@ class Samples:
         self._kind_counts[name][kind] += 1
         self._tally(name, kind, at, ended, lag_ms, tokens, estimated)
         if record.step is not None and kind & _SENT:
-            self._follow_session(record, at, ended)
+            self._follow_session(record, at)
 
     def values(
         self, metric: str, name: str | None = None, window: TimeSpan | None = None, *, by_end: bool = False
@@ -315,14 +315,16 @@ class Samples:
         """From the first start or due instant to the last end, Unix s; `None` without records."""
         return (min(self._at), max(self._ended)) if self._at else None
 
-    def _follow_session(self, record: RequestRecord, at: float, ended: float) -> None:
+    def _follow_session(self, record: RequestRecord, at: float) -> None:
         session = record.session_id or ""
         if record.session_end is not None:
             self._open_sessions.pop(session, None)
             return
-        since_s, known = record.session_s or 0.0, self._open_sessions.get(session)
-        if known is None or since_s >= known.since_s:
-            self._open_sessions[session] = OpenSession(since_s, at, ended, record.name, record.worker)
+        due_at = record.due_at if record.scheduled_at is None else record.scheduled_at
+        found = OpenSession(due_at or at, record.session_s or 0.0, at, record.name, record.worker)
+        known = self._open_sessions.get(session, found)
+        last = found if found.since_s >= known.since_s else known
+        self._open_sessions[session] = last._replace(due_at=min(found.due_at, known.due_at))
 
     def _tally(
         self,

@@ -357,12 +357,12 @@ class LoadTest:
         if self.workers is not None:
             lost, run.written = self.workers.finish(part.ended_at), self.workers.written
             run.clocks, run.messages_refused = self.workers.clocks(), self.workers.refused
-            run.sessions_to_end = self.workers.to_end
+            run.sessions_until = self.workers.sessions_until(part.ended_at)
             for reason in self.workers.reasons():
                 run.note_reason(reason)
         elif part.sender is not None:
             run.written = part.sender.recorder.journal.written
-            run.sessions_to_end = [] if part.sender.sessions_left else [self.worker_name]
+            run.sessions_until = {self.worker_name: min(part.sender.left_at or part.ended_at, part.ended_at)}
         planned = part.open_load.planned(part.ended_at) if part.open_load is not None and part.origin else None
         part.close_files()
         run.levels = self._levels(part, run)

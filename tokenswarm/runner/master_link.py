@@ -66,8 +66,8 @@ class MasterLink:
                 self.name, run_of(self._options.run_directory), batch.rows, batch.text, batch.started,
                 batch.finished, batch.made, batch.written, str(batch.journal), batch.problem,
                 [window.to_message() for window in condition.windows], [list(stall) for stall in condition.stalls],
-                condition.offered, condition.overtaken, condition.sessions_left,
-                condition.self_check, condition.beyond, self._clock_facts(), condition.done,
+                condition.offered, condition.overtaken,
+                condition.self_check, condition.beyond, condition.left_at, self._clock_facts(), condition.done,
             )
         )  # fmt: skip
         if not condition.done:

@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import inspect
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,17 +64,17 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class Condition:
     """What a sending process says of itself with its rows: heartbeat windows and stalls since it last said so,
-    `offered` and `overtaken` arrivals (see `Schedule`), `sessions_left` so far (see `Sender`), its self-check and what
-    is beyond that (see `Overload`);
+    `offered` and `overtaken` arrivals (see `Schedule`), its self-check and what is beyond that (see `Overload`), when a
+    session was left (see `Sender`);
     `done`: it has stopped, nothing will follow."""
 
     windows: list[HeartbeatWindow]
     stalls: list[Stall]
     offered: int | None
     overtaken: int
-    sessions_left: int
     self_check: str | None
     beyond: str | None
+    left_at: float | None
     done: bool
 
 
@@ -97,8 +98,9 @@ class Sender:
         self._backed_off = False
         self.stopping = Event()
         """Set when the run ends: only what is under way goes on."""
-        self.sessions_left = 0
-        """Sessions that have no end although the run went on: their users were stopped, or raised an exception."""
+        self.left_at: float | None = None
+        """Unix s at which a session was first left without an end although the run went on: its user was stopped, or
+        raised an exception."""
         send = (lambda batch: ship(batch, self._condition(batch.is_last))) if ship is not None else None
         self.recorder = Recorder(place.worker, journal, observe, send)
         self.answers = AnswersSample(settings.answers_sample_pct, journal) if settings.answers_sample_pct else None
@@ -189,8 +191,8 @@ class Sender:
         try:
             yield
         finally:
-            if session.is_on and not self.stopping.is_set():
-                self.sessions_left += 1
+            if session.is_on and self.left_at is None and not self.stopping.is_set():
+                self.left_at = time.time()
 
     def place_rows(self) -> None:
         """The clock is known, or will not be: rows that waited for it are recorded."""
@@ -229,9 +231,9 @@ class Sender:
             self.take_stalls(),
             schedule.offered if schedule is not None else None,
             schedule.overtaken if schedule is not None else 0,
-            self.sessions_left,
             self.overload.description,
             self.overload.warning,
+            None if self.left_at is None else self.left_at - (self.clock_shift_s() or 0.0),
             self._done and is_last,
         )
 

@@ -137,24 +137,26 @@ WAITS = [
 ]  # fmt: skip
 
 
-def both(tmp_path: Path, *, cool_down_s: float = 0.0, workers: list[str] | None = None) -> list[Samples]:
+def both(tmp_path: Path, *, cool_down_s: float = 0.0, until_s: dict[str, float] | None = None) -> list[Samples]:
     """The samples of a run of 60 s as it ended, and those of its directory."""
     as_it_ended = Samples.from_records(WAITS)
-    known = ["w0"] if workers is None else workers
-    as_it_ended.run_end = RunEnd(BEGIN + 60, BEGIN + 60 - cool_down_s, frozenset(known))
+    until = {worker: BEGIN + at_s for worker, at_s in ({"w0": 60} if until_s is None else until_s).items()}
+    as_it_ended.run_end = RunEnd(BEGIN + 60 - cool_down_s, until)
     times = {"started_at": BEGIN, "ended_at": BEGIN + 60, "window": {"warm_up_s": 0, "cool_down_s": cool_down_s}}
-    run = load_run(written(tmp_path, WAITS, sessions_to_end=known, **times))
+    run = load_run(written(tmp_path, WAITS, sessions_until=until, **times))
     return [as_it_ended, RowSamples(run.rows, run_end=run_end(run))]
 
 
 @pytest.mark.parametrize(
-    ("window", "cool_down_s", "workers", "expected_s"),
+    ("window", "cool_down_s", "until_s", "expected_s"),
     [
         ((0, 60), 0, None, [1.5, 10, 43, 60]),
-        ((0, 60), 0, [], [1.5, 1.5, 1.5, 43]),
-        ((0, 60), 0, ["w0", "w1"], [10, 43, 58, 60]),
+        ((0, 60), 0, {}, [1.5, 1.5, 1.5, 43]),
+        ((0, 60), 0, {"w0": 60, "w1": 60}, [10, 43, 58, 60]),
+        ((0, 60), 0, {"w0": 40, "w1": 30}, [1.5, 28, 40, 43]),  # a user was stopped in the middle of a session at 40
         ((5, 60), 0, None, [10, 43, 60]),  # what began in the warm-up and went on through all that was measured
-        ((5, 60), 0, [], [1.5, 43]),
+        ((5, 60), 0, {"w0": 4, "w1": 40}, [1.5, 38, 43]),
+        ((5, 60), 0, {}, [1.5, 43]),
         ((0, 40), 20, None, [1.5, 60]),  # what asked again in the cool-down is not measured
         ((5, 40), 20, None, [60]),
         ((0, 20), 0, None, [1.5, 60]),  # levels: where its last row is, or in the last one
@@ -164,10 +166,14 @@ def both(tmp_path: Path, *, cool_down_s: float = 0.0, workers: list[str] | None 
     ],
 )
 def test_a_session_that_was_still_on_has_lasted_to_the_end_of_the_run(
-    window: tuple[float, float], cool_down_s: float, workers: list[str] | None, expected_s: list[float], tmp_path: Path
+    window: tuple[float, float],
+    cool_down_s: float,
+    until_s: dict[str, float] | None,
+    expected_s: list[float],
+    tmp_path: Path,
 ) -> None:
     span = BEGIN + window[0], BEGIN + window[1]
-    for samples in both(tmp_path, cool_down_s=cool_down_s, workers=workers):
+    for samples in both(tmp_path, cool_down_s=cool_down_s, until_s=until_s):
         assert sorted(samples.unfinished_s(None, span)) == pytest.approx(expected_s, abs=1e-6)
 
 
@@ -183,7 +189,7 @@ def test_a_run_does_not_pass_because_its_longest_sessions_wait(tmp_path: Path) -
 
 def test_without_word_of_the_end_nobody_is_known_to_have_gone_on(tmp_path: Path) -> None:
     assert run_end(load_run(written(tmp_path / "earlier", WAITS))) is None
-    crashed = {"sessions_to_end": ["w0"], "ended_at": None, "state": "running"}
+    crashed = {"sessions_until": {"w0": BEGIN}, "ended_at": None, "state": "running"}
     assert run_end(load_run(written(tmp_path / "crashed", WAITS, **crashed))) is None
 
 

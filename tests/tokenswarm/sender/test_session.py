@@ -72,13 +72,13 @@ def test_only_the_last_attempt_ends_a_session() -> None:
 
 @pytest.mark.parametrize(
     ("end", "stopping", "left"),
-    [(None, False, 1), (None, True, 0), (SessionEnd.DONE, False, 0), (SessionEnd.FAILED, False, 0)],
+    [(None, False, True), (None, True, False), (SessionEnd.DONE, False, False), (SessionEnd.FAILED, False, False)],
 )
-def test_a_session_that_its_user_leaves_while_the_run_goes_on_is_counted(
-    end: SessionEnd | None, stopping: bool, left: int
+def test_it_is_known_when_a_user_leaves_a_session_while_the_run_goes_on(
+    end: SessionEnd | None, stopping: bool, left: bool
 ) -> None:
     sender, session = Sender.__new__(Sender), Session("s", 99.5, lambda row: None)
-    sender.sessions_left, sender.stopping = 0, Event()
+    sender.left_at, sender.stopping = None, Event()
     with pytest.raises(gevent.GreenletExit), sender.in_session(session):  # as a user that is stopped
         taken = session.next_step()
         taken.take(record())
@@ -86,15 +86,15 @@ def test_a_session_that_its_user_leaves_while_the_run_goes_on_is_counted(
         if stopping:
             sender.stopping.set()
         raise gevent.GreenletExit
-    assert sender.sessions_left == left
+    assert (sender.left_at is not None) == left
 
 
 def test_a_session_of_which_nothing_was_sent_is_not_left() -> None:
     sender = Sender.__new__(Sender)
-    sender.sessions_left, sender.stopping = 0, Event()
+    sender.left_at, sender.stopping = None, Event()
     with sender.in_session(Session("s", 99.5, lambda row: None)):
         pass
-    assert sender.sessions_left == 0
+    assert sender.left_at is None
 
 
 def test_a_pause_ends_with_the_run() -> None:
