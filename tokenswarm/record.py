@@ -106,7 +106,8 @@ class Doubt(StrEnum):
     UNREAD = "unreadable events"
     """Events without a field that event streams have, as behind a NUL byte: they are passed over, as clients do."""
     BUFFERED = "answer in one piece"
-    """All chunks of a stream came at once, as through a proxy that buffers: TTFT is E2E, and there is no TBT."""
+    """All chunks of a stream came at once, as through a proxy that buffers, or its only one holds the whole text: TTFT
+    is E2E, and there is no TBT."""
     WHOLE = "streamed request answered whole"
     """One JSON body came where a stream was asked for, as through a proxy that leaves `stream` out: no TTFT, no TBT."""
     CACHED = "answered from a response cache"

@@ -351,7 +351,14 @@ H = [
 
 _ESC = {"error": {"code": "x", "message": "\x1b]0;owned\x07\x1b[31mred\x1b[2K \u202eevil\u0085"}}
 _THINKING = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]
+_LONE = {"outcome": "ok", "chunks": 1, "ttft_ms": 15.0, "tbt_ms": None}
+_CALL = [{"index": 0, "id": "t", "type": "function", "function": {"name": "f", "arguments": '{"place":"Oslo"}'}}]
 M = [
+    Case("M", "the whole text in one chunk", stream(ROLE, token("tok " * 40), STOP, usage(100, 40), DONE), {**_LONE, "completion_tokens": 40, "doubts": Doubt.BUFFERED}),
+    Case("M", "a short answer in one chunk", stream(ROLE, token("Yes."), STOP, usage(100, 2), DONE), {**_LONE, "completion_tokens": 2, "doubts": None}),
+    Case("M", "one chunk behind hidden reasoning", stream(ROLE, token("Yes."), STOP, usage(100, 40, **details(38)), DONE), {**_LONE, "doubts": None}),
+    Case("M", "a whole tool call in one chunk", stream(ROLE, ev(delta(choice={"delta": {"tool_calls": _CALL}})), ev(delta(finish="tool_calls")), usage(100, 40), DONE),
+         {**_LONE, "doubts": None}),
     Case("M", "all in one read", Answer(pieces=((300.0, b"".join([*BEGIN, *END])),)),
          {**OK, "ttft_ms": 300.0, "tbt_ms": None, "gap_max_ms": None, "doubts": Doubt.BUFFERED, "e2e_ms": 300.0}),
     Case("M", "all at once in several reads", Answer(pieces=tuple((300.0 + 0.1 * n, e) for n, e in enumerate([*BEGIN, token("e"), STOP, usage(completion=5), DONE]))),

@@ -221,8 +221,9 @@ class ChatStream(EventsOrBody):
             self._take_tail()
         usage, doubts = plausible(self.usage or Usage(), len(self.times.at_ms), self.reasoning_streamed)
         outcome, error = self._outcome(usage)
+        streamed = streamed_tokens(usage, self.reasoning_streamed)
         columns = {
-            **self.times.columns(streamed_tokens(usage, self.reasoning_streamed)),
+            **self.times.columns(streamed),
             "ttft_visible_ms": self.visible_ms,
             "finish_reason": self.finish_reason,
             "model": self.model,
@@ -234,7 +235,8 @@ class ChatStream(EventsOrBody):
             doubts += end_doubts(ends, self._status, self._shown)
             doubts += _fewer(self._ends, self.choices)
             doubts += [Doubt.UNREAD] if self._decoder.unread else []
-            doubts += [Doubt.BUFFERED] if self.times.buffered else []
+            is_text = self._shown and "call" not in (self.finish_reason or "")
+            doubts += [Doubt.BUFFERED] if self.times.buffered(streamed if is_text else None) else []
         columns["doubts"] = ";".join(doubts) or None
         called = self._calls.called(self.text, self._ends.get(0)) if self.keep_calls else None
         return Found(outcome, error, self.text, columns, None, tuple(self._calls), self._refused, called)

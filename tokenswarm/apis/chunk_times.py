@@ -14,6 +14,11 @@ TOGETHER_MS = 2.0
 FEW = 5
 """So many chunks within `TOGETHER_MS`, over several reads too, are one piece: no model writes that fast."""
 
+MANY = 20
+"""So many tokens in the only chunk of an answer are no burst of a stream, but the answer."""
+CHARACTERS = 4
+"""A token of plain text has about so many, where nobody counts tokens."""
+
 
 class ChunkTimes:
     """Arrival times of chunks, ms since the request's start, in order."""
@@ -59,9 +64,11 @@ class ChunkTimes:
             return False
         return len(times) == self._in_first_read or (len(times) >= FEW and times[-1] - times[0] <= TOGETHER_MS)
 
-    @property
-    def buffered(self) -> bool:
-        """Whether that is how they were sent, and not the reader's being late."""
+    def buffered(self, tokens: int | None = None) -> bool:
+        """Whether that is how they were sent, and not the reader's being late. `tokens`: what the chunks hold, where it
+        is known and is text: a single chunk may be a token or the whole answer."""
+        if len(self.at_ms) == 1:
+            return tokens is not None and tokens >= MANY
         return self.in_one_piece and self.interpolated == 0
 
     @property

@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenswarm.apis.api import Encoded, Found
-from tokenswarm.apis.chunk_times import ChunkTimes
+from tokenswarm.apis.chunk_times import CHARACTERS, ChunkTimes
 from tokenswarm.apis.request import RagRequest
 from tokenswarm.apis.whole_body import WholeBody
 from tokenswarm.payload.errors import MAX_ERROR_CHARACTERS, find_error, not_text, told, unreadable
 from tokenswarm.payload.json_text import read_json
 from tokenswarm.payload.message import is_seen
-from tokenswarm.record import Outcome
+from tokenswarm.record import Doubt, Outcome
 
 MAX_TEXT_BYTES = 4 * 1024 * 1024
 
@@ -180,6 +180,8 @@ class RagStream:
         failed_at_once = outcome is Outcome.STREAM_ERROR and text.lstrip().startswith("event:")
         columns = {} if failed_at_once else self.times.columns()
         columns |= {"ttft_visible_ms": columns.get("ttft_ms"), **_conversation(self.conversation_id)}
+        if outcome is Outcome.OK and self.times.buffered(len(text) // CHARACTERS):
+            columns["doubts"] = Doubt.BUFFERED
         return Found(outcome, error, text, columns | {"stages": stages_of(self._headers)})
 
     def _outcome(self, text: str) -> tuple[Outcome, str | None]:

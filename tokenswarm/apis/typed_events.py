@@ -208,6 +208,8 @@ class TypedEventStream(EventsOrBody):
         """Whether a reader has seen anything of the answer; until then each event is parsed."""
         self.reasoning_streamed = False
         self.summarised = False
+        self.streamed: int | None = None
+        """How many tokens came as such; known at the end, where usage says so."""
         self.has_output = False
         """Whether there is an answer, though its tokens did not come as such."""
         self.answer_id: str | None = None
@@ -294,9 +296,9 @@ class TypedEventStream(EventsOrBody):
     def columns(self) -> dict[str, Any]:
         """The record's columns of the answer."""
         usage, doubts = plausible(self.usage or Usage(), len(self.times.at_ms), self.reasoning_streamed)
-        streamed = None if self.summarised else streamed_tokens(usage, self.reasoning_streamed)
+        self.streamed = None if self.summarised else streamed_tokens(usage, self.reasoning_streamed)
         return {
-            **self.times.columns(streamed),
+            **self.times.columns(self.streamed),
             "ttft_visible_ms": self.visible_ms,
             "finish_reason": self.finish_reason,
             "model": self.model,
@@ -366,7 +368,8 @@ class TypedEventStream(EventsOrBody):
             doubts = [columns["doubts"]] if columns["doubts"] else []
             doubts += end_doubts(reasons, self._status, has_visible or bool(self.tool_calls))
             doubts += [Doubt.UNREAD] if self._decoder.unread else []
-            doubts += [Doubt.BUFFERED] if self.times.buffered else []
+            is_text = has_visible and not self.tool_calls
+            doubts += [Doubt.BUFFERED] if self.times.buffered(self.streamed if is_text else None) else []
             columns["doubts"] = ";".join(doubts) or None
         calls = tuple(self.tool_calls)
         return Found(outcome, error, text, columns, self.answer_id, calls, self.refused, self.called)

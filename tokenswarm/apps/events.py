@@ -206,10 +206,11 @@ class AppEvents:
             cut = self.undecodable != undecodable and len(self.times.at_ms) > 0
         usage, doubts = plausible(self.usage or Usage(), len(self.times.at_ms), False)
         outcome, error = self._outcome(cut)
+        streamed = streamed_tokens(usage, False)
         if outcome is Outcome.OK:
             doubts += [Doubt.UNREAD] if self._decoder.unread else []
-            doubts += [Doubt.BUFFERED] if self.times.buffered else []
-        columns = self.times.columns(streamed_tokens(usage, False)) | usage.columns()
+            doubts += [Doubt.BUFFERED] if self.times.buffered(streamed) else []
+        columns = self.times.columns(streamed) | usage.columns()
         columns |= {"ttft_visible_ms": self.times.first_ms, "first_progress_ms": self.first_progress_ms}
         columns["stages"] = self._stages
         if self.conversation_id is not None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 
 from tokenswarm.apis.api import Found
-from tokenswarm.apis.chunk_times import ChunkTimes
+from tokenswarm.apis.chunk_times import CHARACTERS, ChunkTimes
 from tokenswarm.apis.gpt_rag import stages_of
 from tokenswarm.apps.held import MAX_TEXT
 from tokenswarm.apps.mapping import HEADER, AppMapping
@@ -126,7 +126,7 @@ class AppText:
         columns |= {"ttft_visible_ms": columns.get("ttft_ms"), "stages": self._stages}
         if self.conversation_id is not None:
             columns["conversation_id"] = self.conversation_id
-        if outcome is Outcome.OK and self.times.buffered:
+        if outcome is Outcome.OK and self.times.buffered(len(text) // CHARACTERS):
             columns["doubts"] = Doubt.BUFFERED
         return Found(outcome, error, text, columns)
 

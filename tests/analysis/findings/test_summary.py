@@ -248,7 +248,7 @@ def test_doubtful_answers_are_counted_and_said(tmp_path: Path) -> None:
     assert summary.end_notes == {"body left open": 1}
     said = "\n".join(summary.warnings)
     assert "2 answers are doubtful: unknown end (" in said
-    assert "1 answer is doubtful: answer in one piece (all chunks came at once" in said
+    assert "1 answer is doubtful: answer in one piece (all of it came at once" in said
     assert "1 x body left open" in said
 
 

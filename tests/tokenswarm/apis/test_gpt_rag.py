@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenswarm.apis.gpt_rag import MAX_TEXT_BYTES, AnswerTooLarge, RagStream, parse_server_timing, read_reply
+from tokenswarm.record import Doubt
 
 ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 
@@ -54,6 +55,13 @@ def test_the_text_does_not_depend_on_where_the_bytes_are_cut(text: str, data: st
 def test_any_bytes_are_taken_without_an_error(pieces: list[bytes]) -> None:
     stream = collect(*pieces)
     assert stream.error is None or isinstance(stream.error, str)
+
+
+def test_an_answer_that_came_in_one_piece_is_doubtful() -> None:
+    words = ["word "] * 40
+    assert collect(ID + " ", "".join(words)).finish().columns["doubts"] == Doubt.BUFFERED
+    for pieces in (words, ["Ann."]):
+        assert "doubts" not in collect(ID + " ", *pieces).finish().columns
 
 
 def test_an_in_band_error_cut_into_pieces() -> None:
