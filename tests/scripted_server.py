@@ -48,7 +48,8 @@ def scripted_server(
     try:
         yield server
     finally:
-        listener.close()
+        # Not closed here: the thread might accept at its descriptor what comes to the next one that gets its number.
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 def _serve(
@@ -62,6 +63,7 @@ def _serve(
         try:
             connection, _ = listener.accept()
         except OSError:
+            listener.close()
             return
         server.accepted += 1
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

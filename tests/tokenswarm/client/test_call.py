@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import threading
 import time
 from typing import Any
 
@@ -255,8 +256,9 @@ def test_a_call_starts_when_it_is_due_and_not_before() -> None:
 def test_a_call_that_is_stopped_leaves_a_cancelled_row() -> None:
     records: list[RequestRecord] = []
     first_token = gevent.event.Event()
+    stopped = threading.Event()
     # The server is silent, in a thread of its own, until the call has been stopped.
-    with scripted_server([STREAM, token(), lambda _c: time.sleep(1), close]) as server:
+    with scripted_server([STREAM + token(), lambda _c: bool(stopped.wait(30)) or None, close]) as server:
         target = ChatTarget(api="openai", endpoint=f"{server.url}/v1", deployment="gpt", key="k")
         client = Client(ChatCompletions("gpt"), SdkEndpoint(target), Sending(), CALLER)
         greenlet = gevent.spawn(client.call, ChatRequest(messages=[]), records.append)
@@ -272,7 +274,8 @@ def test_a_call_that_is_stopped_leaves_a_cancelled_row() -> None:
                     return
 
         gevent.spawn(kill_after_first_token)
-        assert first_token.wait(3)
+        assert first_token.wait(30)
+        stopped.set()
     (record,) = records
     assert record.outcome is Outcome.CANCELLED
     assert record.chunks == 1

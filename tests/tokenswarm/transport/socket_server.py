@@ -110,7 +110,7 @@ def socket_server(*scripts: Sequence[Step], refusal: int = 0) -> Iterator[Socket
     server = SocketServer(listener.getsockname()[1])
 
     def serve() -> None:
-        with contextlib.suppress(OSError):
+        with listener, contextlib.suppress(OSError):
             while True:
                 connection, _ = listener.accept()
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -121,4 +121,4 @@ def socket_server(*scripts: Sequence[Step], refusal: int = 0) -> Iterator[Socket
     try:
         yield server
     finally:
-        listener.close()
+        listener.shutdown(socket.SHUT_RDWR)  # closed by the thread: see tests/scripted_server.py
