@@ -76,7 +76,8 @@ class Index:
             raise BadLine(f"expected {self.form} as before, got {line.form}")
         elif line.timestamp_s < self.instants_s[-1]:
             back_s = self.instants_s[-1] - line.timestamp_s
-            raise BadLine(f"timestamp: expected one not before the request above, got one {back_s:.3f} s earlier")
+            raise BadLine(f"timestamp: expected one not before the request above, got one {back_s:.3f} s earlier "
+                          "(python -m tokenswarm.traffic import requests puts requests in order)")  # fmt: skip
         elif line.timestamp_s - self.instants_s[-1] > MAX_DURATION_S:
             raise BadLine("timestamp: expected one within a year of the request above, got one after it (are these of "
                           "one kind, all Unix or all from the beginning?)")  # fmt: skip

@@ -24,6 +24,7 @@ from tokenswarm.logs.azure import CATEGORIES, read_azure
 from tokenswarm.logs.litellm import read_litellm
 from tokenswarm.logs.logged import BYTES_PER_TOKEN, STREAMED_BYTES_PER_TOKEN, LoggedRequest, Reader
 from tokenswarm.logs.reading import read_log
+from tokenswarm.logs.recorded import read_recorded
 from tokenswarm.logs.spans import KINDS, read_otel
 from tokenswarm.logs.spool import Fact, Spool
 from tokenswarm.recordings.bodies import asks_of
@@ -34,7 +35,12 @@ from tokenswarm.traffic.anonymise import Anonymiser
 from tokenswarm.traffic.describe import as_text, describe
 from tokenswarm.userinput import BadInput, counted, open_file, parse_json
 
-READERS: dict[str, Reader] = {"otel": read_otel, "litellm": read_litellm, "azure": read_azure}
+READERS: dict[str, Reader] = {
+    "otel": read_otel,
+    "litellm": read_litellm,
+    "azure": read_azure,
+    "requests": read_recorded,
+}
 USERS = 100
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _LEAST_OUTPUT_TOKENS = 16

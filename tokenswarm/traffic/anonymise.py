@@ -59,7 +59,7 @@ _API = """
 _API_WORDS = frozenset(_API.split())
 _API_NUMBER = re.compile(r"v?\d{1,8}[smhd]?")
 _COUNTS = """
-    max_tokens max_completion_tokens max_output_tokens min_tokens max_tool_calls n best_of seed temperature top_p top_k
+    max_tokens max_completion_tokens max_output_tokens min_tokens max_tool_calls n best_of temperature top_p top_k
     min_p frequency_penalty presence_penalty repetition_penalty length_penalty logprobs top_logprobs dimensions
     budget_tokens tool_s
 """
@@ -128,6 +128,8 @@ class Anonymiser:
     def _member(self, name: str, value: Any) -> Any:
         if value is None or isinstance(value, bool) or (name in _NUMBERS and isinstance(value, int | float)):
             return value
+        if name == "seed":
+            return int(self._digest(value)[:7], 16)  # it may be somebody's number
         if name in _SCHEMAS:
             return anonymous_schema(value, self.words) if isinstance(value, dict) else {"type": "object"}
         if name == "name":

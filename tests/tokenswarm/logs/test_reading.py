@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.tokenswarm.logs.test_litellm import LITELLM, imported, lines_of
+from tokenswarm.recordings.scan import scan
 from tokenswarm.traffic.__main__ import main
 
 
@@ -97,3 +100,30 @@ def test_values_that_no_log_has_are_named_by_line(
     source.write_text(json.dumps(entry) + "\n")
     assert main(["import", "azure", str(source), "-o", str(tmp_path / "o")]) == 2
     assert capsys.readouterr().err.startswith(f"{source}:1: expected ")
+
+
+def test_recorded_requests_are_put_in_order_and_sampled(tmp_path: Path) -> None:
+    body = {"model": "m", "max_tokens": 10, "messages": [{"role": "user", "content": "é \ud83d"}]}
+    lines: list[dict[str, Any]] = [
+        {"timestamp": at, "session_id": f"s{at % 20}", "body": body} for at in range(99, -1, -1)
+    ]
+    source, made = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main(["import", "requests", str(source), "-o", str(made), "--scale", "2"]) == 0
+    found = [json.loads(line) for line in made.read_text().splitlines()]
+    assert [line["timestamp"] for line in found] == [*range(100)] == [*scan(made, "chat", 0).instants_s]
+    assert all(line["body"] == body | {"max_tokens": 20} for line in found)
+    assert main(["import", "requests", str(source), "-o", str(made), "--sample", "0.5"]) == 0
+    sessions = Counter(json.loads(line)["session_id"] for line in made.read_text().splitlines())
+    assert 0 < len(sessions) < 20 and set(sessions.values()) == {5}
+
+
+@pytest.mark.parametrize("line", [{"body": {"messages": [{"role": "user"}]}}, {"steps": [], "timestamp": 1},
+                                  {"timestamp": 1, "conversations": [{"from": "human", "value": "x"}]}])  # fmt: skip
+def test_what_has_no_instant_cannot_be_put_in_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], line: Any
+) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(json.dumps(line))
+    assert main(["import", "requests", str(source), "-o", str(tmp_path / "o")]) == 2
+    assert f"{source}:1: " in capsys.readouterr().err

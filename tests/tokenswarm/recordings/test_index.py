@@ -71,7 +71,8 @@ def test_each_line_is_found_again(tmp_path: Path) -> None:
         (batch("0001-01-01T00:00:00"), "timestamp: expected seconds, Unix ms, us or ns, or ISO 8601 "
          "from 1970 to the year 5138, got another"),
         (batch(), "timestamp: expected one as before, got none"),
-        (batch(9.5), "timestamp: expected one not before the request above, got one 0.500 s earlier"),
+        (batch(9.5), "timestamp: expected one not before the request above, got one 0.500 s earlier "
+         "(python -m tokenswarm.traffic import requests puts requests in order)"),
         ({"conversations": []}, "conversations: expected a list of messages, got an empty list"),
         ({"conversations": [{"from": "Anna", "value": "x"}]}, "message 1: expected from (human, gpt or system) and "
          "value, got others"),
