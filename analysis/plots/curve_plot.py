@@ -18,7 +18,15 @@ TRADE_NOTE = "Each point is a level. Green: on the Pareto front, no other level 
 
 LABEL_SIZE = (0.12, 0.08)
 """About what a label takes of the plot's width and height."""
-SIDES = ("top center", "bottom center", "middle right", "middle left")
+EDGES = (0.4, 0.6)
+"""Shares of the plot's width between which a label may stand on both sides of its point; beyond, it stands inwards."""
+SIDES = (
+    ("top right", "middle right", "bottom right"),
+    ("top center", "middle right", "middle left", "bottom center"),
+    ("top left", "middle left", "bottom left"),
+)
+HEADROOM = 1.14
+"""The y axis ends so far above the highest point that a label fits between."""
 
 
 def curve_spec(curve: LoadCurve) -> tuple[list[Spec], Spec]:
@@ -50,20 +58,35 @@ def trade_plot(curve: LoadCurve) -> Plot | None:
     layout["xaxis"] |= {"rangemode": "tozero"}
     x = [shown(level.figures.tokens_per_s) for level in told]
     y = [shown(level.figures.per_user.value) for level in told]
+    names = [escape_text(level.label) for level in told]
+    labels = place_labels(names, x, y)
+    lines = max(text.count("<br>") for text, _ in labels)
+    layout["yaxis"]["range"] = [0.0, max(each or 0.0 for each in y) * (HEADROOM + LABEL_SIZE[1] * lines)]
     trace = {
         "type": "scatter", "mode": "markers+text", "name": "level", "cliponaxis": False, "x": x, "y": y,
-        "text": [escape_text(level.label) for level in told], "textposition": label_sides(x, y),
+        "customdata": names, "text": [text for text, _ in labels], "textposition": [side for _, side in labels],
         "marker": {"size": 9, "color": [GREEN if level.on_front else GREY for level in told]},
-        "textfont": {"size": 11}, "hovertemplate": "%{text}: %{x:,.4~r} in all, %{y:,.4~r} per user",
+        "textfont": {"size": 11}, "hovertemplate": "%{customdata}: %{x:,.4~r} in all, %{y:,.4~r} per user",
     }  # fmt: skip
     return Plot("trade", "Speed per user against the system's", TRADE_NOTE, {"data": [trace], "layout": layout})
 
 
-def label_sides(x: Sequence[float | None], y: Sequence[float | None]) -> list[str]:
-    """Where each point's label stands: above it, or at another side where points lie close to it."""
+def place_labels(texts: Sequence[str], x: Sequence[float | None], y: Sequence[float | None]) -> list[tuple[str, str]]:
+    """Each point's label and at which of its sides it stands: inside the plot, and at another one where points lie
+    close to it. Where all sides are taken, blank lines below a label raise it above the one at the top."""
     points = np.array([x, y], dtype=float).T
-    near = (np.abs(points[:, None] - points) <= points.max(axis=0) * LABEL_SIZE).all(axis=2)
-    return [SIDES[int(near[number, :number].sum()) % len(SIDES)] for number in range(len(points))]
+    size = points.max(axis=0)
+    near = (np.abs(points[:, None] - points) <= size * LABEL_SIZE).all(axis=2)
+    placed = []
+    for number, text in enumerate(texts):
+        across, up = points[number] / np.where(size > 0, size, 1.0)
+        sides: tuple[str, ...] = SIDES[int(np.searchsorted(EDGES, across))]
+        if up < 2 * LABEL_SIZE[1]:
+            sides = sides[:-1]  # below are the numbers of the axis
+        before = int(near[number, :number].sum())
+        lines = max(0, before - len(sides) + 1)
+        placed.append((text + "<br> " * lines, sides[0 if lines else before]))
+    return placed
 
 
 def _latencies(x: Sequence[float], found: Sequence[LevelFigures]) -> list[Spec]:
@@ -100,21 +123,22 @@ def _colour(level: CurveLevel) -> str:
 
 
 def _mark_loads(layout: Spec, curve: LoadCurve) -> None:
-    knee = curve.knee
+    knee, largest = curve.knee, curve.levels[-1].figures.span.load
     if knee is not None and knee.high is not None:
-        _upright(layout, knee.load, f"knee: {curve.load_text(knee.load)}", PURPLE, 0.02)
+        _upright(layout, knee.load, largest, f"knee: {curve.load_text(knee.load)}", PURPLE, 0.02)
     if curve.carried is not None:
-        _upright(layout, curve.carried, f"criteria held up to {curve.load_text(curve.carried)}", TEAL, 0.12)
+        _upright(layout, curve.carried, largest, f"criteria held up to {curve.load_text(curve.carried)}", TEAL, 0.12)
 
 
-def _upright(layout: Spec, at: float, label: str, colour: str, height: float) -> None:
+def _upright(layout: Spec, at: float, largest: float, label: str, colour: str, height: float) -> None:
+    """A line over the whole height, its label on the side where there is more room."""
     layout["shapes"].append({
         "type": "line", "xref": "x", "yref": "paper", "x0": at, "x1": at, "y0": 0, "y1": 1,
         "line": {"color": colour, "width": 1.5, "dash": "dash"},
     })  # fmt: skip
     layout["annotations"].append({
         "xref": "x", "yref": "paper", "x": at, "y": height, "text": escape_text(label), "showarrow": False,
-        "xanchor": "left", "yanchor": "bottom", "font": {"color": colour, "size": 11},
+        "xanchor": "left" if at < largest / 2 else "right", "yanchor": "bottom", "font": {"color": colour, "size": 11},
     })  # fmt: skip
 
 

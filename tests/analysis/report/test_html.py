@@ -18,9 +18,15 @@ from analysis.compare.gate import parse_gates
 from analysis.compare.measures import measure
 from analysis.compare.page import render_comparison
 from analysis.figures.formats import short_labels
+from analysis.figures.knee import Knee
+from analysis.figures.levels import LevelFigures, LevelSpan
+from analysis.findings.load_curve import CurveLevel, LoadCurve
 from analysis.findings.summarise import summarise
+from analysis.findings.sweep import SweepCurve
 from analysis.report.html import render
+from analysis.report.sweep_page import render_page
 from analysis.sources.loading import load_run
+from analysis.statistics import Estimate
 from tests.analysis.synthetic import START, make_records, write_run
 from tokenswarm.record import Outcome, RequestRecord
 
@@ -327,6 +333,17 @@ const describe = (frame) => ({{
   plots: places(frame).length,
   paper: frame.contentWindow.getComputedStyle(frame.contentDocument.body).backgroundColor,
   page: frame.contentDocument.documentElement.scrollWidth,
+  outside: places(frame).flatMap((place) => {{
+    const area = place.querySelector(".nsewdrag").getBoundingClientRect();
+    const paper = place.querySelector(".main-svg").getBoundingClientRect();
+    const isIn = (box, room) =>
+      box.left >= room.left && box.right <= room.right && box.top >= room.top && box.bottom <= room.bottom;
+    const texts = (which) => [...place.querySelectorAll(which)].map((text) => [text, text.getBoundingClientRect()]);
+    const cut = [...texts(".textpoint text").filter(([, box]) => !isIn(box, area)),
+                 ...texts(".annotation-text").filter(([, box]) => !isIn(box, paper))];
+    return cut.map(([text]) => text.textContent);
+  }}),
+  labels: places(frame).flatMap((place) => [...place.querySelectorAll(".textpoint text")].map((t) => t.textContent)),
   widest: Math.max(...places(frame).map((place) => place.querySelector(".main-svg").getBoundingClientRect().right)),
 }});
 const look = () => {{
@@ -362,12 +379,47 @@ def open_in_chromium(directory: Path, dark: bool, pages: Sequence[tuple[str, int
     return json.loads(html.unescape(found[1])), done.stderr
 
 
+def crowded_page() -> str:
+    """Levels whose points lie at the edges of the plot, and at one place."""
+    made = [
+        (60, 5.0, 60.0),
+        (120, 210.0, 58.0),
+        (1200, 400.0, 0.5),
+        *((load, 400.0, 40.0) for load in range(1201, 1206)),
+    ]
+    levels = [
+        CurveLevel(
+            label=f"{load} sessions/min",
+            figures=LevelFigures(
+                span=LevelSpan(load, 0.0, 60.0),
+                sent=60,
+                ok=60,
+                failed=0,
+                throttled=0,
+                dropped=0,
+                rpm=60.0,
+                tokens_per_s=total,
+                per_user=Estimate(each),
+                ttft_p95=Estimate(100.0),
+                tbt_p95=Estimate(25.0),
+                e2e_p95=Estimate(900.0),
+            ),
+            holds=True,
+        )
+        for load, total, each in made
+    ]
+    curve = LoadCurve(unit="sessions/min", levels=levels, knee=Knee(1203, 1202, 1204, 100.0))
+    return render_page("crowded", [], [SweepCurve("", curve)])
+
+
 @pytest.mark.browser
 def test_light_pages_in_a_browser(runs, tmp_path):
     page = page_of(runs / "busy", criteria="p95(ttft_ms) > 1000")
     records = list(make_records(seed=1, failed=0.1, error=HOSTILE))[:60]
     hostile = page_of(write_run(tmp_path / "run", records, test_name=HOSTILE))
-    [seen, hostile_seen], log = open_in_chromium(tmp_path, False, [(page, 1280), (hostile, 800)])
+    shown = [(page, 1280), (hostile, 800), (crowded_page(), 1280)]
+    [seen, hostile_seen, crowded], log = open_in_chromium(tmp_path, False, shown)
+    assert seen["outside"] == crowded["outside"] == [] and len(crowded["labels"]) == 8
     assert "CONSOLE" not in log
     assert seen["plots"] == len(specs_of(page))
     assert max(seen["page"], seen["widest"]) <= 1280
@@ -378,7 +430,8 @@ def test_light_pages_in_a_browser(runs, tmp_path):
 @pytest.mark.browser
 def test_dark_pages_on_a_phone(runs, tmp_path):
     pages = [page_of(runs / "busy", criteria="p95(ttft_ms) > 1000"), comparison_page(runs)]
-    seen, log = open_in_chromium(tmp_path, True, [(page, 390) for page in pages])
+    [*seen, crowded], log = open_in_chromium(tmp_path, True, [(page, 390) for page in [*pages, crowded_page()]])
+    assert crowded["outside"] == [] and crowded["widest"] <= 390
     assert "CONSOLE" not in log
     for found, page in zip(seen, pages, strict=True):
         assert found["plots"] == len(specs_of(page))
