@@ -27,7 +27,7 @@ from tokenswarm.config.environment import OPENAI_KEY_NAMES
 from tokenswarm.config.settings import Settings
 from tokenswarm.config.targets import NO_KEY
 from tokenswarm.preflight.reachability import chat_targets, check_connection, other_scheme
-from tokenswarm.record import Outcome, RequestRecord
+from tokenswarm.record import Doubt, Outcome, RequestRecord
 from tokenswarm.redaction import SECRETS
 from tokenswarm.userinput import counted
 
@@ -179,6 +179,8 @@ def _judge(found: FirstRequests, record: RequestRecord, url: str, missing: str, 
     host, status = urlsplit(url).netloc, record.status
     error = record.error if url in (record.error or "") else f"{record.error} (POST {url})"
     if record.outcome is Outcome.OK:
+        if Doubt.WHOLE in (record.doubts or ""):
+            found.warnings.append(f"{host} answers in one body though a stream is asked for: no TTFT, no TBT.")
         return
     hint = other_scheme(url, record.error or "", found.settings)
     if record.outcome is Outcome.CONNECTION_ERROR and (record.connect_ms is None or hint):

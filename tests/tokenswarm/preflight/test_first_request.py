@@ -200,6 +200,15 @@ def test_what_may_pass_is_a_warning(answer: Answer) -> None:
     assert said.startswith("The first request to 127.0.0.1:")
 
 
+@pytest.mark.parametrize(
+    ("streamed", "said"), [("yes", ["answers in one body though a stream is asked for"]), ("no", [])]
+)
+def test_a_stream_that_is_answered_whole_is_a_warning(streamed: str, said: list[str]) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
+    found, _ = tried(lambda *_: (200, JSON, json.dumps({"choices": [choice], "model": "m"}).encode()), stream=streamed)
+    assert found.problems == [] and [text.partition(" ")[2].partition(":")[0] for text in found.warnings] == said
+
+
 def test_a_refused_connection() -> None:
     port = free_port()
     (said,) = try_targets(settings(f"http://127.0.0.1:{port}")).problems
