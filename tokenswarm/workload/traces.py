@@ -30,6 +30,8 @@ _TIMESTAMP = re.compile(
     r"(?P<minute>\d{4}-\d\d-\d\d[ T]\d\d:\d\d):(?P<second>[0-5]\d)(?P<fraction>\.\d{1,9})?(?P<zone>Z|[+-]\d\d:\d\d)?",
     re.ASCII,
 )
+_UNIX_S_AS_MS = range(1_000_000, 100_000_000)
+"""Seconds that instants from the year 2001 on come to when they are taken for ms; a trace begins before those."""
 _EXPECTED = f"expected {','.join(_AZURE)}, BurstGPT's {','.join(_BURST_GPT)} or the JSON lines of Mooncake or Bailian"
 
 
@@ -114,9 +116,13 @@ def _decode(file: BinaryIO, path: str | Path, problems: list[str]) -> _Lines:
 def _parse(lines: _Lines, path: str | Path, problems: list[str]) -> Iterator[_Parsed]:
     number, first = next(lines, (0, ""))
     if first.startswith("{"):
-        yield from _collect(chain([(number, first)], lines), _parse_mooncake, path, problems)
+        rows = _collect(chain([(number, first)], lines), _parse_mooncake, path, problems)
+        for place, row in enumerate(rows):
+            if place == 0 and row[0].second in _UNIX_S_AS_MS:
+                problems.append(f"{path}:{number}: expected timestamp in ms, got what looks like Unix seconds")
+            yield row
         return
-    header = [cell.strip() for cell in first.split(",")]
+    header = _cells(first)
     for names, read_instant in ((_AZURE, _read_timestamp), (_BURST_GPT, _read_seconds)):
         if all(name in header for name in names):
             yield from _collect(lines, _table_parser(header, names, read_instant), path, problems)
@@ -139,13 +145,17 @@ class _BadRow(Exception):
     """One line that is not understood."""
 
 
+def _cells(line: str) -> list[str]:
+    return [cell.strip().strip('"') for cell in line.split(",")]
+
+
 def _table_parser(
     header: list[str], names: tuple[str, ...], read_instant: Callable[[str], _Instant | None]
 ) -> Callable[[str], _Parsed]:
     when, context, answer = (header.index(name) for name in names)
 
     def parse(line: str) -> _Parsed:
-        cells = [cell.strip() for cell in line.split(",")]
+        cells = _cells(line)
         if len(cells) != len(header):
             raise _BadRow(f"expected {len(header)} cells, got {len(cells)}")
         instant = read_instant(cells[when])

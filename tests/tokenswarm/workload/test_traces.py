@@ -94,6 +94,21 @@ def test_bailian_s_timestamps_are_seconds(tmp_path: Path) -> None:
     assert [row[1:] for row in found] == [(33, 132, (1, 2, 3), 16), (60, 80, (1, 2, 4, 5), 16)]
 
 
+def test_unix_seconds_are_not_taken_for_milliseconds(tmp_path: Path) -> None:
+    """The trace would be sent a thousand times too fast."""
+    rows = [{"timestamp": 1_764_374_400 + second, "input_length": 9, "output_length": 3} for second in range(2)]
+    path = written(tmp_path, "\n".join(map(json.dumps, rows)), "trace.jsonl")
+    assert problems_of(path) == [f"{path}:1: expected timestamp in ms, got what looks like Unix seconds"]
+    later = [{**row, "timestamp": row["timestamp"] * factor} for row, factor in zip(rows, (0, 1), strict=True)]
+    assert len(read_trace(written(tmp_path, "\n".join(map(json.dumps, later)), "long.jsonl"))) == 2
+
+
+def test_cells_may_be_quoted(tmp_path: Path) -> None:
+    """As R and spreadsheets write them."""
+    text = '"TIMESTAMP","ContextTokens","GeneratedTokens"\n"2024-05-12 00:00:00.001163","374",44\n'
+    assert read_trace(written(tmp_path, text)) == [TraceRow(0.0, 374, 44)]
+
+
 def test_rows_out_of_order_are_sorted_and_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
     text = "\ufeffTimestamp,Request tokens,Response tokens\n9,1,1\n\n4,2,2\n"
     assert read_trace(written(tmp_path, text)) == [TraceRow(0.0, 2, 2), TraceRow(5.0, 1, 1)]
