@@ -31,12 +31,12 @@ def from_cache(headers: Mapping[str, str]) -> bool:
     return (
         (age.isdecimal() and age.strip("0") != "")
         or bool(headers.get("x-litellm-cache-key"))
-        or any("cache" in name and _says_hit(name, value) for name, value in headers.items())
+        or any([_says_hit(name, headers[name]) for name in headers if "cache" in name])
     )
 
 
 def _says_hit(name: str, value: str) -> bool:
     if _OTHER.search(name):
         return False
-    said = _QUOTED.sub("", value)
+    said = _QUOTED.sub("", value) if '"' in value else value
     return (_HIT.search(said) or (_IS_FLAG.search(name) and _TRUE.search(said))) is not None
