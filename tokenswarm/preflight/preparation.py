@@ -159,6 +159,9 @@ class Preparation:
             problems += refused
             for warning in warnings:
                 logger.warning("%s", warning)
+        recording = settings.traffic.recording
+        if recording is not None and recording.warning is not None:
+            logger.warning("%s", recording.warning)
         problems += check_results(settings.results, settings.test_name)
         if problems:
             raise BadInput(problems)

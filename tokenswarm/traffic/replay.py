@@ -56,6 +56,17 @@ class Recording:
         index = self.index
         return {"file": index.path.name, "count": self.count, "first": self.first + 1, "skipped": index.skipped}
 
+    @property
+    def warning(self) -> str | None:
+        """Where sessions were asked for, and each request of the file is one by itself."""
+        index = self.index
+        if self.sessions is None or index.form is not Form.REQUEST or not 1 < len(index) == index.session_count:
+            return None
+        return (
+            f"{index.path.name}: each request is a session by itself, as no two have the same session_id beside their "
+            "body; fields within a body are not looked at"
+        )
+
     def places(self, number: int) -> Sequence[int]:
         """Where in the file the requests of the run's arrival `number`, from 0, stand; after the last arrival comes the
         first again."""

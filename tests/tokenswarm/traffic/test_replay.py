@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,27 @@ def sent(tmp_path: Path, line: Any, asks: str = "chat", **changes: Any) -> Recor
         return replay.request(0, Changes(**{"model": "d", **changes}), Sent("chat"))
     finally:
         replay.close()
+
+
+@pytest.mark.parametrize(
+    "field",
+    [{"user": "a"}, {"metadata": {"session_id": "a"}}, {"prompt_cache_key": "a"}, {"conversation": "a"}],
+    ids=lambda field: next(iter(field)),
+)
+def test_a_field_of_a_body_makes_no_session_and_that_is_said(field: dict[str, Any], tmp_path: Path) -> None:
+    for line in ({**BODY, **field}, {"body": {**BODY, **field, "session_id": "a"}}):
+        found = recording(tmp_path, line, line)
+        assert found.warning is None, "sessions were not asked for"
+        apart = replace(found, sessions=Sessions(found.index))
+        assert len(apart.sessions or ()) == 2
+        assert (apart.warning or "").startswith("r.jsonl: each request is a session by itself")
+
+
+def test_sessions_of_several_requests_need_no_warning(tmp_path: Path) -> None:
+    found = recording(tmp_path, *[{**batch(), "session_id": "a"}] * 2, batch())
+    assert replace(found, sessions=Sessions(found.index)).warning is None
+    alone = recording(tmp_path, batch())
+    assert replace(alone, sessions=Sessions(alone.index)).warning is None
 
 
 def test_bytes_are_as_recorded_but_for_the_model(tmp_path: Path) -> None:
