@@ -123,6 +123,7 @@ def run_engines(config: dict[str, Any], folder: Path, split: bool) -> list[Path]
                     "PATH": os.environ["PATH"],
                     "ENGINE_RESULTS": str(results),
                     "LOCUST_RESULTS_DIR": str(folder / f"kept{number}"),
+                    "LOCUST_REPORT": "no",
                     **settings,
                 },
                 stdout=subprocess.PIPE,

@@ -154,6 +154,7 @@ def test_the_jobs_of_kubernetes_run_a_test_to_its_verdict(chat_target: str, tmp_
         "AZURE_OPENAI_API_KEY": "simulator-key",
         "AZURE_OPENAI_DEPLOYMENT": "gpt-4.1-mini-200k",
         "LOCUST_FAILURE_CRITERIA": "count(requests) < 1",
+        "LOCUST_REPORT": "no",
     }
     ended = run_together(commands, secret)
     expected = code_of_run(tmp_path / "results", 0)
