@@ -12,9 +12,11 @@ from typing import Any
 from tokenswarm.recordings.lines import Form
 from tokenswarm.recordings.scan import Index
 from tokenswarm.recordings.sessions import Sessions
+from tokenswarm.traffic.recorded import count_of
 from tokenswarm.traffic.replay import Recording, Replay
 from tokenswarm.traffic.seen_prefixes import SeenPrefixes, parts_of
 from tokenswarm.userinput import counted
+from tokenswarm.workload.distributions import MAX_TOKENS
 from tokenswarm.workload.prompts import estimate_tokens
 
 PERCENTILES = (50, 95, 99)
@@ -34,7 +36,7 @@ def describe(index: Index) -> dict[str, Any]:
             for body, asks in bodies:
                 text = said(body)
                 prompts.append(estimate_tokens(_BASE64.sub("", text)))
-                limits += [value for name in LIMITS if isinstance(value := body.get(name), int)]
+                limits += [value for name in LIMITS if (value := count_of(body.get(name), MAX_TOKENS)) is not None]
                 tools += bool(body.get("tools"))
                 apis[asks] += 1
                 shares.append(100.0 * seen.share([text.encode("utf-8", "surrogatepass")]))

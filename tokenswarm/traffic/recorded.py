@@ -68,8 +68,8 @@ def like(asks: str, body: Mapping[str, Any], name: str, keep_text: bool = False)
         given = body.get("input")
         count = len(given) if isinstance(given, list) and given and not isinstance(given[0], int) else 1
         return EmbeddingsRequest(texts=[""] * count, name=name)
-    limit = next((found for each in _LIMITS if (found := _count(body.get(each), MAX_TOKENS)) is not None), None)
-    choices = _count(body.get("n"), _MOST_CHOICES)
+    limit = next((found for each in _LIMITS if (found := count_of(body.get(each), MAX_TOKENS)) is not None), None)
+    choices = count_of(body.get("n"), _MOST_CHOICES)
     return _chat(limit, choices, body.get("stream") is True, keep_text, name)
 
 
@@ -80,6 +80,6 @@ def _chat(limit: int | None, choices: int | None, stream: bool, keep_text: bool,
     return ChatRequest(messages=[], max_tokens=limit, stream=stream, keep_text=keep_text, name=name, body=body)
 
 
-def _count(value: Any, most: int) -> int | None:
+def count_of(value: Any, most: int) -> int | None:
     """`None` for what is no count that a service would take: it is sent all the same."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most else None

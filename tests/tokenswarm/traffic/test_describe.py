@@ -38,6 +38,12 @@ def test_percentiles_are_of_the_nearest_rank(tmp_path: Path) -> None:
     assert found["arrivals"]["rpm"] == 60
 
 
+@pytest.mark.parametrize("limit", [True, 0, -1, 10**400, "5", 2.5])
+def test_what_no_service_takes_is_no_limit(tmp_path: Path, limit: object) -> None:
+    found = describe(scan(write(tmp_path / "r.jsonl", batch(max_tokens=limit), batch(max_tokens=7)), "chat", 0))
+    assert found["max_tokens"]["mean"] == 7
+
+
 def test_images_are_no_text(tmp_path: Path) -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "iVBO" * 25_000}}
     said = [{"role": "user", "content": [{"type": "text", "text": "What is this?"}, image]}]
