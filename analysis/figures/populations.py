@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.sources.rows import RowTable
 from analysis.statistics import Counts
-from tokenswarm.record import NOT_FAILED, RIGHT, Outcome, TokenSource
+from tokenswarm.record import NOT_FAILED, RIGHT, Doubt, Outcome, TokenSource
 
 Values = npt.NDArray[Any]
 
@@ -45,6 +45,13 @@ def is_sent(rows: RowTable) -> Mask:
 def is_ok(rows: RowTable) -> Mask:
     """Rows answered completely."""
     return outcome_is(rows, Outcome.OK)
+
+
+def is_whole(rows: RowTable) -> Mask:
+    """Of these, rows whose answers came whole though a stream was asked for."""
+    column = rows["doubts"].cat
+    chosen = np.array([*(Doubt.WHOLE in str(each) for each in column.categories), False])
+    return np.asarray(is_ok(rows) & chosen[column.codes.to_numpy()])
 
 
 def is_failed(rows: RowTable) -> Mask:

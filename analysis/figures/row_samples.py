@@ -45,6 +45,12 @@ class RowSamples(Samples):
         found: list[float] = values[~np.isnan(values)].tolist()
         return found
 
+    def whole_ms(self, metric: str, name: str | None = None, window: TimeSpan | None = None) -> list[float]:
+        rows = self._named(name)
+        inside = _within(_instants(rows, by_end=False), window) & populations.is_whole(rows)
+        found: list[float] = metrics.values_of(part(rows, inside), metric.replace("ttft", "e2e")).tolist()
+        return found
+
     def open_sessions(self) -> Iterable[OpenSession]:
         return open_sessions(self._rows_all)
 

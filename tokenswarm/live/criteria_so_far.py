@@ -94,6 +94,10 @@ class CriteriaSoFar:
     ) -> LiveSpread:
         return self._spreads[metric, name]
 
+    def whole_ms(self, metric: str, name: str | None, window: TimeSpan | None) -> Sequence[float]:
+        """None besides those that `spread` has taken in."""
+        return ()
+
     def unfinished_s(self, name: str | None, window: TimeSpan | None) -> Sequence[float]:
         """None while the run is on: they go on."""
         return ()
@@ -132,6 +136,7 @@ class CriteriaSoFar:
             population = POPULATIONS[metric]
             if not kind & population.kinds or name not in (None, record.name):
                 continue
-            value = getattr(record, _FIELDS[population.column])
+            is_late = population.column == "ttft" and kind & COUNTED["whole"]
+            value = record.e2e_ms if is_late else getattr(record, _FIELDS[population.column])
             if value is not None:
                 spread.add(value + (record.lag_ms or 0.0) if population.from_due else value)

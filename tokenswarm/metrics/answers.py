@@ -24,7 +24,7 @@ MEANINGS: dict[str, str] = {
     Doubt.FEW_TOKENS: "usage has far fewer tokens than chunks came: TBT per token is too high",
     Doubt.UNREAD: "events began with no field (a NUL byte before `data:`?): they are passed over, as clients do",
     Doubt.BUFFERED: "all of it came at once: does a proxy buffer the stream? TTFT is E2E there, and there is no TBT",
-    Doubt.WHOLE: "one body where a stream was asked for: does a proxy leave `stream` out? They have no TTFT and no TBT",
+    Doubt.WHOLE: "one body, not a stream as asked: does a proxy leave `stream` out? No TTFT (criteria take E2E)",
     Doubt.CACHED: "by their headers (Age, X-Cache): their times are the cache's. Switch it off for the run",
 }
 

@@ -128,6 +128,9 @@ class Facts(Protocol):
     def spread(self, metric: str, name: str | None, window: TimeSpan | None, further: Sequence[float] = ()) -> Spread:
         """Values of a metric of `POPULATIONS`, and `further` ones."""
 
+    def whole_ms(self, metric: str, name: str | None, window: TimeSpan | None) -> Sequence[float]:
+        """E2E, in place of a TTFT, of answers that came whole though a stream was asked for."""
+
     def unfinished_s(self, name: str | None, window: TimeSpan | None) -> Sequence[float]:
         """How long sessions that the end of the run has cut had taken by then."""
 
@@ -273,9 +276,10 @@ def _figure(criterion: Criterion, samples: Facts, window: TimeSpan | None) -> _F
     metric, name = criterion.metric, criterion.name
     if metric == "session_s" and criterion.operator == ">":
         return _sessions(criterion, samples, window)
+    if metric in POPULATIONS and POPULATIONS[metric].column == "ttft":
+        return _first_tokens(criterion, samples, window)
     if metric in POPULATIONS:
-        figure = _distribution(criterion, samples.spread(metric, name, window))
-        return _of_some(figure, samples.count("ok", name, window)) if POPULATIONS[metric].column == "ttft" else figure
+        return _distribution(criterion, samples.spread(metric, name, window))
     if metric in _RATES:
         return _rate(criterion, samples, window)
     if metric == "goodput" and samples.goodput is None:
@@ -303,12 +307,17 @@ def _sessions(criterion: Criterion, samples: Facts, window: TimeSpan | None) -> 
     return figure._replace(note="; ".join(filter(None, (figure.note, note))))
 
 
-def _of_some(figure: _Figure, answers: int) -> _Figure:
-    """A figure that only some answers have, as those that came as a stream have a TTFT, says of how many it is not."""
-    if not 0 < figure.n < answers:
-        return figure
-    note = f"{answers - figure.n} of {counted(answers, 'answer')} have no TTFT: judged on the others"
-    return figure._replace(note="; ".join(filter(None, (figure.note, note))))
+def _first_tokens(criterion: Criterion, samples: Facts, window: TimeSpan | None) -> _Figure:
+    """Of an answer that came whole though a stream was asked for, the TTFT is not known; it is not over its E2E. What
+    has no TTFT by its nature, as an answer that was asked for whole, is only counted."""
+    whole = samples.whole_ms(criterion.metric, criterion.name, window)
+    figure = _distribution(criterion, samples.spread(criterion.metric, criterion.name, window, whole))
+    answers, notes = samples.count("ok", criterion.name, window), [figure.note]
+    if whole:
+        notes.append(f"{len(whole)} of {counted(answers, 'answer')} came whole, not as a stream: E2E taken for TTFT")
+    if 0 < figure.n < answers:
+        notes.append(f"{answers - figure.n} of {counted(answers, 'answer')} have no TTFT: judged on the others")
+    return figure._replace(note="; ".join(filter(None, notes)))
 
 
 def _distribution(criterion: Criterion, spread: Spread) -> _Figure:

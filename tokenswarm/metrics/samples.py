@@ -15,15 +15,15 @@ from typing import NamedTuple, Protocol
 
 from tokenswarm.metrics.goodput import Goodput
 from tokenswarm.metrics.open_sessions import OpenSession, RunEnd, unfinished_s
-from tokenswarm.record import RIGHT, Outcome, RequestRecord, TokenSource
+from tokenswarm.record import RIGHT, Doubt, Outcome, RequestRecord, TokenSource
 
 TimeSpan = tuple[float, float]
 
 SETTLE_SHARE = 0.1
 """Of a planned level, its beginning is left out: users that begin and queues that grow belong to no level."""
 
-_OK, _THROTTLED, _FAILED, _CANCELLED, _DROPPED, _FIRST, _GOOD, _ABORTED, _RIGHT, _WRONG = (
-    1 << bit for bit in range(10)
+_OK, _THROTTLED, _FAILED, _CANCELLED, _DROPPED, _FIRST, _GOOD, _ABORTED, _RIGHT, _WRONG, _WHOLE = (
+    1 << bit for bit in range(11)
 )
 _SENT = _OK | _THROTTLED | _FAILED | _CANCELLED | _ABORTED
 _KIND_OF = {
@@ -45,6 +45,7 @@ COUNTED = {
     "wrong": _WRONG,
     "judged": _RIGHT | _WRONG,
     "offered": _FIRST | _DROPPED,
+    "whole": _WHOLE,
 }
 """What `count` counts, as bits of a record's kind (see `kind_of`)."""
 _BLOCK = 4096
@@ -124,6 +125,8 @@ def kind_of(record: RequestRecord, goodput: Goodput | None = None) -> int:
         kind |= _GOOD
     if record.answer_check is not None:
         kind |= _RIGHT if record.answer_check == RIGHT else _WRONG
+    if record.doubts and kind & _OK and Doubt.WHOLE in record.doubts:
+        kind |= _WHOLE
     return kind
 
 
@@ -257,6 +260,12 @@ class Samples:
     ) -> Spread:
         """How the values of a metric, and `further` ones, are spread, exactly."""
         return ExactSpread([*self.values(metric, name, window), *further])
+
+    def whole_ms(self, metric: str, name: str | None = None, window: TimeSpan | None = None) -> list[float]:
+        """E2E, in place of a TTFT `metric`, of each answer that came whole though a stream was asked for."""
+        column, lag = self._columns["e2e"], self._columns["lag"] if POPULATIONS[metric].from_due else None
+        rows = self._rows(_WHOLE, name, window, self._at)
+        return [column[row] + (0.0 if lag is None or lag[row] != lag[row] else lag[row]) for row in rows]
 
     def unfinished_s(self, name: str | None = None, window: TimeSpan | None = None) -> list[float]:
         """s that each session without an end in the window has taken at least (`OpenSession.lasted_s`)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from tests.analysis.run_directories import (
 from tokenswarm.metrics.criteria import evaluate, parse_criteria
 from tokenswarm.metrics.goodput import parse_goodput
 from tokenswarm.metrics.samples import Samples
-from tokenswarm.record import Outcome, RequestRecord
+from tokenswarm.record import Doubt, Outcome, RequestRecord
 
 
 def _random_records(seed: int, n: int = 120) -> list[RequestRecord]:
@@ -43,6 +44,8 @@ def _random_records(seed: int, n: int = 120) -> list[RequestRecord]:
             lag = source.choice([None, uniform(0, 900)])
             records.append(answered(f"c{number}", at, ttft, ttft + uniform(1, 9000), source.randint(1, 100),
                                     name=name, lag_ms=lag, attempt=source.choice([1, 1, 2])))  # fmt: skip
+            if source.random() < 0.2:
+                records[-1] = replace(records[-1], ttft_ms=None, tbt_ms=None, doubts=str(Doubt.WHOLE))
         elif kind < 0.9:
             records.append(
                 refused(
@@ -101,6 +104,7 @@ def test_the_report_and_the_criteria_see_the_same_run(tmp_path_factory: pytest.T
         + [f"{agg}({metric}) > 1" for metric in ("tpm", "rpm") for agg in ("avg", "min", "max")]
         + [f"{agg}({metric}) > 1" for metric in ("throttled", "dropped", "goodput") for agg in ("percentage", "count")]
         + ["percentage(error) > 1", "avg(requests_per_sec) > 1", "count(requests) > 1", "rag: p50(tbt_ms) > 1"]
+        + ["chat: p50(ttft_from_due_ms) > 1"]
     )  # fmt: skip
     limits = parse_goodput("ttft_ms<300, e2e_from_due_ms<5000, lag_ms<500, tbt_ms<40")
     window = (T + 13.0, T + 200.5)

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tokenswarm.live.criteria_so_far import CriteriaSoFar
 from tokenswarm.metrics.criteria import evaluate, parse_criteria, percentile_of
 from tokenswarm.metrics.goodput import parse_goodput
 from tokenswarm.metrics.samples import Samples
-from tokenswarm.record import Outcome, RequestRecord, TokenSource
+from tokenswarm.record import Doubt, Outcome, RequestRecord, TokenSource
 from tokenswarm.userinput import BadInput
 
 START = 1_700_000_040.0  # a full clock minute: 1_700_000_040 = 60 x 28_333_334
@@ -173,6 +174,23 @@ def test_ttft_says_how_many_answers_have_none() -> None:
     assert (some.state, some.n, some.note) == ("held", 20, "20 of 40 answers have no TTFT: judged on the others")
     assert (none.state, none.value) == ("no_data", None)
     assert judge("p95(ttft_from_due_ms) > 200", streamed).note == ""
+
+
+def test_an_answer_that_came_whole_has_no_better_ttft_than_its_e2e() -> None:
+    """18 first tokens at 100 ms and 2 bodies at 3 s, where streams were asked for: p95 is among the bodies."""
+    streamed = [record(ttft_ms=100.0, e2e_ms=500.0)] * 18
+    whole = [record(e2e_ms=3000.0, lag_ms=50.0, doubts=f"x;{Doubt.WHOLE}")] * 2
+    found, live = (
+        judge("p95(ttft_ms) > 200", streamed + whole),
+        CriteriaSoFar(parse_criteria("p95(ttft_ms) > 200"), START - 1),
+    )
+    for each in streamed + whole:
+        live.add(each)
+    assert (found.state, found.value, found.n) == ("failed", 3000.0, 20)
+    assert found.note == "2 of 20 answers came whole, not as a stream: E2E taken for TTFT"
+    assert judge("p50(ttft_ms) > 200", streamed + whole).state == "held"
+    assert judge("max(ttft_from_due_ms) > 3049", whole).value == 3050.0
+    assert [each.state for each in live.read(START + 60, Samples())] == ["failed"]
 
 
 @pytest.mark.parametrize(("n", "judged_on_extreme"), [(19, True), (20, False)])
