@@ -210,11 +210,15 @@ class RecordedGraph:
 
 
 def _turns(question: Question) -> Iterator[list[dict[str, str]]]:
-    """What is said up to each turn of a conversation, with the recorded answers."""
+    """What is sent up to each turn of a conversation, with the recorded answers: what the system says at its
+    beginning, what a human says, and the first answer to that."""
     said: list[dict[str, str]] = []
-    for message in question.messages or ():
-        said.append({"role": message.role, "content": message.content})
-        if message.role == "user" and message.content.strip():
+    for place, message in enumerate(question.messages or ()):
+        is_turn = message.role == "user" and bool(message.content.strip())
+        is_answer = message.role == "assistant" and said[-1:] and said[-1]["role"] == "user"
+        if is_turn or is_answer or (message.role == "system" and place == 0):
+            said.append({"role": message.role, "content": message.content})
+        if is_turn:
             yield list(said)
 
 

@@ -9,6 +9,7 @@ from tests.tokenswarm.recordings.test_index import batch, write
 from tokenswarm.recordings.scan import scan
 from tokenswarm.traffic.__main__ import main
 from tokenswarm.traffic.describe import describe, histogram
+from tokenswarm.traffic.replay import Recording, Replay
 
 
 def test_a_file_by_hand(tmp_path: Path) -> None:
@@ -42,6 +43,22 @@ def test_percentiles_are_of_the_nearest_rank(tmp_path: Path) -> None:
 def test_what_no_service_takes_is_no_limit(tmp_path: Path, limit: object) -> None:
     found = describe(scan(write(tmp_path / "r.jsonl", batch(max_tokens=limit), batch(max_tokens=7)), "chat", 0))
     assert found["max_tokens"]["mean"] == 7
+
+
+@pytest.mark.parametrize(
+    ("said", "sent"),
+    [
+        (["gpt hello", "human a", "gpt b", "human c"], ["a", "abc"]),
+        (["human a", "gpt b", "gpt x", "system y", "human c"], ["a", "abc"]),
+        (["system s", "human ", "gpt x", "human c"], ["sc"]),
+    ],
+)
+def test_a_conversation_is_described_as_it_is_sent(tmp_path: Path, said: list[str], sent: list[str]) -> None:
+    conversation = [{"from": who, "value": what} for who, _, what in (each.partition(" ") for each in said)]
+    replay = Replay(Recording(scan(write(tmp_path / "c.jsonl", {"conversations": conversation}), "chat", 0), 0, 1))
+    (bodies,) = replay.bodies()
+    replay.close()
+    assert ["".join(message["content"] for message in body["messages"]) for body, _ in bodies] == sent
 
 
 def test_images_are_no_text(tmp_path: Path) -> None:
