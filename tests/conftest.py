@@ -22,13 +22,14 @@ os.environ.setdefault("LOCUST_PREFLIGHT", "reach")
 # A shell starts what is to run behind it with this signal ignored, and all processes of ours would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-LONG = ("webui", "e2e", "faults", "load_models", "services", "docs")
+LONG = ("webui/", "e2e/", "faults/", "load_models/", "services/", "docs/")
+LONG += ("tokenswarm/cli/", "tokenswarm/live/", "tokenswarm/selfcheck/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Folders whose files take longest come first, so that no process is left with a long one at the end."""
     here = Path(__file__).parent
-    items.sort(key=lambda item: item.path.relative_to(here).parts[0] not in LONG)
+    items.sort(key=lambda item: not item.path.relative_to(here).as_posix().startswith(LONG))
 
 
 @pytest.fixture
