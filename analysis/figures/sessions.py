@@ -92,11 +92,11 @@ def session_figures(run: Run) -> SessionFigures | None:
 
 def run_end(run: Run) -> RunEnd | None:
     """The end of a run for its sessions; `None` where it did not end in order, or does not say who went on until it."""
-    window, until = window_of(run), run.setting("sessions_until")
-    if run.number("ended_at") is None or window is None or not isinstance(until, Mapping):
+    window, until, ended_at = window_of(run), run.setting("sessions_until"), run.number("ended_at")
+    if ended_at is None or window is None or not isinstance(until, Mapping):
         return None
     known = {worker: run.number("sessions_until", worker) for worker in until}
-    return RunEnd(window.end, {worker: at for worker, at in known.items() if at is not None})
+    return RunEnd(ended_at, window.end, {worker: at for worker, at in known.items() if at is not None})
 
 
 def open_sessions(rows: RowTable) -> list[OpenSession]:

@@ -214,7 +214,7 @@ class LoadRun:
             logger.warning("%s", warning)
         if (said := self.influence.describe()) and not self.influence.matters:
             logger.info("Load generator: %s; no figure is in doubt for it", said)
-        self.samples.run_end = RunEnd(self.window[1], self.sessions_until)
+        self.samples.run_end = RunEnd(ended_at, self.window[1], self.sessions_until)
         results = self.judge.results(self.samples, self.window)
         if self.levels is not None and self.judge.facts() is None:  # a search's are of the level it answers with
             results = over_all_levels(results)

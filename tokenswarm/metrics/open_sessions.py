@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 
 class RunEnd(NamedTuple):
-    """The end of a run for its sessions. `measured_to`: Unix s of the start of the cool-down; `until`: of each worker,
-    Unix s up to which all went on that no row ends; none of a worker of which that is not known."""
+    """The end of a run for its sessions. `ended_at`: Unix s; `measured_to`: Unix s of the start of the cool-down;
+    `until`: of each worker, Unix s up to which all went on that no row ends; none of a worker of which that is not
+    known."""
 
+    ended_at: float
     measured_to: float
     until: Mapping[str, float]
 
@@ -31,12 +33,13 @@ class OpenSession(NamedTuple):
 
     def lies_in(self, window: tuple[float, float], end: RunEnd | None) -> bool:
         """Whether its last row was started in the window; or before, and it went on into a window that lasts to the
-        cool-down."""
+        cool-down. What was started while the run was being stopped counts as of its end."""
         low, high = window
-        if low <= self.started_at <= high:
-            return True
-        goes_on = end is not None and high >= end.measured_to and low <= end.until.get(self.worker, 0.0)
-        return goes_on and self.started_at < low <= high
+        if end is None:
+            return low <= self.started_at <= high
+        started_at = min(self.started_at, end.ended_at)
+        goes_on = high >= end.measured_to and low <= end.until.get(self.worker, 0.0)
+        return low <= started_at <= high or (goes_on and started_at < low <= high)
 
 
 def unfinished_s(

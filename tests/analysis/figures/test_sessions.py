@@ -13,7 +13,7 @@ from analysis.report import tables
 from analysis.sources.loading import load_run
 from tests.analysis.synthetic import write_run
 from tokenswarm.metrics.criteria import evaluate, parse_criteria
-from tokenswarm.metrics.open_sessions import RunEnd
+from tokenswarm.metrics.open_sessions import OpenSession, RunEnd, unfinished_s
 from tokenswarm.metrics.samples import Samples
 from tokenswarm.record import Outcome, RequestRecord, SessionEnd, TokenSource
 
@@ -141,7 +141,7 @@ def both(tmp_path: Path, *, cool_down_s: float = 0.0, until_s: dict[str, float] 
     """The samples of a run of 60 s as it ended, and those of its directory."""
     as_it_ended = Samples.from_records(WAITS)
     until = {worker: BEGIN + at_s for worker, at_s in ({"w0": 60} if until_s is None else until_s).items()}
-    as_it_ended.run_end = RunEnd(BEGIN + 60 - cool_down_s, until)
+    as_it_ended.run_end = RunEnd(BEGIN + 60, BEGIN + 60 - cool_down_s, until)
     times = {"started_at": BEGIN, "ended_at": BEGIN + 60, "window": {"warm_up_s": 0, "cool_down_s": cool_down_s}}
     run = load_run(written(tmp_path, WAITS, sessions_until=until, **times))
     return [as_it_ended, RowSamples(run.rows, run_end=run_end(run))]
@@ -175,6 +175,15 @@ def test_a_session_that_was_still_on_has_lasted_to_the_end_of_the_run(
     span = BEGIN + window[0], BEGIN + window[1]
     for samples in both(tmp_path, cool_down_s=cool_down_s, until_s=until_s):
         assert sorted(samples.unfinished_s(None, span)) == pytest.approx(expected_s, abs=1e-6)
+
+
+def test_a_session_that_asked_again_while_the_run_was_stopped_is_not_left_out() -> None:
+    """Its last request went out 2 ms after the end of the window, which is that of the run."""
+    session = OpenSession(10.0, 50.1, 60.002, "chat", "w0")
+    assert unfinished_s([session], None, (0.0, 60.0), RunEnd(60.0, 60.0, {"w0": 60.0})) == [50.1]
+    assert (
+        unfinished_s([session], None, (0.0, 40.0), RunEnd(60.0, 40.0, {"w0": 60.0})) == []
+    )  # it asked in the cool-down
 
 
 def test_a_run_does_not_pass_because_its_longest_sessions_wait(tmp_path: Path) -> None:
