@@ -225,8 +225,8 @@ class _Endpoint:
         except asyncio.CancelledError:  # the server stops; nothing runs after this that should hear of it
             await self._break_off(call)
         finally:
-            self._truth.in_flight -= 1
             call.finish("cut", "internal error")
+            self._truth.in_flight -= 1
 
     async def _break_off(self, call: RagCall) -> None:
         """Answer 503 as a host that is going away, unless the answer has begun: then it ends here."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,7 +79,11 @@ class Target:
     _forgotten: int = 0
 
     def truth(self) -> list[dict[str, Any]]:
-        """The lines of the requests since the last `reset`."""
+        """The lines of the requests since the last `reset`, all by now answered: a line follows its answer."""
+        deadline = time.monotonic() + 30
+        while self._log.in_flight:
+            assert time.monotonic() < deadline, "a request is still being answered"
+            time.sleep(0.005)  # the target is in a thread of its own, and tells nobody
         self._log.flush()
         return [json.loads(line) for line in self._truth_path.read_text().splitlines()[self._forgotten :]]
 
