@@ -86,12 +86,13 @@ class RunPart:
 
     def last_until(self, ends_at: float) -> float | None:
         """Wait for Unix s `ends_at`, or for another end: in the web UI Locust counts the run time from the button, and
-        the first request to the target comes before the load. `None` where that is past."""
+        the first request to the target comes before the load. `None` where that is past; else when it was over: users
+        go on until then, by milliseconds longer."""
         if ends_at <= time.time():
             return None
         while self.ended_at is None and (left_s := ends_at - time.time()) > 0:
             gevent.sleep(min(WAIT_S, left_s))
-        return ends_at
+        return max(ends_at, time.time())
 
     def start_scrapers(self, run: LoadRun) -> None:
         """Read the target's own metrics beside the run."""
