@@ -43,7 +43,7 @@ SHORTENED = {
     "conversations": (*QUICK, "-u", "4", "-r", "4", "--run-time", "4s", "--think-time", "0.05"),
     "find-users": (
         "--deployment", "slots", "--search", "2..3 users", "--search-hold", "2s", "--max-tokens", "2",
-        "--think-time", "0", "--failure-criteria", "p50(e2e_ms) > 750",
+        "--think-time", "0", "--failure-criteria", "avg(e2e_ms) > 750",
     ),
     "find-capacity": (
         "--deployment", "ptu", "--context-tokens", "100", "--max-tokens", "50", "--quota-tpm", "",
@@ -395,7 +395,7 @@ def test_a_capacity_search_is_judged_on_the_level_that_was_confirmed(runs: dict[
 
 
 def test_a_search_over_users_finds_as_many_as_there_are_slots(runs: dict[str, LoadRun]) -> None:
-    """Two slots of 0.6 s: two users wait 0.6 s each, three 0.9 s."""
+    """Two slots of 0.6 s: two users wait 0.6 s each, three 0.9 s on average, or in turn 0.6 and 1.2 s."""
     run = runs["find-users"]
     search = run.facts["search"]
     assert (search["unit"], search["answer"], search["is_over"]) == ("users", 2, True)
