@@ -21,6 +21,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import jiter
@@ -41,6 +42,7 @@ MAX_LINE_BYTES = 64_000_000
 _REQUEST_KEYS = frozenset({"body", "steps", "messages", "input", "prompt"})
 """With any of them, `items` and `conversation` are no conversation."""
 _MAX_NUMBER = MAX_INSTANT_S * 1e9
+_others = attrgetter(*OTHER_NAMES)
 _EXPECTED = "expected seconds, Unix ms, us or ns, or ISO 8601"
 _MOST_BRACKETS = 2 * MAX_DEPTH
 
@@ -132,7 +134,7 @@ def _read_plain(data: bytes, asks: str) -> Line | None:
         return None
     if line.conversations or line.steps:
         return None
-    if (line.timestamp is None or line.session_id is None) and any(getattr(line, name) for name in OTHER_NAMES):
+    if (line.timestamp is None or line.session_id is None) and any(_others(line)):
         return None
     at_s = math.nan if line.timestamp is None else read_timestamp(line.timestamp)
     return Line(found, at_s, "" if line.session_id is None else str(line.session_id))
